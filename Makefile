@@ -1,0 +1,89 @@
+# Every everyday act is one command here; `make` lists them. On Debian 12 with Rust each target
+# installs what it needs (tests/deps.sh).
+
+CARGO ?= cargo
+PREFIX ?= /usr/local
+TARGET_DIR := $(or $(CARGO_TARGET_DIR),target)
+TOOLS := $(TARGET_DIR)/tools
+CARGO_DENY_VERSION := 0.20.2
+SMP_TESTS := $(patsubst tests/%.rs,--test %,$(wildcard tests/kernel_smoke.rs tests/kernel_smp.rs))
+
+# Only the tests whose name contains this, for example: make test-kernel FILTER=overflow
+FILTER ?=
+
+.DEFAULT_GOAL := help
+.PHONY: help demo build release test test-unit test-kernel test-smp lint fmt install clean \
+	deps deps-build deps-smp deps-demo rust-components cargo-deny advisories
+
+help: ## List these commands
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+demo: deps-demo ## Show the main job: five copy-on-write disks, one booted as a microVM
+	$(CARGO) build --bin calf
+	$(CARGO) build --example demo
+	@$(TARGET_DIR)/debug/examples/demo
+
+build: deps-build ## Build calf for development
+	$(CARGO) build
+
+release: deps-build ## Build the optimized calf
+	$(CARGO) build --release --bin calf
+
+test: test-unit test-kernel ## Run every test: without a kernel, then in User-Mode Linux
+
+test-unit: deps-build ## Run the tests that need no kernel of their own
+	$(CARGO) test --no-fail-fast -- $(FILTER)
+
+test-kernel: deps ## Run the kernel tests and csi-sanity in User-Mode Linux (FILTER=name)
+	CALF_KERNEL=uml $(CARGO) test --no-fail-fast --test 'kernel_*' -- $(FILTER)
+
+test-smp: deps-smp ## Run the concurrency tests in QEMU with two CPUs (FILTER=name)
+	CALF_KERNEL=qemu $(CARGO) test --no-fail-fast $(SMP_TESTS) -- $(FILTER)
+
+lint: deps-build rust-components cargo-deny ## Check format, lints, licences and advisories
+	$(CARGO) fmt --check
+	$(CARGO) clippy --all-targets -- -D warnings
+	@PATH="$(abspath $(TOOLS))/bin:$$PATH" $(MAKE) --no-print-directory advisories
+
+fmt: rust-components ## Format the code
+	$(CARGO) fmt
+
+install: release ## Install calf into PREFIX/bin (default /usr/local/bin)
+	install -D -m 0755 $(TARGET_DIR)/release/calf $(DESTDIR)$(PREFIX)/bin/calf
+
+clean: ## Remove everything that was built
+	$(CARGO) clean
+
+deps: deps-build # everything that `make test` needs
+	tests/deps.sh test
+	tests/sanity/install.sh $(TOOLS)
+
+deps-build:
+	@command -v $(CARGO) >/dev/null || { echo "Rust is missing: see https://rustup.rs" >&2; exit 1; }
+	@tests/deps.sh build
+
+deps-smp: deps-build
+	tests/deps.sh smp
+	tests/qemu-kernel.sh $(TOOLS)/qemu-kernel
+
+deps-demo: deps-build
+	@tests/deps.sh demo
+	@tests/qemu-kernel.sh $(TOOLS)/qemu-kernel
+
+rust-components:
+	@$(CARGO) fmt --version >/dev/null 2>&1 || rustup component add rustfmt
+	@$(CARGO) clippy --version >/dev/null 2>&1 || rustup component add clippy
+
+cargo-deny:
+	@command -v cargo-deny >/dev/null || [ -x $(TOOLS)/bin/cargo-deny ] || \
+		$(CARGO) install cargo-deny --locked --version $(CARGO_DENY_VERSION) --root $(TOOLS)
+
+# The advisory database is a git repository elsewhere. Where it cannot be fetched, that check is
+# left out and the output says so; all the others need no network.
+advisories:
+	$(CARGO) deny --log-level error check bans licenses sources
+	@if $(CARGO) deny --log-level error fetch db >/dev/null 2>&1; then \
+		$(CARGO) deny --log-level error check --disable-fetch advisories; \
+	else \
+		echo "NOT CHECKED: security advisories (their database cannot be fetched here)"; \
+	fi

@@ -1,0 +1,14 @@
+//! Generates the gRPC types and services of CSI from `proto/csi.proto`, with no `protoc` on the
+//! machine.
+
+fn main() -> Result<(), Box<dyn std::error::Error>> {
+    const PROTO: &str = "proto/csi.proto";
+    println!("cargo::rerun-if-changed={PROTO}");
+    let descriptors = protox::compile([PROTO], ["proto"])?;
+    tonic_prost_build::configure()
+        .build_client(true)
+        .build_server(true)
+        .emit_rerun_if_changed(false)
+        .compile_fds(descriptors)?;
+    Ok(())
+}

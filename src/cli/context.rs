@@ -1,0 +1,106 @@
+//! What all commands share: the global options, and the pool that they name.
+
+use std::path::{Path, PathBuf};
+
+use calf::pool::layout::Layout;
+use calf::pool::{Fallback, PoolOptions};
+use calf::{Error, ErrorKind, Pool, Result};
+use clap::{Args, ValueEnum};
+
+use super::output::Output;
+
+/// Where a pool is unless told otherwise.
+const DEFAULT_POOL: &str = "/var/lib/calf";
+
+#[derive(Args)]
+#[command(next_help_heading = "Global options")]
+pub(super) struct GlobalArgs {
+    /// Directory of the pool
+    #[arg(long, global = true, value_name = "DIR", env = "CALF_POOL", hide_env_values = true)]
+    #[arg(default_value = DEFAULT_POOL)]
+    pool: PathBuf,
+
+    /// How to print results
+    #[arg(long, short, global = true, value_enum, value_name = "FORMAT", env = "CALF_OUTPUT")]
+    #[arg(hide_env_values = true, default_value_t = Output::Table)]
+    pub(super) output: Output,
+
+    /// Log more to stderr: -v what is done, -vv how, -vvv everything
+    #[arg(long, short, global = true, action = clap::ArgAction::Count)]
+    pub(super) verbose: u8,
+
+    /// Space of the pool's file system that imports and new volumes leave free
+    ///
+    /// Running volumes go on writing into it. All processes on a pool should use the same value.
+    #[arg(long, global = true, value_name = "SIZE", env = "CALF_RESERVE", hide_env_values = true)]
+    #[arg(hide_short_help = true, default_value = "256Mi", value_parser = size)]
+    reserve: u64,
+
+    /// How to make volumes where the kernel has no dm-snapshot; without it, they are refused there
+    #[arg(long, global = true, value_enum, value_name = "HOW", env = "CALF_FALLBACK")]
+    #[arg(hide_short_help = true, hide_env_values = true)]
+    fallback: Option<FallbackArg>,
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+enum FallbackArg {
+    /// A reflink copy of the template; needs a pool on XFS or Btrfs
+    Reflink,
+    /// A full copy of the template's data: slow, and as large as the template
+    Copy,
+}
+
+/// The global options, ready for use.
+pub(super) struct Context {
+    pub(super) output: Output,
+    pub(super) pool_path: PathBuf,
+    pub(super) reserve: u64,
+    pub(super) fallback: Option<Fallback>,
+}
+
+impl Context {
+    pub(super) fn new(args: GlobalArgs) -> Self {
+        Self {
+            output: args.output,
+            pool_path: args.pool,
+            reserve: args.reserve,
+            fallback: args.fallback.map(|fallback| match fallback {
+                FallbackArg::Reflink => Fallback::Reflink,
+                FallbackArg::Copy => Fallback::Copy,
+            }),
+        }
+    }
+
+    /// The pool, made if there is none.
+    pub(super) fn pool(&self) -> Result<Pool> {
+        PoolOptions::default().reserve(self.reserve).fallback(self.fallback).open(&self.pool_path)
+    }
+
+    /// The pool, which must exist: a mistyped path is not to become one.
+    pub(super) fn existing_pool(&self) -> Result<Pool> {
+        if !has_pool(&self.pool_path)? {
+            let subject = self.pool_path.display();
+            return Err(Error::new(ErrorKind::NotFound, "open pool", subject, "there is no pool")
+                .remedy(
+                    "name it with --pool or CALF_POOL; `calf template import` makes a new one",
+                ));
+        }
+        self.pool()
+    }
+}
+
+/// Whether a pool was made in the directory.
+pub(super) fn has_pool(path: &Path) -> Result<bool> {
+    let record = Layout::new(path).pool_record();
+    record.try_exists().map_err(|e| Error::io("open pool", path.display(), e))
+}
+
+/// Parses a size argument.
+pub(super) fn size(text: &str) -> Result<u64, String> {
+    calf::units::parse_size("size", text).map_err(|error| {
+        let cause = std::error::Error::source(&error).map(ToString::to_string);
+        let mut parts: Vec<String> = cause.into_iter().collect();
+        parts.extend(error.remedies().into_iter().map(str::to_owned));
+        parts.join("; ")
+    })
+}

@@ -1,0 +1,111 @@
+//! The longer help texts.
+
+pub(super) const ABOUT: &str = "\
+Copy-on-write root disks for microVMs, in milliseconds
+
+A template is a named, immutable disk image. A volume is a writable block device that starts as \
+its template and takes up only what is written to it. Templates and volumes live in a pool, a \
+directory on a file system of this machine.
+
+All commands work with no daemon running, and beside one.";
+
+pub(super) const EXAMPLES: &str = "\
+Examples:
+  calf doctor                                       is this machine ready?
+  calf template import debian.img --name debian-12
+  calf volume create vm1 --template debian-12 --size 20Gi
+  calf volume activate vm1                          prints the device for the VMM
+  calf volume delete vm1
+
+'calf --help' also tells exit codes and environment variables.";
+
+pub(super) const LONG: &str = "\
+Examples:
+  calf doctor                                       is this machine ready?
+  calf template import debian.img --name debian-12
+  calf volume create vm1 --template debian-12 --size 20Gi
+  calf volume activate vm1                          prints the device for the VMM
+  calf volume delete vm1
+
+Sizes are bytes, or whole numbers with Ki, Mi, Gi, Ti (powers of 1024) or K, M, G, T (powers of \
+1000).
+
+Output:
+  Results go to stdout, everything else to stderr. With `--output json`, a result is one JSON
+  document, with sizes in bytes; an error is one line of JSON on stderr, the last one there:
+  {\"error\": {\"kind\": …, \"exitCode\": …, \"message\": …, \"help\": […]}}. Fields are added over time,
+  and not renamed or removed.
+
+Exit codes:
+   0  done
+   1  an internal error, or `doctor` or `reconcile` found something wrong
+   2  an argument is missing, malformed or unknown
+   3  there is no such pool, template, volume or file
+   4  the id is taken by a volume with other properties
+   5  in use: a template with volumes, a device that is open
+   6  another operation on the same volume is running: try again
+   7  the pool is full or below its reserve
+   8  a size is too small or too large
+   9  this kernel or file system cannot do it: see `calf doctor`
+  10  a right is missing: run it as root
+  11  what is stored is damaged
+
+Environment:
+  CALF_POOL, CALF_OUTPUT, CALF_RESERVE, CALF_FALLBACK   the options of the same names
+  RUST_LOG                                              what to log, such as calf=debug
+  NO_COLOR                                              no colours";
+
+pub(super) const IMPORT: &str = "\
+FILE is a raw disk image or a block device, best with one file system and no partition table. \
+Blocks are shared with FILE where the file system can (XFS, Btrfs), and holes stay holes.
+
+An import that was interrupted goes on when the same command is given again. A name that exists \
+moves to the new content; volumes keep what they started from.
+
+Examples:
+  calf template import debian.img --name debian-12
+  qemu-img convert -O raw cloud.qcow2 cloud.img && calf template import cloud.img --name cloud";
+
+pub(super) const CREATE: &str = "\
+The same command again is fine: a volume that exists with the same properties is a success.
+
+Examples:
+  calf volume create vm1 --template debian-12
+  calf volume create vm2 --template debian-12 --size 20Gi --cow-limit 5Gi
+  calf volume create vm3 --template debian-12 --uid 1000 --gid 1000   for a jailed VMM";
+
+pub(super) const ACTIVATE: &str = "\
+Prints the path of the device, and nothing else. A volume that is active already is fine.
+
+Example:
+  qemu-system-x86_64 … -drive if=virtio,format=raw,file=$(calf volume activate vm1)";
+
+pub(super) const PUBLISH: &str = "\
+For a VMM that runs jailed: the device node at TARGET is the volume's own, with the owner and mode \
+that were given when it was created. Activates the volume if it is not. The same again is fine.
+
+Example:
+  calf volume create vm1 --template debian --uid 1000 --gid 1000
+  calf volume publish vm1 /srv/jailer/vm1/root/disk";
+
+pub(super) const DOCTOR: &str = "\
+Each line is OK, WARN or FAIL; what is not OK says how to mend it. The exit code is 1 if a line \
+says FAIL. Nothing is changed, except for a temporary file in the pool to try reflinks.";
+
+pub(super) const RECONCILE: &str = "\
+The driver does this by itself when it starts. Volumes that are in use are left alone; it is safe \
+at any time. The exit code is 1 if something could not be put right.";
+
+pub(super) const SERVE: &str = "\
+Logs go to stderr. SIGTERM and SIGINT let running calls end, up to the drain timeout.
+
+Example:
+  calf serve --endpoint unix:///run/calf/csi.sock --pool /var/lib/calf --node-id $(hostname)";
+
+pub(super) const UDEV_RULES: &str = "\
+Example:
+  calf udev-rules >/etc/udev/rules.d/10-calf.rules && udevadm control --reload";
+
+pub(super) const COMPLETIONS: &str = "\
+Example:
+  calf completions bash >/etc/bash_completion.d/calf";

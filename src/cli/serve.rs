@@ -1,0 +1,72 @@
+//! `calf serve`
+
+use std::time::Duration;
+
+use calf::csi::{self, DEFAULT_DRIVER_NAME, ServeConfig};
+use calf::{Error, ErrorKind, Result};
+use tokio::signal::unix::{SignalKind, signal};
+
+use super::context::Context;
+use super::logging::LogFormat;
+use super::output::Outcome;
+
+#[derive(clap::Args)]
+pub(super) struct Args {
+    /// The socket to listen on, such as unix:///run/calf/csi.sock
+    #[arg(long, value_name = "URL", env = "CSI_ENDPOINT", hide_env_values = true)]
+    endpoint: String,
+    /// This node's name in the cluster; also taken from KUBE_NODE_NAME
+    #[arg(long, value_name = "ID", env = "CALF_NODE_ID", hide_env_values = true)]
+    node_id: Option<String>,
+    /// Name of the CSI driver
+    #[arg(long, value_name = "NAME", env = "CALF_DRIVER_NAME", hide_env_values = true)]
+    #[arg(default_value = DEFAULT_DRIVER_NAME)]
+    driver_name: String,
+    /// Most volumes that the scheduler may place on this node; 0 leaves it to the orchestrator
+    #[arg(long, value_name = "N", env = "CALF_MAX_VOLUMES_PER_NODE", hide_env_values = true)]
+    #[arg(default_value_t = 0)]
+    max_volumes_per_node: u32,
+    /// How long running calls may take to end after SIGTERM
+    #[arg(long, value_name = "TIME", env = "CALF_DRAIN_TIMEOUT", hide_env_values = true)]
+    #[arg(default_value = "30s", value_parser = humantime::parse_duration)]
+    drain_timeout: Duration,
+    /// How to log
+    #[arg(long, value_enum, value_name = "FORMAT", env = "CALF_LOG_FORMAT")]
+    #[arg(hide_env_values = true, default_value_t = LogFormat::Text)]
+    pub(super) log_format: LogFormat,
+}
+
+pub(super) fn run(context: &Context, args: Args) -> Result<Outcome> {
+    let config = ServeConfig {
+        endpoint: args.endpoint,
+        driver_name: args.driver_name,
+        node_id: args.node_id.map_or_else(node_name, Ok)?,
+        max_volumes_per_node: args.max_volumes_per_node,
+        drain_timeout: args.drain_timeout,
+    };
+    let pool = context.pool()?;
+    let failed = |e| Error::io("start", "the driver", e);
+    let runtime =
+        tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(failed)?;
+    let served = runtime.block_on(async {
+        let mut terminate = signal(SignalKind::terminate()).map_err(failed)?;
+        let mut interrupt = signal(SignalKind::interrupt()).map_err(failed)?;
+        let shutdown = async move {
+            tokio::select! {
+                _ = terminate.recv() => {}
+                _ = interrupt.recv() => {}
+            }
+        };
+        csi::serve(pool, config, shutdown).await
+    });
+    // Calls that outlived the drain timeout end with the process.
+    runtime.shutdown_background();
+    served.map(|()| Outcome::Success)
+}
+
+fn node_name() -> Result<String> {
+    std::env::var("KUBE_NODE_NAME").ok().filter(|name| !name.is_empty()).ok_or_else(|| {
+        Error::new(ErrorKind::InvalidArgument, "start", "the driver", "this node has no name")
+            .remedy("give --node-id, or set CALF_NODE_ID or KUBE_NODE_NAME")
+    })
+}

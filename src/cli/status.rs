@@ -1,0 +1,165 @@
+//! `calf status`
+
+use std::collections::BTreeMap;
+
+use calf::pool::Capacity;
+use calf::pool::record::{Backing, TemplateRecord};
+use calf::units::format_size;
+use calf::volume::{Volume, VolumeState};
+use calf::{Pool, Result};
+use serde::Serialize;
+
+use super::context::Context;
+use super::output::{Outcome, fields, table};
+use super::volume::state_name;
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct View {
+    pool: PoolView,
+    backing: BackingView,
+    templates: Vec<TemplateView>,
+    /// Volumes by state; states without volumes are 0.
+    volumes: BTreeMap<&'static str, usize>,
+    /// Volumes that need a look.
+    unhealthy: Vec<UnhealthyView>,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct PoolView {
+    path: String,
+    id: String,
+    total: u64,
+    available: u64,
+    reserve: u64,
+    /// Bytes that all volumes occupy.
+    volumes_allocated: u64,
+}
+
+/// How new volumes are made on this kernel.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct BackingView {
+    kind: Option<Backing>,
+    fallback: bool,
+    /// Why no volume can be made.
+    problem: Option<String>,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct TemplateView {
+    name: String,
+    size: u64,
+    volumes: usize,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct UnhealthyView {
+    id: String,
+    state: &'static str,
+}
+
+pub(super) fn run(context: &Context) -> Result<Outcome> {
+    let pool = context.existing_pool()?;
+    let view = view(&pool, &pool.capacity()?, pool.templates()?, &pool.volumes()?);
+    context.output.result(&view, || human(&view))?;
+    Ok(Outcome::Success)
+}
+
+fn view(
+    pool: &Pool,
+    capacity: &Capacity,
+    templates: Vec<TemplateRecord>,
+    volumes: &[Volume],
+) -> View {
+    let states = [
+        VolumeState::Active,
+        VolumeState::Inactive,
+        VolumeState::Interrupted,
+        VolumeState::Invalid,
+        VolumeState::Overflow,
+    ];
+    let count = |state| volumes.iter().filter(|v| v.state == state).count();
+    let healthy = [VolumeState::Active, VolumeState::Inactive];
+    View {
+        pool: PoolView {
+            path: pool.root().display().to_string(),
+            id: pool.id().to_string(),
+            total: capacity.total,
+            available: capacity.available,
+            reserve: capacity.reserve,
+            volumes_allocated: volumes.iter().map(|v| v.allocated).sum(),
+        },
+        backing: backing(pool),
+        templates: templates
+            .into_iter()
+            .map(|t| TemplateView {
+                volumes: volumes.iter().filter(|v| v.record.digest == t.digest).count(),
+                name: t.name,
+                size: t.size,
+            })
+            .collect(),
+        volumes: states.into_iter().map(|state| (state_name(state), count(state))).collect(),
+        unhealthy: volumes
+            .iter()
+            .filter(|v| !healthy.contains(&v.state))
+            .map(|v| UnhealthyView { id: v.record.id.clone(), state: state_name(v.state) })
+            .collect(),
+    }
+}
+
+fn backing(pool: &Pool) -> BackingView {
+    match pool.backing() {
+        Ok(kind) => {
+            BackingView { kind: Some(kind), fallback: kind != Backing::Snapshot, problem: None }
+        }
+        Err(e) => BackingView { kind: None, fallback: false, problem: Some(e.report()) },
+    }
+}
+
+fn human(view: &View) -> String {
+    let backing = match view.backing.kind {
+        Some(Backing::Snapshot) => "dm-snapshot".to_owned(),
+        Some(Backing::Reflink) => "FALLBACK: reflink copies, no dm-snapshot".to_owned(),
+        Some(Backing::Copy) => "FALLBACK: full copies, no dm-snapshot".to_owned(),
+        None => "NONE: volumes cannot be made here; `calf doctor` says why".to_owned(),
+    };
+    let volumes: Vec<String> = view
+        .volumes
+        .iter()
+        .filter(|(_, count)| **count > 0)
+        .map(|(state, count)| format!("{count} {state}"))
+        .collect();
+    let volumes = if volumes.is_empty() { "none".into() } else { volumes.join(", ") };
+    let pool = &view.pool;
+    let mut text = fields(&[
+        ("Pool", format!("{} (id {})", pool.path, pool.id)),
+        (
+            "Space",
+            format!(
+                "{} of {} available, {} kept in reserve",
+                format_size(pool.available),
+                format_size(pool.total),
+                format_size(pool.reserve)
+            ),
+        ),
+        ("Backing", backing),
+        ("Volumes", format!("{volumes}; {} written", format_size(pool.volumes_allocated))),
+    ]);
+    if !view.templates.is_empty() {
+        let rows = view
+            .templates
+            .iter()
+            .map(|t| [t.name.clone(), format_size(t.size), t.volumes.to_string()])
+            .collect();
+        text.push_str(&format!("\n{}\n", table(["TEMPLATE", "SIZE", "VOLUMES"], rows)));
+    }
+    if !view.unhealthy.is_empty() {
+        let rows = view.unhealthy.iter().map(|v| [v.id.clone(), v.state.to_owned()]).collect();
+        text.push_str(&format!("\n{}\n", table(["NEEDS A LOOK", "STATE"], rows)));
+    }
+    text
+}

@@ -1,0 +1,163 @@
+//! `calf template`
+
+use std::path::PathBuf;
+
+use calf::Result;
+use calf::pool::record::TemplateRecord;
+use calf::template::{ImportSpec, Template};
+use calf::units::format_size;
+use clap::{Args, Subcommand};
+use jiff::Timestamp;
+use serde::Serialize;
+
+use super::context::Context;
+use super::help;
+use super::output::{Outcome, fields, moment, table};
+use super::progress::Display;
+
+#[derive(Subcommand)]
+pub(super) enum Command {
+    /// Import a raw disk image under a name
+    #[command(after_help = help::IMPORT)]
+    Import(ImportArgs),
+    /// List all templates
+    #[command(visible_alias = "ls")]
+    List,
+    /// Show one template and the volumes that started from it
+    Inspect {
+        /// The template
+        name: String,
+    },
+    /// Remove templates that no volume uses
+    #[command(visible_alias = "rm")]
+    Remove {
+        /// The templates
+        #[arg(required = true, value_name = "NAME")]
+        names: Vec<String>,
+    },
+}
+
+#[derive(Args)]
+pub(super) struct ImportArgs {
+    /// The raw disk image or block device
+    file: PathBuf,
+    /// The template's name: letters, digits, '.', '_' and '-'
+    #[arg(long, short)]
+    name: String,
+}
+
+pub(super) fn run(context: &Context, command: Command) -> Result<Outcome> {
+    match command {
+        Command::Import(args) => import(context, args),
+        Command::List => list(context),
+        Command::Inspect { name } => inspect(context, &name),
+        Command::Remove { names } => {
+            let pool = context.existing_pool()?;
+            context.output.each("removed", "template", &names, |name| pool.remove_template(name))
+        }
+    }?;
+    Ok(Outcome::Success)
+}
+
+fn import(context: &Context, args: ImportArgs) -> Result<()> {
+    let spec = ImportSpec { source: args.file, name: args.name };
+    let pool = context.pool()?;
+    let mut display = Display::new(context.output);
+    let record = pool.import_template(&spec, &mut |progress| display.update(progress))?;
+    drop(display);
+    context.output.result(&View::from(&record), || {
+        let (name, size, digest) = (&record.name, format_size(record.size), &record.digest);
+        let content = record.fs_type.as_deref().unwrap_or("no known file system");
+        format!("imported template {name} ({size}, {content}, sha256:{digest})")
+    })
+}
+
+fn list(context: &Context) -> Result<()> {
+    let templates = context.existing_pool()?.templates()?;
+    let views: Vec<View> = templates.iter().map(View::from).collect();
+    context.output.result(&serde_json::json!({ "templates": views }), || {
+        let rows = templates.iter().map(|t| {
+            [
+                t.name.clone(),
+                format_size(t.size),
+                t.fs_type.clone().unwrap_or_else(|| "-".into()),
+                short(&t.digest).to_owned(),
+                moment(t.created),
+            ]
+        });
+        table(["NAME", "SIZE", "FILE SYSTEM", "DIGEST", "CREATED"], rows.collect())
+    })
+}
+
+fn inspect(context: &Context, name: &str) -> Result<()> {
+    let template = context.existing_pool()?.inspect_template(name)?;
+    let Template { record, allocated, volumes } = &template;
+    let view = DetailView { template: record.into(), allocated: *allocated, volumes };
+    context.output.result(&view, || {
+        let file_system = match (&record.fs_type, record.fs_block_size) {
+            (Some(fs_type), Some(block)) => {
+                format!("{fs_type}, blocks of {}", format_size(block.into()))
+            }
+            (Some(fs_type), None) => fs_type.clone(),
+            (None, _) => "none that calf knows".into(),
+        };
+        let used_by = match volumes.as_slice() {
+            [] => "no volume".to_owned(),
+            [id] => format!("1 volume: {id}"),
+            ids => format!("{} volumes: {}", ids.len(), ids.join(", ")),
+        };
+        fields(&[
+            ("Name", record.name.clone()),
+            ("Digest", format!("sha256:{}", record.digest)),
+            ("Size", format!("{} ({} bytes)", format_size(record.size), record.size)),
+            ("Allocated", format_size(*allocated)),
+            ("File system", file_system),
+            ("Source", record.source.clone()),
+            ("Created", moment(record.created)),
+            ("Used by", used_by),
+        ])
+    })
+}
+
+/// As much of a digest as tells it from others.
+fn short(digest: &str) -> &str {
+    digest.get(..12).unwrap_or(digest)
+}
+
+// === JSON ===
+
+/// A template as programs see it.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct View<'a> {
+    name: &'a str,
+    digest: String,
+    size: u64,
+    fs_type: Option<&'a str>,
+    fs_block_size: Option<u32>,
+    created: Timestamp,
+    source: &'a str,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct DetailView<'a> {
+    #[serde(flatten)]
+    template: View<'a>,
+    allocated: u64,
+    volumes: &'a [String],
+}
+
+impl<'a> From<&'a TemplateRecord> for View<'a> {
+    fn from(record: &'a TemplateRecord) -> Self {
+        Self {
+            name: &record.name,
+            digest: format!("sha256:{}", record.digest),
+            size: record.size,
+            fs_type: record.fs_type.as_deref(),
+            fs_block_size: record.fs_block_size,
+            created: record.created,
+            source: &record.source,
+        }
+    }
+}

@@ -1,0 +1,146 @@
+//! A volume as programs and people see it.
+
+use calf::pool::record::{Backing, Durability};
+use calf::sys::DeviceNumber;
+use calf::units::format_size;
+use calf::volume::{Volume, VolumeState};
+use calf::{Pool, Result};
+use jiff::Timestamp;
+use serde::Serialize;
+
+use crate::cli::output::moment;
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(in crate::cli) struct View<'a> {
+    id: &'a str,
+    state: &'static str,
+    /// Path of the block device while active.
+    device: Option<String>,
+    template: &'a str,
+    digest: String,
+    size: u64,
+    template_size: u64,
+    fs_type: Option<&'a str>,
+    cow_limit: Option<u64>,
+    chunk_size: u64,
+    durability: Durability,
+    backing: Backing,
+    inline: bool,
+    owner: OwnerView,
+    /// Bytes that it occupies in the pool.
+    allocated: u64,
+    cow: Option<CowView>,
+    created: Timestamp,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct OwnerView {
+    uid: u32,
+    gid: u32,
+    /// In octal.
+    mode: String,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct CowView {
+    used: u64,
+    total: u64,
+}
+
+impl<'a> View<'a> {
+    pub(super) fn new(pool: &Pool, volume: &'a Volume) -> Self {
+        let record = &volume.record;
+        Self {
+            id: &record.id,
+            state: state_name(volume.state),
+            // One that went down since has no node any more.
+            device: volume.device.and_then(|number| device_path(pool, number).ok()),
+            template: &record.template,
+            digest: format!("sha256:{}", record.digest),
+            size: record.size,
+            template_size: record.template_size,
+            fs_type: record.fs_type.as_deref(),
+            cow_limit: record.cow_limit,
+            chunk_size: record.chunk_size,
+            durability: record.durability,
+            backing: record.backing,
+            inline: record.inline,
+            owner: OwnerView {
+                uid: record.owner.uid,
+                gid: record.owner.gid,
+                mode: format!("{:04o}", record.owner.mode),
+            },
+            allocated: volume.allocated,
+            cow: volume.cow.map(|(used, total)| CowView { used, total }),
+            created: record.created,
+        }
+    }
+
+    /// One line of a list.
+    pub(super) fn row(&self) -> [String; 6] {
+        [
+            self.id.to_owned(),
+            self.state.to_owned(),
+            self.device.clone().unwrap_or_else(|| "-".into()),
+            self.template.to_owned(),
+            format_size(self.size),
+            format_size(self.allocated),
+        ]
+    }
+
+    /// Everything.
+    pub(super) fn fields(&self) -> Vec<(&'static str, String)> {
+        let durability = match self.durability {
+            Durability::Ephemeral => "ephemeral",
+            Durability::Durable => "durable",
+        };
+        let cow = match &self.cow {
+            Some(cow) => format!("{} of {}", format_size(cow.used), format_size(cow.total)),
+            None => "-".into(),
+        };
+        vec![
+            ("Id", self.id.to_owned()),
+            ("State", self.state.to_owned()),
+            ("Device", self.device.clone().unwrap_or_else(|| "-".into())),
+            ("Size", format!("{} ({} bytes)", format_size(self.size), self.size)),
+            ("Template", format!("{} ({})", self.template, self.digest)),
+            ("File system", self.fs_type.unwrap_or("-").to_owned()),
+            ("Backing", backing_name(self.backing).to_owned()),
+            ("Durability", durability.to_owned()),
+            ("COW limit", self.cow_limit.map_or_else(|| "-".into(), format_size)),
+            ("COW used", cow),
+            ("Chunk size", format_size(self.chunk_size)),
+            ("Allocated", format_size(self.allocated)),
+            ("Owner", format!("{}:{} {}", self.owner.uid, self.owner.gid, self.owner.mode)),
+            ("Inline", if self.inline { "yes" } else { "no" }.to_owned()),
+            ("Created", moment(self.created)),
+        ]
+    }
+}
+
+/// The state in one word.
+pub(in crate::cli) fn state_name(state: VolumeState) -> &'static str {
+    match state {
+        VolumeState::Inactive => "inactive",
+        VolumeState::Active => "active",
+        VolumeState::Interrupted => "interrupted",
+        VolumeState::Invalid => "invalid",
+        VolumeState::Overflow => "overflow",
+    }
+}
+
+fn backing_name(backing: Backing) -> &'static str {
+    match backing {
+        Backing::Snapshot => "dm-snapshot",
+        Backing::Reflink => "reflink copy (fallback)",
+        Backing::Copy => "full copy (fallback)",
+    }
+}
+
+/// Path of the device node that the kernel itself makes.
+pub(super) fn device_path(pool: &Pool, number: DeviceNumber) -> Result<String> {
+    Ok(pool.device_node(number)?.display().to_string())
+}

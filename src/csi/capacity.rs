@@ -1,0 +1,176 @@
+//! The size of a volume, chosen from the range that the caller allows.
+
+use super::request::invalid;
+use super::v1;
+use crate::error::{Error, ErrorKind, Result};
+use crate::units::format_size;
+use crate::volume::MAX_SIZE;
+
+/// Sizes are multiples of this, in bytes: the block size of the file systems in templates. The
+/// exception is the size of a template, which a volume may always have.
+const GRANULARITY: u64 = 4096;
+
+/// A checked `CapacityRange`, in bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Range {
+    required: u64,
+    limit: Option<u64>,
+}
+
+impl Range {
+    /// Checks a range; no range allows every size.
+    pub(super) fn parse(range: Option<&v1::CapacityRange>) -> Result<Self> {
+        let Some(range) = range else { return Ok(Self { required: 0, limit: None }) };
+        let required = bytes("capacity_range.required_bytes", range.required_bytes)?;
+        let limit = bytes("capacity_range.limit_bytes", range.limit_bytes)?;
+        if limit != 0 && limit < required {
+            return Err(invalid(
+                "capacity_range.limit_bytes",
+                limit,
+                format!("it is below required_bytes, {required}"),
+            )
+            .remedy("raise limit_bytes or leave it out"));
+        }
+        if required > MAX_SIZE {
+            return Err(too_large("capacity_range.required_bytes", required));
+        }
+        Ok(Self { required, limit: (limit != 0).then_some(limit) })
+    }
+
+    /// Whether it asks for anything.
+    pub(super) fn is_open(self) -> bool {
+        self.required == 0 && self.limit.is_none()
+    }
+
+    /// Whether a volume of `size` bytes is what was asked for.
+    pub(super) fn contains(self, size: u64) -> bool {
+        size >= self.required && self.limit.is_none_or(|limit| size <= limit)
+    }
+
+    /// The smallest size in the range that a volume of at least `least` bytes (named `what`) can
+    /// have.
+    pub(super) fn choose(self, least: u64, what: &str) -> Result<u64> {
+        let size = if self.required <= least { least } else { round_up(self.required) };
+        match self.limit {
+            Some(limit) if size > limit => Err(Error::new(
+                ErrorKind::OutOfRange,
+                "accept",
+                format_args!("capacity_range.limit_bytes {limit}"),
+                if limit < least {
+                    format!("{what} has {least} bytes ({})", format_size(least))
+                } else {
+                    format!("{} rounds up to {size} bytes", self.required)
+                },
+            )
+            .remedy(format!("allow at least {size} bytes"))),
+            _ => Ok(size),
+        }
+    }
+}
+
+/// Checks the size that an inline volume asks for, and rounds it up.
+pub(super) fn inline_size(field: &str, size: u64) -> Result<u64> {
+    match size {
+        0 => Err(invalid(field, size, "a volume cannot be empty")
+            .remedy("leave it out for the size of the template")),
+        size if size > MAX_SIZE => Err(too_large(field, size)),
+        size => Ok(round_up(size)),
+    }
+}
+
+/// A size as CSI's signed fields take it.
+pub(super) fn to_wire(bytes: u64) -> i64 {
+    i64::try_from(bytes).unwrap_or(i64::MAX)
+}
+
+fn round_up(size: u64) -> u64 {
+    size.next_multiple_of(GRANULARITY)
+}
+
+fn bytes(field: &str, value: i64) -> Result<u64> {
+    u64::try_from(value).map_err(|_| {
+        invalid(field, value, "a size cannot be negative").remedy("give bytes, or 0 for no bound")
+    })
+}
+
+fn too_large(field: &str, size: u64) -> Error {
+    Error::new(
+        ErrorKind::OutOfRange,
+        "accept",
+        format_args!("{field} {size}"),
+        format!("the largest volume has {MAX_SIZE} bytes"),
+    )
+    .remedy(format!("ask for at most {}", format_size(MAX_SIZE)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn range(required_bytes: i64, limit_bytes: i64) -> Result<Range> {
+        Range::parse(Some(&v1::CapacityRange { required_bytes, limit_bytes }))
+    }
+
+    #[test]
+    fn the_least_size_that_fits_is_chosen() {
+        let template = 8192 + 512;
+        for (required, limit, size) in [
+            (0, 0, template),
+            (1, 0, template),
+            (8704, 8704, template),
+            (8705, 0, 12288),
+            (12288, 12288, 12288),
+            (12289, 20000, 16384),
+        ] {
+            let range = range(required, limit).unwrap();
+            assert_eq!(range.choose(template, "template t").unwrap(), size, "{range:?}");
+        }
+        assert_eq!(Range::parse(None).unwrap().choose(template, "template t").unwrap(), template);
+    }
+
+    #[test]
+    fn a_limit_is_kept() {
+        let below = range(0, 4096).unwrap().choose(8192, "template t").unwrap_err();
+        assert_eq!(below.kind(), ErrorKind::OutOfRange);
+        assert!(below.report().contains("template t has 8192 bytes"), "{}", below.report());
+        let rounded = range(8193, 8200).unwrap().choose(4096, "template t").unwrap_err();
+        assert_eq!(rounded.kind(), ErrorKind::OutOfRange);
+        assert!(rounded.report().contains("12288"), "{}", rounded.report());
+    }
+
+    #[test]
+    fn malformed_and_enormous_ranges_are_refused() {
+        for (required, limit, kind) in [
+            (-1, 0, ErrorKind::InvalidArgument),
+            (0, -1, ErrorKind::InvalidArgument),
+            (2, 1, ErrorKind::InvalidArgument),
+            ((16 << 40) + 1, 0, ErrorKind::OutOfRange),
+            (i64::MAX, i64::MAX, ErrorKind::OutOfRange),
+        ] {
+            assert_eq!(range(required, limit).unwrap_err().kind(), kind, "{required} {limit}");
+        }
+    }
+
+    #[test]
+    fn inline_sizes_are_checked() {
+        assert_eq!(inline_size("size", 4097).unwrap(), 8192);
+        assert_eq!(inline_size("size", 0).unwrap_err().kind(), ErrorKind::InvalidArgument);
+        assert_eq!(inline_size("size", u64::MAX).unwrap_err().kind(), ErrorKind::OutOfRange);
+    }
+
+    proptest! {
+        #[test]
+        fn a_chosen_size_is_in_the_range_and_holds_the_template(
+            required in 0..(1_i64 << 45), extra in 0..(1_i64 << 30), sectors in 1..(1_u64 << 33),
+        ) {
+            let template = sectors * 512;
+            if let Ok(range) = range(required, required + extra)
+                && let Ok(size) = range.choose(template, "template t")
+            {
+                prop_assert!(range.contains(size));
+                prop_assert!(size >= template && size % 512 == 0);
+            }
+        }
+    }
+}

@@ -1,0 +1,157 @@
+//! The Controller service: makes, grows, lists and deletes the volumes of this node.
+
+mod provision;
+mod query;
+
+use tonic::{Request, Response, Status, async_trait};
+
+use super::driver::{Driver, unimplemented};
+use super::v1;
+use super::v1::controller_service_capability::{Rpc, Type, rpc};
+
+const NO_ATTACH: &str = "volumes live on the node that uses them and need no attaching; \
+                         set attachRequired: false in the CSIDriver object";
+const NO_SNAPSHOTS: &str = "this version of calf has no snapshots";
+
+#[async_trait]
+impl v1::controller_server::Controller for Driver {
+    async fn create_volume(
+        &self,
+        request: Request<v1::CreateVolumeRequest>,
+    ) -> Result<Response<v1::CreateVolumeResponse>, Status> {
+        let request = request.into_inner();
+        let name = request.name.clone();
+        self.call("CreateVolume", &name, move |service| service.create_volume(&request)).await
+    }
+
+    async fn delete_volume(
+        &self,
+        request: Request<v1::DeleteVolumeRequest>,
+    ) -> Result<Response<v1::DeleteVolumeResponse>, Status> {
+        let id = request.into_inner().volume_id;
+        self.call("DeleteVolume", &id.clone(), move |service| service.delete_volume(&id)).await
+    }
+
+    async fn controller_expand_volume(
+        &self,
+        request: Request<v1::ControllerExpandVolumeRequest>,
+    ) -> Result<Response<v1::ControllerExpandVolumeResponse>, Status> {
+        let request = request.into_inner();
+        let id = request.volume_id.clone();
+        self.call("ControllerExpandVolume", &id, move |service| {
+            service.controller_expand_volume(&request)
+        })
+        .await
+    }
+
+    async fn validate_volume_capabilities(
+        &self,
+        request: Request<v1::ValidateVolumeCapabilitiesRequest>,
+    ) -> Result<Response<v1::ValidateVolumeCapabilitiesResponse>, Status> {
+        let request = request.into_inner();
+        let id = request.volume_id.clone();
+        self.call("ValidateVolumeCapabilities", &id, move |service| {
+            service.validate_volume_capabilities(request)
+        })
+        .await
+    }
+
+    async fn list_volumes(
+        &self,
+        request: Request<v1::ListVolumesRequest>,
+    ) -> Result<Response<v1::ListVolumesResponse>, Status> {
+        let request = request.into_inner();
+        self.call("ListVolumes", "", move |service| service.list_volumes(&request)).await
+    }
+
+    async fn get_capacity(
+        &self,
+        request: Request<v1::GetCapacityRequest>,
+    ) -> Result<Response<v1::GetCapacityResponse>, Status> {
+        let request = request.into_inner();
+        self.call("GetCapacity", "", move |service| service.get_capacity(&request)).await
+    }
+
+    async fn controller_get_volume(
+        &self,
+        request: Request<v1::ControllerGetVolumeRequest>,
+    ) -> Result<Response<v1::ControllerGetVolumeResponse>, Status> {
+        let id = request.into_inner().volume_id;
+        self.call("ControllerGetVolume", &id.clone(), move |service| {
+            service.controller_get_volume(&id)
+        })
+        .await
+    }
+
+    async fn controller_get_capabilities(
+        &self,
+        _: Request<v1::ControllerGetCapabilitiesRequest>,
+    ) -> Result<Response<v1::ControllerGetCapabilitiesResponse>, Status> {
+        self.call("ControllerGetCapabilities", "", |_| Ok(capabilities())).await
+    }
+
+    async fn controller_publish_volume(
+        &self,
+        _: Request<v1::ControllerPublishVolumeRequest>,
+    ) -> Result<Response<v1::ControllerPublishVolumeResponse>, Status> {
+        unimplemented("ControllerPublishVolume", NO_ATTACH)
+    }
+
+    async fn controller_unpublish_volume(
+        &self,
+        _: Request<v1::ControllerUnpublishVolumeRequest>,
+    ) -> Result<Response<v1::ControllerUnpublishVolumeResponse>, Status> {
+        unimplemented("ControllerUnpublishVolume", NO_ATTACH)
+    }
+
+    async fn create_snapshot(
+        &self,
+        _: Request<v1::CreateSnapshotRequest>,
+    ) -> Result<Response<v1::CreateSnapshotResponse>, Status> {
+        unimplemented("CreateSnapshot", NO_SNAPSHOTS)
+    }
+
+    async fn delete_snapshot(
+        &self,
+        _: Request<v1::DeleteSnapshotRequest>,
+    ) -> Result<Response<v1::DeleteSnapshotResponse>, Status> {
+        unimplemented("DeleteSnapshot", NO_SNAPSHOTS)
+    }
+
+    async fn list_snapshots(
+        &self,
+        _: Request<v1::ListSnapshotsRequest>,
+    ) -> Result<Response<v1::ListSnapshotsResponse>, Status> {
+        unimplemented("ListSnapshots", NO_SNAPSHOTS)
+    }
+
+    async fn get_snapshot(
+        &self,
+        _: Request<v1::GetSnapshotRequest>,
+    ) -> Result<Response<v1::GetSnapshotResponse>, Status> {
+        unimplemented("GetSnapshot", NO_SNAPSHOTS)
+    }
+
+    async fn controller_modify_volume(
+        &self,
+        _: Request<v1::ControllerModifyVolumeRequest>,
+    ) -> Result<Response<v1::ControllerModifyVolumeResponse>, Status> {
+        unimplemented("ControllerModifyVolume", "volumes have no parameters that can be changed")
+    }
+}
+
+fn capabilities() -> v1::ControllerGetCapabilitiesResponse {
+    let capabilities = [
+        rpc::Type::CreateDeleteVolume,
+        rpc::Type::ListVolumes,
+        rpc::Type::GetCapacity,
+        rpc::Type::ExpandVolume,
+        rpc::Type::GetVolume,
+        rpc::Type::VolumeCondition,
+        rpc::Type::SingleNodeMultiWriter,
+    ]
+    .map(|kind| v1::ControllerServiceCapability {
+        r#type: Some(Type::Rpc(Rpc { r#type: kind.into() })),
+    });
+    v1::ControllerGetCapabilitiesResponse { capabilities: capabilities.into() }
+}

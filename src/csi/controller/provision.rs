@@ -1,0 +1,131 @@
+//! CreateVolume, DeleteVolume, ControllerExpandVolume.
+
+use super::super::capability::Capability;
+use super::super::capacity::{Range, to_wire};
+use super::super::driver::Service;
+use super::super::parameters::{Origin, Parameters};
+use super::super::request::{invalid, missing, volume_id};
+use super::super::{v1, volume};
+use crate::error::{Error, ErrorKind, Result};
+use crate::pool::record::VolumeRecord;
+use crate::volume::{Volume, VolumeSpec};
+
+impl Service {
+    /// The volume's id is its name, so a repeated call finds what an earlier one made.
+    pub(super) fn create_volume(
+        &self,
+        request: &v1::CreateVolumeRequest,
+    ) -> Result<v1::CreateVolumeResponse> {
+        let name = volume_id("name", &request.name)?;
+        let capabilities = Capability::all("volume_capabilities", &request.volume_capabilities)?;
+        capabilities.iter().try_for_each(Capability::require_support)?;
+        refuse_what_is_not_offered(request)?;
+        let range = Range::parse(request.capacity_range.as_ref())?;
+        let spec = Parameters::parse(Origin::Parameters, &request.parameters)?
+            .into_spec(Origin::Parameters, name)?;
+        self.topology.require(request.accessibility_requirements.as_ref())?;
+
+        let size = match self.pool.volume(name) {
+            Ok(existing) => compatible_size(&existing.record, range, &capabilities)?,
+            Err(error) if error.kind() == ErrorKind::NotFound => {
+                self.size_of_new(&spec, range, &capabilities)?
+            }
+            Err(error) => return Err(error),
+        };
+        let made = self.pool.create_volume(&VolumeSpec { size: Some(size), ..spec })?;
+        let volume = volume::to_wire(&made.record, &self.topology);
+        Ok(v1::CreateVolumeResponse { volume: Some(volume) })
+    }
+
+    fn size_of_new(
+        &self,
+        spec: &VolumeSpec,
+        range: Range,
+        capabilities: &[Capability],
+    ) -> Result<u64> {
+        let template = self.pool.template(&spec.template)?;
+        let what = format!("template {}", template.name);
+        for capability in capabilities {
+            capability.access().check(template.fs_type.as_deref(), &what)?;
+        }
+        range.choose(template.size, &what)
+    }
+
+    pub(super) fn delete_volume(&self, id: &str) -> Result<v1::DeleteVolumeResponse> {
+        self.pool.delete_inactive_volume(volume_id("volume_id", id)?)?;
+        Ok(v1::DeleteVolumeResponse {})
+    }
+
+    pub(super) fn controller_expand_volume(
+        &self,
+        request: &v1::ControllerExpandVolumeRequest,
+    ) -> Result<v1::ControllerExpandVolumeResponse> {
+        let id = volume_id("volume_id", &request.volume_id)?;
+        let range = Range::parse(request.capacity_range.as_ref())?;
+        if range.is_open() {
+            return Err(missing("capacity_range"));
+        }
+        let capability = match &request.volume_capability {
+            None => None,
+            some => Some(Capability::one("volume_capability", some.as_ref())?),
+        };
+        let volume = self.grow(&self.pool.volume(id)?.record, range)?;
+        Ok(v1::ControllerExpandVolumeResponse {
+            capacity_bytes: to_wire(volume.record.size),
+            // The device has grown by now, or grows when it is made; only a file system that
+            // the node has mounted is left to be told.
+            node_expansion_required: !capability.is_some_and(|capability| capability.is_block()),
+        })
+    }
+
+    /// Grows a volume into `range`; one that is large enough stays as it is. The engine is asked
+    /// even then: the record may be of that size already and the device not yet, where an earlier
+    /// call was cut short.
+    pub(in crate::csi) fn grow(&self, volume: &VolumeRecord, range: Range) -> Result<Volume> {
+        let VolumeRecord { id, size, .. } = volume;
+        self.pool.expand_volume(id, range.choose(*size, &format!("volume {id}"))?)
+    }
+}
+
+/// The size of a volume of that name, if it is what is asked for now; the rest of the comparison
+/// is the engine's.
+fn compatible_size(
+    record: &VolumeRecord,
+    range: Range,
+    capabilities: &[Capability],
+) -> Result<u64> {
+    let what = format!("existing volume {}", record.id);
+    for capability in capabilities {
+        capability
+            .access()
+            .check(record.fs_type.as_deref(), &what)
+            .map_err(|error| error.with_kind(ErrorKind::AlreadyExists))?;
+    }
+    if range.contains(record.size) {
+        return Ok(record.size);
+    }
+    Err(Error::new(
+        ErrorKind::AlreadyExists,
+        "create volume",
+        &record.id,
+        format!("it exists with {} bytes, outside of the requested capacity_range", record.size),
+    )
+    .remedy("use another name, or expand the volume"))
+}
+
+fn refuse_what_is_not_offered(request: &v1::CreateVolumeRequest) -> Result<()> {
+    if request.volume_content_source.is_some() {
+        return Err(Error::new(
+            ErrorKind::InvalidArgument,
+            "accept",
+            "volume_content_source",
+            "this version of calf makes volumes from templates only",
+        )
+        .remedy("leave dataSource out of the claim and name a template in the StorageClass"));
+    }
+    if let Some(key) = request.mutable_parameters.keys().next() {
+        return Err(invalid("mutable_parameters", key, "there are no mutable parameters")
+            .remedy("leave out the VolumeAttributesClass"));
+    }
+    Ok(())
+}

@@ -1,0 +1,152 @@
+//! What the three gRPC services share: the pool, and how a call is run.
+//!
+//! Each call runs to its end on a thread of its own, whether or not its caller still waits: when
+//! a client's deadline passes, tonic drops the handler at its `await`, but the work goes on, is
+//! logged, and is waited for at shutdown. Nothing here makes calls wait for each other; the
+//! engine's locks are per volume.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+
+use tokio_util::task::TaskTracker;
+use tonic::{Response, Status};
+
+use super::log::Call;
+use super::topology::Topology;
+use crate::error::{Error, ErrorKind, Result};
+use crate::pool::Pool;
+
+/// The blocking handlers behind the RPCs; see `identity`, `controller` and `node`.
+pub(super) struct Service {
+    pub(super) pool: Pool,
+    pub(super) driver_name: String,
+    pub(super) topology: Topology,
+    /// 0: the orchestrator decides.
+    pub(super) max_volumes_per_node: u32,
+}
+
+/// The gRPC services; clones are the same driver.
+#[derive(Clone)]
+pub(super) struct Driver {
+    service: Arc<Service>,
+    work: TaskTracker,
+}
+
+impl Driver {
+    pub(super) fn new(service: Service) -> Self {
+        Self { service: Arc::new(service), work: TaskTracker::new() }
+    }
+
+    /// Runs `work` for the request `method` about `volume` (empty where there is none).
+    pub(super) async fn call<T: Send + 'static>(
+        &self,
+        method: &'static str,
+        volume: &str,
+        work: impl FnOnce(&Service) -> Result<T> + Send + 'static,
+    ) -> Result<Response<T>, Status> {
+        let call = Call::start(method, volume);
+        let service = Arc::clone(&self.service);
+        let task = self.work.spawn_blocking(move || {
+            let result = catch_unwind(AssertUnwindSafe(|| work(&service)))
+                .unwrap_or_else(|panic| Err(panicked(method, &*panic)));
+            call.end(&result);
+            result
+        });
+        match task.await {
+            Ok(result) => Ok(Response::new(result?)),
+            // A blocking task that has not started is cancelled when the runtime goes down.
+            Err(_) => Err(Status::unavailable("the driver is shutting down; call again")),
+        }
+    }
+
+    /// How many calls are still at work, those with no caller left included.
+    pub(super) fn running(&self) -> usize {
+        self.work.len()
+    }
+
+    /// Waits until no call is at work. No new one may come in by then.
+    pub(super) async fn finished(&self) {
+        self.work.close();
+        self.work.wait().await;
+    }
+}
+
+/// The answer to an RPC that this driver does not have.
+pub(super) fn unimplemented<T>(method: &'static str, why: &str) -> Result<Response<T>, Status> {
+    tracing::info!(target: "calf::csi", method, code = "UNIMPLEMENTED", "response");
+    Err(Status::unimplemented(format!("{method} is not implemented: {why}")))
+}
+
+fn panicked(method: &'static str, panic: &(dyn std::any::Any + Send)) -> Error {
+    let text = panic
+        .downcast_ref::<&str>()
+        .map(ToString::to_string)
+        .or_else(|| panic.downcast_ref::<String>().cloned())
+        .unwrap_or_else(|| "no message".to_owned());
+    Error::new(ErrorKind::Internal, "complete", method, format!("the driver panicked: {text}"))
+        .remedy("this is a bug in calf: report it with the log")
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc;
+    use std::time::Duration;
+
+    use tonic::Code;
+
+    use super::*;
+    use crate::pool::PoolOptions;
+    use crate::sys::fake::FakeHost;
+
+    fn driver(directory: &tempfile::TempDir) -> Driver {
+        Driver::new(Service {
+            pool: PoolOptions::default()
+                .host(Arc::new(FakeHost::new()))
+                .open(directory.path().join("pool"))
+                .unwrap(),
+            driver_name: "d".into(),
+            topology: Topology::new("d", "n").unwrap(),
+            max_volumes_per_node: 0,
+        })
+    }
+
+    #[tokio::test]
+    async fn work_outlives_its_caller_and_is_waited_for() {
+        let directory = tempfile::tempdir().unwrap();
+        let driver = driver(&directory);
+        let (release, blocked) = mpsc::channel::<()>();
+        let (done, result) = mpsc::channel();
+        let call = driver.call("CreateVolume", "v", move |_| {
+            blocked.recv().unwrap();
+            done.send(()).unwrap();
+            Ok(())
+        });
+        assert!(tokio::time::timeout(Duration::from_millis(50), call).await.is_err());
+        assert_eq!(driver.running(), 1);
+        let finished = tokio::spawn({
+            let driver = driver.clone();
+            async move { driver.finished().await }
+        });
+        tokio::time::sleep(Duration::from_millis(20)).await;
+        assert!(!finished.is_finished());
+        release.send(()).unwrap();
+        finished.await.unwrap();
+        result.recv_timeout(Duration::ZERO).unwrap();
+        assert_eq!(driver.running(), 0);
+    }
+
+    #[tokio::test]
+    async fn errors_and_panics_become_statuses() {
+        let directory = tempfile::tempdir().unwrap();
+        let driver = driver(&directory);
+        let refused = driver
+            .call("Probe", "", |_| Err::<(), _>(crate::csi::request::missing("volume_id")))
+            .await
+            .unwrap_err();
+        assert_eq!(refused.code(), Code::InvalidArgument);
+        let panicked =
+            driver.call("Probe", "", |_| -> Result<()> { panic!("oh") }).await.unwrap_err();
+        assert_eq!(panicked.code(), Code::Internal);
+        assert!(panicked.message().contains("oh"), "{}", panicked.message());
+    }
+}

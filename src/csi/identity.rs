@@ -1,0 +1,80 @@
+//! The Identity service: who this is, what it offers, whether it is well.
+
+use std::collections::HashMap;
+
+use tonic::metadata::MetadataValue;
+use tonic::{Request, Response, Status, async_trait};
+
+use super::driver::{Driver, Service};
+use super::v1;
+use super::v1::plugin_capability::{self, service, volume_expansion};
+use crate::error::Result;
+use crate::pool::record::Backing;
+
+/// Name of the response metadata of Probe that says how volumes are made.
+const MODE_METADATA: &str = "calf-mode";
+
+/// How volumes are made on this node, as Probe, GetPluginInfo and the log say it.
+pub(super) fn mode(backing: Backing) -> &'static str {
+    match backing {
+        Backing::Snapshot => "snapshot",
+        Backing::Reflink => "fallback-reflink",
+        Backing::Copy => "fallback-copy",
+    }
+}
+
+#[async_trait]
+impl v1::identity_server::Identity for Driver {
+    async fn get_plugin_info(
+        &self,
+        _: Request<v1::GetPluginInfoRequest>,
+    ) -> Result<Response<v1::GetPluginInfoResponse>, Status> {
+        self.call("GetPluginInfo", "", |service| Ok(service.plugin_info())).await
+    }
+
+    async fn get_plugin_capabilities(
+        &self,
+        _: Request<v1::GetPluginCapabilitiesRequest>,
+    ) -> Result<Response<v1::GetPluginCapabilitiesResponse>, Status> {
+        self.call("GetPluginCapabilities", "", |_| Ok(capabilities())).await
+    }
+
+    async fn probe(
+        &self,
+        _: Request<v1::ProbeRequest>,
+    ) -> Result<Response<v1::ProbeResponse>, Status> {
+        let backing = self.call("Probe", "", |service| service.pool.backing()).await?.into_inner();
+        let mut response = Response::new(v1::ProbeResponse { ready: Some(true) });
+        let mode = MetadataValue::from_static(mode(backing));
+        response.metadata_mut().insert(MODE_METADATA, mode);
+        Ok(response)
+    }
+}
+
+impl Service {
+    fn plugin_info(&self) -> v1::GetPluginInfoResponse {
+        // Registration asks this once and must not fail for a kernel module that is missing:
+        // Probe is where that is reported.
+        let mode = self.pool.backing().map_or("unavailable", mode);
+        v1::GetPluginInfoResponse {
+            name: self.driver_name.clone(),
+            vendor_version: env!("CARGO_PKG_VERSION").to_owned(),
+            manifest: HashMap::from([("mode".to_owned(), mode.to_owned())]),
+        }
+    }
+}
+
+fn capabilities() -> v1::GetPluginCapabilitiesResponse {
+    let service = |kind: service::Type| {
+        plugin_capability::Type::Service(plugin_capability::Service { r#type: kind.into() })
+    };
+    let capabilities = [
+        service(service::Type::ControllerService),
+        service(service::Type::VolumeAccessibilityConstraints),
+        plugin_capability::Type::VolumeExpansion(plugin_capability::VolumeExpansion {
+            r#type: volume_expansion::Type::Online.into(),
+        }),
+    ]
+    .map(|kind| v1::PluginCapability { r#type: Some(kind) });
+    v1::GetPluginCapabilitiesResponse { capabilities: capabilities.into() }
+}

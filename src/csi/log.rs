@@ -1,0 +1,51 @@
+//! One line for each request and its outcome.
+//!
+//! A line names the method, the volume, the time taken and the code, and for errors the message.
+//! It is built from these alone and never from the request itself, which may hold secrets and
+//! service-account tokens. The line is written where the work ends, so it is there even if the
+//! caller has gone.
+
+use std::time::Instant;
+
+use tonic::Code;
+
+use super::status;
+use crate::error::Error;
+
+/// Longest volume id in a log line: twice what a valid one may have.
+const MAX_SUBJECT: usize = 256;
+
+/// A request under way.
+pub(super) struct Call {
+    method: &'static str,
+    volume: Option<String>,
+    start: Instant,
+}
+
+impl Call {
+    /// The request `method` for `volume` (empty where there is none) has arrived.
+    pub(super) fn start(method: &'static str, volume: &str) -> Self {
+        let volume = (!volume.is_empty()).then(|| status::shorten(volume.to_owned(), MAX_SUBJECT));
+        tracing::debug!(target: "calf::csi", method, volume, "request");
+        Self { method, volume, start: Instant::now() }
+    }
+
+    /// It has ended.
+    pub(super) fn end<T>(self, result: &Result<T, Error>) {
+        let elapsed_ms = self.start.elapsed().as_micros() as f64 / 1000.0;
+        let Self { method, volume, .. } = self;
+        match result {
+            Ok(_) => {
+                let code = status::name(Code::Ok);
+                tracing::info!(target: "calf::csi", method, volume, elapsed_ms, code, "response");
+            }
+            Err(error) => {
+                let code = status::name(status::code(error.kind()));
+                let error = error.report();
+                tracing::info!(
+                    target: "calf::csi", method, volume, elapsed_ms, code, error, "response"
+                );
+            }
+        }
+    }
+}

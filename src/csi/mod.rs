@@ -1,0 +1,42 @@
+//! The CSI driver: gRPC on a unix socket, translated to calls of [`Pool`](crate::Pool) and back.
+//!
+//! ```text
+//! socket ── server ──▸ identity │ controller │ node      one async method per RPC, nothing in it
+//!                               │
+//!                            driver          a thread per call: outlives its caller, is logged
+//!                               │
+//!    request, capability, parameters, capacity, paging …   fields -> checked values, or an Error
+//!                               │
+//!                              Pool
+//!                               │
+//!                            status                      ErrorKind -> gRPC code, the one table
+//! ```
+//!
+//! This layer decides nothing about devices, and no gRPC type leaves it. The handlers below the
+//! driver are plain blocking functions from a request to a response or an
+//! [`Error`](crate::Error).
+
+mod capability;
+mod capacity;
+mod controller;
+mod driver;
+mod identity;
+mod log;
+mod node;
+mod paging;
+mod parameters;
+mod request;
+mod server;
+mod socket;
+mod status;
+mod topology;
+mod value;
+mod volume;
+
+pub use server::{DEFAULT_DRAIN_TIMEOUT, DEFAULT_DRIVER_NAME, ServeConfig, serve};
+
+/// The generated types, clients and servers of CSI 1.12.
+#[allow(missing_docs, clippy::all)]
+pub mod v1 {
+    tonic::include_proto!("csi.v1");
+}

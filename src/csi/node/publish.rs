@@ -1,0 +1,94 @@
+//! NodeStageVolume, NodePublishVolume and their reverses.
+
+use std::path::PathBuf;
+
+use super::super::capability::Capability;
+use super::super::driver::Service;
+use super::super::parameters::{EPHEMERAL, Origin, Parameters};
+use super::super::request::{self, required, volume_id};
+use super::super::v1;
+use crate::error::{Error, ErrorKind, Result};
+use crate::volume::{Publish, Stage};
+
+const STAGING: &str = "staging_target_path";
+const TARGET: &str = "target_path";
+const CAPABILITY: &str = "volume_capability";
+
+impl Service {
+    pub(super) fn stage(
+        &self,
+        request: &v1::NodeStageVolumeRequest,
+    ) -> Result<v1::NodeStageVolumeResponse> {
+        let id = volume_id("volume_id", &request.volume_id)?;
+        let path = required(STAGING, &request.staging_target_path)?;
+        let capability = Capability::one(CAPABILITY, request.volume_capability.as_ref())?;
+        let path = self.path_of(id, STAGING, path)?;
+        self.pool.stage(id, &stage(path, &capability))?;
+        Ok(v1::NodeStageVolumeResponse {})
+    }
+
+    pub(super) fn unstage(
+        &self,
+        request: &v1::NodeUnstageVolumeRequest,
+    ) -> Result<v1::NodeUnstageVolumeResponse> {
+        let id = volume_id("volume_id", &request.volume_id)?;
+        let path = required(STAGING, &request.staging_target_path)?;
+        self.pool.unstage(id, &request::path(STAGING, path)?)?;
+        Ok(v1::NodeUnstageVolumeResponse {})
+    }
+
+    pub(super) fn publish(
+        &self,
+        request: &v1::NodePublishVolumeRequest,
+    ) -> Result<v1::NodePublishVolumeResponse> {
+        let id = volume_id("volume_id", &request.volume_id)?;
+        let target = required(TARGET, &request.target_path)?;
+        let capability = Capability::one(CAPABILITY, request.volume_capability.as_ref())?;
+        let publish = |staging, target| Publish {
+            target,
+            stage: stage(staging, &capability),
+            read_only: request.readonly || capability.read_only(),
+            exclusive: capability.exclusive(),
+        };
+        if request.volume_context.get(EPHEMERAL).is_some_and(|value| value == "true") {
+            let spec = Parameters::parse(Origin::Inline, &request.volume_context)?
+                .into_spec(Origin::Inline, id)?;
+            let target = request::path(TARGET, target)?;
+            self.pool.publish_inline(&spec, &publish(PathBuf::new(), target))?;
+        } else {
+            let staging = staging(&request.staging_target_path)?;
+            let target = self.path_of(id, TARGET, target)?;
+            let staging = self.path_of(id, STAGING, staging)?;
+            self.pool.publish(id, &publish(staging, target))?;
+        }
+        Ok(v1::NodePublishVolumeResponse {})
+    }
+
+    pub(super) fn unpublish(
+        &self,
+        request: &v1::NodeUnpublishVolumeRequest,
+    ) -> Result<v1::NodeUnpublishVolumeResponse> {
+        let id = volume_id("volume_id", &request.volume_id)?;
+        let target = required(TARGET, &request.target_path)?;
+        self.pool.unpublish(id, &request::path(TARGET, target)?)?;
+        Ok(v1::NodeUnpublishVolumeResponse {})
+    }
+}
+
+fn stage(path: PathBuf, capability: &Capability) -> Stage {
+    Stage { path, access: capability.access().clone(), read_only: capability.read_only() }
+}
+
+/// CSI has a code of its own (FAILED_PRECONDITION) for a publication without staging.
+fn staging(path: &str) -> Result<&str> {
+    if !path.is_empty() {
+        return Ok(path);
+    }
+    Err(Error::new(
+        ErrorKind::Unsupported,
+        "publish a volume without",
+        STAGING,
+        "only inline volumes have none",
+    )
+    .remedy("call NodeStageVolume first and give its staging_target_path"))
+}

@@ -1,0 +1,90 @@
+//! NodeGetVolumeStats and NodeExpandVolume: both act on a volume where it is in use.
+
+use std::path::PathBuf;
+
+use super::super::capability::Capability;
+use super::super::capacity::{Range, to_wire};
+use super::super::driver::Service;
+use super::super::request::{required, volume_id};
+use super::super::v1::volume_usage::Unit;
+use super::super::{v1, volume};
+use crate::error::{ErrorKind, Result};
+use crate::sys::FileSystemUsage;
+use crate::volume::{Volume, VolumeStatistics};
+
+const PATH: &str = "volume_path";
+
+impl Service {
+    pub(super) fn statistics(
+        &self,
+        request: &v1::NodeGetVolumeStatsRequest,
+    ) -> Result<v1::NodeGetVolumeStatsResponse> {
+        let id = volume_id("volume_id", &request.volume_id)?;
+        let path = self.place_of(id, required(PATH, &request.volume_path)?)?;
+        let VolumeStatistics { volume, file_system } = self.pool.statistics(id, &path)?;
+        Ok(v1::NodeGetVolumeStatsResponse {
+            usage: match file_system {
+                Some(usage) => file_system_usage(&usage),
+                None => vec![block_usage(&volume)],
+            },
+            volume_condition: Some(volume::condition(&volume)),
+        })
+    }
+
+    pub(super) fn node_expand_volume(
+        &self,
+        request: &v1::NodeExpandVolumeRequest,
+    ) -> Result<v1::NodeExpandVolumeResponse> {
+        let id = volume_id("volume_id", &request.volume_id)?;
+        let path = required(PATH, &request.volume_path)?;
+        let range = Range::parse(request.capacity_range.as_ref())?;
+        let capability = match &request.volume_capability {
+            None => None,
+            some => Some(Capability::one("volume_capability", some.as_ref())?),
+        };
+        let path = self.place_of(id, path)?;
+        let found = self.pool.statistics(id, &path)?;
+        let volume = self.grow(&found.volume.record, range)?;
+        let mounted =
+            capability.map_or(found.file_system.is_some(), |capability| !capability.is_block());
+        if mounted {
+            self.pool.expand_file_system(id, &path)?;
+        }
+        Ok(v1::NodeExpandVolumeResponse { capacity_bytes: to_wire(volume.record.size) })
+    }
+
+    /// Checks a path where volume `id` is said to be. No volume is at a path that cannot be one:
+    /// that is NOT_FOUND here, where CSI asks about the pair of volume and path.
+    fn place_of(&self, id: &str, path: &str) -> Result<PathBuf> {
+        self.path_of(id, PATH, path).map_err(|error| error.with_kind(ErrorKind::NotFound))
+    }
+}
+
+fn file_system_usage(usage: &FileSystemUsage) -> Vec<v1::VolumeUsage> {
+    let bytes = v1::VolumeUsage {
+        available: to_wire(usage.available),
+        total: to_wire(usage.total),
+        used: to_wire(usage.used),
+        unit: Unit::Bytes.into(),
+    };
+    let inodes = (usage.inodes > 0).then(|| v1::VolumeUsage {
+        available: to_wire(usage.inodes_free),
+        total: to_wire(usage.inodes),
+        used: to_wire(usage.inodes_used),
+        unit: Unit::Inodes.into(),
+    });
+    std::iter::once(bytes).chain(inodes).collect()
+}
+
+/// For a raw device, what has been written to the COW store counts: what is free inside the
+/// volume, only its user knows.
+fn block_usage(volume: &Volume) -> v1::VolumeUsage {
+    let total = volume.record.size;
+    let used = volume.cow.map_or(volume.allocated, |(used, _)| used);
+    v1::VolumeUsage {
+        available: to_wire(total.saturating_sub(used)),
+        total: to_wire(total),
+        used: to_wire(used),
+        unit: Unit::Bytes.into(),
+    }
+}

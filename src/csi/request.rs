@@ -1,0 +1,116 @@
+//! Fields that many requests have: ids and paths, checked as they come in.
+
+use std::fmt;
+use std::path::{Component, Path, PathBuf};
+
+use crate::error::{Error, ErrorKind, Result};
+
+/// Longest volume id, and CSI's limit for strings in general.
+const MAX_ID: usize = 128;
+/// Longest path: `PATH_MAX` less its NUL.
+const MAX_PATH: usize = 4095;
+
+/// The error for a required field that is not there.
+pub(super) fn missing(field: &str) -> Error {
+    Error::new(ErrorKind::InvalidArgument, "accept the request without", field, "it is required")
+        .remedy(format!("set {field}"))
+}
+
+/// The error for a field whose value cannot be used.
+pub(super) fn invalid(field: &str, value: impl fmt::Debug, why: impl Into<String>) -> Error {
+    Error::new(ErrorKind::InvalidArgument, "accept", format_args!("{field} {value:?}"), why.into())
+}
+
+/// Checks a volume's id, or the name that becomes one.
+pub(super) fn volume_id<'a>(field: &str, id: &'a str) -> Result<&'a str> {
+    if id.is_empty() {
+        return Err(missing(field));
+    }
+    if id.len() > MAX_ID {
+        let head = &id[..id.floor_char_boundary(MAX_ID)];
+        return Err(invalid(field, head, format!("it goes on to {} bytes", id.len()))
+            .remedy(format!("use at most {MAX_ID} bytes")));
+    }
+    if id.chars().any(char::is_control) {
+        return Err(
+            invalid(field, id, "it holds a control character").remedy("use printable characters")
+        );
+    }
+    Ok(id)
+}
+
+/// Checks that a required path is there, and nothing else yet: whether the volume exists is
+/// asked before its paths are judged.
+pub(super) fn required<'a>(field: &str, path: &'a str) -> Result<&'a str> {
+    if path.is_empty() { Err(missing(field)) } else { Ok(path) }
+}
+
+/// Checks a path that the orchestrator named: absolute, and without any way to leave it.
+pub(super) fn path(field: &str, path: &str) -> Result<PathBuf> {
+    if path.len() > MAX_PATH {
+        let head = &path[..path.floor_char_boundary(MAX_ID)];
+        return Err(invalid(field, head, format!("it goes on to {} bytes", path.len()))
+            .remedy(format!("use at most {MAX_PATH} bytes")));
+    }
+    let parsed = Path::new(path);
+    let why = if path.contains('\0') {
+        "it holds a NUL"
+    } else if !parsed.is_absolute() {
+        "it is not absolute"
+    } else if parsed.components().any(|part| part == Component::ParentDir) {
+        "it holds `..`"
+    } else if parsed.parent().is_none() {
+        "it is the root directory"
+    } else {
+        return Ok(parsed.to_owned());
+    };
+    Err(invalid(field, path, why).remedy("give an absolute path without `..`"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn ids_are_short_and_printable() {
+        let inline = format!("csi-{}", "a".repeat(64));
+        for id in ["pvc-1", "ünïcode / and ../ are fine", &inline, &"x".repeat(128)] {
+            assert_eq!(volume_id("volume_id", id).unwrap(), id);
+        }
+        for id in ["", "a\nb", "nul\0", "\u{7f}", &"x".repeat(129), &"ü".repeat(65)] {
+            let error = volume_id("volume_id", id).unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::InvalidArgument);
+            assert!(error.report().contains("volume_id"), "{}", error.report());
+        }
+    }
+
+    #[test]
+    fn paths_are_absolute_and_stay_where_they_are() {
+        for good in ["/a", "/var/lib/kubelet/pods/x/volumes/y/mount", "/a/./b", "/a..b/c"] {
+            assert_eq!(path("target_path", good).unwrap(), Path::new(good));
+        }
+        let long = format!("/{}", "x".repeat(4095));
+        for bad in ["", "a", "some/path", "/a/../b", "..", "/", "/a\0b", &long] {
+            let error = path("target_path", bad).unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::InvalidArgument, "{bad:?}");
+            assert!(error.report().contains("target_path"), "{}", error.report());
+        }
+    }
+
+    #[test]
+    fn a_missing_field_is_named_with_the_remedy() {
+        assert_eq!(
+            missing("volume_id").report(),
+            "cannot accept the request without volume_id: it is required; set volume_id"
+        );
+    }
+
+    proptest! {
+        #[test]
+        fn nothing_makes_the_checks_panic(text in "\\PC{0,300}") {
+            let _ = volume_id("volume_id", &text);
+            let _ = path("target_path", &text);
+        }
+    }
+}

@@ -1,0 +1,240 @@
+//! The driver's life: check, clean up, listen, serve, drain.
+
+use std::path::Path;
+use std::pin::pin;
+use std::time::Duration;
+
+use tokio::net::UnixListener;
+use tokio::sync::oneshot;
+use tokio_stream::wrappers::UnixListenerStream;
+use tonic::transport::Server;
+
+use super::driver::{Driver, Service};
+use super::topology::Topology;
+use super::v1::controller_server::ControllerServer;
+use super::v1::identity_server::IdentityServer;
+use super::v1::node_server::NodeServer;
+use super::{identity, request, socket};
+use crate::error::{Error, ErrorKind, Result};
+use crate::pool::Pool;
+use crate::pool::record::Backing;
+
+/// The driver's name unless configured otherwise: what StorageClasses and pods call it.
+pub const DEFAULT_DRIVER_NAME: &str = "calf.csi.dev";
+/// How long a shutdown waits for calls to end unless configured otherwise. That is the grace
+/// period that Kubernetes gives a pod.
+pub const DEFAULT_DRAIN_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// CSI's limit for a driver's name.
+const MAX_DRIVER_NAME: usize = 63;
+/// Largest request in bytes. CSI allows 4 KiB for each map and 128 bytes for most strings.
+const MAX_REQUEST: usize = 1 << 20;
+
+/// How to serve.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ServeConfig {
+    /// Where to listen: `unix:///path`, `unix:/path` or an absolute path.
+    pub endpoint: String,
+    /// The driver's name, in domain notation.
+    pub driver_name: String,
+    /// This node's id: unique in the cluster, and a valid label value.
+    pub node_id: String,
+    /// Most volumes that the orchestrator may bring to this node; 0 leaves it to decide.
+    pub max_volumes_per_node: u32,
+    /// How long a shutdown waits for calls to end.
+    pub drain_timeout: Duration,
+}
+
+impl ServeConfig {
+    /// The defaults for an endpoint and a node.
+    pub fn new(endpoint: impl Into<String>, node_id: impl Into<String>) -> Self {
+        Self {
+            endpoint: endpoint.into(),
+            driver_name: DEFAULT_DRIVER_NAME.to_owned(),
+            node_id: node_id.into(),
+            max_volumes_per_node: 0,
+            drain_timeout: DEFAULT_DRAIN_TIMEOUT,
+        }
+    }
+}
+
+/// How long the last responses have to reach their callers when the driver ends.
+const LAST_RESPONSES: Duration = Duration::from_millis(500);
+
+/// Serves Identity, Controller and Node on one socket until `shutdown` completes, then waits for
+/// calls to end.
+///
+/// If calls are still at work after [`ServeConfig::drain_timeout`], this is logged and the
+/// function returns all the same, with their threads running: end the process then, rather than
+/// wait for the runtime. Whatever they had not finished, the next start completes or undoes.
+///
+/// # Errors
+///
+/// `InvalidArgument` for a configuration that cannot be, `Unsupported` where the kernel lacks
+/// dm-snapshot and the pool has no fallback, `InUse` if another driver serves the endpoint, and
+/// what reconciliation returns.
+pub async fn serve(
+    pool: Pool,
+    config: ServeConfig,
+    shutdown: impl Future<Output = ()>,
+) -> Result<()> {
+    let path = socket::parse_endpoint(&config.endpoint)?;
+    check_driver_name(&config.driver_name)?;
+    let topology = Topology::new(&config.driver_name, &config.node_id)?;
+    let (listener, _socket_file) = blocking({
+        let pool = pool.clone();
+        let path = path.clone();
+        move || prepare(&pool, &path)
+    })
+    .await?;
+    let driver = Driver::new(Service {
+        pool,
+        driver_name: config.driver_name.clone(),
+        topology,
+        max_volumes_per_node: config.max_volumes_per_node,
+    });
+
+    let listener =
+        UnixListener::from_std(listener).map_err(|e| Error::io("serve", path.display(), e))?;
+    let (stop, stopped) = oneshot::channel::<()>();
+    let server = Server::builder()
+        .add_service(IdentityServer::new(driver.clone()).max_decoding_message_size(MAX_REQUEST))
+        .add_service(ControllerServer::new(driver.clone()).max_decoding_message_size(MAX_REQUEST))
+        .add_service(NodeServer::new(driver.clone()).max_decoding_message_size(MAX_REQUEST))
+        .serve_with_incoming_shutdown(UnixListenerStream::new(listener), async {
+            // An error says that `stop` was dropped, which is how it is used.
+            let _ = stopped.await;
+        });
+    let failed = |e| Error::new(ErrorKind::Internal, "serve", &config.endpoint, e);
+    let mut server = pin!(server);
+    tracing::info!(
+        target: "calf::csi",
+        endpoint = %path.display(),
+        driver = config.driver_name,
+        node = config.node_id,
+        version = env!("CARGO_PKG_VERSION"),
+        "serving"
+    );
+    tokio::select! {
+        ended = &mut server => return ended.map_err(failed),
+        () = shutdown => {}
+    }
+
+    tracing::info!(target: "calf::csi", running = driver.running(), "shutting down");
+    drop(stop);
+    let drained = tokio::time::timeout(config.drain_timeout, async {
+        tokio::select! {
+            ended = &mut server => {
+                driver.finished().await;
+                ended
+            }
+            () = idle(&driver) => Ok(()),
+        }
+    });
+    match drained.await {
+        Ok(ended) => ended.map_err(failed)?,
+        Err(_) => tracing::warn!(
+            target: "calf::csi",
+            running = driver.running(),
+            timeout = ?config.drain_timeout,
+            "calls did not end in time and are abandoned; the next start completes or undoes them"
+        ),
+    }
+    tracing::info!(target: "calf::csi", "stopped");
+    Ok(())
+}
+
+/// Completes once no call has been running for a moment: a connection that its client keeps open,
+/// and does not even read from, is no reason to stay.
+async fn idle(driver: &Driver) {
+    loop {
+        driver.finished().await;
+        tokio::time::sleep(LAST_RESPONSES).await;
+        if driver.running() == 0 {
+            return;
+        }
+    }
+}
+
+/// Everything before the first call: the kernel can make volumes, nobody else serves the
+/// endpoint, and what a crash left behind is put right.
+fn prepare(
+    pool: &Pool,
+    path: &Path,
+) -> Result<(std::os::unix::net::UnixListener, socket::SocketFile)> {
+    let backing = pool.backing()?;
+    let mode = identity::mode(backing);
+    let root = pool.root().display();
+    match backing {
+        Backing::Snapshot => tracing::info!(target: "calf::csi", mode, pool = %root, "starting"),
+        Backing::Reflink | Backing::Copy => tracing::warn!(
+            target: "calf::csi", mode, pool = %root,
+            "starting in fallback: volumes are private copies, not dm-snapshots; load \
+             dm-snapshot and start again for copy-on-write volumes"
+        ),
+    }
+    let socket = socket::listen(path)?;
+    reconcile(pool)?;
+    Ok(socket)
+}
+
+fn reconcile(pool: &Pool) -> Result<()> {
+    let report = pool.reconcile()?;
+    for volume in &report.repaired {
+        tracing::info!(target: "calf::csi", volume, "completed an interrupted operation");
+    }
+    for what in &report.removed {
+        tracing::info!(target: "calf::csi", what, "removed an orphan");
+    }
+    for what in &report.failed {
+        tracing::warn!(target: "calf::csi", what, "could not be put right; tried again at the next start");
+    }
+    tracing::info!(
+        target: "calf::csi",
+        live = report.live,
+        repaired = report.repaired.len(),
+        removed = report.removed.len(),
+        failed = report.failed.len(),
+        "reconciled"
+    );
+    Ok(())
+}
+
+fn check_driver_name(name: &str) -> Result<()> {
+    let alphanumeric = |b: Option<&u8>| b.is_some_and(u8::is_ascii_alphanumeric);
+    let bytes = name.as_bytes();
+    let valid = bytes.len() <= MAX_DRIVER_NAME
+        && alphanumeric(bytes.first())
+        && alphanumeric(bytes.last())
+        && bytes.iter().all(|b| b.is_ascii_alphanumeric() || b"-.".contains(b));
+    if valid {
+        return Ok(());
+    }
+    Err(request::invalid("driver name", name, "it is not in domain notation").remedy(format!(
+        "use at most {MAX_DRIVER_NAME} letters, digits, `-` and `.`, such as {DEFAULT_DRIVER_NAME}"
+    )))
+}
+
+/// Runs `work` on a thread that may block.
+async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T> + Send + 'static,
+) -> Result<T> {
+    tokio::task::spawn_blocking(work)
+        .await
+        .unwrap_or_else(|error| Err(Error::new(ErrorKind::Internal, "start", "the driver", error)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn driver_names_are_in_domain_notation() {
+        for good in [DEFAULT_DRIVER_NAME, "a", "a-b.c1", &"a".repeat(63)] {
+            check_driver_name(good).unwrap();
+        }
+        for bad in ["", ".a", "a-", "a/b", "a_b", "ü.x", &"a".repeat(64)] {
+            assert_eq!(check_driver_name(bad).unwrap_err().kind(), ErrorKind::InvalidArgument);
+        }
+    }
+}

@@ -1,0 +1,40 @@
+//! A volume as CSI shows it.
+
+use super::capacity::to_wire as bytes;
+use super::topology::Topology;
+use super::{parameters, v1};
+use crate::pool::record::VolumeRecord;
+use crate::volume::{Volume, VolumeState};
+
+/// The volume's description.
+pub(super) fn to_wire(record: &VolumeRecord, topology: &Topology) -> v1::Volume {
+    v1::Volume {
+        capacity_bytes: bytes(record.size),
+        volume_id: record.id.clone(),
+        volume_context: parameters::context(record),
+        content_source: None,
+        accessible_topology: vec![topology.to_wire()],
+    }
+}
+
+/// Whether the volume is well, in words for the person who finds the event in the log.
+pub(super) fn condition(volume: &Volume) -> v1::VolumeCondition {
+    let (abnormal, message) = match volume.state {
+        VolumeState::Inactive => (false, "in order; not in use on this node"),
+        VolumeState::Active => (false, "in order"),
+        VolumeState::Interrupted => {
+            (false, "an operation was cut short; the next call for the volume completes it")
+        }
+        VolumeState::Invalid => (
+            true,
+            "the COW store had an I/O error (a full pool, most often) and the volume can no \
+             longer be read: free space in the pool, then delete the volume and make a new one",
+        ),
+        VolumeState::Overflow => (
+            true,
+            "the COW store is full: reads go on, writes fail; save what is needed, then make a \
+             new volume with a larger cowLimit",
+        ),
+    };
+    v1::VolumeCondition { abnormal, message: message.to_owned() }
+}

@@ -1,0 +1,165 @@
+//! Deterministic names: from a volume's id to its directory and its kernel devices.
+//!
+//! CSI ids may be 128 bytes long and hold any character, so nothing on disk or in the kernel is
+//! named by them. A [`Key`] is the first half of the id's SHA-256 in hexadecimal. A device's UUID
+//! starts with [`UUID_PREFIX`] and the pool's id: a device without both is never touched.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+use sha2::{Digest as _, Sha256};
+
+/// Every device-mapper UUID of calf starts with this, as the field does it (`LVM-`, `mpath-`).
+pub const UUID_PREFIX: &str = "CALF-";
+
+/// The name of a volume on disk and in the kernel: 32 hexadecimal digits.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Key(String);
+
+impl Key {
+    /// The key of the volume with this id.
+    pub fn of(volume_id: &str) -> Self {
+        Self(hex::encode(&Sha256::digest(volume_id.as_bytes())[..16]))
+    }
+
+    /// Parses a key, as found in a directory name or a device name.
+    pub fn parse(text: &str) -> Option<Self> {
+        let valid = text.len() == 32
+            && text.bytes().all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b));
+        valid.then(|| Self(text.to_owned()))
+    }
+
+    /// The hexadecimal digits.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+/// The identity of a pool: 16 hexadecimal digits, random, made once.
+#[derive(Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct PoolId(String);
+
+impl PoolId {
+    /// A new random id.
+    pub fn random() -> Self {
+        Self(format!("{:016x}", rand::random::<u64>()))
+    }
+
+    /// The hexadecimal digits.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl TryFrom<String> for PoolId {
+    type Error = &'static str;
+
+    fn try_from(text: String) -> Result<Self, Self::Error> {
+        let valid = text.len() == 16
+            && text.bytes().all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b));
+        valid.then_some(Self(text)).ok_or("a pool id has 16 lower-case hexadecimal digits")
+    }
+}
+
+impl From<PoolId> for String {
+    fn from(id: PoolId) -> Self {
+        id.0
+    }
+}
+
+/// The two devices that a volume may have.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Role {
+    /// The copy-on-write device itself.
+    Snapshot,
+    /// A read-only device over the snapshot, for readers.
+    ReadOnlyView,
+}
+
+/// The device-mapper name and UUID of one device of a volume.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct DeviceId {
+    /// `calf-<key>`, with `-ro` for the read-only view.
+    pub name: String,
+    /// `CALF-<pool id>-<key>`, with `-ro` for the read-only view.
+    pub uuid: String,
+}
+
+impl DeviceId {
+    /// The identity of the device that plays `role` for volume `key` of `pool`.
+    pub fn new(pool: &PoolId, key: &Key, role: Role) -> Self {
+        let suffix = match role {
+            Role::Snapshot => "",
+            Role::ReadOnlyView => "-ro",
+        };
+        Self {
+            name: format!("calf-{key}{suffix}"),
+            uuid: format!("{}{key}{suffix}", uuid_prefix(pool)),
+        }
+    }
+
+    /// The volume and role behind a UUID, if the device belongs to `pool`.
+    pub fn parse_uuid(pool: &PoolId, uuid: &str) -> Option<(Key, Role)> {
+        let rest = uuid.strip_prefix(&uuid_prefix(pool))?;
+        match rest.strip_suffix("-ro") {
+            Some(key) => Some((Key::parse(key)?, Role::ReadOnlyView)),
+            None => Some((Key::parse(rest)?, Role::Snapshot)),
+        }
+    }
+}
+
+/// What the UUIDs of all devices of `pool` start with.
+pub fn uuid_prefix(pool: &PoolId) -> String {
+    format!("{UUID_PREFIX}{pool}-")
+}
+
+// === impl Display, Debug ===
+
+impl fmt::Display for Key {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl fmt::Debug for Key {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl fmt::Display for PoolId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl fmt::Debug for PoolId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        #[test]
+        fn a_uuid_parses_back_to_its_volume(id in "\\PC{1,128}", ro in any::<bool>()) {
+            let pool = PoolId::random();
+            let key = Key::of(&id);
+            let role = if ro { Role::ReadOnlyView } else { Role::Snapshot };
+            let device = DeviceId::new(&pool, &key, role);
+            prop_assert_eq!(DeviceId::parse_uuid(&pool, &device.uuid), Some((key, role)));
+            prop_assert!(device.name.len() < 128 && device.uuid.len() < 129);
+        }
+
+        #[test]
+        fn another_pools_device_is_not_ours(id in "\\PC{1,128}") {
+            let device = DeviceId::new(&PoolId::random(), &Key::of(&id), Role::Snapshot);
+            prop_assert_eq!(DeviceId::parse_uuid(&PoolId::random(), &device.uuid), None);
+        }
+    }
+}

@@ -1,0 +1,102 @@
+//! calf gives every microVM its own copy-on-write root disk in milliseconds.
+//!
+//! This crate is the engine: a [`Pool`] of templates and volumes. A *template* is a named,
+//! immutable disk image. A *volume* is a writable block device, a Linux dm-snapshot, that starts
+//! as its template and takes up only what is written to it. The CSI driver ([`csi`]) and the
+//! command line are two users of this crate; a sandbox manager may be a third.
+//!
+//! # Example
+//!
+//! ```no_run
+//! use calf::volume::VolumeSpec;
+//! use calf::{Pool, template::ImportSpec};
+//!
+//! # fn main() -> calf::Result<()> {
+//! // The directory becomes a pool if it is missing or empty. Needs root, and a kernel with
+//! // dm-snapshot.
+//! let pool = Pool::open("/var/lib/calf")?;
+//!
+//! // Copies (or reflinks) the image once. The same call again finds that all is done.
+//! let image = ImportSpec { source: "debian.img".into(), name: "debian-12".into() };
+//! pool.import_template(&image, &mut |progress| {
+//!     eprintln!("{} of {} bytes", progress.done, progress.total);
+//! })?;
+//!
+//! // The intent is on disk when this returns; a device comes with `activate`.
+//! let spec = VolumeSpec { size: Some(20 << 30), ..VolumeSpec::new("vm1", "debian-12") };
+//! pool.create_volume(&spec)?;
+//! let device = pool.activate("vm1")?;
+//! println!("give {} to the VMM", pool.device_node(device)?.display()); // /dev/dm-0
+//!
+//! // When the VMM has closed it: the device, its loop devices and its files go, in this order.
+//! pool.delete_volume("vm1")?;
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! # What to rely on
+//!
+//! - Every call may be repeated, and ends where a single call would have.
+//! - A process may be killed at any instant. [`Pool::reconcile`], or the next call for the volume,
+//!   completes or undoes what it was doing; live volumes are not touched.
+//! - Any number of processes may use one pool. A second call for one volume fails with
+//!   [`ErrorKind::InProgress`] while the first one runs.
+//! - All methods block. In an async program, call them through `spawn_blocking` or its like, and do
+//!   not abandon a call half-way.
+//! - Errors name the operation, its subject, the cause and the remedy: see [`Error::report`]. Match
+//!   on [`Error::kind`].
+//!
+//! # Testing without a kernel
+//!
+//! With the feature `fake-host`, `calf::sys::fake::FakeHost` stands in for the kernel. It needs no
+//! rights, keeps devices in memory and files in a real directory, and can be told to fail or to
+//! crash at its n-th call:
+//!
+//! ```
+//! # #[cfg(feature = "fake-host")]
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! use std::sync::Arc;
+//!
+//! use calf::sys::fake::FakeHost;
+//! use calf::template::ImportSpec;
+//! use calf::volume::{VolumeSpec, VolumeState};
+//! use calf::{ErrorKind, PoolOptions};
+//!
+//! let directory = tempfile::tempdir()?;
+//! let source = directory.path().join("debian.img");
+//! std::fs::write(&source, vec![0xca; 1 << 20])?;
+//!
+//! let host = FakeHost::new();
+//! let pool = PoolOptions::default()
+//!     .host(Arc::new(host.clone()))
+//!     .open(directory.path().join("pool"))?;
+//! pool.import_template(&ImportSpec { source, name: "debian-12".into() }, &mut |_| ())?;
+//!
+//! let volume = pool.create_volume(&VolumeSpec::new("vm1", "debian-12"))?;
+//! assert_eq!(volume.state, VolumeState::Inactive);
+//! let device = pool.activate("vm1")?;
+//!
+//! // A VMM has it open: nothing is taken away under it.
+//! host.open(device);
+//! assert_eq!(pool.delete_volume("vm1").unwrap_err().kind(), ErrorKind::InUse);
+//! host.close(device);
+//!
+//! pool.delete_volume("vm1")?;
+//! assert!(host.leftovers().is_empty());
+//! # Ok(())
+//! # }
+//! # #[cfg(not(feature = "fake-host"))]
+//! # fn main() {}
+//! ```
+
+pub mod csi;
+mod error;
+pub mod key;
+pub mod pool;
+pub mod sys;
+pub mod template;
+pub mod units;
+pub mod volume;
+
+pub use error::{Error, ErrorKind, Result};
+pub use pool::{Pool, PoolOptions};

@@ -1,0 +1,127 @@
+//! Where things are in a pool. The only place that knows its file names.
+//!
+//! ```text
+//! <pool>/pool.json                   format version and pool id
+//! <pool>/lock                        byte-range locks, see sys::lock
+//! <pool>/templates/<name>.json       name -> digest; replaced by rename
+//! <pool>/images/<hex>/image          content, read-only, extended sparsely to the largest volume
+//! <pool>/images/<hex>/loop           which loop device was attached to it, a hint
+//! <pool>/images/<hex>/import.json    which file it was read from, so that it is not read twice
+//! <pool>/images/.import-<id>/        an import under way, or cut short: the same two files
+//! <pool>/volumes/<key>/volume.json   the intent: a volume exists while this file does
+//! <pool>/volumes/<key>/cow           its COW store (or `disk`, a private copy, in fallback)
+//! <pool>/volumes/<key>/node          its published device node (`node-ro` for readers)
+//! ```
+
+use std::path::{Path, PathBuf};
+
+use super::record::Backing;
+use crate::key::{Key, Role};
+
+/// What the directories of imports under way start with; a digest never does.
+pub const IMPORT_PREFIX: &str = ".import-";
+
+/// The paths of one pool.
+#[derive(Clone, Debug)]
+pub struct Layout {
+    root: PathBuf,
+}
+
+impl Layout {
+    /// The layout of the pool at `root`.
+    pub fn new(root: impl Into<PathBuf>) -> Self {
+        Self { root: root.into() }
+    }
+
+    /// The pool's directory.
+    pub fn root(&self) -> &Path {
+        &self.root
+    }
+
+    /// Format version and identity.
+    pub fn pool_record(&self) -> PathBuf {
+        self.root.join("pool.json")
+    }
+
+    /// The file that carries all locks.
+    pub fn lock_file(&self) -> PathBuf {
+        self.root.join("lock")
+    }
+
+    /// All template names.
+    pub fn templates(&self) -> PathBuf {
+        self.root.join("templates")
+    }
+
+    /// What the template `name` points to. Names are checked by `template::name`.
+    pub fn template_record(&self, name: &str) -> PathBuf {
+        self.templates().join(format!("{name}.json"))
+    }
+
+    /// All template content.
+    pub fn images(&self) -> PathBuf {
+        self.root.join("images")
+    }
+
+    /// The directory of the content with this digest (hexadecimal).
+    pub fn image_directory(&self, digest: &str) -> PathBuf {
+        self.images().join(digest)
+    }
+
+    /// The content with this digest.
+    pub fn image(&self, digest: &str) -> PathBuf {
+        self.image_directory(digest).join("image")
+    }
+
+    /// Number of the loop device that was last attached to the content: a hint, checked
+    /// before use.
+    pub fn image_loop(&self, digest: &str) -> PathBuf {
+        self.image_directory(digest).join("loop")
+    }
+
+    /// The import under way from the source with this id.
+    pub fn import_directory(&self, id: &str) -> PathBuf {
+        self.images().join(format!("{IMPORT_PREFIX}{id}"))
+    }
+
+    /// How far an import is, in its directory or in that of the content it became.
+    pub fn import_record(directory: &Path) -> PathBuf {
+        directory.join("import.json")
+    }
+
+    /// The content in the directory of an import.
+    pub fn import_image(directory: &Path) -> PathBuf {
+        directory.join("image")
+    }
+
+    /// All volumes.
+    pub fn volumes(&self) -> PathBuf {
+        self.root.join("volumes")
+    }
+
+    /// Everything of one volume.
+    pub fn volume_directory(&self, key: &Key) -> PathBuf {
+        self.volumes().join(key.as_str())
+    }
+
+    /// The intent; the volume exists while this file does.
+    pub fn volume_record(&self, key: &Key) -> PathBuf {
+        self.volume_directory(key).join("volume.json")
+    }
+
+    /// What the volume wrote: its COW store, or its private copy of the template.
+    pub fn store(&self, key: &Key, backing: Backing) -> PathBuf {
+        self.volume_directory(key).join(match backing {
+            Backing::Snapshot => "cow",
+            Backing::Reflink | Backing::Copy => "disk",
+        })
+    }
+
+    /// The device node that is bound to block targets.
+    pub fn node(&self, key: &Key, role: Role) -> PathBuf {
+        self.volume_directory(key).join(match role {
+            Role::Snapshot => "node",
+            Role::ReadOnlyView => "node-ro",
+        })
+    }
+}

@@ -1,0 +1,364 @@
+//! The simulated kernel's loop devices, device-mapper devices and mounts.
+
+use std::collections::{BTreeMap, HashMap};
+use std::path::{Path, PathBuf};
+
+use super::files;
+use crate::error::{Error, ErrorKind, Result};
+use crate::key::DeviceId;
+use crate::sys::{
+    Device, DeviceNumber, LoopDevice, LoopSpec, MountSpec, MountedAt, SnapshotUsage, Table, Target,
+};
+
+const LOOP_MAJOR: u32 = 7;
+const MAPPER_MAJOR: u32 = 253;
+
+pub(super) struct Kernel {
+    boots: u32,
+    loops: BTreeMap<u32, Loop>,
+    mapped: BTreeMap<u32, Mapped>,
+    mounts: Vec<Mount>,
+    pub(super) nodes: HashMap<PathBuf, DeviceNumber>,
+    /// Open files on devices, one entry each.
+    pub(super) opened: Vec<DeviceNumber>,
+}
+
+struct Loop {
+    file: PathBuf,
+    size: u64,
+    read_only: bool,
+    autoclear: bool,
+}
+
+struct Mapped {
+    id: DeviceId,
+    live: Option<Table>,
+    inactive: Option<Table>,
+    suspended: bool,
+    usage: SnapshotUsage,
+}
+
+struct Mount {
+    target: PathBuf,
+    device: DeviceNumber,
+    node: bool,
+    read_only: bool,
+}
+
+impl Kernel {
+    pub(super) fn new() -> Self {
+        Self {
+            boots: 1,
+            loops: BTreeMap::new(),
+            mapped: BTreeMap::new(),
+            mounts: Vec::new(),
+            nodes: HashMap::new(),
+            opened: Vec::new(),
+        }
+    }
+
+    pub(super) fn reboot(&mut self) {
+        *self = Self { boots: self.boots + 1, ..Self::new() };
+    }
+
+    pub(super) fn boot_id(&self) -> String {
+        format!("boot-{}", self.boots)
+    }
+
+    pub(super) fn leftovers(&self) -> Vec<String> {
+        let loops = self.loops.iter().map(|(n, l)| format!("loop{n} on {}", l.file.display()));
+        let mapped = self.mapped.values().map(|device| format!("device {}", device.id.name));
+        let mounts = self.mounts.iter().map(|mount| format!("mount {}", mount.target.display()));
+        loops.chain(mapped).chain(mounts).collect()
+    }
+
+    pub(super) fn sizes(&self) -> Vec<(String, u64)> {
+        let size = |device: &Mapped| Some((device.id.name.clone(), device.live.as_ref()?.size()));
+        self.mapped.values().filter_map(size).collect()
+    }
+
+    // --- loop devices ---
+
+    pub(super) fn attach_loop(&mut self, spec: &LoopSpec) -> Result<DeviceNumber> {
+        let size = file_length(&spec.file)?;
+        let minor = (0..).find(|n| !self.loops.contains_key(n)).unwrap_or_default();
+        self.loops.insert(
+            minor,
+            Loop {
+                file: spec.file.clone(),
+                size,
+                read_only: spec.read_only,
+                autoclear: spec.autoclear,
+            },
+        );
+        Ok(DeviceNumber { major: LOOP_MAJOR, minor })
+    }
+
+    pub(super) fn loop_file(&self, number: DeviceNumber) -> Option<&Path> {
+        self.loops.get(&number.minor).map(|device| device.file.as_path())
+    }
+
+    pub(super) fn find_loops(&self, path: &Path) -> Vec<LoopDevice> {
+        let found = self.loops.iter().filter(|(_, device)| device.file == path);
+        found
+            .map(|(minor, device)| LoopDevice {
+                number: DeviceNumber { major: LOOP_MAJOR, minor: *minor },
+                size: device.size,
+                read_only: device.read_only,
+            })
+            .collect()
+    }
+
+    pub(super) fn refresh_loop(&mut self, number: DeviceNumber) -> Result<()> {
+        let device = self.loops.get_mut(&number.minor).ok_or_else(|| no_device(number))?;
+        device.size = file_length(&device.file)?;
+        Ok(())
+    }
+
+    pub(super) fn detach_loop(&mut self, number: DeviceNumber, path: &Path) -> Result<()> {
+        if self.loop_file(number) != Some(path) {
+            return Ok(());
+        }
+        if self.open_count(number) > 0 {
+            return Err(busy(number));
+        }
+        self.loops.remove(&number.minor);
+        Ok(())
+    }
+
+    /// Detaches the loop devices that were waiting for their last close.
+    pub(super) fn autoclear(&mut self) {
+        let unused: Vec<u32> = self
+            .loops
+            .iter()
+            .filter(|(_, device)| device.autoclear)
+            .map(|(minor, _)| *minor)
+            .filter(|minor| self.open_count(DeviceNumber { major: LOOP_MAJOR, minor: *minor }) == 0)
+            .collect();
+        for minor in unused {
+            self.loops.remove(&minor);
+        }
+    }
+
+    /// # Panics
+    ///
+    /// If a loop device is attached to `path` or to a file below it.
+    pub(super) fn check_unused(&self, path: &Path) {
+        for (minor, device) in &self.loops {
+            assert!(
+                !device.file.starts_with(path),
+                "{} is removed while loop{minor} is attached to it",
+                device.file.display()
+            );
+        }
+    }
+
+    // --- device-mapper ---
+
+    pub(super) fn device(&self, id: &DeviceId) -> Option<Device> {
+        let (minor, device) = self.mapped.iter().find(|(_, device)| device.id == *id)?;
+        let number = DeviceNumber { major: MAPPER_MAJOR, minor: *minor };
+        let snapshot = matches!(device.live, Some(Table::Snapshot { .. }));
+        Some(Device {
+            number,
+            open_count: self.open_count(number),
+            suspended: device.suspended,
+            inactive_table: device.inactive.is_some(),
+            table: device.live.clone(),
+            usage: snapshot.then_some(device.usage),
+        })
+    }
+
+    pub(super) fn devices(&self, uuid_prefix: &str) -> Vec<DeviceId> {
+        let all = self.mapped.values().map(|device| &device.id);
+        all.filter(|id| id.uuid.starts_with(uuid_prefix)).cloned().collect()
+    }
+
+    pub(super) fn uuid(&self, number: DeviceNumber) -> Option<String> {
+        let device = (number.major == MAPPER_MAJOR).then(|| self.mapped.get(&number.minor));
+        device.flatten().map(|device| device.id.uuid.clone())
+    }
+
+    pub(super) fn create_device(&mut self, id: &DeviceId) -> Result<DeviceNumber> {
+        if self.device(id).is_some() {
+            return Err(Error::new(ErrorKind::AlreadyExists, "create", &id.name, "name taken"));
+        }
+        let minor = (0..).find(|n| !self.mapped.contains_key(n)).unwrap_or_default();
+        let usage = SnapshotUsage::Valid { used: 8192, total: 1 << 20, metadata: 8192 };
+        let device = Mapped { id: id.clone(), live: None, inactive: None, suspended: false, usage };
+        self.mapped.insert(minor, device);
+        Ok(DeviceNumber { major: MAPPER_MAJOR, minor })
+    }
+
+    pub(super) fn load_table(&mut self, id: &DeviceId, table: &Table) -> Result<()> {
+        let below = match table {
+            Table::Snapshot { origin, cow, .. } => vec![*origin, *cow],
+            Table::ReadOnly { device, .. } => vec![*device],
+        };
+        for number in below {
+            let size = self.size(number)?;
+            let whole = matches!(table, Table::Snapshot { cow, .. } if *cow == number);
+            assert!(
+                whole || size >= table.size(),
+                "the table of {} reaches past {number}",
+                id.name
+            );
+        }
+        let device = self.mapped_mut(id)?;
+        if device.inactive.is_some() && matches!(table, Table::Snapshot { .. }) {
+            // As the kernel: a third snapshot over one COW store cannot take over exceptions.
+            return Err(Error::new(ErrorKind::Internal, "load table", &id.name, "EINVAL"));
+        }
+        device.inactive = Some(table.clone());
+        self.autoclear();
+        Ok(())
+    }
+
+    pub(super) fn clear_table(&mut self, id: &DeviceId) -> Result<()> {
+        self.mapped_mut(id)?.inactive = None;
+        self.autoclear();
+        Ok(())
+    }
+
+    pub(super) fn suspend(&mut self, id: &DeviceId) -> Result<()> {
+        self.mapped_mut(id)?.suspended = true;
+        Ok(())
+    }
+
+    pub(super) fn resume(&mut self, id: &DeviceId) -> Result<()> {
+        let device = self.mapped_mut(id)?;
+        device.suspended = false;
+        if let Some(table) = device.inactive.take() {
+            device.live = Some(table);
+        }
+        self.autoclear();
+        Ok(())
+    }
+
+    pub(super) fn remove_device(&mut self, id: &DeviceId) -> Result<()> {
+        let found = self.mapped.iter().find(|(_, device)| device.id == *id);
+        let minor = *found.ok_or_else(|| no_such(id))?.0;
+        let number = DeviceNumber { major: MAPPER_MAJOR, minor };
+        if self.open_count(number) > 0 {
+            return Err(busy(number));
+        }
+        self.mapped.remove(&minor);
+        self.autoclear();
+        Ok(())
+    }
+
+    pub(super) fn set_usage(&mut self, number: DeviceNumber, usage: SnapshotUsage) {
+        if let Some(device) = self.mapped.get_mut(&number.minor) {
+            device.usage = usage;
+        }
+    }
+
+    pub(super) fn size(&self, number: DeviceNumber) -> Result<u64> {
+        let size = match number.major {
+            LOOP_MAJOR => self.loops.get(&number.minor).map(|device| device.size),
+            _ => self
+                .mapped
+                .get(&number.minor)
+                .map(|device| device.live.as_ref().map_or(0, Table::size)),
+        };
+        size.ok_or_else(|| no_device(number))
+    }
+
+    fn mapped_mut(&mut self, id: &DeviceId) -> Result<&mut Mapped> {
+        self.mapped.values_mut().find(|device| device.id == *id).ok_or_else(|| no_such(id))
+    }
+
+    fn open_count(&self, number: DeviceNumber) -> u32 {
+        let files = self.opened.iter().filter(|opened| **opened == number).count();
+        let mounts = self.mounts.iter().filter(|m| !m.node && m.device == number).count();
+        let tables = self.mapped.values().flat_map(|device| [&device.live, &device.inactive]);
+        let tables = tables.flatten().filter(|table| match table {
+            Table::Snapshot { origin, cow, .. } => *origin == number || *cow == number,
+            Table::ReadOnly { device, .. } => *device == number,
+        });
+        u32::try_from(files + mounts + tables.count()).unwrap_or(u32::MAX)
+    }
+
+    // --- mounts ---
+
+    pub(super) fn mounted(&self, path: &Path) -> Option<Target> {
+        let mount = self.mounts.iter().rev().find(|mount| mount.target == path)?;
+        Some(if mount.node {
+            Target::Node { device: mount.device }
+        } else {
+            Target::FileSystem { device: mount.device, read_only: mount.read_only }
+        })
+    }
+
+    /// # Panics
+    ///
+    /// If something is mounted on `path`.
+    pub(super) fn check_not_mounted(&self, path: &Path) {
+        assert!(self.mounted(path).is_none(), "{} is removed while mounted", path.display());
+    }
+
+    pub(super) fn mount(&mut self, spec: &MountSpec) -> Result<()> {
+        self.size(spec.device)?;
+        self.mounts.push(Mount {
+            target: files::resolve(&spec.target),
+            device: spec.device,
+            node: false,
+            read_only: spec.read_only || spec.options.iter().any(|option| option == "ro"),
+        });
+        Ok(())
+    }
+
+    pub(super) fn bind(&mut self, source: &Path, target: &Path, read_only: bool) -> Result<()> {
+        let found = self.mounts.iter().rev().find(|mount| mount.target == source);
+        let (device, node) = match (self.nodes.get(source), found) {
+            (Some(number), _) => (*number, true),
+            (None, Some(mount)) => (mount.device, mount.node),
+            (None, None) => {
+                return Err(Error::new(ErrorKind::NotFound, "bind", source.display(), "nothing"));
+            }
+        };
+        files::extent(target)?.ok_or_else(|| {
+            Error::new(ErrorKind::NotFound, "bind on", target.display(), "no such file")
+        })?;
+        self.mounts.push(Mount { target: target.to_owned(), device, node, read_only });
+        Ok(())
+    }
+
+    pub(super) fn unmount(&mut self, path: &Path) -> Result<()> {
+        let at = self.mounts.iter().rposition(|mount| mount.target == path);
+        let at = at.ok_or_else(|| {
+            Error::new(ErrorKind::NotFound, "unmount", path.display(), "not a mount point")
+        })?;
+        self.mounts.remove(at);
+        Ok(())
+    }
+
+    pub(super) fn mounts_of(&self, number: DeviceNumber) -> Vec<MountedAt> {
+        let ours = self.mounts.iter().filter(|mount| mount.device == number);
+        ours.map(|mount| MountedAt {
+            path: mount.target.clone(),
+            node: mount.node,
+            read_only: mount.read_only,
+        })
+        .collect()
+    }
+}
+
+fn file_length(path: &Path) -> Result<u64> {
+    let extent = files::extent(path)?;
+    extent
+        .map(|file| file.length)
+        .ok_or_else(|| Error::new(ErrorKind::NotFound, "attach", path.display(), "no such file"))
+}
+
+fn no_device(number: DeviceNumber) -> Error {
+    Error::new(ErrorKind::NotFound, "find device", number, "no such device")
+}
+
+fn no_such(id: &DeviceId) -> Error {
+    Error::new(ErrorKind::NotFound, "find device", &id.name, "no such device")
+}
+
+fn busy(number: DeviceNumber) -> Error {
+    Error::new(ErrorKind::InUse, "release device", number, "Device or resource busy")
+}

@@ -1,0 +1,392 @@
+//! A simulated kernel for tests: it keeps loop devices, device-mapper devices and mounts in
+//! memory, files in the real file system, and fails at the call that a test names.
+//!
+//! It stands for the kernel, so it outlives a [`Pool`](crate::Pool) that is dropped, as the
+//! kernel outlives a driver. It checks what must never happen: a file that is unlinked while a
+//! loop device is attached to it, a table over a loop device that is not attached.
+
+mod files;
+mod kernel;
+
+use std::collections::HashSet;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use self::kernel::Kernel;
+use super::{
+    Capabilities, CopyMode, Device, DeviceNumber, FileExtent, FileSystemUsage, Holder, Host,
+    LoopDevice, LoopHandle, LoopSpec, MountSpec, MountedAt, Ownership, SnapshotUsage, Table,
+    Target, TargetKind,
+};
+use crate::error::{Error, ErrorKind, Result};
+use crate::key::DeviceId;
+
+/// How a call fails.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Failure {
+    /// It returns an error and did nothing.
+    ErrorBefore,
+    /// It did its work, then returns an error.
+    ErrorAfter,
+    /// The process dies in front of it.
+    CrashBefore,
+    /// The process dies behind it.
+    CrashAfter,
+}
+
+/// What a crash panics with, so that a test can tell it from a real panic.
+#[derive(Debug)]
+pub struct Crash;
+
+/// Dies, without the word and the backtrace that a panic by mistake deserves.
+fn crash() -> ! {
+    std::panic::resume_unwind(Box::new(Crash))
+}
+
+/// A simulated machine. Clones share it.
+#[derive(Clone)]
+pub struct FakeHost {
+    state: Arc<Mutex<State>>,
+}
+
+struct State {
+    kernel: Kernel,
+    calls: u64,
+    fail: Option<(u64, Failure)>,
+    snapshot_missing: bool,
+    free: u64,
+}
+
+impl Default for FakeHost {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl FakeHost {
+    /// A machine with dm-snapshot and a terabyte of free space in its pool.
+    pub fn new() -> Self {
+        Self {
+            state: Arc::new(Mutex::new(State {
+                kernel: Kernel::new(),
+                calls: 0,
+                fail: None,
+                snapshot_missing: false,
+                free: 1 << 40,
+            })),
+        }
+    }
+
+    /// Makes the `n`-th call from now fail (the first is 1).
+    pub fn fail_at(&self, n: u64, failure: Failure) {
+        let mut state = self.state();
+        state.calls = 0;
+        state.fail = Some((n, failure));
+    }
+
+    /// Lets every call succeed again. Returns whether the call that was to fail was reached.
+    pub fn heal(&self) -> bool {
+        let mut state = self.state();
+        state.fail.take().is_some_and(|(n, _)| state.calls >= n)
+    }
+
+    /// Restarts the machine: devices and mounts are gone, files are left.
+    pub fn reboot(&self) {
+        self.state().kernel.reboot();
+    }
+
+    /// Takes dm-snapshot out of the kernel, or puts it back.
+    pub fn without_snapshot(&self, missing: bool) {
+        self.state().snapshot_missing = missing;
+    }
+
+    /// Sets the free space of the pool's file system, in bytes.
+    pub fn set_free(&self, bytes: u64) {
+        self.state().free = bytes;
+    }
+
+    /// Opens a device, as a process or a guest would, until [`close`](Self::close).
+    pub fn open(&self, number: DeviceNumber) {
+        self.state().kernel.opened.push(number);
+    }
+
+    /// Closes a device again.
+    pub fn close(&self, number: DeviceNumber) {
+        let mut state = self.state();
+        if let Some(at) = state.kernel.opened.iter().position(|opened| *opened == number) {
+            state.kernel.opened.remove(at);
+        }
+    }
+
+    /// Makes the COW store of a snapshot device full or invalid.
+    pub fn set_usage(&self, number: DeviceNumber, usage: SnapshotUsage) {
+        self.state().kernel.set_usage(number, usage);
+    }
+
+    /// Everything that is left in the kernel, in words; empty where nothing leaked.
+    pub fn leftovers(&self) -> Vec<String> {
+        self.state().kernel.leftovers()
+    }
+
+    /// The sizes of the live device-mapper devices, by name.
+    pub fn sizes(&self) -> Vec<(String, u64)> {
+        self.state().kernel.sizes()
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Runs one call, or lets it fail.
+    fn call<T>(
+        &self,
+        name: &'static str,
+        action: impl FnOnce(&mut State) -> Result<T>,
+    ) -> Result<T> {
+        let mut state = self.state();
+        state.calls += 1;
+        let failure = state.fail.filter(|(n, _)| *n == state.calls).map(|(_, failure)| failure);
+        let injected =
+            || Error::new(ErrorKind::Internal, "run", name, "the test made this call fail");
+        match failure {
+            None => action(&mut state),
+            Some(Failure::ErrorBefore) => Err(injected()),
+            Some(Failure::ErrorAfter) => {
+                let result = action(&mut state);
+                drop(state);
+                result.and(Err(injected()))
+            }
+            Some(Failure::CrashBefore) => {
+                drop(state);
+                crash()
+            }
+            Some(Failure::CrashAfter) => {
+                let result = action(&mut state);
+                drop(state);
+                drop(result);
+                crash()
+            }
+        }
+    }
+
+    /// Opens a loop device, with the lock held.
+    fn hold(&self, state: &mut State, number: DeviceNumber) -> LoopHandle {
+        state.kernel.opened.push(number);
+        LoopHandle::new(number, Hold { host: self.clone(), number })
+    }
+}
+
+/// An open file of this process on a loop device.
+struct Hold {
+    host: FakeHost,
+    number: DeviceNumber,
+}
+
+impl Drop for Hold {
+    fn drop(&mut self) {
+        self.host.close(self.number);
+        self.host.state().kernel.autoclear();
+    }
+}
+
+impl Host for FakeHost {
+    fn boot_id(&self) -> Result<String> {
+        self.call("boot_id", |state| Ok(state.kernel.boot_id()))
+    }
+
+    fn capabilities(&self) -> Result<Capabilities> {
+        self.call("capabilities", |state| {
+            let snapshot = if state.snapshot_missing {
+                Err("the kernel has no snapshot target".to_owned())
+            } else {
+                Ok((1, 16, 0))
+            };
+            Ok(Capabilities { snapshot, linear: Ok((1, 4, 0)), loop_control: Ok(()) })
+        })
+    }
+
+    fn file_system_usage(&self, _path: &Path) -> Result<FileSystemUsage> {
+        self.call("file_system_usage", |state| {
+            Ok(FileSystemUsage {
+                total: 1 << 40,
+                used: (1 << 40) - state.free,
+                available: state.free,
+                inodes: 1 << 20,
+                inodes_used: 1,
+                inodes_free: (1 << 20) - 1,
+            })
+        })
+    }
+
+    fn file(&self, path: &Path) -> Result<Option<FileExtent>> {
+        self.call("file", |_| files::extent(path))
+    }
+
+    fn write_record(&self, path: &Path, content: &[u8]) -> Result<()> {
+        self.call("write_record", |_| files::write_record(path, content))
+    }
+
+    fn create_file(&self, path: &Path, length: u64, _durable: bool) -> Result<()> {
+        self.call("create_file", |_| files::create(path, length))
+    }
+
+    fn copy_file(
+        &self,
+        from: &Path,
+        path: &Path,
+        length: u64,
+        _mode: CopyMode,
+        _durable: bool,
+    ) -> Result<()> {
+        self.call("copy_file", |_| files::copy(from, path, length))
+    }
+
+    fn extend_file(&self, path: &Path, length: u64) -> Result<()> {
+        self.call("extend_file", |_| files::extend(path, length))
+    }
+
+    fn remove_file(&self, path: &Path) -> Result<()> {
+        self.call("remove_file", |state| {
+            state.kernel.check_unused(path);
+            files::remove(path)
+        })
+    }
+
+    fn remove_directory(&self, path: &Path) -> Result<()> {
+        self.call("remove_directory", |state| {
+            state.kernel.check_unused(path);
+            files::remove_directory(path)
+        })
+    }
+
+    fn attach_loop(&self, spec: &LoopSpec) -> Result<LoopHandle> {
+        self.call("attach_loop", |state| {
+            let number = state.kernel.attach_loop(spec)?;
+            Ok(self.hold(state, number))
+        })
+    }
+
+    fn open_loop(&self, number: DeviceNumber, path: &Path) -> Result<Option<LoopHandle>> {
+        self.call("open_loop", |state| {
+            let attached = state.kernel.loop_file(number) == Some(path);
+            Ok(attached.then(|| self.hold(state, number)))
+        })
+    }
+
+    fn find_loops(&self, path: &Path) -> Result<Vec<LoopDevice>> {
+        self.call("find_loops", |state| Ok(state.kernel.find_loops(path)))
+    }
+
+    fn refresh_loop(&self, number: DeviceNumber) -> Result<()> {
+        self.call("refresh_loop", |state| state.kernel.refresh_loop(number))
+    }
+
+    fn detach_loop(&self, number: DeviceNumber, path: &Path) -> Result<()> {
+        self.call("detach_loop", |state| state.kernel.detach_loop(number, path))
+    }
+
+    fn device_node(&self, number: DeviceNumber) -> Result<PathBuf> {
+        Ok(PathBuf::from(format!("/dev/block/{number}")))
+    }
+
+    fn device_size(&self, number: DeviceNumber) -> Result<u64> {
+        self.call("device_size", |state| state.kernel.size(number))
+    }
+
+    fn device(&self, id: &DeviceId) -> Result<Option<Device>> {
+        self.call("device", |state| Ok(state.kernel.device(id)))
+    }
+
+    fn devices(&self, uuid_prefix: &str) -> Result<Vec<DeviceId>> {
+        self.call("devices", |state| Ok(state.kernel.devices(uuid_prefix)))
+    }
+
+    fn device_uuid(&self, number: DeviceNumber) -> Result<Option<String>> {
+        self.call("device_uuid", |state| Ok(state.kernel.uuid(number)))
+    }
+
+    fn create_device(&self, id: &DeviceId) -> Result<DeviceNumber> {
+        self.call("create_device", |state| state.kernel.create_device(id))
+    }
+
+    fn load_table(&self, id: &DeviceId, table: &Table) -> Result<()> {
+        self.call("load_table", |state| state.kernel.load_table(id, table))
+    }
+
+    fn clear_table(&self, id: &DeviceId) -> Result<()> {
+        self.call("clear_table", |state| state.kernel.clear_table(id))
+    }
+
+    fn suspend(&self, id: &DeviceId) -> Result<()> {
+        self.call("suspend", |state| state.kernel.suspend(id))
+    }
+
+    fn resume(&self, id: &DeviceId) -> Result<()> {
+        self.call("resume", |state| state.kernel.resume(id))
+    }
+
+    fn remove_device(&self, id: &DeviceId) -> Result<()> {
+        self.call("remove_device", |state| state.kernel.remove_device(id))
+    }
+
+    fn holders(&self, number: DeviceNumber) -> Vec<Holder> {
+        let opened: HashSet<_> = self.state().kernel.opened.iter().copied().collect();
+        if opened.contains(&number) {
+            vec![Holder::Process { pid: 1, command: "guest".to_owned() }]
+        } else {
+            Vec::new()
+        }
+    }
+
+    fn make_node(&self, path: &Path, number: DeviceNumber, _owner: Ownership) -> Result<()> {
+        self.call("make_node", |state| {
+            files::write_record(path, number.to_string().as_bytes())?;
+            state.kernel.nodes.insert(files::resolve(path), number);
+            Ok(())
+        })
+    }
+
+    fn target(&self, path: &Path) -> Result<Target> {
+        self.call("target", |state| match state.kernel.mounted(&files::resolve(path)) {
+            Some(target) => Ok(target),
+            None => files::target(path),
+        })
+    }
+
+    fn create_target(&self, path: &Path, kind: TargetKind) -> Result<()> {
+        self.call("create_target", |_| files::create_target(path, kind))
+    }
+
+    fn remove_target(&self, path: &Path) -> Result<()> {
+        self.call("remove_target", |state| {
+            state.kernel.check_not_mounted(&files::resolve(path));
+            files::remove_target(path)
+        })
+    }
+
+    fn mount(&self, spec: &MountSpec) -> Result<()> {
+        self.call("mount", |state| state.kernel.mount(spec))
+    }
+
+    fn bind(&self, source: &Path, target: &Path, read_only: bool, _devices: bool) -> Result<()> {
+        self.call("bind", |state| {
+            state.kernel.bind(&files::resolve(source), &files::resolve(target), read_only)
+        })
+    }
+
+    fn unmount(&self, path: &Path) -> Result<()> {
+        self.call("unmount", |state| state.kernel.unmount(&files::resolve(path)))
+    }
+
+    fn resolve(&self, path: &Path) -> PathBuf {
+        files::resolve(path)
+    }
+
+    fn mounts_of(&self, number: DeviceNumber) -> Result<Vec<MountedAt>> {
+        self.call("mounts_of", |state| Ok(state.kernel.mounts_of(number)))
+    }
+
+    fn grow_file_system(&self, _path: &Path, _fs_type: &str) -> Result<()> {
+        self.call("grow_file_system", |_| Ok(()))
+    }
+}

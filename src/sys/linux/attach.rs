@@ -1,0 +1,180 @@
+//! Attaches files to loop devices, against others who take the same device at the same time.
+
+use std::fs::{File, OpenOptions};
+use std::io;
+use std::os::fd::AsFd as _;
+use std::os::unix::fs::OpenOptionsExt as _;
+use std::thread::sleep;
+use std::time::Duration;
+
+use nix::libc::{EBUSY, EINTR, ENODEV, ENOENT, ENXIO, O_NOFOLLOW};
+
+use super::super::{DeviceNumber, LoopHandle, LoopSpec};
+use super::loops::{self, Backing};
+use super::nodes::{self, Access};
+use super::raw::{self, LoopInfo};
+use super::sysfs;
+use super::write_cache::{self, Mode};
+use crate::error::{Error, ErrorKind, Result};
+
+/// Each try loses only if another process took the same device in the microseconds before.
+const ATTACH_TRIES: u32 = 64;
+
+pub(super) fn attach(spec: &LoopSpec) -> Result<LoopHandle> {
+    const OPERATION: &str = "attach a loop device to";
+    let failed = |e: io::Error| Error::io(OPERATION, spec.file.display(), e);
+    let file = OpenOptions::new()
+        .read(true)
+        .write(!spec.read_only)
+        .custom_flags(O_NOFOLLOW)
+        .open(&spec.file)
+        .map_err(failed)?;
+    let found = file.metadata().map_err(failed)?;
+    if !found.is_file() {
+        let why = "it is not a regular file";
+        let subject = spec.file.display();
+        return Err(Error::new(ErrorKind::InvalidArgument, OPERATION, subject, why));
+    }
+
+    let (number, device) = claim(spec, &file)?;
+    let check = verify(spec, number, &device, Backing::of_file(&found));
+    if let Err(error) = check.and_then(|()| set_flushes(spec, number)) {
+        if !spec.autoclear {
+            let _ = raw::loop_clear(device.as_fd());
+        }
+        return Err(error);
+    }
+    Ok(LoopHandle::new(number, device))
+}
+
+fn set_flushes(spec: &LoopSpec, number: DeviceNumber) -> Result<()> {
+    match (spec.read_only, spec.elide_flushes) {
+        (true, _) => Ok(()),
+        (false, true) => write_cache::set(number, Mode::WriteThrough),
+        (false, false) => write_cache::set(number, Mode::WriteBack),
+    }
+}
+
+/// Attaches the file to a device that nobody else has.
+fn claim(spec: &LoopSpec, file: &File) -> Result<(DeviceNumber, File)> {
+    const OPERATION: &str = "attach a loop device to";
+    let control = loops::open_control()?;
+    let info = info(spec);
+    let access = if spec.read_only { Access::Read } else { Access::Write };
+    let mut last = io::Error::from_raw_os_error(EBUSY);
+    for attempt in 0..ATTACH_TRIES {
+        if attempt > 0 {
+            // Spread those who raced for the same device.
+            let spread = 200 * u64::from(attempt.min(20));
+            sleep(Duration::from_micros(rand::random_range(0..spread)));
+        }
+        let index = raw::loop_get_free(control.as_fd())
+            .map_err(|e| Error::io("find a free loop device for", spec.file.display(), e))?;
+        let attached = number_of_index(index)
+            .and_then(|number| Ok((number, nodes::open_block(number, access)?)))
+            .and_then(|(number, device)| {
+                raw::loop_configure(device.as_fd(), file.as_fd(), &info)?;
+                Ok((number, device))
+            });
+        match attached {
+            Ok(attached) => return Ok(attached),
+            Err(e) if is_race(&e) => last = e,
+            Err(e) => {
+                let subject = format!("{} (loop{index})", spec.file.display());
+                return Err(Error::io(OPERATION, subject, e));
+            }
+        }
+    }
+    let busy = last.raw_os_error() == Some(EBUSY);
+    let error = Error::io(OPERATION, spec.file.display(), last);
+    Err(if busy {
+        error.remedy("each free loop device was taken at once: repeat it")
+    } else {
+        error
+    })
+}
+
+/// The device was taken, or removed, between two calls.
+fn is_race(error: &io::Error) -> bool {
+    matches!(error.raw_os_error(), Some(EBUSY | ENXIO | ENODEV | ENOENT | EINTR))
+}
+
+/// Number of `loop<index>`: with the module's `max_part` set, minors are not indices.
+fn number_of_index(index: u32) -> io::Result<DeviceNumber> {
+    let text = std::fs::read_to_string(format!("/sys/block/loop{index}/dev"))?;
+    sysfs::parse_number(text.trim_end())
+        .ok_or_else(|| io::Error::other(format!("loop{index} has no device number in sysfs")))
+}
+
+fn info(spec: &LoopSpec) -> LoopInfo {
+    let mut info = LoopInfo::default();
+    if spec.read_only {
+        info.flags |= raw::LOOP_READ_ONLY;
+    }
+    if spec.autoclear {
+        info.flags |= raw::LOOP_AUTOCLEAR;
+    }
+    // For people: the end of a path tells more than its start, and the last byte stays zero.
+    let path = spec.file.as_os_str().as_encoded_bytes();
+    let room = info.file_name.len() - 1;
+    let tail = &path[path.len().saturating_sub(room)..];
+    info.file_name[..tail.len()].copy_from_slice(tail);
+    info
+}
+
+/// Reads back what the kernel made of the request.
+fn verify(spec: &LoopSpec, number: DeviceNumber, device: &File, backing: Backing) -> Result<()> {
+    const OPERATION: &str = "verify loop device";
+    let info = raw::loop_status(device.as_fd()).map_err(|e| Error::io(OPERATION, number, e))?;
+    let wanted = self::info(spec).flags;
+    let why = if Backing::of_loop(&info) != backing {
+        "it is attached to another file"
+    } else if info.offset != 0 || info.size_limit != 0 {
+        "it shows only a part of the file"
+    } else if info.flags & (raw::LOOP_READ_ONLY | raw::LOOP_AUTOCLEAR) != wanted {
+        "its read-only or autoclear flag is not as asked for"
+    } else {
+        return Ok(());
+    };
+    let subject = format!("{number} over {}", spec.file.display());
+    Err(Error::new(ErrorKind::Internal, OPERATION, subject, why))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn flags_and_the_end_of_the_path_are_in_the_request() {
+        let long = format!("/{}/volumes/0123456789abcdef/cow", "x".repeat(80));
+        let spec = LoopSpec {
+            file: long.clone().into(),
+            read_only: true,
+            autoclear: true,
+            elide_flushes: false,
+        };
+        let request = info(&spec);
+        assert_eq!(request.flags, raw::LOOP_READ_ONLY | raw::LOOP_AUTOCLEAR);
+        assert_eq!(request.file_name[63], 0);
+        assert_eq!(&request.file_name[..63], &long.as_bytes()[long.len() - 63..]);
+
+        let short = LoopSpec { file: "/p/cow".into(), read_only: false, autoclear: false, ..spec };
+        let request = info(&short);
+        assert_eq!(request.flags, 0);
+        assert_eq!(&request.file_name[..7], b"/p/cow\0");
+    }
+
+    #[test]
+    fn a_symlink_or_directory_is_never_attached() {
+        let directory = tempfile::tempdir().unwrap();
+        let file = directory.path().join("file");
+        let link = directory.path().join("link");
+        std::fs::write(&file, [0; 512]).unwrap();
+        std::os::unix::fs::symlink(&file, &link).unwrap();
+        for path in [link, directory.path().to_owned()] {
+            let spec =
+                LoopSpec { file: path, read_only: true, autoclear: true, elide_flushes: false };
+            assert!(attach(&spec).is_err());
+        }
+    }
+}

@@ -1,0 +1,333 @@
+//! Device-mapper devices.
+//!
+//! The `devicemapper` crate makes devices, loads and reads tables, suspends and lists. Resume and
+//! remove emit uevents, for which the crate waits on udev: for ever in a namespace where no
+//! udev answers. So these two are issued here, with flags for udev and nothing to wait for.
+//!
+//! Everything that changes a device addresses it by UUID, which names the pool: a device of
+//! another owner is never found, whatever its name.
+
+use std::path::Path;
+use std::sync::OnceLock;
+
+use devicemapper::errors::Error as CoreError;
+use devicemapper::{
+    DM, DevId, DeviceInfo, DmError, DmFlags, DmName, DmOptions, DmUdevFlags, DmUuid,
+};
+use devicemapper_sys::{DM_DEV_REMOVE_CMD, DM_DEV_SUSPEND_CMD, DM_GET_TARGET_VERSION_CMD};
+use nix::libc::{EBUSY, EINVAL, ENODEV, ENOTTY, ENXIO};
+
+use super::super::{Device, DeviceNumber, Table};
+use super::raw::DmRequest;
+use super::write_cache::{self, Mode};
+use super::{nodes, sysfs, table};
+use crate::error::{Error, ErrorKind, Result};
+use crate::key::DeviceId;
+
+const CONTROL: &str = "/dev/mapper/control";
+/// `MAPPER_CTRL_MINOR`
+const CONTROL_MINOR: u32 = 236;
+
+/// No links, no probing of content, no stacking by LVM or multipath; and these flags hold for
+/// later events of the device as well.
+const UDEV_FLAGS: DmUdevFlags = DmUdevFlags::DM_UDEV_DISABLE_DM_RULES_FLAG
+    .union(DmUdevFlags::DM_UDEV_DISABLE_SUBSYSTEM_RULES_FLAG)
+    .union(DmUdevFlags::DM_UDEV_DISABLE_DISK_RULES_FLAG)
+    .union(DmUdevFlags::DM_UDEV_DISABLE_OTHER_RULES_FLAG)
+    .union(DmUdevFlags::DM_UDEV_DISABLE_LIBRARY_FALLBACK)
+    .union(DmUdevFlags::DM_UDEV_PRIMARY_SOURCE_FLAG);
+/// `DM_UDEV_FLAGS_SHIFT`: the flags are the upper half of the cookie.
+const UDEV_FLAGS_SHIFT: u32 = 16;
+
+/// The kernel's device-mapper. One open file serves all threads: each ioctl stands alone.
+#[derive(Default)]
+pub(super) struct DeviceMapper {
+    dm: OnceLock<DM>,
+}
+
+impl DeviceMapper {
+    /// The control device, opened at first use.
+    fn control(&self) -> Result<&DM> {
+        if let Some(dm) = self.dm.get() {
+            return Ok(dm);
+        }
+        // The crate's error has no errno, and it makes no node.
+        nodes::open_control(Path::new(CONTROL), CONTROL_MINOR).map_err(|e| {
+            Error::io("open", CONTROL, e).remedy(
+                "load the `dm_mod` module, and run calf as root, privileged if in a container",
+            )
+        })?;
+        let dm = DM::new().map_err(|e| failed("open", CONTROL, e))?;
+        Ok(self.dm.get_or_init(|| dm))
+    }
+
+    /// The control device, or `None` where the kernel has no device-mapper: then no device
+    /// exists either.
+    fn control_if_any(&self) -> Result<Option<&DM>> {
+        match self.control() {
+            Err(e) if matches!(e.raw_os_error(), Some(ENODEV | ENXIO)) => Ok(None),
+            other => other.map(Some),
+        }
+    }
+
+    /// Version of a target, loading its module where that is possible; or why there is none.
+    pub(super) fn target_version(&self, target: &str) -> Result<(u32, u32, u32), String> {
+        let dm = self.control().map_err(|e| e.story())?;
+        let mut request = DmRequest::new().name(target);
+        match request.send(dm.file(), DM_GET_TARGET_VERSION_CMD) {
+            Ok(()) => return Ok(request.target_version()),
+            // Since Linux 5.5.
+            Err(e) if e.raw_os_error() == Some(ENOTTY) => {}
+            Err(e) if e.raw_os_error() == Some(EINVAL) => return Err(no_target(target)),
+            Err(e) => return Err(format!("device-mapper target `{target}`: {e}")),
+        }
+        let versions = dm.list_versions().map_err(|e| e.to_string())?;
+        versions
+            .into_iter()
+            .find(|(name, ..)| name == target)
+            .map(|(_, major, minor, patch)| (major, minor, patch))
+            .ok_or_else(|| no_target(target))
+    }
+
+    pub(super) fn device(&self, id: &DeviceId) -> Result<Option<Device>> {
+        const OPERATION: &str = "read state of device";
+        let Some(dm) = self.control_if_any()? else { return Ok(None) };
+        let name = name(OPERATION, id)?;
+        let tables = DmOptions::default().set_flags(DmFlags::DM_STATUS_TABLE);
+        let (info, lines) = match dm.table_status(&DevId::Name(name), tables) {
+            Ok(status) => status,
+            Err(e) if errno(&e) == Some(ENXIO) => return Ok(None),
+            Err(e) => return Err(failed(OPERATION, &id.name, e)),
+        };
+        check_owner(OPERATION, id, &info)?;
+        let read_only = info.flags().contains(DmFlags::DM_READONLY);
+        let table = match &lines[..] {
+            [(0, sectors, target, parameters)] => {
+                table::parse(*sectors, target, parameters, read_only)
+            }
+            _ => None,
+        };
+        if table.is_none() && !lines.is_empty() {
+            tracing::warn!(device = id.name, ?lines, "device has a table that calf does not make");
+        }
+        let usage = match table {
+            Some(Table::Snapshot { .. }) => {
+                let uuid = uuid(OPERATION, id)?;
+                match dm.table_status(&DevId::Uuid(uuid), DmOptions::default()) {
+                    Ok((_, lines)) => lines.first().and_then(|line| table::parse_usage(&line.3)),
+                    Err(e) if errno(&e) == Some(ENXIO) => return Ok(None),
+                    Err(e) => return Err(failed(OPERATION, &id.name, e)),
+                }
+            }
+            _ => None,
+        };
+        Ok(Some(Device {
+            number: number(&info),
+            open_count: u32::try_from(info.open_count()).unwrap_or(0),
+            suspended: info.flags().contains(DmFlags::DM_SUSPEND),
+            inactive_table: info.flags().contains(DmFlags::DM_INACTIVE_PRESENT),
+            table,
+            usage,
+        }))
+    }
+
+    /// Asks for each device in turn: a device without a table is not in sysfs, and listing shows
+    /// no UUIDs.
+    pub(super) fn devices(&self, uuid_prefix: &str) -> Result<Vec<DeviceId>> {
+        const OPERATION: &str = "list";
+        const SUBJECT: &str = "device-mapper devices";
+        let Some(dm) = self.control_if_any()? else { return Ok(Vec::new()) };
+        let listed = dm.list_devices().map_err(|e| failed(OPERATION, SUBJECT, e))?;
+        let mut devices = Vec::new();
+        for (name, _, _) in listed {
+            let info = match dm.device_info(&DevId::Name(&name)) {
+                Ok(info) => info,
+                // Removed in the meantime.
+                Err(e) if errno(&e) == Some(ENXIO) => continue,
+                Err(e) => return Err(failed(OPERATION, SUBJECT, e)),
+            };
+            let uuid = info.uuid().map(ToString::to_string).unwrap_or_default();
+            if uuid.starts_with(uuid_prefix) {
+                devices.push(DeviceId { name: name.to_string(), uuid });
+            }
+        }
+        Ok(devices)
+    }
+
+    pub(super) fn create(&self, id: &DeviceId) -> Result<DeviceNumber> {
+        const OPERATION: &str = "create device";
+        let (name, uuid) = (name(OPERATION, id)?, uuid(OPERATION, id)?);
+        match self.control()?.device_create(name, Some(uuid), DmOptions::default()) {
+            Ok(info) => Ok(number(&info)),
+            Err(e) if errno(&e) == Some(EBUSY) => {
+                Err(failed(OPERATION, &id.name, e).with_kind(ErrorKind::AlreadyExists))
+            }
+            Err(e) => Err(failed(OPERATION, &id.name, e)),
+        }
+    }
+
+    pub(super) fn load(&self, id: &DeviceId, table: &Table) -> Result<()> {
+        const OPERATION: &str = "load a table into device";
+        let line = table::format(table)
+            .map_err(|why| Error::new(ErrorKind::InvalidArgument, OPERATION, &id.name, why))?;
+        let flags = if line.read_only { DmFlags::DM_READONLY } else { DmFlags::empty() };
+        let targets = [(0, line.sectors, line.target.to_owned(), line.parameters)];
+        let options = DmOptions::default().set_flags(flags);
+        match self.control()?.table_load(&DevId::Uuid(uuid(OPERATION, id)?), &targets, options) {
+            Ok(_) => Ok(()),
+            Err(e) => {
+                let subject = format!("{} ({} {})", id.name, targets[0].2, targets[0].3);
+                Err(failed(OPERATION, subject, e)
+                    .remedy("the kernel log (`dmesg`) has device-mapper's reason"))
+            }
+        }
+    }
+
+    pub(super) fn clear(&self, id: &DeviceId) -> Result<()> {
+        const OPERATION: &str = "clear the inactive table of device";
+        self.control()?
+            .table_clear(&DevId::Uuid(uuid(OPERATION, id)?))
+            .map(drop)
+            .map_err(|e| failed(OPERATION, &id.name, e))
+    }
+
+    pub(super) fn suspend(&self, id: &DeviceId) -> Result<()> {
+        const OPERATION: &str = "suspend device";
+        let options = DmOptions::default().set_flags(DmFlags::DM_SUSPEND);
+        self.control()?
+            .device_suspend(&DevId::Uuid(uuid(OPERATION, id)?), options)
+            .map(drop)
+            .map_err(|e| failed(OPERATION, &id.name, e))
+    }
+
+    pub(super) fn resume(&self, id: &DeviceId) -> Result<()> {
+        self.send_with_uevent("resume device", DM_DEV_SUSPEND_CMD, id)
+    }
+
+    /// Loop devices below vanish with the device, so their write cache is put in order before,
+    /// and put back if the device stays.
+    pub(super) fn remove(&self, id: &DeviceId) -> Result<()> {
+        const OPERATION: &str = "remove device";
+        let info = self
+            .control()?
+            .device_info(&DevId::Uuid(uuid(OPERATION, id)?))
+            .map_err(|e| failed(OPERATION, &id.name, e))?;
+        if info.open_count() > 0 {
+            let busy = std::io::Error::from_raw_os_error(EBUSY);
+            return Err(io_failed(OPERATION, &id.name, busy));
+        }
+        let elided: Vec<DeviceNumber> = sysfs::loops_below(number(&info))
+            .into_iter()
+            .filter(|below| write_cache::hand_back(*below))
+            .collect();
+        self.send_with_uevent(OPERATION, DM_DEV_REMOVE_CMD, id).inspect_err(|_| {
+            for below in elided {
+                if let Err(error) = write_cache::set(below, Mode::WriteThrough) {
+                    tracing::warn!(device = id.name, error = error.report(), "device is slow now");
+                }
+            }
+        })
+    }
+
+    fn send_with_uevent(&self, operation: &'static str, command: u32, id: &DeviceId) -> Result<()> {
+        uuid(operation, id)?;
+        DmRequest::new()
+            .uuid(&id.uuid)
+            .cookie(UDEV_FLAGS.bits() << UDEV_FLAGS_SHIFT)
+            .send(self.control()?.file(), command)
+            .map_err(|e| io_failed(operation, &id.name, e))
+    }
+}
+
+fn no_target(target: &str) -> String {
+    format!(
+        "the kernel has no device-mapper target `{target}`: load `{}`",
+        if target == "linear" { "dm_mod" } else { "dm_snapshot" }
+    )
+}
+
+fn check_owner(operation: &'static str, id: &DeviceId, info: &DeviceInfo) -> Result<()> {
+    let found = info.uuid().map(ToString::to_string).unwrap_or_default();
+    if found == id.uuid {
+        return Ok(());
+    }
+    Err(Error::new(
+        ErrorKind::AlreadyExists,
+        operation,
+        &id.name,
+        format!("a device of that name belongs to another owner: its UUID is {found:?}"),
+    )
+    .remedy("rename or remove that device, or use the pool that made it"))
+}
+
+fn number(info: &DeviceInfo) -> DeviceNumber {
+    let device = info.device();
+    DeviceNumber { major: device.major, minor: device.minor }
+}
+
+fn name<'id>(operation: &'static str, id: &'id DeviceId) -> Result<&'id DmName> {
+    DmName::new(&id.name).map_err(|e| failed(operation, &id.name, e))
+}
+
+/// An empty UUID would address a device by its empty name, or make one that is nobody's.
+fn uuid<'id>(operation: &'static str, id: &'id DeviceId) -> Result<&'id DmUuid> {
+    if id.uuid.is_empty() {
+        let why = "it has no UUID";
+        return Err(Error::new(ErrorKind::InvalidArgument, operation, &id.name, why));
+    }
+    DmUuid::new(&id.uuid).map_err(|e| failed(operation, &id.name, e))
+}
+
+fn errno(error: &DmError) -> Option<i32> {
+    match error {
+        DmError::Core(CoreError::Ioctl(_, _, _, errno)) => Some(**errno as i32),
+        _ => None,
+    }
+}
+
+fn failed(operation: &'static str, subject: impl std::fmt::Display, error: DmError) -> Error {
+    match errno(&error) {
+        Some(errno) => io_failed(operation, subject, std::io::Error::from_raw_os_error(errno)),
+        None => Error::new(ErrorKind::Internal, operation, subject, error),
+    }
+}
+
+fn io_failed(
+    operation: &'static str,
+    subject: impl std::fmt::Display,
+    error: std::io::Error,
+) -> Error {
+    let missing = error.raw_os_error() == Some(ENXIO);
+    let error = Error::io(operation, subject, error);
+    if missing { error.with_kind(ErrorKind::NotFound) } else { error }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn udev_is_told_to_leave_the_device_alone() {
+        assert_eq!(UDEV_FLAGS.bits() << UDEV_FLAGS_SHIFT, 0x006f_0000);
+    }
+
+    #[test]
+    fn a_device_without_a_uuid_is_never_addressed() {
+        let id = DeviceId { name: "calf-x".to_owned(), uuid: String::new() };
+        assert_eq!(uuid("remove device", &id).unwrap_err().kind(), ErrorKind::InvalidArgument);
+    }
+
+    #[test]
+    fn errors_keep_their_errno() {
+        let ioctl = |errno| DmError::Core(CoreError::Ioctl(0, None, None, Box::new(errno)));
+        for (errno, kind) in [
+            (nix::errno::Errno::ENXIO, ErrorKind::NotFound),
+            (nix::errno::Errno::EBUSY, ErrorKind::InUse),
+            (nix::errno::Errno::EPERM, ErrorKind::Permission),
+        ] {
+            let error = failed("remove device", "calf-x", ioctl(errno));
+            assert_eq!(error.kind(), kind);
+            assert_eq!(error.raw_os_error(), Some(errno as i32));
+        }
+    }
+}

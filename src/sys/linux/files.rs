@@ -1,0 +1,264 @@
+//! Files and directories of the pool.
+
+use std::ffi::OsString;
+use std::fs::{self, DirBuilder, File, OpenOptions};
+use std::io::{self, Write as _};
+use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _};
+use std::path::{Path, PathBuf};
+
+use nix::libc::O_NOFOLLOW;
+use rustix::fs::StatVfs;
+
+use super::super::{FileExtent, FileSystemUsage};
+use crate::error::{Error, Result};
+
+pub(super) fn extent(path: &Path) -> Result<Option<FileExtent>> {
+    match fs::symlink_metadata(path) {
+        // stat counts blocks in units of 512 bytes, whatever the file system's are.
+        Ok(found) => Ok(Some(FileExtent { length: found.len(), allocated: found.blocks() * 512 })),
+        Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(e) => Err(Error::io("look at", path.display(), e)),
+    }
+}
+
+pub(super) fn resolve(path: &Path) -> PathBuf {
+    let resolved = path
+        .parent()
+        .zip(path.file_name())
+        .and_then(|(parent, name)| Some(fs::canonicalize(parent).ok()?.join(name)));
+    resolved.unwrap_or_else(|| path.to_owned())
+}
+
+pub(super) fn write_record(path: &Path, content: &[u8]) -> Result<()> {
+    let parent = parent(path);
+    make_directory(parent)?;
+    let temporary = temporary_name(path);
+    let write = || -> io::Result<()> {
+        let mut file = create_new(&temporary)?;
+        file.write_all(content)?;
+        file.sync_all()?;
+        fs::rename(&temporary, path)
+    };
+    write().map_err(|e| {
+        let _ = fs::remove_file(&temporary);
+        Error::io("write", path.display(), e)
+    })?;
+    sync_directory(parent)
+}
+
+/// A name beside `path` that nobody else uses: processes in different containers may share a
+/// pool and have the same process id, so the name is random.
+pub(super) fn temporary_name(path: &Path) -> PathBuf {
+    let mut name = path.file_name().map(OsString::from).unwrap_or_default();
+    name.push(format!(".tmp-{:016x}", rand::random::<u64>()));
+    path.with_file_name(name)
+}
+
+/// Makes a directory and its missing parents, durably.
+fn make_directory(path: &Path) -> Result<()> {
+    let make = || DirBuilder::new().mode(0o700).create(path);
+    let failed = |e| Error::io("make directory", path.display(), e);
+    match make() {
+        Ok(()) => {}
+        Err(e) if e.kind() == io::ErrorKind::AlreadyExists => return Ok(()),
+        Err(e) if e.kind() == io::ErrorKind::NotFound && path.parent().is_some() => {
+            make_directory(parent(path))?;
+            match make() {
+                Err(e) if e.kind() != io::ErrorKind::AlreadyExists => return Err(failed(e)),
+                _ => {}
+            }
+        }
+        Err(e) => return Err(failed(e)),
+    }
+    sync_directory(parent(path))
+}
+
+pub(super) fn create(path: &Path, length: u64, durable: bool) -> Result<()> {
+    const OPERATION: &str = "create file";
+    let failed = |e| Error::io(OPERATION, path.display(), e);
+    let file = create_new(path).map_err(failed)?;
+    let fill = || -> Result<()> {
+        file.set_len(length).map_err(failed)?;
+        if durable {
+            file.sync_all().map_err(failed)?;
+            sync_directory(parent(path))?;
+        }
+        Ok(())
+    };
+    fill().inspect_err(|_| {
+        let _ = fs::remove_file(path);
+    })
+}
+
+/// Opens a new file for writing; one that is there, be it a symlink, is an error.
+pub(super) fn create_new(path: &Path) -> io::Result<File> {
+    OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)
+}
+
+pub(super) fn extend(path: &Path, length: u64) -> Result<()> {
+    let extend = || -> io::Result<()> {
+        let file = OpenOptions::new().write(true).custom_flags(O_NOFOLLOW).open(path)?;
+        if file.metadata()?.len() < length {
+            file.set_len(length)?;
+        }
+        Ok(())
+    };
+    extend().map_err(|e| Error::io("extend", path.display(), e))
+}
+
+pub(super) fn remove(path: &Path) -> Result<()> {
+    missing_is_fine(fs::remove_file(path)).map_err(|e| Error::io("remove", path.display(), e))
+}
+
+pub(super) fn remove_directory(path: &Path) -> Result<()> {
+    missing_is_fine(fs::remove_dir_all(path))
+        .map_err(|e| Error::io("remove directory", path.display(), e))?;
+    match sync_directory(parent(path)) {
+        // Gone with its parent.
+        Err(e) if e.kind() == crate::ErrorKind::NotFound => Ok(()),
+        other => other,
+    }
+}
+
+pub(super) fn usage(path: &Path) -> Result<FileSystemUsage> {
+    let StatVfs { f_frsize, f_blocks, f_bfree, f_bavail, f_files, f_ffree, .. } =
+        rustix::fs::statvfs(path)
+            .map_err(|e| Error::io("read size and free space of", path.display(), e))?;
+    Ok(FileSystemUsage {
+        total: f_blocks.saturating_mul(f_frsize),
+        used: f_blocks.saturating_sub(f_bfree).saturating_mul(f_frsize),
+        available: f_bavail.saturating_mul(f_frsize),
+        inodes: f_files,
+        inodes_used: f_files.saturating_sub(f_ffree),
+        inodes_free: f_ffree,
+    })
+}
+
+pub(super) fn sync_directory(path: &Path) -> Result<()> {
+    File::open(path)
+        .and_then(|directory| directory.sync_all())
+        .map_err(|e| Error::io("write out directory", path.display(), e))
+}
+
+/// The directory that holds `path`.
+pub(super) fn parent(path: &Path) -> &Path {
+    match path.parent() {
+        Some(parent) if parent.as_os_str().is_empty() => Path::new("."),
+        Some(parent) => parent,
+        None => path,
+    }
+}
+
+fn missing_is_fine(result: io::Result<()>) -> io::Result<()> {
+    match result {
+        Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(()),
+        other => other,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ErrorKind;
+    use std::os::unix::fs::{PermissionsExt as _, symlink};
+
+    #[test]
+    fn symlinks_are_followed_except_at_the_end() {
+        let directory = tempfile::tempdir().unwrap();
+        let root = fs::canonicalize(directory.path()).unwrap();
+        fs::create_dir(root.join("real")).unwrap();
+        symlink("real", root.join("link")).unwrap();
+        symlink("nowhere", root.join("real/end")).unwrap();
+        assert_eq!(resolve(&root.join("link/end")), root.join("real/end"));
+        assert_eq!(resolve(&root.join("missing/end")), root.join("missing/end"));
+    }
+
+    #[test]
+    fn a_record_is_replaced_and_nothing_else_is_left() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("volumes/key/volume.json");
+        write_record(&path, b"old").unwrap();
+        write_record(&path, b"new").unwrap();
+        assert_eq!(fs::read(&path).unwrap(), b"new");
+        assert_eq!(fs::read_dir(path.parent().unwrap()).unwrap().count(), 1);
+        assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
+        let parent = fs::metadata(path.parent().unwrap()).unwrap();
+        assert_eq!(parent.permissions().mode() & 0o777, 0o700);
+    }
+
+    #[test]
+    fn a_record_that_cannot_be_written_leaves_nothing() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("taken");
+        fs::create_dir(&path).unwrap();
+        assert!(write_record(&path, b"x").is_err());
+        assert_eq!(fs::read_dir(directory.path()).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn a_new_file_is_sparse_private_and_never_an_old_one() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("cow");
+        create(&path, 1 << 30, true).unwrap();
+        let found = fs::metadata(&path).unwrap();
+        assert_eq!((found.len(), found.blocks()), (1 << 30, 0));
+        assert_eq!(found.permissions().mode() & 0o777, 0o600);
+        assert_eq!(create(&path, 1, false).unwrap_err().kind(), ErrorKind::AlreadyExists);
+
+        let link = directory.path().join("link");
+        symlink(directory.path().join("elsewhere"), &link).unwrap();
+        assert_eq!(create(&link, 1, false).unwrap_err().kind(), ErrorKind::AlreadyExists);
+        assert!(!directory.path().join("elsewhere").exists());
+    }
+
+    #[test]
+    fn a_file_too_large_to_exist_leaves_nothing() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("cow");
+        assert!(create(&path, u64::MAX, false).is_err());
+        assert!(!path.exists());
+    }
+
+    #[test]
+    fn extending_never_shrinks() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("image");
+        create(&path, 4096, false).unwrap();
+        extend(&path, 8192).unwrap();
+        extend(&path, 512).unwrap();
+        assert_eq!(fs::metadata(&path).unwrap().len(), 8192);
+        assert_eq!(
+            extend(&directory.path().join("none"), 1).unwrap_err().kind(),
+            ErrorKind::NotFound
+        );
+    }
+
+    #[test]
+    fn removal_repeats_and_follows_no_symlink() {
+        let directory = tempfile::tempdir().unwrap();
+        let kept = directory.path().join("kept");
+        let volume = directory.path().join("volume");
+        fs::create_dir_all(volume.join("deep")).unwrap();
+        fs::write(&kept, b"x").unwrap();
+        symlink(&kept, volume.join("link")).unwrap();
+        symlink(directory.path(), volume.join("deep/up")).unwrap();
+        for _ in 0..2 {
+            remove_directory(&volume).unwrap();
+        }
+        assert!(!volume.exists());
+        for _ in 0..2 {
+            remove(&kept).unwrap();
+        }
+        assert!(!kept.exists());
+        remove_directory(&directory.path().join("no/such/parent")).unwrap();
+    }
+
+    #[test]
+    fn usage_adds_up() {
+        let directory = tempfile::tempdir().unwrap();
+        let usage = usage(directory.path()).unwrap();
+        assert!(usage.total > 0 && usage.used <= usage.total);
+        assert!(usage.available <= usage.total - usage.used);
+        assert_eq!(usage.inodes, usage.inodes_used + usage.inodes_free);
+    }
+}

@@ -1,0 +1,79 @@
+//! Grows a mounted file system to fill its device, by the file system's own ioctl: no child
+//! process, and none of the tools need be installed.
+
+use std::fs::{File, OpenOptions};
+use std::io;
+use std::os::fd::AsFd as _;
+use std::os::unix::fs::OpenOptionsExt as _;
+use std::path::Path;
+
+use nix::libc::{EAGAIN, ENOTTY, EOPNOTSUPP, O_DIRECTORY, O_NOFOLLOW};
+
+use super::super::Target;
+use super::{raw, sysfs, targets};
+use crate::error::{Error, ErrorKind, Result};
+
+const OPERATION: &str = "grow the file system at";
+
+pub(super) fn grow(path: &Path, fs_type: &str) -> Result<()> {
+    let failed = |e: io::Error| {
+        let kind = match e.raw_os_error() {
+            Some(ENOTTY | EOPNOTSUPP) => Some(ErrorKind::Unsupported),
+            Some(EAGAIN) => Some(ErrorKind::InProgress),
+            _ => None,
+        };
+        let error = Error::io(OPERATION, path.display(), e);
+        match kind {
+            Some(kind) => error.with_kind(kind),
+            None => error,
+        }
+    };
+    let Target::FileSystem { device, .. } = targets::look(path)? else {
+        let why = "no file system is mounted there";
+        return Err(Error::new(ErrorKind::NotFound, OPERATION, path.display(), why));
+    };
+    let size = sysfs::size(device)?;
+    let root = OpenOptions::new()
+        .read(true)
+        .custom_flags(O_DIRECTORY | O_NOFOLLOW)
+        .open(path)
+        .map_err(failed)?;
+    match fs_type {
+        "ext2" | "ext3" | "ext4" => grow_ext4(&root, size),
+        "xfs" => grow_xfs(&root, size),
+        _ => {
+            let why = format!("calf cannot grow {fs_type}");
+            return Err(Error::new(ErrorKind::Unsupported, OPERATION, path.display(), why)
+                .remedy("grow it from inside the volume, or use ext4 or XFS"));
+        }
+    }
+    .map_err(failed)
+}
+
+fn grow_ext4(root: &File, size: u64) -> io::Result<()> {
+    let block_size = rustix::fs::fstatvfs(root)?.f_frsize;
+    // Asking for the present size does nothing.
+    rustix::fs::ext4_ioc_resize_fs(root, size / block_size)?;
+    Ok(())
+}
+
+fn grow_xfs(root: &File, size: u64) -> io::Result<()> {
+    let geometry = raw::xfs_geometry(root.as_fd())?;
+    let blocks = size / u64::from(geometry.block_size);
+    if blocks > geometry.data_blocks {
+        raw::xfs_grow(root.as_fd(), blocks, geometry.inode_percent)?;
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_a_mounted_file_system_grows() {
+        let directory = tempfile::tempdir().unwrap();
+        let error = grow(directory.path(), "ext4").unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::NotFound);
+    }
+}

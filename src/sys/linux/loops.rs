@@ -1,0 +1,216 @@
+//! Loop devices.
+//!
+//! A loop device is known by what it is attached to, device and inode of the backing file, never
+//! by its number alone: numbers are free for anyone to take at any time.
+
+use std::fs::File;
+use std::io;
+use std::os::fd::AsFd as _;
+use std::os::unix::fs::MetadataExt as _;
+use std::path::Path;
+use std::thread::sleep;
+use std::time::{Duration, Instant};
+
+use nix::libc::{EBUSY, ENODEV, ENOENT, ENXIO};
+
+use super::super::{DeviceNumber, LoopDevice, LoopHandle};
+use super::nodes::{self, Access};
+use super::raw::{self, LoopInfo};
+use super::sysfs;
+use super::write_cache::{self, Mode};
+use crate::error::{Error, Result};
+
+const CONTROL: &str = "/dev/loop-control";
+/// `LOOP_CTRL_MINOR`
+const CONTROL_MINOR: u32 = 237;
+
+/// How long a device may stay attached after it was detached: a udev worker looks at it. Callers
+/// repeat the call while it is in use.
+const DETACH_WAIT: Duration = Duration::from_millis(200);
+const DETACH_POLL: Duration = Duration::from_millis(5);
+
+/// Device and inode of a backing file.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) struct Backing {
+    device: DeviceNumber,
+    inode: u64,
+}
+
+impl Backing {
+    pub(super) fn of_file(found: &std::fs::Metadata) -> Self {
+        Self { device: DeviceNumber::from_dev(found.dev()), inode: found.ino() }
+    }
+
+    pub(super) fn of_loop(info: &LoopInfo) -> Self {
+        let (major, minor) = raw::decode_dev(info.device);
+        Self { device: DeviceNumber { major, minor }, inode: info.inode }
+    }
+}
+
+/// Whether loop devices can be made, or why not.
+pub(super) fn capability() -> Result<(), String> {
+    open_control().map(drop).map_err(|e| e.story())
+}
+
+pub(super) fn open_control() -> Result<File> {
+    nodes::open_control(Path::new(CONTROL), CONTROL_MINOR).map_err(|e| {
+        Error::io("open", CONTROL, e)
+            .remedy("load the `loop` module, and run calf as root, privileged if in a container")
+    })
+}
+
+pub(super) fn open(number: DeviceNumber, path: &Path) -> Result<Option<LoopHandle>> {
+    let Some(backing) = backing_of(path)? else { return Ok(None) };
+    Ok(open_if(number, backing)?.map(|device| LoopHandle::new(number, device)))
+}
+
+/// Opens a loop device if it is attached to `backing`. Open, it stays so.
+fn open_if(number: DeviceNumber, backing: Backing) -> Result<Option<File>> {
+    match open_attached(number)? {
+        Some((device, info)) if Backing::of_loop(&info) == backing => Ok(Some(device)),
+        _ => Ok(None),
+    }
+}
+
+/// Opens a loop device if it is attached to anything.
+fn open_attached(number: DeviceNumber) -> Result<Option<(File, LoopInfo)>> {
+    let attached = nodes::open_block(number, Access::Read)
+        .and_then(|device| raw::loop_status(device.as_fd()).map(|info| (device, info)));
+    match attached {
+        Ok(attached) => Ok(Some(attached)),
+        Err(e) if matches!(e.raw_os_error(), Some(ENXIO | ENODEV | ENOENT)) => Ok(None),
+        Err(e) => Err(Error::io("open loop device", number, e)),
+    }
+}
+
+/// What a loop device over the file at `path` is attached to; `None` if there is no such file.
+fn backing_of(path: &Path) -> Result<Option<Backing>> {
+    match std::fs::symlink_metadata(path) {
+        Ok(found) => Ok(Some(Backing::of_file(&found))),
+        Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(e) => Err(Error::io("look at", path.display(), e)),
+    }
+}
+
+pub(super) fn find(path: &Path) -> Result<Vec<LoopDevice>> {
+    let Some(backing) = backing_of(path)? else { return Ok(Vec::new()) };
+    let mut found = Vec::new();
+    for (number, shown) in sysfs::attached_loops()? {
+        if may_show(&shown, path) && open_if(number, backing)?.is_some() {
+            let read_only = sysfs::attribute(number, "ro")?.as_deref() == Some("1");
+            found.push(LoopDevice { number, size: sysfs::size(number)?, read_only });
+        }
+    }
+    found.sort_unstable_by_key(|device| device.number);
+    Ok(found)
+}
+
+/// Whether the path that the kernel shows for a backing file may be `path`. Its start depends on
+/// the mount namespace of the reader; its last two components do not, unless a mount is in
+/// between. Spares opening hundreds of loop devices of others.
+fn may_show(shown: &Path, path: &Path) -> bool {
+    shown.file_name() == path.file_name()
+        && match (parent_name(shown), parent_name(path)) {
+            (Some(shown), Some(path)) => shown == path,
+            _ => true,
+        }
+}
+
+fn parent_name(path: &Path) -> Option<&std::ffi::OsStr> {
+    path.parent()?.file_name()
+}
+
+pub(super) fn refresh(number: DeviceNumber) -> Result<()> {
+    nodes::open_block(number, Access::Read)
+        .and_then(|device| raw::loop_set_capacity(device.as_fd()))
+        .map_err(|e| Error::io("refresh the size of loop device", number, e))
+}
+
+fn is_attached(number: DeviceNumber) -> Result<bool> {
+    Ok(sysfs::attribute(number, "loop/backing_file")?.is_some())
+}
+
+/// Detaching a device that others have open only marks it `autoclear`, so success is known only
+/// once it is seen to be free; otherwise the mark is taken back.
+pub(super) fn detach(number: DeviceNumber, path: &Path) -> Result<()> {
+    let Some(backing) = backing_of(path)? else { return Ok(()) };
+    let failed = |e| Error::io("detach loop device", number, e);
+    let device = match nodes::open_block(number, Access::ReadExclusive) {
+        Ok(device) => device,
+        Err(e) if matches!(e.raw_os_error(), Some(ENXIO | ENODEV | ENOENT)) => return Ok(()),
+        Err(e) => return Err(failed(e)),
+    };
+    match raw::loop_status(device.as_fd()) {
+        Ok(info) if Backing::of_loop(&info) == backing => {}
+        // It is someone else's by now.
+        Ok(_) => return Ok(()),
+        Err(e) if e.raw_os_error() == Some(ENXIO) => return Ok(()),
+        Err(e) => return Err(failed(e)),
+    }
+    let elided = write_cache::hand_back(number);
+    raw::loop_clear(device.as_fd()).map_err(failed)?;
+    drop(device);
+
+    let deadline = Instant::now() + DETACH_WAIT;
+    loop {
+        if !is_attached(number)? {
+            return Ok(());
+        }
+        // Opening it to look is harmless: the last close, even ours, detaches it.
+        let Some((device, mut info)) = open_attached(number)? else { return Ok(()) };
+        if Backing::of_loop(&info) != backing {
+            return Ok(());
+        }
+        if Instant::now() < deadline {
+            drop(device);
+            sleep(DETACH_POLL);
+            continue;
+        }
+        info.flags &= !raw::LOOP_AUTOCLEAR;
+        if elided {
+            write_cache::set(number, Mode::WriteThrough)?;
+        }
+        return match raw::loop_set_status(device.as_fd(), &info) {
+            Err(e) if e.raw_os_error() == Some(ENXIO) => Ok(()),
+            Err(e) => Err(failed(e)),
+            Ok(()) => Err(failed(io::Error::from_raw_os_error(EBUSY))
+                .remedy("stop what has it open, then repeat")),
+        };
+    }
+}
+
+/// Loop devices whose backing file is a node of block device `number`: kubelet locks published
+/// block devices so. With the path that the kernel shows for the node.
+pub(super) fn over_device(number: DeviceNumber) -> Vec<(DeviceNumber, std::path::PathBuf)> {
+    let mut loops = sysfs::attached_loops().unwrap_or_default();
+    loops.retain(|(candidate, _)| {
+        open_attached(*candidate).is_ok_and(|attached| {
+            attached.is_some_and(|(_, info)| {
+                let (major, minor) = raw::decode_dev(info.rdevice);
+                DeviceNumber { major, minor } == number
+            })
+        })
+    });
+    loops
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_shown_path_is_compared_by_its_end() {
+        let path = Path::new("/pool/volumes/k1/cow");
+        for (shown, may) in [
+            ("/pool/volumes/k1/cow", true),
+            ("/host/var/pool/volumes/k1/cow", true),
+            ("/k1/cow", true),
+            ("/cow", true),
+            ("/pool/volumes/k2/cow", false),
+            ("/pool/volumes/k1/cow (deleted)", false),
+            ("/pool/volumes/k1/disk", false),
+        ] {
+            assert_eq!(may_show(Path::new(shown), path), may, "{shown}");
+        }
+    }
+}

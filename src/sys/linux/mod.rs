@@ -1,0 +1,219 @@
+//! The running Linux, 5.12 or newer.
+//!
+//! Each subject has a file; [`LinuxHost`] only hands over. `raw` has all `unsafe` code; `table`,
+//! `mountinfo` and `options` are pure text, tested without a kernel.
+
+mod attach;
+mod copy;
+mod dm;
+mod files;
+mod grow;
+mod holders;
+mod loops;
+mod mountinfo;
+mod mounts;
+mod nodes;
+mod options;
+mod raw;
+mod sysfs;
+mod table;
+mod targets;
+mod write_cache;
+
+use std::fmt;
+use std::path::{Path, PathBuf};
+
+use super::{
+    Capabilities, CopyMode, Device, DeviceNumber, FileExtent, FileSystemUsage, Holder, Host,
+    LoopDevice, LoopHandle, LoopSpec, MountSpec, MountedAt, Ownership, Table, Target, TargetKind,
+};
+use crate::error::{Error, Result};
+use crate::key::DeviceId;
+
+/// Bytes per sector, the unit of block devices in the kernel's interfaces.
+const SECTOR: u64 = 512;
+
+/// [`Host`] by ioctls and system calls on the running kernel. Threads may share it.
+#[derive(Default)]
+pub struct LinuxHost {
+    device_mapper: dm::DeviceMapper,
+}
+
+impl LinuxHost {
+    /// A host; nothing is opened until it is used.
+    pub fn new() -> Self {
+        Self::default()
+    }
+}
+
+impl fmt::Debug for LinuxHost {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("LinuxHost").finish_non_exhaustive()
+    }
+}
+
+impl Host for LinuxHost {
+    fn boot_id(&self) -> Result<String> {
+        const PATH: &str = "/proc/sys/kernel/random/boot_id";
+        let id = std::fs::read_to_string(PATH).map_err(|e| Error::io("read", PATH, e))?;
+        Ok(id.trim_end().to_owned())
+    }
+
+    fn capabilities(&self) -> Result<Capabilities> {
+        Ok(Capabilities {
+            snapshot: self.device_mapper.target_version("snapshot"),
+            linear: self.device_mapper.target_version("linear"),
+            loop_control: loops::capability(),
+        })
+    }
+
+    fn file_system_usage(&self, path: &Path) -> Result<FileSystemUsage> {
+        files::usage(path)
+    }
+
+    fn file(&self, path: &Path) -> Result<Option<FileExtent>> {
+        files::extent(path)
+    }
+
+    fn write_record(&self, path: &Path, content: &[u8]) -> Result<()> {
+        files::write_record(path, content)
+    }
+
+    fn create_file(&self, path: &Path, length: u64, durable: bool) -> Result<()> {
+        files::create(path, length, durable)
+    }
+
+    fn copy_file(
+        &self,
+        from: &Path,
+        path: &Path,
+        length: u64,
+        mode: CopyMode,
+        durable: bool,
+    ) -> Result<()> {
+        copy::copy(from, path, length, mode, durable)
+    }
+
+    fn extend_file(&self, path: &Path, length: u64) -> Result<()> {
+        files::extend(path, length)
+    }
+
+    fn remove_file(&self, path: &Path) -> Result<()> {
+        files::remove(path)
+    }
+
+    fn remove_directory(&self, path: &Path) -> Result<()> {
+        files::remove_directory(path)
+    }
+
+    fn attach_loop(&self, spec: &LoopSpec) -> Result<LoopHandle> {
+        attach::attach(spec)
+    }
+
+    fn open_loop(&self, number: DeviceNumber, path: &Path) -> Result<Option<LoopHandle>> {
+        loops::open(number, path)
+    }
+
+    fn find_loops(&self, path: &Path) -> Result<Vec<LoopDevice>> {
+        loops::find(path)
+    }
+
+    fn refresh_loop(&self, number: DeviceNumber) -> Result<()> {
+        loops::refresh(number)
+    }
+
+    fn detach_loop(&self, number: DeviceNumber, path: &Path) -> Result<()> {
+        loops::detach(number, path)
+    }
+
+    fn device_node(&self, number: DeviceNumber) -> Result<PathBuf> {
+        // Opening it makes the node where /dev is static.
+        nodes::open_block(number, nodes::Access::Read)
+            .and_then(|_| nodes::block_node(number))
+            .map_err(|e| Error::io("find block device", number, e))
+    }
+
+    fn device_size(&self, number: DeviceNumber) -> Result<u64> {
+        sysfs::size(number)
+    }
+
+    fn device(&self, id: &DeviceId) -> Result<Option<Device>> {
+        self.device_mapper.device(id)
+    }
+
+    fn devices(&self, uuid_prefix: &str) -> Result<Vec<DeviceId>> {
+        self.device_mapper.devices(uuid_prefix)
+    }
+
+    fn device_uuid(&self, number: DeviceNumber) -> Result<Option<String>> {
+        Ok(sysfs::attribute(number, "dm/uuid")?.filter(|uuid| !uuid.is_empty()))
+    }
+
+    fn create_device(&self, id: &DeviceId) -> Result<DeviceNumber> {
+        self.device_mapper.create(id)
+    }
+
+    fn load_table(&self, id: &DeviceId, table: &Table) -> Result<()> {
+        self.device_mapper.load(id, table)
+    }
+
+    fn clear_table(&self, id: &DeviceId) -> Result<()> {
+        self.device_mapper.clear(id)
+    }
+
+    fn suspend(&self, id: &DeviceId) -> Result<()> {
+        self.device_mapper.suspend(id)
+    }
+
+    fn resume(&self, id: &DeviceId) -> Result<()> {
+        self.device_mapper.resume(id)
+    }
+
+    fn remove_device(&self, id: &DeviceId) -> Result<()> {
+        self.device_mapper.remove(id)
+    }
+
+    fn holders(&self, number: DeviceNumber) -> Vec<Holder> {
+        holders::holders(number)
+    }
+
+    fn make_node(&self, path: &Path, number: DeviceNumber, owner: Ownership) -> Result<()> {
+        nodes::make(path, number, owner)
+    }
+
+    fn target(&self, path: &Path) -> Result<Target> {
+        targets::look(path)
+    }
+
+    fn create_target(&self, path: &Path, kind: TargetKind) -> Result<()> {
+        targets::create(path, kind)
+    }
+
+    fn remove_target(&self, path: &Path) -> Result<()> {
+        targets::remove(path)
+    }
+
+    fn mount(&self, spec: &MountSpec) -> Result<()> {
+        mounts::mount(spec)
+    }
+
+    fn bind(&self, source: &Path, target: &Path, read_only: bool, devices: bool) -> Result<()> {
+        mounts::bind(source, target, read_only, devices)
+    }
+
+    fn unmount(&self, path: &Path) -> Result<()> {
+        mounts::unmount(path)
+    }
+
+    fn resolve(&self, path: &Path) -> PathBuf {
+        files::resolve(path)
+    }
+
+    fn mounts_of(&self, number: DeviceNumber) -> Result<Vec<MountedAt>> {
+        mounts::mounts_of(number)
+    }
+
+    fn grow_file_system(&self, path: &Path, fs_type: &str) -> Result<()> {
+        grow::grow(path, fs_type)
+    }
+}

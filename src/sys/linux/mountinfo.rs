@@ -1,0 +1,173 @@
+//! Parses `/proc/<pid>/mountinfo`.
+//!
+//! Works on bytes: mount points are file names, which need not be UTF-8, and one odd mount on a
+//! node must not hide all others.
+
+use std::ffi::OsString;
+use std::fs;
+use std::os::unix::ffi::OsStringExt as _;
+use std::path::{Path, PathBuf};
+
+use super::super::DeviceNumber;
+use super::sysfs::parse_number;
+use crate::error::{Error, Result};
+
+/// One mount.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Entry {
+    /// The mount's id.
+    pub(super) id: u64,
+    /// The file system's device; major 0 where it is not on one block device.
+    pub(super) device: DeviceNumber,
+    /// The directory or file within the file system that is mounted.
+    pub(super) root: PathBuf,
+    /// Where.
+    pub(super) mount_point: PathBuf,
+    /// The mount or the file system refuses writes.
+    pub(super) read_only: bool,
+    /// `ext4`, `tmpfs`, …
+    pub(super) fs_type: String,
+    /// What was mounted, as it was named.
+    pub(super) source: PathBuf,
+}
+
+/// The mounts that this process sees.
+pub(super) fn own() -> Result<Vec<Entry>> {
+    const PATH: &str = "/proc/self/mountinfo";
+    let content = fs::read(PATH).map_err(|e| Error::io("read", PATH, e))?;
+    Ok(parse(&content))
+}
+
+/// Parses a whole file; lines that are not understood are left out.
+pub(super) fn parse(content: &[u8]) -> Vec<Entry> {
+    content.split(|&byte| byte == b'\n').filter_map(parse_line).collect()
+}
+
+fn parse_line(line: &[u8]) -> Option<Entry> {
+    let mut fields = line.split(|&byte| byte == b' ');
+    let id = std::str::from_utf8(fields.next()?).ok()?.parse().ok()?;
+    let _parent = fields.next()?;
+    let device = parse_number(std::str::from_utf8(fields.next()?).ok()?)?;
+    let root = path(fields.next()?);
+    let mount_point = path(fields.next()?);
+    let options = fields.next()?;
+    // Any number of optional fields, ended by a lone hyphen.
+    fields.find(|field| *field == b"-")?;
+    let fs_type = String::from_utf8(unescape(fields.next()?)).ok()?;
+    let source = path(fields.next()?);
+    let super_options = fields.next()?;
+    let read_only = [options, super_options]
+        .iter()
+        .any(|options| options.split(|&byte| byte == b',').any(|option| option == b"ro"));
+    Some(Entry { id, device, root, mount_point, read_only, fs_type, source })
+}
+
+fn path(field: &[u8]) -> PathBuf {
+    PathBuf::from(OsString::from_vec(unescape(field)))
+}
+
+/// Decodes the kernel's `\ooo` for blanks and backslashes.
+fn unescape(field: &[u8]) -> Vec<u8> {
+    let mut text = Vec::with_capacity(field.len());
+    let mut rest = field;
+    while let Some((&first, tail)) = rest.split_first() {
+        match tail {
+            [a @ b'0'..=b'3', b @ b'0'..=b'7', c @ b'0'..=b'7', after @ ..] if first == b'\\' => {
+                text.push((a - b'0') << 6 | (b - b'0') << 3 | (c - b'0'));
+                rest = after;
+            }
+            _ => {
+                text.push(first);
+                rest = tail;
+            }
+        }
+    }
+    text
+}
+
+impl Entry {
+    /// Whether the mount may be a bound device node: something below a file system's root, on a
+    /// file system that is local. (Looking at a mount of a dead server would hang.)
+    pub(super) fn may_be_node(&self) -> bool {
+        const LOCAL: [&str; 6] = ["tmpfs", "devtmpfs", "btrfs", "overlay", "bcachefs", "zfs"];
+        self.root != Path::new("/")
+            && (self.device.major != 0 || LOCAL.contains(&self.fs_type.as_str()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn one(line: &str) -> Entry {
+        let entries = parse(line.as_bytes());
+        assert_eq!(entries.len(), 1, "{line}");
+        entries.into_iter().next().unwrap()
+    }
+
+    #[test]
+    fn a_file_system() {
+        assert_eq!(
+            one(
+                "36 35 253:7 / /mnt/x rw,noatime shared:1 master:2 - ext4 /dev/dm-7 rw,errors=ro\n"
+            ),
+            Entry {
+                id: 36,
+                device: DeviceNumber { major: 253, minor: 7 },
+                root: PathBuf::from("/"),
+                mount_point: PathBuf::from("/mnt/x"),
+                read_only: false,
+                fs_type: "ext4".to_owned(),
+                source: PathBuf::from("/dev/dm-7"),
+            }
+        );
+    }
+
+    #[test]
+    fn read_only_is_of_the_mount_or_of_the_file_system() {
+        for (line, read_only) in [
+            ("1 0 8:1 / / rw - xfs /dev/a rw", false),
+            ("1 0 8:1 / / ro,relatime - xfs /dev/a rw", true),
+            ("1 0 8:1 / / rw - xfs /dev/a ro,seclabel", true),
+            ("1 0 8:1 / / rw,nosuid - xfs /dev/a rw,errors=remount-ro", false),
+        ] {
+            assert_eq!(one(line).read_only, read_only, "{line}");
+        }
+    }
+
+    #[test]
+    fn escapes_are_decoded_once() {
+        let entry = one(r"1 0 8:1 /a\040b /mnt/\134040\011\012#\043 rw - fuse.x\040y s\040t rw");
+        assert_eq!(entry.root, PathBuf::from("/a b"));
+        assert_eq!(entry.mount_point, PathBuf::from("/mnt/\\040\t\n##"));
+        assert_eq!(entry.fs_type, "fuse.x y");
+        assert_eq!(entry.source, PathBuf::from("s t"));
+    }
+
+    #[test]
+    fn an_odd_line_hides_no_other() {
+        let content =
+            b"nonsense\n1 0 8:1 / /\xff rw - xfs /dev/a rw\n\n2 0 8:x / / rw - xfs s rw\n";
+        let entries = parse(content);
+        assert_eq!(entries.len(), 1);
+        assert_eq!(entries[0].mount_point.as_os_str().as_encoded_bytes(), b"/\xff");
+    }
+
+    #[test]
+    fn nodes_are_looked_for_where_they_can_be() {
+        for (line, may_be) in [
+            ("1 0 253:3 /volumes/k/node /target rw - xfs /dev/a rw", true),
+            ("1 0 0:30 /k/node//deleted /target rw - tmpfs tmpfs rw", true),
+            ("1 0 253:3 / /target rw - xfs /dev/a rw", false),
+            ("1 0 0:44 /export /target rw - nfs4 server:/export rw", false),
+        ] {
+            assert_eq!(one(line).may_be_node(), may_be, "{line}");
+        }
+    }
+
+    #[test]
+    fn our_own_mounts_parse() {
+        let entries = own().unwrap();
+        assert!(entries.iter().any(|entry| entry.mount_point == Path::new("/")));
+    }
+}

@@ -1,0 +1,186 @@
+//! Mounting, binding and unmounting.
+//!
+//! The file-descriptor based mount calls make each operation one step: a mount is complete, with
+//! all its flags, before it appears anywhere, and a failure leaves nothing to undo. And they tell
+//! the file system's own reason for refusing.
+
+use std::fmt;
+use std::io;
+use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
+use std::path::Path;
+
+use rustix::fs::CWD;
+use rustix::io::Errno;
+use rustix::mount::{
+    FsMountFlags, FsOpenFlags, MountAttrFlags, MoveMountFlags, OpenTreeFlags, UnmountFlags,
+};
+
+use super::super::{DeviceNumber, MountSpec, MountedAt};
+use super::nodes::{self, Access};
+use super::options::{self, MountOptions};
+use super::{mountinfo, raw};
+use crate::error::{Error, ErrorKind, Result};
+
+pub(super) fn mount(spec: &MountSpec) -> Result<()> {
+    const OPERATION: &str = "mount";
+    let options = options::parse(&spec.fs_type, &spec.options, spec.read_only)?;
+    // Opening it proves that the node is there and is the device that is meant.
+    let source = nodes::open_block(spec.device, Access::Read)
+        .and_then(|_| nodes::block_node(spec.device))
+        .map_err(|e| Error::io(OPERATION, spec.device, e))?;
+    let subject = format!("{} ({}) on {}", source.display(), spec.fs_type, spec.target.display());
+    let context =
+        rustix::mount::fsopen(&*spec.fs_type, FsOpenFlags::FSOPEN_CLOEXEC).map_err(|errno| {
+            match errno {
+                Errno::NODEV => Error::io(OPERATION, &subject, errno)
+                    .with_kind(ErrorKind::Unsupported)
+                    .remedy("the kernel does not know this file system: load its module"),
+                _ => unsupported_or(OPERATION, &subject, errno),
+            }
+        })?;
+    configure(context.as_fd(), &source, &options)
+        .map_err(|(kind, cause)| Error::new(kind, OPERATION, &subject, cause))?;
+    rustix::mount::fsmount(&context, FsMountFlags::FSMOUNT_CLOEXEC, options.attributes)
+        .and_then(|mount| attach(&mount, &spec.target))
+        .map_err(|errno| Error::io(OPERATION, &subject, errno))
+}
+
+/// Sets all parameters and makes the file system's superblock.
+fn configure(
+    context: BorrowedFd<'_>,
+    source: &Path,
+    options: &MountOptions,
+) -> Result<(), (ErrorKind, Refusal)> {
+    let refusal = |errno: Errno, what: String| Refusal::read(context, errno, what);
+    rustix::mount::fsconfig_set_string(context, "source", source)
+        .map_err(|e| (ErrorKind::Internal, refusal(e, "source".to_owned())))?;
+    for (key, value) in &options.parameters {
+        match value {
+            Some(value) => rustix::mount::fsconfig_set_string(context, &**key, &**value),
+            None => rustix::mount::fsconfig_set_flag(context, &**key),
+        }
+        .map_err(|e| (ErrorKind::InvalidArgument, refusal(e, format!("mount option {key}"))))?;
+    }
+    rustix::mount::fsconfig_create(context).map_err(|errno| {
+        let kind = match errno {
+            Errno::UCLEAN => ErrorKind::Corrupt,
+            Errno::BUSY => ErrorKind::InUse,
+            Errno::PERM | Errno::ACCESS => ErrorKind::Permission,
+            _ => ErrorKind::Internal,
+        };
+        (kind, refusal(errno, "the file system".to_owned()))
+    })
+}
+
+/// Why the kernel refused, in its own words where it has some.
+#[derive(Debug)]
+struct Refusal {
+    what: String,
+    words: Vec<String>,
+    source: io::Error,
+}
+
+impl Refusal {
+    fn read(context: BorrowedFd<'_>, errno: Errno, what: String) -> Self {
+        let mut words = Vec::new();
+        let mut buffer = [0; 1024];
+        // One message per read, until there are no more (ENODATA).
+        while let Ok(length @ 1..) = rustix::io::read(context, &mut buffer) {
+            let message = String::from_utf8_lossy(&buffer[..length]);
+            // `e` for an error, `w` for a warning, `i` for what helps nobody here.
+            if let Some(text) = message.strip_prefix("e ").or(message.strip_prefix("w ")) {
+                words.push(text.trim().to_owned());
+            }
+        }
+        Self { what, words, source: errno.into() }
+    }
+}
+
+impl fmt::Display for Refusal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.words.is_empty() {
+            write!(f, "{} was refused; the kernel log (`dmesg`) may say why", self.what)
+        } else {
+            write!(f, "{} was refused: {}", self.what, self.words.join("; "))
+        }
+    }
+}
+
+impl std::error::Error for Refusal {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        Some(&self.source)
+    }
+}
+
+fn attach(mount: &OwnedFd, target: &Path) -> rustix::io::Result<()> {
+    // Without MOVE_MOUNT_T_SYMLINKS, a symlink at the target's end is not followed.
+    rustix::mount::move_mount(mount, "", CWD, target, MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH)
+}
+
+pub(super) fn bind(source: &Path, target: &Path, read_only: bool, devices: bool) -> Result<()> {
+    const OPERATION: &str = "bind";
+    let subject = format!("{} to {}", source.display(), target.display());
+    let clone = rustix::mount::open_tree(
+        CWD,
+        source,
+        OpenTreeFlags::OPEN_TREE_CLONE
+            | OpenTreeFlags::OPEN_TREE_CLOEXEC
+            | OpenTreeFlags::AT_SYMLINK_NOFOLLOW,
+    )
+    .map_err(|e| unsupported_or(OPERATION, &subject, e))?;
+    let flag = |flag: MountAttrFlags, on: bool| if on { flag.bits() } else { 0 };
+    let set = flag(MountAttrFlags::MOUNT_ATTR_RDONLY, read_only);
+    let clear = flag(MountAttrFlags::MOUNT_ATTR_NODEV, devices);
+    if set | clear != 0 {
+        raw::mount_setattr(clone.as_fd(), set, clear).map_err(|e| {
+            let errno = Errno::from_io_error(&e).unwrap_or(Errno::IO);
+            unsupported_or(OPERATION, &subject, errno)
+        })?;
+    }
+    attach(&clone, target).map_err(|e| Error::io(OPERATION, &subject, e))
+}
+
+fn unsupported_or(operation: &'static str, subject: &str, errno: Errno) -> Error {
+    let error = Error::io(operation, subject, errno);
+    match errno {
+        Errno::NOSYS => error.with_kind(ErrorKind::Unsupported).remedy("use Linux 5.12 or newer"),
+        Errno::PERM => error.remedy("run calf as root, privileged if in a container"),
+        _ => error,
+    }
+}
+
+pub(super) fn unmount(path: &Path) -> Result<()> {
+    const OPERATION: &str = "unmount";
+    rustix::mount::unmount(path, UnmountFlags::NOFOLLOW).map_err(|errno| match errno {
+        Errno::INVAL => {
+            let why = "nothing is mounted there";
+            Error::new(ErrorKind::NotFound, OPERATION, path.display(), why)
+        }
+        _ => Error::io(OPERATION, path.display(), errno),
+    })
+}
+
+pub(super) fn mounts_of(number: DeviceNumber) -> Result<Vec<MountedAt>> {
+    let mut mounts = Vec::new();
+    for entry in mountinfo::own()? {
+        let node = if is_file_system(&entry, number) {
+            false
+        } else if entry.may_be_node() && is_node(&entry.mount_point, number) {
+            true
+        } else {
+            continue;
+        };
+        mounts.push(MountedAt { path: entry.mount_point, node, read_only: entry.read_only });
+    }
+    Ok(mounts)
+}
+
+/// Whether a mount shows the file system on device `number`.
+pub(super) fn is_file_system(entry: &mountinfo::Entry, number: DeviceNumber) -> bool {
+    entry.device == number
+}
+
+/// A mount point that another mount hides, or that is gone, is not the node.
+fn is_node(path: &Path, number: DeviceNumber) -> bool {
+    matches!(nodes::number_of(path), Ok(Some(found)) if found == number)
+}

@@ -1,0 +1,182 @@
+//! Device nodes: those that calf publishes, and those that a container's `/dev` lacks.
+
+use std::cell::Cell;
+use std::fs::{self, File, OpenOptions};
+use std::io;
+use std::os::unix::fs::{FileTypeExt as _, MetadataExt as _, OpenOptionsExt as _};
+use std::path::{Path, PathBuf};
+
+use nix::libc::{O_EXCL, O_NOFOLLOW};
+use rustix::fs::{CWD, FileType, Gid, Mode, Uid};
+
+use super::super::{DeviceNumber, Ownership};
+use super::{files, sysfs};
+use crate::error::{Error, Result};
+
+/// How a block device is to be opened. Closing one that was open for writing makes udev look at
+/// its content, so write only where it must be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Access {
+    Read,
+    /// Fails with `EBUSY` if the device is mounted, under a device-mapper table, or the like.
+    ReadExclusive,
+    Write,
+}
+
+/// Makes the block device node at `path`, or makes it right, in one step.
+pub(super) fn make(path: &Path, number: DeviceNumber, owner: Ownership) -> Result<()> {
+    if is_right(path, number, owner) {
+        return Ok(());
+    }
+    let failed = |e: io::Error| {
+        let denied = e.kind() == io::ErrorKind::PermissionDenied;
+        let error = Error::io("make device node", path.display(), e);
+        if denied {
+            error.remedy("run calf as root with CAP_MKNOD, in a privileged container if in one")
+        } else {
+            error
+        }
+    };
+    let temporary = files::temporary_name(path);
+    let make = || -> io::Result<()> {
+        mknod(&temporary, FileType::BlockDevice, number, 0o600)?;
+        let (uid, gid) = (Uid::from_raw(owner.uid), Gid::from_raw(owner.gid));
+        rustix::fs::chown(&temporary, Some(uid), Some(gid))?;
+        rustix::fs::chmod(&temporary, Mode::from_raw_mode(owner.mode & 0o777))?;
+        fs::rename(&temporary, path)
+    };
+    make().map_err(|e| {
+        let _ = fs::remove_file(&temporary);
+        failed(e)
+    })
+}
+
+fn is_right(path: &Path, number: DeviceNumber, owner: Ownership) -> bool {
+    fs::symlink_metadata(path).is_ok_and(|found| {
+        found.file_type().is_block_device()
+            && DeviceNumber::from_dev(found.rdev()) == number
+            && (found.uid(), found.gid()) == (owner.uid, owner.gid)
+            && found.mode() & 0o7777 == owner.mode & 0o777
+    })
+}
+
+fn mknod(path: &Path, kind: FileType, number: DeviceNumber, mode: u32) -> io::Result<()> {
+    rustix::fs::mknodat(CWD, path, kind, Mode::from_raw_mode(mode), number.to_dev())?;
+    Ok(())
+}
+
+/// Where devtmpfs has the node of a block device.
+pub(super) fn block_node(number: DeviceNumber) -> io::Result<PathBuf> {
+    Ok(Path::new("/dev").join(sysfs::kernel_name(number)?))
+}
+
+/// Opens a block device by its number, wherever its node is or is not.
+pub(super) fn open_block(number: DeviceNumber, access: Access) -> io::Result<File> {
+    let path = block_node(number)?;
+    let open = || {
+        let exclusive = if access == Access::ReadExclusive { O_EXCL } else { 0 };
+        OpenOptions::new()
+            .read(true)
+            .write(access == Access::Write)
+            .custom_flags(O_NOFOLLOW | exclusive)
+            .open(&path)
+    };
+    let file = open_or_make(open, || mknod(&path, FileType::BlockDevice, number, 0o660))?;
+    let found = file.metadata()?;
+    if found.file_type().is_block_device() && DeviceNumber::from_dev(found.rdev()) == number {
+        return Ok(file);
+    }
+    Err(io::Error::other(format!(
+        "{} is not block device {number}: remove it, or give calf the host's /dev",
+        path.display()
+    )))
+}
+
+/// Opens a control device of the kernel (misc major 10, with the fixed `minor` of
+/// `linux/miscdevice.h`); opening it loads the driver's module where that is possible. Where it is
+/// not, a node that was made for that is removed again.
+pub(super) fn open_control(path: &Path, minor: u32) -> io::Result<File> {
+    let made = Cell::new(false);
+    let opened = open_or_make(
+        || OpenOptions::new().read(true).write(true).open(path),
+        || {
+            if let Some(parent) = path.parent() {
+                fs::create_dir_all(parent)?;
+            }
+            let number = DeviceNumber { major: 10, minor };
+            mknod(path, FileType::CharacterDevice, number, 0o600)?;
+            made.set(true);
+            Ok(())
+        },
+    );
+    if made.get() && opened.is_err() {
+        let _ = fs::remove_file(path);
+    }
+    opened
+}
+
+fn open_or_make(
+    open: impl Fn() -> io::Result<File>,
+    make: impl FnOnce() -> io::Result<()>,
+) -> io::Result<File> {
+    match open() {
+        Err(missing) if missing.kind() == io::ErrorKind::NotFound => match make() {
+            Ok(()) => open(),
+            // Another thread, or devtmpfs, was faster.
+            Err(e) if e.kind() == io::ErrorKind::AlreadyExists => open(),
+            Err(e) => {
+                Err(io::Error::new(e.kind(), format!("it is missing and cannot be made: {e}")))
+            }
+        },
+        other => other,
+    }
+}
+
+/// Which block device the node at `path` is; follows no symlink.
+pub(super) fn number_of(path: &Path) -> Result<Option<DeviceNumber>> {
+    match fs::symlink_metadata(path) {
+        Ok(found) if found.file_type().is_block_device() => {
+            Ok(Some(DeviceNumber::from_dev(found.rdev())))
+        }
+        Ok(_) => Ok(None),
+        Err(e) => Err(Error::io("look at", path.display(), e)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::error::ErrorKind;
+
+    fn current_owner(path: &Path, mode: u32) -> Ownership {
+        let found = fs::metadata(path).unwrap();
+        Ownership { uid: found.uid(), gid: found.gid(), mode }
+    }
+
+    #[test]
+    fn a_node_is_made_and_remade() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("node");
+        let owner = current_owner(directory.path(), 0o640);
+        let number = DeviceNumber { major: 7, minor: 300 };
+        match make(&path, number, owner) {
+            Ok(()) => {}
+            // Without the right to make nodes, the error must say so and leave nothing.
+            Err(e) => {
+                assert_eq!(e.kind(), ErrorKind::Permission);
+                assert_eq!(fs::read_dir(directory.path()).unwrap().count(), 0);
+                return;
+            }
+        }
+        assert_eq!(number_of(&path).unwrap(), Some(number));
+        let inode = fs::metadata(&path).unwrap().ino();
+        make(&path, number, owner).unwrap();
+        assert_eq!(fs::metadata(&path).unwrap().ino(), inode, "nothing was to be done");
+
+        let other = DeviceNumber { major: 7, minor: 1 };
+        make(&path, other, Ownership { mode: 0o600, ..owner }).unwrap();
+        assert_eq!(number_of(&path).unwrap(), Some(other));
+        assert_eq!(fs::metadata(&path).unwrap().mode() & 0o7777, 0o600);
+        assert_eq!(fs::read_dir(directory.path()).unwrap().count(), 1);
+    }
+}

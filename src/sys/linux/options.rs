@@ -1,0 +1,194 @@
+//! Mount options: from the words that users write to what the kernel takes.
+//!
+//! Some options belong to calf (what to mount, where, and how it is bound), and some would let
+//! the writer of a mount option stop the node or reach another of its devices: those are
+//! refused by name. What remains and is not a flag of all mounts is for the file system to judge.
+
+use rustix::mount::MountAttrFlags;
+
+use crate::error::{Error, ErrorKind, Result};
+
+/// Mount options, sorted by who takes them.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct MountOptions {
+    /// Flags of the mount.
+    pub(super) attributes: MountAttrFlags,
+    /// Parameters of the file system, with their values.
+    pub(super) parameters: Vec<(String, Option<String>)>,
+}
+
+/// Options of `mount(8)` that mean nothing to the kernel, or are the default.
+const IGNORED: [&str; 8] =
+    ["defaults", "rw", "suid", "dev", "exec", "relatime", "_netdev", "nofail"];
+
+/// What calf does itself, by mounting one device at one place.
+const OURS: [&str; 20] = [
+    "bind",
+    "rbind",
+    "move",
+    "remount",
+    "loop",
+    "offset",
+    "sizelimit",
+    "source",
+    "shared",
+    "rshared",
+    "private",
+    "rprivate",
+    "slave",
+    "rslave",
+    "unbindable",
+    "runbindable",
+    "user",
+    "users",
+    "owner",
+    "group",
+];
+
+/// Options that name other devices or files of the node.
+const REACHING: [&str; 5] = ["logdev", "rtdev", "journal_dev", "journal_path", "device"];
+
+/// Sorts `options` for a file system of type `fs_type`.
+pub(super) fn parse(fs_type: &str, options: &[String], read_only: bool) -> Result<MountOptions> {
+    let mut attributes = MountAttrFlags::empty();
+    let mut parameters: Vec<(String, Option<String>)> = Vec::new();
+    if read_only {
+        attributes |= MountAttrFlags::MOUNT_ATTR_RDONLY;
+        parameters.push(("ro".to_owned(), None));
+    }
+    for option in options {
+        if option.is_empty() || option.contains([',', '\0', '\n']) {
+            return Err(refused(option, "it is not one option"));
+        }
+        let (key, value) = match option.split_once('=') {
+            Some((key, value)) => (key, Some(value)),
+            None => (option.as_str(), None),
+        };
+        check(key, value).map_err(|why| refused(option, why))?;
+        if IGNORED.contains(&option.as_str()) {
+            continue;
+        }
+        match attribute(option) {
+            Some(flags) => {
+                if flags.intersects(MountAttrFlags::MOUNT_ATTR__ATIME) {
+                    attributes -= MountAttrFlags::MOUNT_ATTR__ATIME;
+                }
+                attributes |= flags;
+                if option == "ro" && !read_only {
+                    parameters.push(("ro".to_owned(), None));
+                }
+            }
+            None => parameters.push((key.to_owned(), value.map(str::to_owned))),
+        }
+    }
+    // Volumes of one template are clones, and share their UUID.
+    if fs_type == "xfs" && !parameters.iter().any(|(key, _)| key == "nouuid") {
+        parameters.push(("nouuid".to_owned(), None));
+    }
+    Ok(MountOptions { attributes, parameters })
+}
+
+fn check(key: &str, value: Option<&str>) -> Result<(), &'static str> {
+    if OURS.contains(&key) || key.starts_with("x-") || key.starts_with("X-") {
+        return Err("calf decides how and where a volume is mounted");
+    }
+    if REACHING.contains(&key) {
+        return Err("it reaches beyond the volume");
+    }
+    if matches!((key, value), ("errors" | "fatal_errors", Some("panic"))) {
+        return Err("an error in the volume would stop the node");
+    }
+    Ok(())
+}
+
+/// The flag behind an option of all mounts.
+fn attribute(option: &str) -> Option<MountAttrFlags> {
+    Some(match option {
+        "ro" => MountAttrFlags::MOUNT_ATTR_RDONLY,
+        "nosuid" => MountAttrFlags::MOUNT_ATTR_NOSUID,
+        "nodev" => MountAttrFlags::MOUNT_ATTR_NODEV,
+        "noexec" => MountAttrFlags::MOUNT_ATTR_NOEXEC,
+        "noatime" => MountAttrFlags::MOUNT_ATTR_NOATIME,
+        "strictatime" => MountAttrFlags::MOUNT_ATTR_STRICTATIME,
+        "nodiratime" => MountAttrFlags::MOUNT_ATTR_NODIRATIME,
+        "nosymfollow" => MountAttrFlags::MOUNT_ATTR_NOSYMFOLLOW,
+        _ => return None,
+    })
+}
+
+fn refused(option: &str, why: &'static str) -> Error {
+    Error::new(ErrorKind::InvalidArgument, "use mount option", format_args!("{option:?}"), why)
+        .remedy("leave it out of the mount options")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn sorted(fs_type: &str, options: &str, read_only: bool) -> Result<MountOptions> {
+        let options: Vec<String> = options.split_whitespace().map(str::to_owned).collect();
+        parse(fs_type, &options, read_only)
+    }
+
+    fn parameters(text: &str) -> Vec<(String, Option<String>)> {
+        text.split_whitespace()
+            .map(|word| match word.split_once('=') {
+                Some((key, value)) => (key.to_owned(), Some(value.to_owned())),
+                None => (word.to_owned(), None),
+            })
+            .collect()
+    }
+
+    #[test]
+    fn options_go_to_whom_they_concern() {
+        use MountAttrFlags as M;
+        for (fs_type, options, read_only, attributes, rest) in [
+            ("ext4", "", false, M::empty(), ""),
+            ("ext4", "defaults rw relatime", false, M::empty(), ""),
+            ("ext4", "", true, M::MOUNT_ATTR_RDONLY, "ro"),
+            ("ext4", "ro", true, M::MOUNT_ATTR_RDONLY, "ro"),
+            ("ext4", "ro", false, M::MOUNT_ATTR_RDONLY, "ro"),
+            ("ext4", "rw", true, M::MOUNT_ATTR_RDONLY, "ro"),
+            (
+                "ext4",
+                "noatime nodev discard commit=30 sync",
+                false,
+                M::MOUNT_ATTR_NOATIME.union(M::MOUNT_ATTR_NODEV),
+                "discard commit=30 sync",
+            ),
+            ("ext4", "noatime strictatime", false, M::MOUNT_ATTR_STRICTATIME, ""),
+            ("ext4", "errors=remount-ro", false, M::empty(), "errors=remount-ro"),
+            ("xfs", "", false, M::empty(), "nouuid"),
+            ("xfs", "nouuid", false, M::empty(), "nouuid"),
+            ("btrfs", "compress=zstd:1", false, M::empty(), "compress=zstd:1"),
+        ] {
+            let expected = MountOptions { attributes, parameters: parameters(rest) };
+            assert_eq!(sorted(fs_type, options, read_only).unwrap(), expected, "{options}");
+        }
+    }
+
+    #[test]
+    fn options_that_are_not_the_users_are_refused_by_name() {
+        for option in [
+            "bind",
+            "remount",
+            "loop",
+            "loop=/dev/loop0",
+            "offset=4096",
+            "source=/dev/sda",
+            "shared",
+            "x-systemd.automount",
+            "logdev=/dev/sda",
+            "journal_path=/dev/sda",
+            "device=/dev/sda",
+            "errors=panic",
+            "fatal_errors=panic",
+            "noatime,bind",
+        ] {
+            let error = sorted("ext4", option, false).unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::InvalidArgument, "{option}");
+            assert!(error.report().contains(option), "{}", error.report());
+        }
+        assert!(parse("ext4", &[String::new()], false).is_err());
+    }
+}

@@ -1,0 +1,324 @@
+//! Typed wrappers of the ioctls and system calls that no crate offers. All `unsafe` code of calf
+//! is in this file.
+//!
+//! Structures and numbers are the kernel's user interface: `linux/loop.h`, `linux/dm-ioctl.h`,
+//! `linux/mount.h`, and XFS's `xfs_fs.h`.
+#![allow(unsafe_code)]
+
+use std::fs::File;
+use std::io;
+use std::mem::{offset_of, size_of};
+use std::os::fd::{AsRawFd as _, BorrowedFd};
+
+use devicemapper_sys::dm_ioctl;
+use nix::libc;
+use rustix::ioctl::{Opcode, opcode};
+
+/// Issues an ioctl whose argument is a pointer to `argument`.
+///
+/// # Safety
+///
+/// `request` must be one that reads or writes at most a `T` behind the pointer, and leaves a valid
+/// `T` there.
+unsafe fn ioctl<T>(fd: BorrowedFd<'_>, request: Opcode, argument: &mut T) -> io::Result<u32> {
+    // SAFETY: the pointer is valid for a `T`, exclusively borrowed; the rest is the caller's.
+    check(unsafe { libc::ioctl(fd.as_raw_fd(), request as _, std::ptr::from_mut(argument)) })
+}
+
+/// Issues an ioctl that takes no argument.
+///
+/// # Safety
+///
+/// `request` must be one that ignores its argument or takes zero as a number.
+unsafe fn ioctl_plain(fd: BorrowedFd<'_>, request: Opcode) -> io::Result<u32> {
+    // SAFETY: no pointer is passed; the rest is the caller's.
+    check(unsafe { libc::ioctl(fd.as_raw_fd(), request as _, 0) })
+}
+
+fn check(result: libc::c_int) -> io::Result<u32> {
+    u32::try_from(result).map_err(|_| io::Error::last_os_error())
+}
+
+// === loop devices ===
+
+const LOOP_CLR_FD: Opcode = 0x4C01;
+const LOOP_SET_STATUS64: Opcode = 0x4C04;
+const LOOP_GET_STATUS64: Opcode = 0x4C05;
+const LOOP_SET_CAPACITY: Opcode = 0x4C07;
+const LOOP_CONFIGURE: Opcode = 0x4C0A;
+const LOOP_CTL_GET_FREE: Opcode = 0x4C82;
+
+/// `LO_FLAGS_READ_ONLY`
+pub(super) const LOOP_READ_ONLY: u32 = 1;
+/// `LO_FLAGS_AUTOCLEAR`
+pub(super) const LOOP_AUTOCLEAR: u32 = 4;
+
+/// `struct loop_info64`
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub(super) struct LoopInfo {
+    /// Device of the backing file, in the kernel's encoding: see [`decode_dev`].
+    pub(super) device: u64,
+    /// Inode of the backing file.
+    pub(super) inode: u64,
+    /// Which device the backing file is, if it is a device node.
+    pub(super) rdevice: u64,
+    pub(super) offset: u64,
+    pub(super) size_limit: u64,
+    number: u32,
+    encrypt_type: u32,
+    encrypt_key_size: u32,
+    pub(super) flags: u32,
+    /// Free text.
+    pub(super) file_name: [u8; 64],
+    crypt_name: [u8; 64],
+    encrypt_key: [u8; 32],
+    init: [u64; 2],
+}
+
+impl Default for LoopInfo {
+    fn default() -> Self {
+        Self {
+            device: 0,
+            inode: 0,
+            rdevice: 0,
+            offset: 0,
+            size_limit: 0,
+            number: 0,
+            encrypt_type: 0,
+            encrypt_key_size: 0,
+            flags: 0,
+            file_name: [0; 64],
+            crypt_name: [0; 64],
+            encrypt_key: [0; 32],
+            init: [0; 2],
+        }
+    }
+}
+
+/// `struct loop_config`
+#[repr(C)]
+struct LoopConfig {
+    fd: u32,
+    block_size: u32,
+    info: LoopInfo,
+    reserved: [u64; 8],
+}
+
+const _: () = assert!(size_of::<LoopInfo>() == 232 && size_of::<LoopConfig>() == 304);
+
+/// Splits a device number in the encoding of `loop_info64` (the kernel's `huge_encode_dev`).
+pub(super) fn decode_dev(dev: u64) -> (u32, u32) {
+    let major = (dev & 0xf_ff00) >> 8;
+    let minor = (dev & 0xff) | ((dev >> 12) & 0xf_ff00);
+    (major as u32, minor as u32)
+}
+
+/// The number of a loop device that was free a moment ago.
+pub(super) fn loop_get_free(control: BorrowedFd<'_>) -> io::Result<u32> {
+    // SAFETY: LOOP_CTL_GET_FREE takes no argument.
+    unsafe { ioctl_plain(control, LOOP_CTL_GET_FREE) }
+}
+
+/// Attaches `file` to a loop device, all at once.
+pub(super) fn loop_configure(
+    device: BorrowedFd<'_>,
+    file: BorrowedFd<'_>,
+    info: &LoopInfo,
+) -> io::Result<()> {
+    let fd = u32::try_from(file.as_raw_fd()).map_err(io::Error::other)?;
+    let mut config = LoopConfig { fd, block_size: 512, info: *info, reserved: [0; 8] };
+    // SAFETY: LOOP_CONFIGURE reads a `struct loop_config`.
+    unsafe { ioctl(device, LOOP_CONFIGURE, &mut config) }.map(drop)
+}
+
+/// What a loop device is attached to; `ENXIO` if to nothing.
+pub(super) fn loop_status(device: BorrowedFd<'_>) -> io::Result<LoopInfo> {
+    let mut info = LoopInfo::default();
+    // SAFETY: LOOP_GET_STATUS64 writes a `struct loop_info64`, valid with any bits.
+    unsafe { ioctl(device, LOOP_GET_STATUS64, &mut info) }?;
+    Ok(info)
+}
+
+/// Changes the flags of an attached loop device, given its status.
+pub(super) fn loop_set_status(device: BorrowedFd<'_>, info: &LoopInfo) -> io::Result<()> {
+    let mut info = *info;
+    // SAFETY: LOOP_SET_STATUS64 reads a `struct loop_info64`.
+    unsafe { ioctl(device, LOOP_SET_STATUS64, &mut info) }.map(drop)
+}
+
+/// Detaches a loop device, at its last close at the latest.
+pub(super) fn loop_clear(device: BorrowedFd<'_>) -> io::Result<()> {
+    // SAFETY: LOOP_CLR_FD takes no argument.
+    unsafe { ioctl_plain(device, LOOP_CLR_FD) }.map(drop)
+}
+
+/// Takes over the present size of the backing file.
+pub(super) fn loop_set_capacity(device: BorrowedFd<'_>) -> io::Result<()> {
+    // SAFETY: LOOP_SET_CAPACITY takes no argument.
+    unsafe { ioctl_plain(device, LOOP_SET_CAPACITY) }.map(drop)
+}
+
+// === device-mapper ===
+
+const DM_IOCTL: u8 = 0xfd;
+/// Room for what `DM_GET_TARGET_VERSION` answers: one target.
+const DM_DATA: usize = 512;
+
+/// A device-mapper request with a header and little data.
+#[repr(C)]
+pub(super) struct DmRequest {
+    header: dm_ioctl,
+    data: [u8; DM_DATA],
+}
+
+impl DmRequest {
+    pub(super) fn new() -> Self {
+        let header = dm_ioctl {
+            version: [4, 0, 0],
+            data_size: size_of::<Self>() as u32,
+            data_start: offset_of!(Self, data) as u32,
+            ..Default::default()
+        };
+        Self { header, data: [0; DM_DATA] }
+    }
+
+    /// Addresses the device by its UUID; one that is too long is cut and finds nothing.
+    pub(super) fn uuid(mut self, uuid: &str) -> Self {
+        copy_string(&mut self.header.uuid, uuid);
+        self
+    }
+
+    /// Addresses a device, or names a target, by its name.
+    pub(super) fn name(mut self, name: &str) -> Self {
+        copy_string(&mut self.header.name, name);
+        self
+    }
+
+    /// Sets what commands that emit a uevent pass on to udev.
+    pub(super) fn cookie(mut self, cookie: u32) -> Self {
+        self.header.event_nr = cookie;
+        self
+    }
+
+    /// Issues the request on the open device-mapper control device.
+    pub(super) fn send(&mut self, control: &File, command: u32) -> io::Result<()> {
+        use std::os::fd::AsFd as _;
+        let command = u8::try_from(command).map_err(io::Error::other)?;
+        let request = opcode::read_write::<dm_ioctl>(DM_IOCTL, command);
+        // SAFETY: every device-mapper ioctl reads and writes at most `data_size` bytes, which is
+        // the size of `self`; integers and bytes are valid with any bits.
+        unsafe { ioctl(control.as_fd(), request, self) }.map(drop)
+    }
+
+    /// The version in the answer to `DM_GET_TARGET_VERSION`: a `struct dm_target_versions`.
+    pub(super) fn target_version(&self) -> (u32, u32, u32) {
+        let word = |index: usize| {
+            let at = 4 * index;
+            let mut bytes = [0; 4];
+            bytes.copy_from_slice(&self.data[at..at + 4]);
+            u32::from_ne_bytes(bytes)
+        };
+        (word(1), word(2), word(3))
+    }
+}
+
+fn copy_string(field: &mut [libc::c_char], text: &str) {
+    let room = field.len() - 1;
+    for (to, from) in field[..room].iter_mut().zip(text.bytes()) {
+        *to = from as libc::c_char;
+    }
+}
+
+// === file systems ===
+
+/// `struct xfs_fsop_geom_v1`
+#[repr(C)]
+#[derive(Default)]
+pub(super) struct XfsGeometry {
+    /// Bytes per block.
+    pub(super) block_size: u32,
+    before: [u32; 6],
+    /// Most of the space, in percent, that inodes may take.
+    pub(super) inode_percent: u32,
+    /// Blocks of the data section.
+    pub(super) data_blocks: u64,
+    rest: [u64; 9],
+}
+
+/// `struct xfs_growfs_data`
+#[repr(C)]
+struct XfsGrow {
+    blocks: u64,
+    inode_percent: u32,
+}
+
+const _: () = assert!(size_of::<XfsGeometry>() == 112 && size_of::<XfsGrow>() == 16);
+
+/// Sizes of the mounted XFS that holds the file.
+pub(super) fn xfs_geometry(file: BorrowedFd<'_>) -> io::Result<XfsGeometry> {
+    let mut geometry = XfsGeometry::default();
+    let request = opcode::read::<XfsGeometry>(b'X', 100);
+    // SAFETY: XFS_IOC_FSGEOMETRY_V1 writes a `struct xfs_fsop_geom_v1`.
+    unsafe { ioctl(file, request, &mut geometry) }?;
+    Ok(geometry)
+}
+
+/// Grows the data section of the mounted XFS that holds the file.
+pub(super) fn xfs_grow(file: BorrowedFd<'_>, blocks: u64, inode_percent: u32) -> io::Result<()> {
+    let mut grow = XfsGrow { blocks, inode_percent };
+    let request = opcode::write::<XfsGrow>(b'X', 110);
+    // SAFETY: XFS_IOC_FSGROWFSDATA reads a `struct xfs_growfs_data`.
+    unsafe { ioctl(file, request, &mut grow) }.map(drop)
+}
+
+// === mounts ===
+
+/// `struct mount_attr`
+#[repr(C)]
+#[derive(Default)]
+struct MountAttributes {
+    set: u64,
+    clear: u64,
+    propagation: u64,
+    user_namespace: u64,
+}
+
+/// Sets and clears `MOUNT_ATTR_*` flags of the mount whose root is open as `mount`.
+pub(super) fn mount_setattr(mount: BorrowedFd<'_>, set: u32, clear: u32) -> io::Result<()> {
+    let attributes = MountAttributes { set: set.into(), clear: clear.into(), ..Default::default() };
+    // SAFETY: the path is a C string; the kernel reads a `struct mount_attr` of the given size.
+    let result = unsafe {
+        libc::syscall(
+            libc::SYS_mount_setattr,
+            mount.as_raw_fd(),
+            c"".as_ptr(),
+            libc::AT_EMPTY_PATH,
+            &raw const attributes,
+            size_of::<MountAttributes>(),
+        )
+    };
+    if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn device_numbers_decode_as_the_kernel_encodes_them() {
+        for (major, minor) in [(0, 45), (7, 0), (7, 255), (253, 256), (259, 70_000), (4095, 1)] {
+            let encoded =
+                u64::from((minor & 0xff) | (major << 8)) | (u64::from(minor & !0xff) << 12);
+            assert_eq!(decode_dev(encoded), (major, minor));
+        }
+    }
+
+    #[test]
+    fn strings_keep_their_final_zero() {
+        let mut field = [1; 4];
+        field[3] = 0;
+        copy_string(&mut field, "abcdef");
+        assert_eq!(field.map(|c| c as u8), *b"abc\0");
+    }
+}

@@ -1,0 +1,117 @@
+//! Facts about block devices that sysfs tells without opening them.
+
+use std::fs;
+use std::io;
+use std::path::PathBuf;
+
+use super::super::DeviceNumber;
+use crate::error::{Error, Result};
+
+/// The directory of a block device. A link, so that reading it tells the kernel's name.
+pub(super) fn directory(number: DeviceNumber) -> PathBuf {
+    PathBuf::from(format!("/sys/dev/block/{number}"))
+}
+
+/// An attribute of a block device, trimmed; `None` if it (or the device) is not there.
+pub(super) fn attribute(number: DeviceNumber, name: &str) -> Result<Option<String>> {
+    let path = directory(number).join(name);
+    match fs::read_to_string(&path) {
+        Ok(text) => Ok(Some(text.trim_end().to_owned())),
+        // A device that goes away while its attribute is read gives ENODEV or ENXIO.
+        Err(e) if is_gone(&e) => Ok(None),
+        Err(e) => Err(Error::io("read", path.display(), e)),
+    }
+}
+
+/// The kernel's name of a block device, such as `loop3`.
+pub(super) fn kernel_name(number: DeviceNumber) -> io::Result<String> {
+    let link = fs::read_link(directory(number))?;
+    Ok(link.file_name().unwrap_or_default().to_string_lossy().into_owned())
+}
+
+/// Size of a block device in bytes.
+pub(super) fn size(number: DeviceNumber) -> Result<u64> {
+    let missing = || {
+        let none = io::Error::from(io::ErrorKind::NotFound);
+        Error::io("find block device", number, none)
+    };
+    let sectors = attribute(number, "size")?.ok_or_else(missing)?;
+    let sectors: u64 =
+        sectors.parse().map_err(|e| Error::io("read size of", number, io::Error::other(e)))?;
+    Ok(sectors * super::SECTOR)
+}
+
+/// Kernel names and numbers of all loop devices that are attached to a file, with the path that
+/// the kernel shows for it (as seen from this mount namespace, ` (deleted)` at its end if it is).
+pub(super) fn attached_loops() -> Result<Vec<(DeviceNumber, PathBuf)>> {
+    use std::ffi::OsString;
+    use std::os::unix::ffi::OsStringExt as _;
+
+    const DIRECTORY: &str = "/sys/block";
+    let mut loops = Vec::new();
+    for entry in fs::read_dir(DIRECTORY).map_err(|e| Error::io("list", DIRECTORY, e))? {
+        let entry = entry.map_err(|e| Error::io("list", DIRECTORY, e))?;
+        if !entry.file_name().as_encoded_bytes().starts_with(b"loop") {
+            continue;
+        }
+        let path = entry.path().join("loop/backing_file");
+        let mut backing = match fs::read(&path) {
+            Ok(backing) => backing,
+            Err(e) if is_gone(&e) => continue,
+            Err(e) => return Err(Error::io("read", path.display(), e)),
+        };
+        backing.truncate(backing.trim_ascii_end().len());
+        let path = entry.path().join("dev");
+        let number = match fs::read_to_string(&path) {
+            Ok(text) => parse_number(text.trim_end()),
+            Err(e) if is_gone(&e) => continue,
+            Err(e) => return Err(Error::io("read", path.display(), e)),
+        };
+        if let Some(number) = number {
+            loops.push((number, PathBuf::from(OsString::from_vec(backing))));
+        }
+    }
+    Ok(loops)
+}
+
+/// The loop devices that a device-mapper device stands on.
+pub(super) fn loops_below(number: DeviceNumber) -> Vec<DeviceNumber> {
+    let Ok(entries) = fs::read_dir(directory(number).join("slaves")) else { return Vec::new() };
+    entries
+        .flatten()
+        .filter(|entry| entry.file_name().as_encoded_bytes().starts_with(b"loop"))
+        .filter_map(|entry| fs::read_to_string(entry.path().join("dev")).ok())
+        .filter_map(|text| parse_number(text.trim_end()))
+        .collect()
+}
+
+/// Parses `major:minor`.
+pub(super) fn parse_number(text: &str) -> Option<DeviceNumber> {
+    let (major, minor) = text.split_once(':')?;
+    Some(DeviceNumber { major: major.parse().ok()?, minor: minor.parse().ok()? })
+}
+
+fn is_gone(error: &io::Error) -> bool {
+    use nix::libc::{ENODEV, ENOENT, ENXIO};
+    matches!(error.raw_os_error(), Some(ENOENT | ENODEV | ENXIO))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn device_numbers_parse() {
+        assert_eq!(parse_number("253:12"), Some(DeviceNumber { major: 253, minor: 12 }));
+        for text in ["", "7", "7:", ":1", "7:x", "/dev/loop1"] {
+            assert_eq!(parse_number(text), None, "{text}");
+        }
+    }
+
+    #[test]
+    fn an_unknown_device_has_no_attributes() {
+        let number = DeviceNumber { major: 4000, minor: 1 };
+        assert_eq!(attribute(number, "dm/uuid").unwrap(), None);
+        assert_eq!(size(number).unwrap_err().kind(), crate::ErrorKind::NotFound);
+    }
+}

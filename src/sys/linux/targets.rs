@@ -1,0 +1,215 @@
+//! Paths that the orchestrator names: what is there, and making and removing them.
+//!
+//! Parents may be reached through symlinks (`/var/lib/kubelet` often is one); the last component
+//! never is: a pod must not be able to send a mount elsewhere.
+
+use std::fs::{self, DirBuilder};
+use std::io;
+use std::os::fd::{AsRawFd as _, OwnedFd};
+use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _};
+use std::path::Path;
+
+use rustix::fs::{
+    AtFlags, CWD, FileType, Mode, OFlags, StatVfsMountFlags, StatxAttributes, StatxFlags,
+};
+use rustix::io::Errno;
+
+use super::super::{DeviceNumber, Target, TargetKind};
+use super::{files, mountinfo};
+use crate::error::{Error, ErrorKind, Result};
+
+pub(super) fn look(path: &Path) -> Result<Target> {
+    const OPERATION: &str = "look at";
+    let failed = |e: Errno| Error::io(OPERATION, path.display(), e);
+    let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let place = match rustix::fs::openat(CWD, path, flags, Mode::empty()) {
+        Ok(place) => place,
+        Err(Errno::NOENT) => return Ok(Target::Missing),
+        Err(e) => return Err(failed(e)),
+    };
+    let mask = StatxFlags::TYPE | StatxFlags::MODE | StatxFlags::MNT_ID;
+    let found = match rustix::fs::statx(&place, "", AtFlags::EMPTY_PATH, mask) {
+        Ok(found) => found,
+        Err(e) => return broken_mount(&place)?.ok_or_else(|| failed(e)),
+    };
+    if !found.stx_attributes_mask.contains(StatxAttributes::MOUNT_ROOT) {
+        let why = "this kernel does not tell mount points";
+        return Err(Error::new(ErrorKind::Unsupported, OPERATION, path.display(), why)
+            .remedy("use Linux 5.12 or newer"));
+    }
+    let mounted = found.stx_attributes.contains(StatxAttributes::MOUNT_ROOT);
+    Ok(match (FileType::from_raw_mode(found.stx_mode.into()), mounted) {
+        (FileType::Directory, true) => Target::FileSystem {
+            device: DeviceNumber { major: found.stx_dev_major, minor: found.stx_dev_minor },
+            read_only: rustix::fs::fstatvfs(&place)
+                .map_err(failed)?
+                .f_flag
+                .contains(StatVfsMountFlags::RDONLY),
+        },
+        (FileType::Directory, false) => Target::Plain(TargetKind::Directory),
+        (FileType::BlockDevice, true) => Target::Node {
+            device: DeviceNumber { major: found.stx_rdev_major, minor: found.stx_rdev_minor },
+        },
+        (FileType::BlockDevice, false) => {
+            Target::Foreign("a block device node that is no mount point")
+        }
+        (FileType::RegularFile, true) => Target::Foreign("a regular file mounted on another"),
+        (FileType::RegularFile, false) => Target::Plain(TargetKind::File),
+        (FileType::Symlink, _) => Target::Foreign("a symbolic link"),
+        (FileType::Socket, _) => Target::Foreign("a socket"),
+        (FileType::Fifo, _) => Target::Foreign("a named pipe"),
+        (FileType::CharacterDevice, _) => Target::Foreign("a character device node"),
+        (FileType::Unknown, _) => Target::Foreign("a file of an unknown type"),
+    })
+}
+
+/// A file system that was shut down after an I/O error (XFS on an invalid snapshot) answers
+/// `EIO` to everything; it must be found all the same, to be unmounted.
+fn broken_mount(place: &OwnedFd) -> Result<Option<Target>> {
+    let fd = place.as_raw_fd();
+    let read = |what: &str| format!("/proc/self/{what}/{fd}");
+    let path = fs::read_link(read("fd")).map_err(|e| Error::io("read", read("fd"), e))?;
+    let info =
+        fs::read_to_string(read("fdinfo")).map_err(|e| Error::io("read", read("fdinfo"), e))?;
+    let id = info.lines().find_map(|line| line.strip_prefix("mnt_id:")?.trim().parse::<u64>().ok());
+    let entry = mountinfo::own()?
+        .into_iter()
+        .find(|entry| Some(entry.id) == id && entry.mount_point == path);
+    Ok(entry.map(|entry| Target::FileSystem { device: entry.device, read_only: entry.read_only }))
+}
+
+pub(super) fn create(path: &Path, kind: TargetKind) -> Result<()> {
+    const OPERATION: &str = "create target";
+    let made = match kind {
+        TargetKind::Directory => DirBuilder::new().mode(0o750).create(path),
+        TargetKind::File => files::create_new(path).map(drop),
+    };
+    match made {
+        Err(e) if e.kind() == io::ErrorKind::AlreadyExists => match look(path)? {
+            Target::Plain(found) if found == kind => Ok(()),
+            found => Err(Error::new(
+                ErrorKind::AlreadyExists,
+                OPERATION,
+                path.display(),
+                format!("there is {}", describe(found)),
+            )),
+        },
+        other => other.map_err(|e| Error::io(OPERATION, path.display(), e)),
+    }
+}
+
+pub(super) fn remove(path: &Path) -> Result<()> {
+    const OPERATION: &str = "remove target";
+    let refuse = |what: &str| {
+        Error::new(ErrorKind::InUse, OPERATION, path.display(), format!("it is {what}"))
+            .remedy("move away what is there, then repeat")
+    };
+    let found = match fs::symlink_metadata(path) {
+        Ok(found) => found,
+        Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(()),
+        Err(e) => return Err(Error::io(OPERATION, path.display(), e)),
+    };
+    let removed = if found.is_dir() {
+        fs::remove_dir(path)
+    } else if found.is_file() && found.size() == 0 {
+        fs::remove_file(path)
+    } else if found.is_file() {
+        return Err(refuse("a file with content"));
+    } else {
+        return Err(refuse("neither a file nor a directory"));
+    };
+    match removed {
+        Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(()),
+        Err(e) if e.kind() == io::ErrorKind::DirectoryNotEmpty => {
+            Err(refuse("a directory with content"))
+        }
+        other => other.map_err(|e| Error::io(OPERATION, path.display(), e)),
+    }
+}
+
+fn describe(target: Target) -> &'static str {
+    match target {
+        Target::Missing => "nothing",
+        Target::Plain(TargetKind::Directory) => "a directory",
+        Target::Plain(TargetKind::File) => "a file",
+        Target::FileSystem { .. } => "a mounted file system",
+        Target::Node { .. } => "a block device",
+        Target::Foreign(what) => what,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::fs::symlink;
+    use std::os::unix::net::UnixListener;
+
+    #[test]
+    fn what_is_there_is_told() {
+        let directory = tempfile::tempdir().unwrap();
+        let at = |name: &str| directory.path().join(name);
+        fs::write(at("file"), b"").unwrap();
+        fs::create_dir(at("dir")).unwrap();
+        symlink(at("dir"), at("link")).unwrap();
+        let _socket = UnixListener::bind(at("socket")).unwrap();
+        for (name, target) in [
+            ("none", Target::Missing),
+            ("none/below", Target::Missing),
+            ("file", Target::Plain(TargetKind::File)),
+            ("dir", Target::Plain(TargetKind::Directory)),
+            ("link", Target::Foreign("a symbolic link")),
+            ("socket", Target::Foreign("a socket")),
+        ] {
+            assert_eq!(look(&at(name)).unwrap(), target, "{name}");
+        }
+        assert!(look(&at("file/below")).is_err());
+        assert!(matches!(look(Path::new("/proc")).unwrap(), Target::FileSystem { .. }));
+    }
+
+    #[test]
+    fn a_parent_may_be_a_symlink() {
+        let directory = tempfile::tempdir().unwrap();
+        let at = |name: &str| directory.path().join(name);
+        fs::create_dir(at("dir")).unwrap();
+        symlink(at("dir"), at("link")).unwrap();
+        create(&at("link/target"), TargetKind::Directory).unwrap();
+        assert_eq!(look(&at("link/target")).unwrap(), Target::Plain(TargetKind::Directory));
+        remove(&at("link/target")).unwrap();
+        assert_eq!(look(&at("dir/target")).unwrap(), Target::Missing);
+    }
+
+    #[test]
+    fn targets_are_made_and_removed_repeatedly() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("target");
+        for (kind, other) in
+            [(TargetKind::Directory, TargetKind::File), (TargetKind::File, TargetKind::Directory)]
+        {
+            for _ in 0..2 {
+                create(&path, kind).unwrap();
+            }
+            assert_eq!(look(&path).unwrap(), Target::Plain(kind));
+            assert_eq!(create(&path, other).unwrap_err().kind(), ErrorKind::AlreadyExists);
+            for _ in 0..2 {
+                remove(&path).unwrap();
+            }
+            assert_eq!(look(&path).unwrap(), Target::Missing);
+        }
+        let orphan = directory.path().join("no/target");
+        assert_eq!(create(&orphan, TargetKind::File).unwrap_err().kind(), ErrorKind::NotFound);
+    }
+
+    #[test]
+    fn nothing_with_content_is_removed() {
+        let directory = tempfile::tempdir().unwrap();
+        let at = |name: &str| directory.path().join(name);
+        fs::write(at("file"), b"x").unwrap();
+        fs::create_dir(at("dir")).unwrap();
+        fs::write(at("dir/inside"), b"").unwrap();
+        symlink(at("dir"), at("link")).unwrap();
+        for name in ["file", "dir", "link"] {
+            assert_eq!(remove(&at(name)).unwrap_err().kind(), ErrorKind::InUse, "{name}");
+            assert!(fs::symlink_metadata(at(name)).is_ok(), "{name}");
+        }
+    }
+}

@@ -1,0 +1,74 @@
+//! The write cache of loop devices: whether flushes reach the backing file.
+//!
+//! With `write through`, the block layer drops flushes before the loop driver turns each into an
+//! fsync of the backing file. Newer kernels (seen in 6.12, not in 6.1) keep that setting when the
+//! device is detached, for whoever attaches it next: a database's loop device would lose its
+//! flushes, silently. So calf sets it in both directions when it attaches, and puts it in order
+//! when it takes a device down.
+
+use std::fs::OpenOptions;
+use std::io::{self, Write as _};
+
+use super::super::DeviceNumber;
+use super::sysfs;
+use crate::error::{Error, Result};
+
+const ATTRIBUTE: &str = "queue/write_cache";
+
+/// What becomes of flushes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Mode {
+    /// They reach the backing file.
+    WriteBack,
+    /// They are dropped.
+    WriteThrough,
+}
+
+impl Mode {
+    fn word(self) -> &'static str {
+        match self {
+            Self::WriteBack => "write back",
+            Self::WriteThrough => "write through",
+        }
+    }
+}
+
+/// Sets the mode of a loop device that takes writes, and reads it back.
+pub(super) fn set(number: DeviceNumber, mode: Mode) -> Result<()> {
+    let read = || sysfs::attribute(number, ATTRIBUTE);
+    if read()?.as_deref() == Some(mode.word()) {
+        return Ok(());
+    }
+    let path = sysfs::directory(number).join(ATTRIBUTE);
+    let failed = |why: io::Error| {
+        Error::io("set write cache of loop device in", path.display(), why)
+            .remedy("give calf a writable /sys: run it privileged if in a container")
+    };
+    OpenOptions::new()
+        .write(true)
+        .open(&path)
+        .and_then(|mut file| file.write_all(mode.word().as_bytes()))
+        .map_err(failed)?;
+    match read()? {
+        Some(found) if found == mode.word() => Ok(()),
+        found => Err(failed(io::Error::other(format!("{found:?} stays after {mode:?}")))),
+    }
+}
+
+/// Lets flushes through again on a loop device that is about to be detached. Returns whether they
+/// were dropped before. A failure is no reason to keep the device.
+pub(super) fn hand_back(number: DeviceNumber) -> bool {
+    let is = |name: &str, value: &str| {
+        sysfs::attribute(number, name).is_ok_and(|found| found.as_deref() == Some(value))
+    };
+    if !is("ro", "0") || !is(ATTRIBUTE, Mode::WriteThrough.word()) {
+        return false;
+    }
+    match set(number, Mode::WriteBack) {
+        Ok(()) => true,
+        Err(error) => {
+            tracing::warn!(device = %number, error = error.report(), "write cache stays off");
+            false
+        }
+    }
+}

@@ -1,0 +1,91 @@
+//! Nodes, mounts and targets, as [`Host`](super::Host) speaks of them.
+
+use std::path::PathBuf;
+
+use super::DeviceNumber;
+
+/// Owner and mode of a published device node.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Ownership {
+    /// User id.
+    pub uid: u32,
+    /// Group id.
+    pub gid: u32,
+    /// Permission bits, at most 0o777.
+    pub mode: u32,
+}
+
+/// A directory (for a mounted volume) or a file (for a block volume).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TargetKind {
+    /// To mount a file system or bind a directory on.
+    Directory,
+    /// To bind a device node on.
+    File,
+}
+
+/// What is at a path that the orchestrator named.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Target {
+    /// Nothing.
+    Missing,
+    /// A directory or regular file with nothing mounted on it.
+    Plain(TargetKind),
+    /// A mount point with a file system (or directory of one) on it.
+    FileSystem {
+        /// The file system's device number (`st_dev`).
+        device: DeviceNumber,
+        /// Mounted read-only, either the mount or the file system.
+        read_only: bool,
+    },
+    /// A mount point with a block device node bound on it.
+    Node {
+        /// The device of the node (`st_rdev`).
+        device: DeviceNumber,
+    },
+    /// Anything else: a symlink, a socket, a device node that is no mount point.
+    Foreign(&'static str),
+}
+
+/// A file system to be mounted.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct MountSpec {
+    /// The block device.
+    pub device: DeviceNumber,
+    /// Where to mount it: an existing directory.
+    pub target: PathBuf,
+    /// `ext4`, `xfs`, …
+    pub fs_type: String,
+    /// Mount options as users write them: `noatime`, `discard`, …
+    pub options: Vec<String>,
+    /// Mount read-only.
+    pub read_only: bool,
+}
+
+/// A place where a device, or the file system on it, is mounted.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct MountedAt {
+    /// The mount point.
+    pub path: PathBuf,
+    /// The mount is a bound device node, not a file system.
+    pub node: bool,
+    /// The mount refuses writes.
+    pub read_only: bool,
+}
+
+/// Size and use of a file system.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct FileSystemUsage {
+    /// Size in bytes.
+    pub total: u64,
+    /// Bytes in use.
+    pub used: u64,
+    /// Bytes that an unprivileged user may still write.
+    pub available: u64,
+    /// Number of inodes; 0 where the file system has no limit.
+    pub inodes: u64,
+    /// Inodes in use.
+    pub inodes_used: u64,
+    /// Free inodes.
+    pub inodes_free: u64,
+}

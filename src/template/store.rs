@@ -1,0 +1,155 @@
+//! Names, the content that they point to, and who uses it.
+//!
+//! Content goes when neither a name nor a volume refers to it, and only under its exclusive lock:
+//! an import that points a name to it and a creation that starts a volume from it hold the same
+//! lock while they write their records.
+
+use std::fs::{self, File};
+use std::io;
+use std::os::unix::fs::MetadataExt as _;
+use std::path::Path;
+
+use super::name;
+use crate::error::{Error, ErrorKind, Result};
+use crate::key::Key;
+use crate::pool::Pool;
+use crate::pool::record::{self, TemplateRecord, VolumeRecord};
+use crate::sys::lock::Mode;
+
+/// How many names a message lists.
+const NAMED: usize = 5;
+
+/// What `name` points to.
+pub(super) fn template(pool: &Pool, operation: &'static str, name: &str) -> Result<TemplateRecord> {
+    name::check(operation, name)?;
+    if let Some(record) = record::read(&pool.layout().template_record(name))? {
+        return Ok(record);
+    }
+    let names: Vec<String> = templates(pool)?.into_iter().map(|t| t.name).collect();
+    let remedy = match names.as_slice() {
+        [] => "the pool has no templates: import one with `calf template import`".to_owned(),
+        names => format!("the pool has {}", listing(names)),
+    };
+    let subject = format!("template {name}");
+    Err(Error::new(ErrorKind::NotFound, operation, subject, "there is no such template")
+        .remedy(remedy))
+}
+
+/// All templates, ordered by name.
+pub(super) fn templates(pool: &Pool) -> Result<Vec<TemplateRecord>> {
+    let mut all = Vec::new();
+    for file in entries(&pool.layout().templates())? {
+        let Some(name) = file.strip_suffix(".json").filter(|name| name::is_valid(name)) else {
+            continue;
+        };
+        // One that was removed since is no longer of interest.
+        all.extend(record::read::<TemplateRecord>(&pool.layout().template_record(name))?);
+    }
+    all.sort_by(|a, b| a.name.cmp(&b.name));
+    Ok(all)
+}
+
+/// Ids of the volumes that started from the content, ordered.
+pub(super) fn users(pool: &Pool, digest: &str) -> Result<Vec<String>> {
+    let mut ids = Vec::new();
+    for key in entries(&pool.layout().volumes())?.iter().filter_map(|name| Key::parse(name)) {
+        let volume = record::read::<VolumeRecord>(&pool.layout().volume_record(&key))?;
+        ids.extend(volume.filter(|v| v.digest == digest).map(|v| v.id));
+    }
+    ids.sort();
+    Ok(ids)
+}
+
+/// Removes a name, and its content with the last name of it.
+pub(super) fn remove(pool: &Pool, name: &str) -> Result<()> {
+    const OPERATION: &str = "remove";
+    name::check(OPERATION, name)?;
+    let _name = pool.lock_template(name)?;
+    let record = template(pool, OPERATION, name)?;
+    let _image = pool.lock_image(&record.digest, Mode::Exclusive)?;
+    let last = !templates(pool)?.iter().any(|t| t.digest == record.digest && t.name != name);
+    if last {
+        let users = users(pool, &record.digest)?;
+        if !users.is_empty() {
+            let count = users.len();
+            let why = format!(
+                "{count} {} it: {}",
+                if count == 1 { "volume uses" } else { "volumes use" },
+                listing(&users)
+            );
+            let subject = format!("template {name}");
+            return Err(Error::new(ErrorKind::InUse, OPERATION, subject, why)
+                .remedy("delete these volumes first, or import other content under the name"));
+        }
+    }
+    // The name goes first: content without a name is swept up, a name without content is a fault.
+    let layout = pool.layout();
+    pool.host().remove_file(&layout.template_record(name))?;
+    sync_directory(&layout.templates())?;
+    if last {
+        pool.host().remove_directory(&layout.image_directory(&record.digest))?;
+    }
+    Ok(())
+}
+
+/// Removes content that no name and no volume refers to; true if it did. Called when a volume
+/// is gone or a name has moved. Cheap where a name still points to the content.
+pub(crate) fn release_image(pool: &Pool, digest: &str) -> Result<bool> {
+    let named = || -> Result<bool> { Ok(templates(pool)?.iter().any(|t| t.digest == digest)) };
+    if named()? {
+        return Ok(false);
+    }
+    let directory = pool.layout().image_directory(digest);
+    let _image = pool.lock_image(digest, Mode::Exclusive)?;
+    if !directory.exists() || named()? || !users(pool, digest)?.is_empty() {
+        return Ok(false);
+    }
+    pool.host().remove_directory(&directory)?;
+    Ok(true)
+}
+
+/// Digests of all content that is in its place, whole or not.
+pub(super) fn image_digests(pool: &Pool) -> Result<Vec<String>> {
+    let mut names = entries(&pool.layout().images())?;
+    names.retain(|name| name.len() == 64 && name.bytes().all(|b| b.is_ascii_hexdigit()));
+    names.sort();
+    Ok(names)
+}
+
+/// Names of what is in a directory of the pool; nothing if it does not exist.
+pub(super) fn entries(directory: &Path) -> Result<Vec<String>> {
+    let failed = |e| Error::io("list", directory.display(), e);
+    let entries = match fs::read_dir(directory) {
+        Ok(entries) => entries,
+        Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+        Err(e) => return Err(failed(e)),
+    };
+    let mut names = Vec::new();
+    for entry in entries {
+        // calf gives no name that is not UTF-8.
+        names.extend(entry.map_err(failed)?.file_name().into_string());
+    }
+    Ok(names)
+}
+
+/// Bytes that a file occupies.
+pub(super) fn allocated(path: &Path) -> Result<u64> {
+    let metadata = path.metadata().map_err(|e| Error::io("inspect", path.display(), e))?;
+    Ok(metadata.blocks().saturating_mul(512))
+}
+
+/// Makes renames and removals in a directory durable.
+pub(super) fn sync_directory(path: &Path) -> Result<()> {
+    File::open(path)
+        .and_then(|directory| directory.sync_all())
+        .map_err(|e| Error::io("sync", path.display(), e))
+}
+
+/// The first few names, and how many more there are.
+fn listing(names: &[String]) -> String {
+    let shown = names[..names.len().min(NAMED)].join(", ");
+    match names.len().saturating_sub(NAMED) {
+        0 => shown,
+        more => format!("{shown} and {more} more"),
+    }
+}

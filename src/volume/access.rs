@@ -1,0 +1,78 @@
+//! How a volume is used, and whether its template allows that.
+
+use crate::error::{Error, ErrorKind, Result};
+
+/// File systems that calf mounts: their `st_dev` is their device, clones can be mounted side by
+/// side, and they grow while mounted. Others serve as block volumes, where the guest mounts them.
+const MOUNTABLE: [&str; 4] = ["ext2", "ext3", "ext4", "xfs"];
+
+/// How a volume is used.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Access {
+    /// As a raw block device.
+    Block,
+    /// As a mounted file system.
+    Mount {
+        /// The file system that the caller expects; must agree with the template.
+        fs_type: Option<String>,
+        /// Mount options as users write them.
+        options: Vec<String>,
+    },
+}
+
+impl Access {
+    /// Refuses to mount `what` if its content, a file system of type `found`, is not what the
+    /// caller expects or not one that calf mounts. Block access is always fine.
+    ///
+    /// # Errors
+    ///
+    /// `InvalidArgument`: another use, or another template, is needed.
+    pub fn check(&self, found: Option<&str>, what: &str) -> Result<()> {
+        let Self::Mount { fs_type, .. } = self else { return Ok(()) };
+        let asked = fs_type.as_deref().filter(|asked| !asked.is_empty());
+        let block = "use it as a block volume (volumeMode: Block), or choose another template";
+        let (why, remedy) = match found {
+            None => ("it holds no file system that calf knows".to_owned(), block.to_owned()),
+            Some(found) if asked.is_some_and(|asked| asked != found) => (
+                format!("fs_type is {}, but it holds {found}", asked.unwrap_or_default()),
+                format!("ask for fs_type {found} or for none, or choose another template"),
+            ),
+            Some(found) if !MOUNTABLE.contains(&found) => (
+                format!("calf does not mount {found}, only {}", MOUNTABLE.join(", ")),
+                block.to_owned(),
+            ),
+            Some(_) => return Ok(()),
+        };
+        Err(Error::new(ErrorKind::InvalidArgument, "mount", what, why).remedy(remedy))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_mount_must_agree_with_the_template() {
+        let mount = |fs_type: Option<&str>| Access::Mount {
+            fs_type: fs_type.map(str::to_owned),
+            options: Vec::new(),
+        };
+        for (access, found, fine) in [
+            (Access::Block, None, true),
+            (Access::Block, Some("btrfs"), true),
+            (mount(None), Some("ext4"), true),
+            (mount(Some("")), Some("xfs"), true),
+            (mount(Some("ext4")), Some("ext4"), true),
+            (mount(Some("ext4")), Some("xfs"), false),
+            (mount(None), Some("btrfs"), false),
+            (mount(Some("squashfs")), Some("squashfs"), false),
+            (mount(None), None, false),
+        ] {
+            let result = access.check(found, "template t");
+            assert_eq!(result.is_ok(), fine, "{access:?} of {found:?}: {result:?}");
+            if let Err(error) = result {
+                assert_eq!(error.kind(), ErrorKind::InvalidArgument);
+            }
+        }
+    }
+}

@@ -1,0 +1,224 @@
+//! Runs a plan's steps on the machine.
+//!
+//! An [`Executor`] lives for one call. It holds the loop devices that it attached until a
+//! device-mapper table holds them too; if the call ends early, dropping it lets them vanish.
+
+use std::time::Duration;
+
+use super::plan::Observed;
+use super::step::{Step, store_length};
+use super::{observe, origin};
+use crate::error::{Error, ErrorKind, Result};
+use crate::key::{DeviceId, Key, Role};
+use crate::pool::Pool;
+use crate::pool::record::{Backing, Durability, VolumeRecord};
+use crate::sys::{CopyMode, DeviceNumber, LoopHandle, LoopSpec, Table};
+
+/// Waits between tries to remove a busy device, in milliseconds: a udev worker or a scan holds
+/// it for moments, a mount or a process for good. They add up to 1.3 seconds.
+const BUSY_WAITS: [u64; 8] = [1, 5, 20, 50, 125, 250, 350, 500];
+
+/// Executes steps for one volume.
+pub(crate) struct Executor<'a> {
+    pool: &'a Pool,
+    key: &'a Key,
+    record: Option<VolumeRecord>,
+    snapshot: Option<DeviceNumber>,
+    table: Option<Table>,
+    origin: Option<LoopHandle>,
+    store: Option<LoopHandle>,
+}
+
+impl<'a> Executor<'a> {
+    /// An executor for volume `key`, which is as `observed`. `record` is what the steps were
+    /// planned for.
+    pub(crate) fn new(
+        pool: &'a Pool,
+        key: &'a Key,
+        record: Option<&VolumeRecord>,
+        observed: &Observed,
+    ) -> Self {
+        Self {
+            pool,
+            key,
+            record: record.or(observed.record.as_ref()).cloned(),
+            snapshot: observed.snapshot.as_ref().map(|device| device.number),
+            table: observed.snapshot.as_ref().and_then(|device| device.table.clone()),
+            origin: None,
+            store: None,
+        }
+    }
+
+    /// Runs the steps in order and stops at the first that fails.
+    pub(crate) fn run(&mut self, steps: &[Step]) -> Result<()> {
+        for step in steps {
+            tracing::debug!(volume = %self.key, %step, "step");
+            self.step(step)?;
+        }
+        Ok(())
+    }
+
+    fn step(&mut self, step: &Step) -> Result<()> {
+        let host = self.pool.host();
+        let layout = self.pool.layout();
+        match step {
+            Step::WriteRecord(record) => {
+                observe::write_record(self.pool, self.key, record)?;
+                self.record = Some((**record).clone());
+                Ok(())
+            }
+            Step::CreateStore(record) => self.create_store(record),
+            Step::ExtendStore { length } => {
+                host.extend_file(&layout.store(self.key, self.record()?.backing), *length)
+            }
+            Step::RemoveStore => host.remove_file(&layout.store(self.key, self.record()?.backing)),
+            Step::AttachOrigin { size } => {
+                self.origin = Some(origin::acquire(self.pool, &self.record()?.digest, *size)?);
+                Ok(())
+            }
+            Step::GrowOrigin { origin, size } => {
+                origin::grow(self.pool, &self.record()?.digest, *origin, *size)
+            }
+            Step::AttachStore => {
+                self.store = Some(self.attach(true, false)?);
+                Ok(())
+            }
+            Step::AttachCopy { read_only } => self.attach(false, *read_only).map(drop),
+            Step::RefreshLoop(number) => host.refresh_loop(*number),
+            Step::DetachCopy(number) => {
+                let path = layout.store(self.key, self.record()?.backing);
+                self.while_busy(*number, || host.detach_loop(*number, &path))
+            }
+            Step::CreateDevice(role) => {
+                let number = host.create_device(&self.id(*role))?;
+                if *role == Role::Snapshot {
+                    self.snapshot = Some(number);
+                }
+                Ok(())
+            }
+            Step::LoadTable(role) => {
+                let table = self.table(*role)?;
+                host.load_table(&self.id(*role), &table)?;
+                if *role == Role::Snapshot {
+                    self.table = Some(table);
+                }
+                Ok(())
+            }
+            Step::ClearTable(role) => host.clear_table(&self.id(*role)),
+            Step::Suspend(role) => host.suspend(&self.id(*role)),
+            Step::Resume(role) => host.resume(&self.id(*role)),
+            Step::RemoveDevice(role) => self.remove_device(*role),
+            Step::AwaitRelease { number } => self.await_release(*number),
+            Step::RemoveRecord => host.remove_file(&layout.volume_record(self.key)),
+            Step::RemoveDirectory => host.remove_directory(&layout.volume_directory(self.key)),
+        }
+    }
+
+    fn create_store(&self, record: &VolumeRecord) -> Result<()> {
+        let host = self.pool.host();
+        let path = self.pool.layout().store(self.key, record.backing);
+        let length = store_length(record);
+        let template = self.pool.layout().image(&record.digest);
+        let durable = record.durability == Durability::Durable;
+        match record.backing {
+            Backing::Snapshot => host.create_file(&path, length, durable),
+            Backing::Reflink => {
+                host.copy_file(&template, &path, length, CopyMode::Reflink, durable)
+            }
+            Backing::Copy => host.copy_file(&template, &path, length, CopyMode::Sparse, durable),
+        }
+    }
+
+    fn attach(&self, autoclear: bool, read_only: bool) -> Result<LoopHandle> {
+        let record = self.record()?;
+        self.pool.host().attach_loop(&LoopSpec {
+            file: self.pool.layout().store(self.key, record.backing),
+            read_only,
+            autoclear,
+            elide_flushes: record.durability == Durability::Ephemeral,
+        })
+    }
+
+    fn table(&self, role: Role) -> Result<Table> {
+        let record = self.record()?;
+        let missing = |what: &'static str| {
+            Error::new(ErrorKind::Internal, "load the table of volume", &record.id, what)
+        };
+        if role == Role::ReadOnlyView {
+            let device = self.snapshot.ok_or_else(|| missing("it has no snapshot device"))?;
+            return Ok(Table::ReadOnly { device, size: record.size });
+        }
+        let (origin, cow) = match (&self.origin, &self.store, &self.table) {
+            (Some(origin), Some(store), _) => (origin.number, store.number),
+            (_, _, Some(Table::Snapshot { origin, cow, .. })) => (*origin, *cow),
+            _ => return Err(missing("it has no loop devices")),
+        };
+        Ok(Table::Snapshot { origin, cow, size: record.size, chunk_size: record.chunk_size })
+    }
+
+    fn remove_device(&mut self, role: Role) -> Result<()> {
+        let host = self.pool.host();
+        let id = self.id(role);
+        let Some(device) = host.device(&id)? else { return Ok(()) };
+        match self.while_busy(device.number, || host.remove_device(&id)) {
+            // Someone else was faster.
+            Err(error) if error.kind() == ErrorKind::NotFound => {}
+            removed => removed?,
+        }
+        if host.device(&id)?.is_some() {
+            return Err(Error::new(
+                ErrorKind::InUse,
+                "remove device",
+                &id.name,
+                "the kernel still shows it after its removal",
+            )
+            .remedy("repeat the call"));
+        }
+        if role == Role::Snapshot {
+            self.snapshot = None;
+            self.table = None;
+        }
+        Ok(())
+    }
+
+    /// The loop device detaches by itself at its last close; the store must not be unlinked
+    /// before that.
+    fn await_release(&self, number: DeviceNumber) -> Result<()> {
+        let host = self.pool.host();
+        let path = self.pool.layout().store(self.key, Backing::Snapshot);
+        self.while_busy(number, || match host.open_loop(number, &path)? {
+            None => Ok(()),
+            Some(_still_attached) => Err(Error::new(
+                ErrorKind::InUse,
+                "release loop device",
+                number,
+                "it is still attached to the COW store",
+            )),
+        })
+    }
+
+    /// Repeats `action` for a bounded time while something holds the device, then fails with
+    /// the holders' names.
+    fn while_busy(&self, number: DeviceNumber, action: impl Fn() -> Result<()>) -> Result<()> {
+        let mut waits = BUSY_WAITS.iter();
+        loop {
+            match action() {
+                Err(error) if error.kind() == ErrorKind::InUse => match waits.next() {
+                    Some(wait) => std::thread::sleep(Duration::from_millis(*wait)),
+                    None => return Err(observe::name_holders(self.pool.host(), number, error)),
+                },
+                result => return result,
+            }
+        }
+    }
+
+    fn id(&self, role: Role) -> DeviceId {
+        DeviceId::new(self.pool.id(), self.key, role)
+    }
+
+    fn record(&self) -> Result<&VolumeRecord> {
+        self.record.as_ref().ok_or_else(|| {
+            Error::new(ErrorKind::Internal, "work on volume", self.key, "it has no record")
+        })
+    }
+}

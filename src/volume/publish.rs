@@ -1,0 +1,179 @@
+//! Publish: where a volume appears, and how it goes from there.
+//!
+//! ```text
+//! block:  device node in the pool ──bind──▸ target file
+//! mount:  device ──mount──▸ staging directory ──bind──▸ target directory
+//! inline: device ──mount──▸ target directory
+//! ```
+//!
+//! Nothing of this is written down: the mount table is the truth. A reboot empties it and leaves
+//! plain directories and files behind, so each call looks at what is at its path first, and
+//! publishing stages again where the staging is gone.
+
+use std::path::Path;
+
+use super::lifecycle::{self, activate, existing};
+use super::plan::Goal;
+use super::stage::{check_access, ensure_staged};
+use super::target::{mounts, taken, unmount_all, withdraw};
+use super::{Access, Publish, Stage, VolumeSpec, observe, spec};
+use crate::error::{Error, ErrorKind, Result};
+use crate::key::{Key, Role};
+use crate::pool::Pool;
+use crate::pool::record::{Durability, VolumeRecord};
+use crate::sys::{Ownership, Target, TargetKind};
+
+impl Pool {
+    /// Shows the volume at a target path, staging it first where a reboot undid that.
+    pub fn publish(&self, id: &str, publish: &Publish) -> Result<()> {
+        spec::check_id(id)?;
+        let _lock = self.lock_volume(id, "publish volume")?;
+        let key = Key::of(id);
+        let record = existing(self, &key, id)?;
+        check_access(&record, &publish.stage.access)?;
+        if publish.exclusive {
+            refuse_if_published_elsewhere(self, &key, id, publish)?;
+        }
+        match publish.stage.access {
+            Access::Block => publish_node(self, &key, &record, publish),
+            Access::Mount { .. } => publish_directory(self, &key, &record, publish),
+        }
+    }
+
+    /// Makes an ephemeral volume and publishes it in one call; undone by
+    /// [`unpublish`](Self::unpublish). `publish.stage.path` is unused.
+    pub fn publish_inline(&self, spec: &VolumeSpec, publish: &Publish) -> Result<()> {
+        spec::check(spec)?;
+        let _lock = self.lock_volume(&spec.id, "publish inline volume")?;
+        let key = Key::of(&spec.id);
+        let (record, new) = lifecycle::create(self, &key, spec)?;
+        let result = check_access(&record, &publish.stage.access).and_then(|()| {
+            match &publish.stage.access {
+                Access::Block => publish_node(self, &key, &record, publish),
+                Access::Mount { .. } => {
+                    let stage = Stage {
+                        path: publish.target.clone(),
+                        access: publish.stage.access.clone(),
+                        read_only: publish.is_read_only(),
+                    };
+                    ensure_staged(self, &key, &record, &stage).map(drop)
+                }
+            }
+        });
+        // The caller may never unpublish after a final error. An earlier call, cut short, may have
+        // made the volume; if it is shown somewhere, it is not deleted.
+        let worthless = new || record.durability == Durability::Ephemeral;
+        if result.is_err()
+            && worthless
+            && let Err(error) = lifecycle::delete(self, &key, &spec.id)
+        {
+            tracing::warn!(
+                volume = spec.id,
+                error = error.report(),
+                "cannot delete an inline volume that failed to publish yet"
+            );
+        }
+        result
+    }
+
+    /// Takes the volume away from a target path and removes the path; deletes the volume if it
+    /// was made by [`publish_inline`](Self::publish_inline).
+    pub fn unpublish(&self, id: &str, target: &Path) -> Result<()> {
+        spec::check_id(id)?;
+        let _lock = self.lock_volume(id, "unpublish volume")?;
+        let key = Key::of(id);
+        unmount_all(self, &key, id, target)?;
+        self.host().remove_target(target)?;
+        match observe::read_record(self, &key)? {
+            Some(record) if record.inline => lifecycle::delete(self, &key, id),
+            _ => Ok(()),
+        }
+    }
+}
+
+/// Binds the device's node to a file target.
+fn publish_node(pool: &Pool, key: &Key, record: &VolumeRecord, publish: &Publish) -> Result<()> {
+    let host = pool.host();
+    let read_only = publish.is_read_only();
+    let was_active = !observe::observe(pool, key)?.devices().is_empty();
+    let device = activate(pool, key, record, read_only)?;
+    let result = (|| {
+        let created = match host.target(&publish.target)? {
+            Target::Node { device: published } if published == device => return Ok(()),
+            Target::Missing => {
+                host.create_target(&publish.target, TargetKind::File)?;
+                true
+            }
+            // Kubelet or a reboot left it.
+            Target::Plain(TargetKind::File) => false,
+            other => return Err(taken(&record.id, &publish.target, other)),
+        };
+        let role = if read_only { Role::ReadOnlyView } else { Role::Snapshot };
+        let node = pool.layout().node(key, role);
+        let owner =
+            Ownership { uid: record.owner.uid, gid: record.owner.gid, mode: record.owner.mode };
+        host.make_node(&node, device, owner)
+            .and_then(|()| host.bind(&node, &publish.target, false, true))
+            .inspect_err(|_| withdraw(pool, key, &record.id, created, &publish.target))
+    })();
+    if result.is_err() && !was_active {
+        lifecycle::undo(pool, key, Goal::Inactive);
+    }
+    result
+}
+
+/// Binds the staged file system to a directory target.
+fn publish_directory(
+    pool: &Pool,
+    key: &Key,
+    record: &VolumeRecord,
+    publish: &Publish,
+) -> Result<()> {
+    let host = pool.host();
+    let device = ensure_staged(pool, key, record, &publish.stage)?;
+    let wanted = publish.is_read_only();
+    let created = match host.target(&publish.target)? {
+        Target::FileSystem { device: published, read_only }
+            if published == device && read_only == wanted =>
+        {
+            return Ok(());
+        }
+        Target::Missing => {
+            host.create_target(&publish.target, TargetKind::Directory)?;
+            true
+        }
+        Target::Plain(TargetKind::Directory) => false,
+        other => return Err(taken(&record.id, &publish.target, other)),
+    };
+    host.bind(&publish.stage.path, &publish.target, wanted, false)
+        .inspect_err(|_| withdraw(pool, key, &record.id, created, &publish.target))
+}
+
+fn refuse_if_published_elsewhere(
+    pool: &Pool,
+    key: &Key,
+    id: &str,
+    publish: &Publish,
+) -> Result<()> {
+    let (target, staged) =
+        (pool.host().resolve(&publish.target), pool.host().resolve(&publish.stage.path));
+    let mounts = mounts(pool, key)?;
+    if mounts.iter().any(|mount| mount.path == target) {
+        // A repeated call; who may have bound it elsewhere since is the caller's matter.
+        return Ok(());
+    }
+    let elsewhere = mounts.into_iter().find(|mount| mount.path != staged);
+    match elsewhere {
+        None => Ok(()),
+        Some(mount) => Err(Error::new(
+            ErrorKind::InUse,
+            "publish volume",
+            id,
+            format!(
+                "its access mode allows one writer, and it is published at {}",
+                mount.path.display()
+            ),
+        )
+        .remedy("unpublish it there first, or use SINGLE_NODE_MULTI_WRITER")),
+    }
+}

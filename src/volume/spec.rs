@@ -1,0 +1,181 @@
+//! From what a caller asks for to the record of a volume.
+
+use jiff::Timestamp;
+
+use super::{VolumeSpec, cow};
+use crate::error::{Error, ErrorKind, Result};
+use crate::pool::record::{Backing, TemplateRecord, VolumeRecord};
+
+/// Bytes that a volume's size is a multiple of: the sector of the kernel's block layer.
+pub(super) const SECTOR: u64 = 512;
+
+/// Largest volume, in bytes: 15 TiB. Its COW store, 0.4 % larger, still fits a file on ext4 with
+/// 4 KiB blocks, which ends one block below 16 TiB: the least of the file systems for pools.
+pub const MAX_SIZE: u64 = 15 << 40;
+
+const OPERATION: &str = "create volume";
+
+/// Refuses a spec that no template could make right.
+pub(super) fn check(spec: &VolumeSpec) -> Result<()> {
+    check_id(&spec.id)?;
+    let invalid = |what: String, remedy: &'static str| {
+        Error::new(ErrorKind::InvalidArgument, OPERATION, &spec.id, what).remedy(remedy)
+    };
+    if !cow::is_chunk_size(spec.chunk_size) {
+        return Err(invalid(
+            format!("chunkSize is {} bytes", spec.chunk_size),
+            "give a power of two from 4Ki to 1Mi",
+        ));
+    }
+    if spec.cow_limit.is_some_and(|limit| limit < spec.chunk_size) {
+        return Err(invalid(
+            format!("cowLimit is below one chunk of {} bytes", spec.chunk_size),
+            "give at least one chunk, or no limit",
+        ));
+    }
+    if spec.owner.mode & !0o777 != 0 {
+        return Err(invalid(
+            format!("deviceMode is {:#o}", spec.owner.mode),
+            "give permission bits only, such as 0660",
+        ));
+    }
+    if spec.owner.uid == u32::MAX || spec.owner.gid == u32::MAX {
+        // chown(2) takes this number for "leave as it is".
+        return Err(invalid(
+            format!("the device's owner is {}:{}", spec.owner.uid, spec.owner.gid),
+            "give numbers up to 4294967294",
+        ));
+    }
+    if let Some(size) = spec.size {
+        check_size(&spec.id, size)?;
+    }
+    Ok(())
+}
+
+/// Refuses an id that CSI would not allow.
+pub(super) fn check_id(id: &str) -> Result<()> {
+    let invalid = |what: &'static str| {
+        Err(Error::new(ErrorKind::InvalidArgument, "use volume id", format_args!("{id:?}"), what)
+            .remedy("give 1 to 128 bytes without control characters"))
+    };
+    match id {
+        "" => invalid("it is empty"),
+        id if id.len() > 128 => invalid("it is longer than 128 bytes"),
+        id if id.chars().any(char::is_control) => invalid("it has a control character"),
+        _ => Ok(()),
+    }
+}
+
+/// Refuses a size that no volume can have.
+pub(super) fn check_size(id: &str, size: u64) -> Result<()> {
+    if !size.is_multiple_of(SECTOR) {
+        return Err(Error::new(
+            ErrorKind::InvalidArgument,
+            "size volume",
+            id,
+            format!("{size} bytes is not a multiple of {SECTOR}"),
+        )
+        .remedy("give whole sectors, better whole 4 KiB blocks"));
+    }
+    if size > MAX_SIZE {
+        return Err(Error::new(
+            ErrorKind::OutOfRange,
+            "size volume",
+            id,
+            format!("{size} bytes is more than the largest volume, {MAX_SIZE} bytes"),
+        )
+        .remedy("give at most 15Ti"));
+    }
+    Ok(())
+}
+
+/// The record of a new volume of `template`.
+pub(super) fn record(
+    spec: &VolumeSpec,
+    template: &TemplateRecord,
+    backing: Backing,
+    boot: String,
+) -> Result<VolumeRecord> {
+    let size = spec.size.unwrap_or(template.size);
+    if size < template.size {
+        return Err(Error::new(
+            ErrorKind::OutOfRange,
+            OPERATION,
+            &spec.id,
+            format!(
+                "{size} bytes is smaller than template {}, {} bytes",
+                template.name, template.size
+            ),
+        )
+        .remedy("ask for at least the template's size, or for none"));
+    }
+    if spec.cow_limit.is_some() && backing != Backing::Snapshot {
+        return Err(Error::new(
+            ErrorKind::Unsupported,
+            OPERATION,
+            &spec.id,
+            "cowLimit was asked for, but a private copy has no COW store to limit",
+        )
+        .remedy("leave cowLimit out, or use a kernel with dm-snapshot"));
+    }
+    Ok(VolumeRecord {
+        id: spec.id.clone(),
+        template: template.name.clone(),
+        digest: template.digest.clone(),
+        template_size: template.size,
+        fs_type: template.fs_type.clone(),
+        size,
+        cow_limit: spec.cow_limit,
+        chunk_size: spec.chunk_size,
+        durability: spec.durability,
+        owner: spec.owner,
+        backing,
+        inline: spec.inline,
+        boot,
+        created: Timestamp::now(),
+    })
+}
+
+/// Whether the volume of `record` is what `spec` asks for.
+///
+/// The template is compared by name: it may point to other content by now, and a repeated call
+/// still means the volume that the first one made.
+pub(super) fn agrees(spec: &VolumeSpec, record: &VolumeRecord) -> Result<()> {
+    let differs = |field: &str, has: String, asked: String| {
+        Err(Error::new(
+            ErrorKind::AlreadyExists,
+            OPERATION,
+            &spec.id,
+            format!("it exists with {field} {has}, {asked} was asked for"),
+        )
+        .remedy("use another name, or ask for the same properties"))
+    };
+    let limit = |limit: Option<u64>| limit.map_or("none".to_owned(), |bytes| bytes.to_string());
+    if spec.template != record.template {
+        return differs("template", record.template.clone(), spec.template.clone());
+    }
+    // Without a size the template's was meant; the volume may have been expanded since.
+    if let Some(size) = spec.size.filter(|size| *size != record.size) {
+        return differs("size", record.size.to_string(), size.to_string());
+    }
+    if spec.cow_limit != record.cow_limit {
+        return differs("cowLimit", limit(record.cow_limit), limit(spec.cow_limit));
+    }
+    if spec.chunk_size != record.chunk_size {
+        return differs("chunkSize", record.chunk_size.to_string(), spec.chunk_size.to_string());
+    }
+    if spec.durability != record.durability {
+        return differs(
+            "durability",
+            format!("{:?}", record.durability).to_lowercase(),
+            format!("{:?}", spec.durability).to_lowercase(),
+        );
+    }
+    if spec.owner != record.owner {
+        return differs("owner", format!("{:?}", record.owner), format!("{:?}", spec.owner));
+    }
+    if spec.inline != record.inline {
+        return differs("inline", record.inline.to_string(), spec.inline.to_string());
+    }
+    Ok(())
+}

@@ -1,0 +1,141 @@
+//! Stage: a volume is active and, for mount access, its file system is mounted and as large as the
+//! volume.
+
+use std::path::Path;
+
+use super::lifecycle::{self, activate, existing};
+use super::plan::Goal;
+use super::target::{is_device_of, mounts, taken, unmount_all, withdraw};
+use super::{Access, Stage, observe, spec};
+use crate::error::{Error, ErrorKind, Result};
+use crate::key::Key;
+use crate::pool::Pool;
+use crate::pool::record::VolumeRecord;
+use crate::sys::{DeviceNumber, MountSpec, Target, TargetKind};
+
+impl Pool {
+    /// Makes the volume ready for publication: activates it, and mounts it for mount access.
+    pub fn stage(&self, id: &str, stage: &Stage) -> Result<()> {
+        spec::check_id(id)?;
+        let _lock = self.lock_volume(id, "stage volume")?;
+        let key = Key::of(id);
+        let record = existing(self, &key, id)?;
+        check_access(&record, &stage.access)?;
+        ensure_staged(self, &key, &record, stage).map(drop)
+    }
+
+    /// Undoes [`stage`](Self::stage): unmounts, deactivates. Unknown volumes and paths are fine.
+    pub fn unstage(&self, id: &str, path: &Path) -> Result<()> {
+        spec::check_id(id)?;
+        let _lock = self.lock_volume(id, "unstage volume")?;
+        let key = Key::of(id);
+        let staged = self.host().resolve(path);
+        if let Some(elsewhere) = mounts(self, &key)?.iter().find(|mount| mount.path != staged) {
+            return Err(Error::new(
+                ErrorKind::InUse,
+                "unstage volume",
+                id,
+                format!("it is still published at {}", elsewhere.path.display()),
+            )
+            .remedy("unpublish it there first"));
+        }
+        if matches!(self.host().target(path)?, Target::FileSystem { device, .. }
+            if is_device_of(self, &key, device)?)
+        {
+            unmount_all(self, &key, id, path)?;
+        }
+        lifecycle::deactivate(self, &key, id)
+    }
+
+    /// Grows the file system mounted at `path` (of volume `id`) to fill the volume. Block
+    /// volumes are left to their guest.
+    pub fn expand_file_system(&self, id: &str, path: &Path) -> Result<()> {
+        spec::check_id(id)?;
+        let _lock = self.lock_volume(id, "expand file system of volume")?;
+        let key = Key::of(id);
+        let record = existing(self, &key, id)?;
+        match self.host().target(path)? {
+            Target::FileSystem { device, read_only } if is_device_of(self, &key, device)? => {
+                if read_only {
+                    Ok(())
+                } else {
+                    grow(self, &record, path)
+                }
+            }
+            Target::Node { device } if is_device_of(self, &key, device)? => Ok(()),
+            _ => Err(Error::new(
+                ErrorKind::NotFound,
+                "expand file system of volume",
+                id,
+                format!("it is not staged or published at {}", path.display()),
+            )
+            .remedy("give a path where the volume is staged or published")),
+        }
+    }
+}
+
+pub(super) fn check_access(record: &VolumeRecord, access: &Access) -> Result<()> {
+    let what = format!("volume {} of template {}", record.id, record.template);
+    access.check(record.fs_type.as_deref(), &what)
+}
+
+/// Activates the volume and, for mount access, has its file system at the staging path.
+/// Returns the device that the staging rests on.
+pub(super) fn ensure_staged(
+    pool: &Pool,
+    key: &Key,
+    record: &VolumeRecord,
+    stage: &Stage,
+) -> Result<DeviceNumber> {
+    let was_active = !observe::observe(pool, key)?.devices().is_empty();
+    let device = activate(pool, key, record, stage.is_read_only())?;
+    let Access::Mount { options, .. } = &stage.access else { return Ok(device) };
+    let result = mount(pool, key, record, device, stage, options);
+    if result.is_err() && !was_active {
+        lifecycle::undo(pool, key, Goal::Inactive);
+    }
+    result.map(|()| device)
+}
+
+/// Has the file system of `device` at the staging path, as large as the volume.
+fn mount(
+    pool: &Pool,
+    key: &Key,
+    record: &VolumeRecord,
+    device: DeviceNumber,
+    stage: &Stage,
+    options: &[String],
+) -> Result<()> {
+    let host = pool.host();
+    let read_only = stage.is_read_only();
+    let grow_if_larger = || match read_only || record.size == record.template_size {
+        true => Ok(()),
+        false => grow(pool, record, &stage.path),
+    };
+    let created = match host.target(&stage.path)? {
+        Target::FileSystem { device: mounted, read_only: found }
+            if mounted == device && found == read_only =>
+        {
+            return grow_if_larger();
+        }
+        Target::Missing => {
+            host.create_target(&stage.path, TargetKind::Directory)?;
+            true
+        }
+        Target::Plain(TargetKind::Directory) => false,
+        other => return Err(taken(&record.id, &stage.path, other)),
+    };
+    host.mount(&MountSpec {
+        device,
+        target: stage.path.clone(),
+        fs_type: record.fs_type.clone().unwrap_or_default(),
+        options: options.to_vec(),
+        read_only,
+    })
+    .and_then(|()| grow_if_larger())
+    .inspect_err(|_| withdraw(pool, key, &record.id, created, &stage.path))
+}
+
+fn grow(pool: &Pool, record: &VolumeRecord, path: &Path) -> Result<()> {
+    pool.host().grow_file_system(path, record.fs_type.as_deref().unwrap_or_default())
+}

@@ -1,0 +1,99 @@
+//! What is at a path, whether it is ours, and how it goes away.
+
+use std::path::Path;
+
+use super::observe;
+use crate::error::{Error, ErrorKind, Result};
+use crate::key::{DeviceId, Key};
+use crate::pool::Pool;
+use crate::sys::{DeviceNumber, MountedAt, Target, TargetKind};
+
+/// Mounts that may lie on one target before something is wrong: ours, and what was put on top.
+const MOST_LAYERS: usize = 8;
+
+/// Whether `number` is one of the devices of the volume with this key.
+pub(super) fn is_device_of(pool: &Pool, key: &Key, number: DeviceNumber) -> Result<bool> {
+    if let Some(uuid) = pool.host().device_uuid(number)? {
+        return Ok(DeviceId::parse_uuid(pool.id(), &uuid).is_some_and(|(owner, _)| owner == *key));
+    }
+    Ok(observe::observe(pool, key)?.copies.iter().any(|copy| copy.number == number))
+}
+
+/// Everywhere that the volume with this key is mounted or its node bound.
+pub(super) fn mounts(pool: &Pool, key: &Key) -> Result<Vec<MountedAt>> {
+    let mut mounts = Vec::new();
+    for number in observe::observe(pool, key)?.devices() {
+        mounts.extend(pool.host().mounts_of(number)?);
+    }
+    Ok(mounts)
+}
+
+/// Unmounts from `target` whatever of this volume is mounted there, and verifies that it is gone.
+pub(super) fn unmount_all(pool: &Pool, key: &Key, id: &str, target: &Path) -> Result<()> {
+    let host = pool.host();
+    for _ in 0..MOST_LAYERS {
+        let device = match host.target(target)? {
+            Target::Missing | Target::Plain(_) => return Ok(()),
+            Target::FileSystem { device, .. } | Target::Node { device } => device,
+            foreign @ Target::Foreign(_) => return Err(taken(id, target, foreign)),
+        };
+        if !is_device_of(pool, key, device)? && !is_dead(pool, device)? {
+            return Err(Error::new(
+                ErrorKind::InUse,
+                "unmount",
+                target.display(),
+                format!("what is mounted there, device {device}, is not of volume {id}"),
+            )
+            .remedy("unmount it by hand if it is not needed"));
+        }
+        host.unmount(target).map_err(|error| match error.kind() {
+            ErrorKind::InUse => observe::name_holders(host, device, error),
+            _ => error,
+        })?;
+    }
+    Err(Error::new(
+        ErrorKind::InUse,
+        "unmount",
+        target.display(),
+        format!("there was still a mount after {MOST_LAYERS} were removed"),
+    )
+    .remedy("find out what keeps mounting there"))
+}
+
+/// Whether a bound node's device is gone from the kernel: something outside calf removed it.
+fn is_dead(pool: &Pool, device: DeviceNumber) -> Result<bool> {
+    Ok(pool.host().device_size(device).is_err_and(|error| error.kind() == ErrorKind::NotFound))
+}
+
+/// Undoes a publication that failed half-way. A target that the caller made stays.
+pub(super) fn withdraw(pool: &Pool, key: &Key, id: &str, created: bool, target: &Path) {
+    let result = unmount_all(pool, key, id, target).and_then(|()| match created {
+        true => pool.host().remove_target(target),
+        false => Ok(()),
+    });
+    if let Err(error) = result {
+        tracing::warn!(volume = id, error = error.report(), "cannot undo a failed publish yet");
+    }
+}
+
+/// The error for a path where something else is already.
+pub(super) fn taken(id: &str, path: &Path, found: Target) -> Error {
+    let what = match found {
+        Target::Missing => "nothing".to_owned(),
+        Target::Plain(TargetKind::Directory) => "a directory".to_owned(),
+        Target::Plain(TargetKind::File) => "a regular file".to_owned(),
+        Target::FileSystem { device, read_only } => {
+            let mode = if read_only { "read-only" } else { "writable" };
+            format!("a {mode} mount of device {device}")
+        }
+        Target::Node { device } => format!("the node of device {device}"),
+        Target::Foreign(what) => what.to_owned(),
+    };
+    Error::new(
+        ErrorKind::AlreadyExists,
+        "use path for volume",
+        id,
+        format!("{} is {what}", path.display()),
+    )
+    .remedy("unpublish what is there, or use another path")
+}

@@ -1,0 +1,93 @@
+//! A host that kills its process at the n-th change it is asked for: as SIGKILL would, with
+//! nothing unwound and nothing cleaned up.
+
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use calf::Result;
+use calf::key::DeviceId;
+use calf::sys::{
+    Capabilities, CopyMode, Device, DeviceNumber, FileExtent, FileSystemUsage, Holder, Host,
+    LinuxHost, LoopDevice, LoopHandle, LoopSpec, MountSpec, MountedAt, Ownership, Table, Target,
+    TargetKind,
+};
+
+/// The running Linux, up to a point.
+pub(crate) struct DeadlyHost {
+    linux: LinuxHost,
+    changes_left: AtomicU64,
+}
+
+impl DeadlyHost {
+    /// Dies in front of the `n`-th change; 0 means never.
+    pub(crate) fn new(n: u64) -> Self {
+        let changes_left = if n == 0 { u64::MAX } else { n };
+        Self { linux: LinuxHost::new(), changes_left: AtomicU64::new(changes_left) }
+    }
+
+    fn look(&self) -> &LinuxHost {
+        &self.linux
+    }
+
+    fn change(&self) -> &LinuxHost {
+        if self.changes_left.fetch_sub(1, Ordering::SeqCst) == 1 {
+            let this = rustix::process::getpid();
+            let _ = rustix::process::kill_process(this, rustix::process::Signal::KILL);
+            loop {
+                std::thread::park();
+            }
+        }
+        &self.linux
+    }
+}
+
+/// Passes each call on; those marked `change` may be the last.
+macro_rules! pass_on {
+    ($($kind:ident $name:ident($($argument:ident: $type:ty),*) -> $result:ty;)*) => {
+        $(fn $name(&self, $($argument: $type),*) -> $result {
+            self.$kind().$name($($argument),*)
+        })*
+    };
+}
+
+impl Host for DeadlyHost {
+    pass_on! {
+        look boot_id() -> Result<String>;
+        look capabilities() -> Result<Capabilities>;
+        look file_system_usage(path: &Path) -> Result<FileSystemUsage>;
+        look file(path: &Path) -> Result<Option<FileExtent>>;
+        change write_record(path: &Path, content: &[u8]) -> Result<()>;
+        change create_file(path: &Path, length: u64, durable: bool) -> Result<()>;
+        change copy_file(from: &Path, path: &Path, length: u64, mode: CopyMode, durable: bool) -> Result<()>;
+        change extend_file(path: &Path, length: u64) -> Result<()>;
+        change remove_file(path: &Path) -> Result<()>;
+        change remove_directory(path: &Path) -> Result<()>;
+        change attach_loop(spec: &LoopSpec) -> Result<LoopHandle>;
+        look open_loop(number: DeviceNumber, path: &Path) -> Result<Option<LoopHandle>>;
+        look find_loops(path: &Path) -> Result<Vec<LoopDevice>>;
+        change refresh_loop(number: DeviceNumber) -> Result<()>;
+        change detach_loop(number: DeviceNumber, path: &Path) -> Result<()>;
+        look device_node(number: DeviceNumber) -> Result<PathBuf>;
+        look device_size(number: DeviceNumber) -> Result<u64>;
+        look device(id: &DeviceId) -> Result<Option<Device>>;
+        look devices(uuid_prefix: &str) -> Result<Vec<DeviceId>>;
+        look device_uuid(number: DeviceNumber) -> Result<Option<String>>;
+        change create_device(id: &DeviceId) -> Result<DeviceNumber>;
+        change load_table(id: &DeviceId, table: &Table) -> Result<()>;
+        change clear_table(id: &DeviceId) -> Result<()>;
+        change suspend(id: &DeviceId) -> Result<()>;
+        change resume(id: &DeviceId) -> Result<()>;
+        change remove_device(id: &DeviceId) -> Result<()>;
+        look holders(number: DeviceNumber) -> Vec<Holder>;
+        change make_node(path: &Path, number: DeviceNumber, owner: Ownership) -> Result<()>;
+        look target(path: &Path) -> Result<Target>;
+        change create_target(path: &Path, kind: TargetKind) -> Result<()>;
+        change remove_target(path: &Path) -> Result<()>;
+        change mount(spec: &MountSpec) -> Result<()>;
+        change bind(source: &Path, target: &Path, read_only: bool, devices: bool) -> Result<()>;
+        change unmount(path: &Path) -> Result<()>;
+        look resolve(path: &Path) -> PathBuf;
+        look mounts_of(number: DeviceNumber) -> Result<Vec<MountedAt>>;
+        change grow_file_system(path: &Path, fs_type: &str) -> Result<()>;
+    }
+}

@@ -1,0 +1,98 @@
+//! The driver: a real `calf serve`, and templates by the real `calf template`.
+
+use std::fs::File;
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use rustix::process::Signal;
+
+use crate::command::{self, Process};
+use crate::csi::Csi;
+use crate::place::{Stage, make_directory};
+use crate::{Result, stop};
+
+pub(crate) const TEMPLATE: &str = "debian";
+
+const START_LIMIT: Duration = Duration::from_secs(30);
+const STOP_LIMIT: Duration = Duration::from_secs(40);
+const IMPORT_LIMIT: Duration = Duration::from_secs(5 * 60);
+const COMMAND_LIMIT: Duration = Duration::from_secs(60);
+
+/// A running driver. Told to end when dropped.
+pub(crate) struct Driver {
+    process: Process,
+}
+
+impl Driver {
+    /// Starts it and waits until it answers.
+    pub(crate) fn start(stage: &Stage) -> Result<(Self, Csi)> {
+        let socket = stage.socket();
+        make_directory(socket.parent().unwrap_or(Path::new("/")))?;
+        let log = stage.place.driver_log();
+        let failed = |error: std::io::Error| format!("{}: {error}", log.display());
+        let log_file = File::options().create(true).append(true).open(&log).map_err(failed)?;
+        // Should the demonstration be killed, its driver ends as well; the next run takes down
+        // what is left.
+        let mut serve = command::bound(&stage.place.calf, "TERM");
+        serve.arg("serve").arg("--endpoint").arg(format!("unix://{}", socket.display()));
+        serve.arg("--pool").arg(&stage.pool).args(["--node-id", "demo-node"]);
+        let streams = Some((Stdio::null(), log_file.into()));
+        let mut driver = Self { process: Process::start(serve, streams)? };
+        let deadline = Instant::now() + START_LIMIT;
+        loop {
+            if let Ok(csi) = Csi::connect(&socket) {
+                return Ok((driver, csi));
+            }
+            if let Some(status) = driver.process.ended()? {
+                return Err(format!("calf serve ended with {status}: see {}", log.display()));
+            }
+            if Instant::now() > deadline {
+                return Err(format!("calf serve does not answer: see {}", log.display()));
+            }
+            stop::check()?;
+            thread::sleep(Duration::from_millis(20));
+        }
+    }
+
+    /// SIGTERM; it must end by itself, and well.
+    pub(crate) fn stop(mut self) -> Result<()> {
+        self.process.signal(Signal::TERM);
+        let status = self.process.wait(Instant::now() + STOP_LIMIT)?;
+        if status.success() { Ok(()) } else { Err(format!("calf serve ended with {status}")) }
+    }
+}
+
+/// `calf template import`: shows its progress, and returns what it says at the end.
+pub(crate) fn import(stage: &Stage, progress: &mut dyn FnMut(&str)) -> Result<String> {
+    let mut import = calf(stage);
+    import.args(["template", "import"]).arg(&stage.image).args(["--name", TEMPLATE]);
+    let mut said = String::new();
+    command::run(import, IMPORT_LIMIT, &mut |line| {
+        if line.contains(" % ") { progress(line) } else { said = line.to_owned() }
+    })?;
+    Ok(said)
+}
+
+pub(crate) fn remove_template(stage: &Stage) -> Result<String> {
+    let mut remove = calf(stage);
+    remove.args(["template", "remove", TEMPLATE]);
+    command::output(remove, COMMAND_LIMIT)
+}
+
+/// The template's digest: SHA-256 of its content, in hexadecimal.
+pub(crate) fn template_digest(stage: &Stage) -> Result<String> {
+    let mut inspect = calf(stage);
+    inspect.args(["template", "inspect", TEMPLATE, "--output", "json"]);
+    let text = command::output(inspect, COMMAND_LIMIT)?;
+    let view = serde_json::from_str::<serde_json::Value>(&text).unwrap_or_default();
+    let digest = view["digest"].as_str().and_then(|digest| digest.strip_prefix("sha256:"));
+    digest.map(str::to_owned).ok_or_else(|| format!("calf template inspect printed {text}"))
+}
+
+fn calf(stage: &Stage) -> Command {
+    let mut calf = Command::new(&stage.place.calf);
+    calf.arg("--pool").arg(&stage.pool);
+    calf
+}

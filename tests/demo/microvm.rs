@@ -1,0 +1,172 @@
+//! A microVM whose root disk is a published volume.
+
+use std::fs::{self, File};
+use std::io::Write as _;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use crate::command::{self, Process};
+use crate::kit::initramfs::Initramfs;
+use crate::kit::modules;
+use crate::place::Place;
+use crate::volumes::Volume;
+use crate::{Result, stop, ui};
+
+/// What the guest's init puts before its lines.
+const MARK: &str = "demo: ";
+/// The guest needs about 70 MiB. More could be too much: in User-Mode Linux each page of a process
+/// may take one of the 65530 mappings that a host grants.
+const MEMORY: &str = "128M";
+/// The root disk, and the bus that the machine type has. All else is built into the kernel.
+const MODULES: [&str; 2] = ["virtio_mmio", "virtio_blk"];
+const INITRAMFS_INIT: &str = include_str!("guest/initramfs.sh");
+
+const EMULATED_LIMIT: Duration = Duration::from_secs(150);
+const KVM_LIMIT: Duration = Duration::from_secs(20);
+
+/// What the guest wrote, in its own words.
+pub(crate) struct Written {
+    pub(crate) path: String,
+    pub(crate) sha256: String,
+}
+
+/// Prepares the guest's early user space. Needed once for a kernel.
+pub(crate) fn make_initramfs(place: &Place) -> Result<()> {
+    let kernel = Kernel::find(place)?;
+    let names = MODULES.map(String::from);
+    let mut root = Initramfs::new();
+    let mut files = Vec::new();
+    for module in modules::load_order(&kernel.modules_dir, &names)? {
+        let file = kernel.modules_dir.join(module);
+        root.add_file(&file)?;
+        files.push(file.display().to_string());
+    }
+    let init = initramfs_init(place);
+    let failed = |error: std::io::Error| format!("{}: {error}", init.display());
+    fs::write(&init, INITRAMFS_INIT.replace("@MODULES@", &files.join(" "))).map_err(failed)?;
+    root.add_file(&init)?;
+    root.add_busybox(Path::new("/bin/busybox"))?;
+    root.write(&place.initramfs()).map_err(failed)
+}
+
+fn initramfs_init(place: &Place) -> PathBuf {
+    place.cache.join("initramfs-init")
+}
+
+/// Boots from `volume`, shows what the guest says, and waits until it has powered off.
+pub(crate) fn boot(place: &Place, volume: &Volume) -> Result<Written> {
+    if File::options().read(true).write(true).open("/dev/kvm").is_ok() {
+        match Guest::start(place, volume, Accelerator::Kvm)?.follow(KVM_LIMIT) {
+            Ok(written) => return Ok(written),
+            // Nested virtualization is often there in name only.
+            Err(why) => {
+                stop::check()?;
+                ui::aside(&format!("KVM does not work here ({why}): emulating the CPU"));
+            }
+        }
+    } else {
+        ui::aside("no KVM here: QEMU emulates the CPU");
+    }
+    Guest::start(place, volume, Accelerator::Emulation)?.follow(EMULATED_LIMIT)
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Accelerator {
+    Kvm,
+    Emulation,
+}
+
+struct Guest {
+    qemu: Process,
+    log: File,
+}
+
+impl Guest {
+    fn start(place: &Place, volume: &Volume, accelerator: Accelerator) -> Result<Self> {
+        let kernel = Kernel::find(place)?;
+        let path = place.microvm_log();
+        let failed = |error: std::io::Error| format!("{}: {error}", path.display());
+        let log = File::options().create(true).append(true).open(&path).map_err(failed)?;
+        let mut kernel_arguments = format!(
+            "console=ttyS0 quiet loglevel=3 panic=-1 rdinit={} calf.volume={}",
+            initramfs_init(place).display(),
+            volume.id
+        );
+        let (accel, cpu) = match accelerator {
+            Accelerator::Kvm => ("kvm", "host"),
+            Accelerator::Emulation => {
+                // A microVM has no second clock to measure the first one with, and an emulated
+                // timer is too slow for that: any frequency will do, the kernel corrects it.
+                kernel_arguments.push_str(" tsc_early_khz=2000000 lpj=8000000");
+                ("tcg,tb-size=32", "max")
+            }
+        };
+        let mut qemu = command::bound(Path::new("qemu-system-x86_64"), "KILL");
+        qemu.args(["-M", "microvm,acpi=on", "-accel", accel, "-cpu", cpu, "-m", MEMORY])
+            .args(["-nodefaults", "-no-user-config", "-no-reboot", "-display", "none"])
+            .args(["-serial", "stdio", "-kernel"])
+            .arg(kernel.image)
+            .arg("-initrd")
+            .arg(place.initramfs())
+            .arg("-append")
+            .arg(kernel_arguments)
+            .arg("-drive")
+            .arg(format!(
+                "if=none,id=root,format=raw,discard=unmap,file={}",
+                volume.target.display()
+            ))
+            .args(["-device", "virtio-blk-device,drive=root"]);
+        Ok(Self { qemu: Process::start(qemu, None)?, log })
+    }
+
+    /// Shows the guest's lines until it is off. It must have said all that it should.
+    fn follow(mut self, limit: Duration) -> Result<Written> {
+        let deadline = Instant::now() + limit;
+        let (mut path, mut sha256, mut done) = (None, None, false);
+        let mut last = "it said nothing".to_owned();
+        while let Some(line) = self.qemu.line(deadline)? {
+            // For the log only; what matters of it is shown.
+            let _ = writeln!(self.log, "{line}");
+            let Some((_, said)) = line.split_once(MARK) else {
+                if !line.is_empty() {
+                    last = line;
+                }
+                continue;
+            };
+            match said.split_once(' ') {
+                Some(("wrote", rest)) => path = rest.split(',').next().map(str::to_owned),
+                Some(("sha256", digest)) => sha256 = Some(digest.to_owned()),
+                None if said == "done" => {
+                    done = true;
+                    continue;
+                }
+                _ => {}
+            }
+            ui::guest(said);
+        }
+        let status = self.qemu.wait(deadline)?;
+        match (path, sha256) {
+            (Some(path), Some(sha256)) if done => Ok(Written { path, sha256 }),
+            _ => Err(format!("the microVM did not finish ({status}): {last}")),
+        }
+    }
+}
+
+/// Where tests/qemu-kernel.sh has put the guest's kernel.
+struct Kernel {
+    image: PathBuf,
+    modules_dir: PathBuf,
+}
+
+impl Kernel {
+    fn find(place: &Place) -> Result<Self> {
+        let file = place.kernel.join("release");
+        let release =
+            fs::read_to_string(&file).map_err(|error| format!("{}: {error}", file.display()))?;
+        let release = release.trim();
+        Ok(Self {
+            image: place.kernel.join("boot").join(format!("vmlinuz-{release}")),
+            modules_dir: place.kernel.join("lib/modules").join(release),
+        })
+    }
+}

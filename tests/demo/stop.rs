@@ -1,0 +1,70 @@
+//! ^C, SIGTERM and SIGHUP: every wait ends, and what was made is taken down.
+
+use std::process::exit;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, PoisonError};
+use std::thread;
+
+use tokio::signal::unix::{SignalKind, signal};
+
+use crate::Result;
+
+pub(crate) const EXIT_CODE: u8 = 130;
+
+static STOPPED: AtomicBool = AtomicBool::new(false);
+static CLEANING_UP: AtomicBool = AtomicBool::new(false);
+
+type LastAct = Box<dyn FnOnce() + Send>;
+static LAST_ACT: Mutex<Option<LastAct>> = Mutex::new(None);
+
+/// Listens from now on.
+pub(crate) fn watch() -> Result<()> {
+    let failed = |error: std::io::Error| format!("cannot listen for signals: {error}");
+    let runtime =
+        tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(failed)?;
+    let kinds = [SignalKind::interrupt(), SignalKind::terminate(), SignalKind::hangup()];
+    for kind in kinds {
+        let mut signals = {
+            let _inside = runtime.enter();
+            signal(kind).map_err(failed)?
+        };
+        runtime.spawn(async move {
+            while signals.recv().await.is_some() {
+                act();
+            }
+        });
+    }
+    thread::spawn(move || runtime.block_on(std::future::pending::<()>()));
+    Ok(())
+}
+
+fn act() {
+    STOPPED.store(true, Ordering::Relaxed);
+    if let Some(last_act) = LAST_ACT.lock().unwrap_or_else(PoisonError::into_inner).take() {
+        last_act();
+        exit(EXIT_CODE.into());
+    }
+}
+
+/// For a wait that cannot ask [`check`]: on a signal, `act` runs and the process ends.
+pub(crate) fn end_with(act: impl FnOnce() + Send + 'static) {
+    *LAST_ACT.lock().unwrap_or_else(PoisonError::into_inner) = Some(Box::new(act));
+}
+
+/// Whether a signal came.
+pub(crate) fn is_stopped() -> bool {
+    STOPPED.load(Ordering::Relaxed)
+}
+
+/// Fails once a signal came; called wherever something is waited for.
+pub(crate) fn check() -> Result<()> {
+    if is_stopped() && !CLEANING_UP.load(Ordering::Relaxed) {
+        return Err("interrupted".into());
+    }
+    Ok(())
+}
+
+/// From now on waits go on in spite of a signal.
+pub(crate) fn clean_up() {
+    CLEANING_UP.store(true, Ordering::Relaxed);
+}

@@ -1,0 +1,93 @@
+//! The way back, over CSI, and the proof that nothing is left.
+
+use std::fs;
+use std::path::Path;
+
+use calf::pool::layout::Layout;
+
+use crate::csi::Csi;
+use crate::driver::{self, Driver};
+use crate::kit::leak::{self, Inventory};
+use crate::place::{Stage, remove_directory, remove_file};
+use crate::{Result, ui};
+
+/// Takes down whatever volumes the driver has.
+pub(crate) fn volumes(stage: &Stage, csi: &mut Csi) -> Result<usize> {
+    let ids = csi.volumes()?;
+    for id in &ids {
+        let (staging, target) = (stage.staging(id), stage.target(id));
+        csi.unpublish(id, &target)?;
+        csi.unstage(id, &staging)?;
+        csi.delete(id)?;
+        // Kubelet's part, as making it was.
+        let _ = fs::remove_dir(&staging);
+    }
+    Ok(ids.len())
+}
+
+/// What the kernel holds now and did not hold `before`, in words.
+pub(crate) fn held(before: &Inventory) -> String {
+    let new = Inventory::take().beyond(before);
+    let count = |kind: &str| new.iter().filter(|line| line.starts_with(kind)).count();
+    format!(
+        "{} device-mapper devices, {} loop devices, {} mounts",
+        count("device-mapper device"),
+        count("loop device"),
+        count("mount of"),
+    )
+}
+
+/// Fails if the kernel or the pool holds anything beyond what was there `before`.
+pub(crate) fn prove_nothing_left(stage: &Stage, before: &Inventory) -> Result<()> {
+    let mut left = leak::left_beyond(before);
+    for dir in [&stage.pool, &stage.runtime] {
+        files_below(dir, &mut left)?;
+    }
+    // A pool's own two files are there as long as the pool is.
+    let layout = Layout::new(&stage.pool);
+    let own = [layout.pool_record(), layout.lock_file()].map(|file| in_words(&file));
+    left.retain(|line| !own.contains(line));
+    if !left.is_empty() {
+        return Err(format!("this is left:\n     {}", left.join("\n     ")));
+    }
+    ui::good(&format!("the kernel holds {}", held(before)));
+    ui::good("the pool holds no volume, no template, no other file");
+    Ok(())
+}
+
+fn files_below(dir: &Path, found: &mut Vec<String>) -> Result<()> {
+    let entries = fs::read_dir(dir).map_err(|error| format!("{}: {error}", dir.display()))?;
+    for entry in entries {
+        let entry = entry.map_err(|error| format!("{}: {error}", dir.display()))?;
+        if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
+            files_below(&entry.path(), found)?;
+        } else {
+            found.push(in_words(&entry.path()));
+        }
+    }
+    Ok(())
+}
+
+fn in_words(file: &Path) -> String {
+    format!("file {}", file.display())
+}
+
+/// Removes the directories of the pool and of the run.
+pub(crate) fn directories(stage: &Stage) -> Result<()> {
+    remove_directory(&stage.pool)?;
+    remove_file(&stage.full_copy())?;
+    remove_directory(&stage.runtime)
+}
+
+/// Takes down what a run left that did not come to its end; nothing is fine.
+pub(crate) fn sweep(stage: &Stage) -> Result<()> {
+    if Layout::new(&stage.pool).pool_record().exists() {
+        let (driver, mut csi) = Driver::start(stage)?;
+        volumes(stage, &mut csi)?;
+        drop(csi);
+        driver.stop()?;
+        // It may not have been imported yet; if it cannot be removed, its directory cannot either.
+        let _ = driver::remove_template(stage);
+    }
+    directories(stage)
+}

@@ -1,0 +1,117 @@
+//! A driver in a process of its own, and a client on its socket, for tests in a real kernel.
+
+// Each test target compiles its own copy and uses a part of it.
+#![allow(dead_code, unused_imports)]
+
+mod client;
+
+use std::fs::{self, File};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use rustix::process::{Pid, Signal};
+
+pub(crate) use client::{Client, Usage};
+
+/// How long a driver may take to serve its socket, and to end.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// A driver, killed with the test if it was not stopped before.
+pub(crate) struct Driver {
+    process: Child,
+    socket: PathBuf,
+    log: PathBuf,
+}
+
+impl Driver {
+    /// Starts `calf serve` on a pool, with its socket and log in directory `work`, and waits
+    /// until it accepts connections.
+    pub(crate) fn start(pool: &Path, work: &Path, options: &[&str]) -> Self {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_calf"));
+        command
+            .args(["serve", "--node-id", "node-1", "--endpoint"])
+            .arg(format!("unix://{}", socket(work).display()))
+            .arg("--pool")
+            .arg(pool)
+            .args(options);
+        Self::spawn(command, work)
+    }
+
+    /// The same with any command that serves `csi/csi.sock` in `work`.
+    pub(crate) fn spawn(mut command: Command, work: &Path) -> Self {
+        let (socket, log) = (socket(work), work.join("driver.log"));
+        fs::create_dir_all(socket.parent().expect("a directory")).expect("make a directory");
+        let stderr = File::options().create(true).append(true).open(&log).expect("open the log");
+        command.stdout(Stdio::null()).stderr(stderr);
+        let process = command.spawn().expect("start the driver");
+        let mut driver = Self { process, socket, log };
+        let deadline = Instant::now() + PATIENCE;
+        // The socket is bound before the driver has put its pool in order; an answer comes after.
+        while driver.client().probe().is_err() {
+            if let Ok(Some(status)) = driver.process.try_wait() {
+                panic!("the driver ended with {status}:\n{}", driver.log());
+            }
+            assert!(Instant::now() < deadline, "no socket after {PATIENCE:?}:\n{}", driver.log());
+            thread::sleep(Duration::from_millis(10));
+        }
+        driver
+    }
+
+    /// A client of this driver.
+    pub(crate) fn client(&self) -> Client {
+        Client::new(&self.socket)
+    }
+
+    pub(crate) fn socket(&self) -> &Path {
+        &self.socket
+    }
+
+    /// Sends SIGTERM and waits.
+    pub(crate) fn stop(mut self) -> ExitStatus {
+        rustix::process::kill_process(Pid::from_child(&self.process), Signal::TERM).expect("kill");
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            if let Some(status) = self.process.try_wait().expect("wait for the driver") {
+                return status;
+            }
+            assert!(Instant::now() < deadline, "still there after SIGTERM:\n{}", self.log());
+            thread::sleep(Duration::from_millis(10));
+        }
+    }
+
+    /// Sends SIGKILL and waits.
+    pub(crate) fn kill(mut self) {
+        self.process.kill().expect("kill");
+        self.process.wait().expect("wait for the driver");
+    }
+
+    /// Whether it has ended by itself; waits a moment for it.
+    pub(crate) fn has_died(&mut self) -> bool {
+        let deadline = Instant::now() + Duration::from_secs(5);
+        while Instant::now() < deadline {
+            if self.process.try_wait().expect("wait for the driver").is_some() {
+                return true;
+            }
+            thread::sleep(Duration::from_millis(5));
+        }
+        false
+    }
+
+    pub(crate) fn log(&self) -> String {
+        fs::read_to_string(&self.log).unwrap_or_else(|error| error.to_string())
+    }
+}
+
+impl Drop for Driver {
+    fn drop(&mut self) {
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
+}
+
+/// Where a driver in `work` has its socket.
+pub(crate) fn socket(work: &Path) -> PathBuf {
+    work.join("csi/csi.sock")
+}

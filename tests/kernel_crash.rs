@@ -1,0 +1,177 @@
+//! The driver is killed before each change that it makes to the machine, in turn: between any two
+//! steps of each operation. After a restart nothing may be orphaned, no live volume may have
+//! noticed, and the volume's life must go on to its end.
+
+mod deadly;
+mod driver;
+mod kit;
+mod rig;
+
+use std::collections::BTreeSet;
+use std::fs::{self, File};
+use std::os::unix::fs::FileExt as _;
+use std::path::{Path, PathBuf};
+use std::process::{Command, ExitCode};
+use std::sync::Arc;
+use std::time::Duration;
+
+use calf::PoolOptions;
+use calf::csi::ServeConfig;
+use calf::volume::{VolumeSpec, VolumeState};
+use deadly::DeadlyHost;
+use driver::{Client, Driver, Usage};
+use rig::{Page, Random, Rig, TEMPLATE_SIZE, read_page};
+use tonic::Status;
+
+/// Tells this program to be a driver: the pool, the work directory and the change to die at.
+const BE_A_DRIVER: &str = "CALF_TEST_DRIVER";
+
+fn main() -> ExitCode {
+    if let Ok(order) = std::env::var(BE_A_DRIVER) {
+        return be_a_driver(&order);
+    }
+    let long = Duration::from_secs(900);
+    kit::main(vec![
+        kit::test("a_block_volume_survives_a_kill_between_any_two_steps", || {
+            survives(|directory| Usage::new("volume", directory, true));
+        })
+        .timeout(long),
+        kit::test("a_mounted_volume_survives_a_kill_between_any_two_steps", || {
+            survives(|directory| Usage::new("volume", directory, false));
+        })
+        .timeout(long),
+        kit::test("a_readers_volume_survives_a_kill_between_any_two_steps", || {
+            survives(|directory| Usage::new("volume", directory, true).read_only());
+        })
+        .timeout(long),
+    ])
+}
+
+/// Serves the pool until the `n`-th change, at which the process dies. 0 means never.
+fn be_a_driver(order: &str) -> ExitCode {
+    let [pool, work, n] = order.split('\n').collect::<Vec<_>>()[..] else {
+        panic!("not an order: {order:?}");
+    };
+    tracing_subscriber::fmt()
+        .with_writer(std::io::stderr)
+        .with_ansi(false)
+        .with_env_filter("debug")
+        .init();
+    let host = DeadlyHost::new(n.parse().expect("a number"));
+    let pool = PoolOptions::default().host(Arc::new(host)).open(pool).expect("a pool");
+    let endpoint = format!("unix://{}", driver::socket(Path::new(work)).display());
+    let runtime = tokio::runtime::Runtime::new().expect("a runtime");
+    let served = runtime.block_on(calf::csi::serve(
+        pool,
+        ServeConfig::new(endpoint, "node-1"),
+        std::future::pending(),
+    ));
+    panic!("the driver ended: {served:?}");
+}
+
+fn start(pool: &Path, work: &Path, dies_at: u64) -> Driver {
+    let mut command = Command::new(std::env::current_exe().expect("this program"));
+    let order = format!("{}\n{}\n{dies_at}", pool.display(), work.display());
+    command.env(BE_A_DRIVER, order);
+    Driver::spawn(command, work)
+}
+
+/// Everything that happens to a volume, until a call fails.
+fn live(client: &Client, usage: &Usage) -> Result<(), Status> {
+    client.create(&usage.volume, "root")?;
+    client.stage(usage)?;
+    client.publish(usage)?;
+    client.expand(usage, 2 * TEMPLATE_SIZE)?;
+    end(client, usage)
+}
+
+fn end(client: &Client, usage: &Usage) -> Result<(), Status> {
+    client.unpublish(usage)?;
+    client.unstage(usage)?;
+    client.delete(&usage.volume)
+}
+
+fn survives(usage: fn(&Path) -> Usage) {
+    let rig = Rig::new(kit::Fs::Xfs);
+    rig.import_file_system("root", "ext4");
+    let bystander = rig.open(&VolumeSpec::new("bystander", "root"));
+    let at_rest = Kernel::now();
+    let work = kit::work_dir();
+    let usage = usage(rig.path("").as_path());
+    fs::create_dir_all(&usage.staging).expect("as kubelet does");
+    let mut random = Random(37);
+
+    let mut n = 1;
+    loop {
+        let mut driver = start(rig.pool.root(), &work, n);
+        let lived = live(&driver.client(), &usage);
+        if lived.is_ok() {
+            driver.kill();
+            break;
+        }
+        assert!(driver.has_died(), "change {n}: {lived:?}\n{}", driver.log());
+
+        // A restart alone puts everything in order.
+        let driver = start(rig.pool.root(), &work, 0);
+        for volume in rig.pool.volumes().expect("volumes") {
+            let state = volume.state;
+            assert_ne!(state, VolumeState::Interrupted, "change {n}: {volume:?}\n{}", driver.log());
+        }
+        let names: BTreeSet<String> =
+            rig.pool.volume_records().expect("records").into_iter().map(|r| r.id).collect();
+        let kernel = Kernel::now();
+        if !names.contains("volume") {
+            assert_eq!(kernel, at_rest, "change {n}: an orphan");
+        }
+        notices_nothing(&bystander, &mut random);
+
+        // The orchestrator goes on: sometimes it tears down, sometimes it starts again.
+        let client = driver.client();
+        let went_on = if n % 2 == 0 { end(&client, &usage) } else { live(&client, &usage) };
+        went_on.unwrap_or_else(|error| panic!("change {n}: {error:?}\n{}", driver.log()));
+        assert_eq!(Kernel::now(), at_rest, "change {n}: a leak");
+        assert_eq!(rig.pool.volume_records().expect("records").len(), 1, "change {n}");
+        assert!(!usage.target.exists(), "change {n}: the target is left");
+        driver.kill();
+        n += 1;
+    }
+    println!("killed before each of {} changes", n - 1);
+    assert!(n > 18, "only {n} changes: the driver did not do its work");
+    assert_eq!(Kernel::now(), at_rest);
+    drop(bystander);
+    rig.pool.delete_volume("bystander").expect("delete");
+}
+
+/// A live volume reads what was written to it.
+fn notices_nothing(device: &File, random: &mut Random) {
+    let page = Page::random(random);
+    let offset = random.below(TEMPLATE_SIZE / 4096) * 4096;
+    device.write_all_at(&page.0, offset).expect("write");
+    assert!(read_page(device, offset).0 == page.0);
+}
+
+/// What the kernel has of ours.
+#[derive(Debug, PartialEq, Eq)]
+struct Kernel {
+    mapped: BTreeSet<String>,
+    loops: BTreeSet<PathBuf>,
+    mounts: BTreeSet<String>,
+}
+
+impl Kernel {
+    fn now() -> Self {
+        let mut kernel =
+            Self { mapped: BTreeSet::new(), loops: BTreeSet::new(), mounts: BTreeSet::new() };
+        for entry in fs::read_dir("/sys/block").expect("sysfs").flatten() {
+            if let Ok(name) = fs::read_to_string(entry.path().join("dm/name")) {
+                kernel.mapped.insert(name.trim().to_owned());
+            }
+            if let Ok(file) = fs::read_to_string(entry.path().join("loop/backing_file")) {
+                kernel.loops.insert(file.trim().into());
+            }
+        }
+        let mounts = fs::read_to_string("/proc/self/mountinfo").expect("mountinfo");
+        kernel.mounts.extend(mounts.lines().filter_map(|l| l.split(' ').nth(4)).map(String::from));
+        kernel
+    }
+}

@@ -1,0 +1,55 @@
+//! User-Mode Linux: Debian's `user-mode-linux`, a Linux kernel that is a program.
+//!
+//! Its root is this machine's, read-only. Serial line 0 is the line to the host, the console is
+//! standard error.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::Duration;
+
+use super::environment::{self, CHANNEL, INIT, KERNEL};
+use super::machine::Machine;
+use super::protocol::SetUp;
+
+pub(crate) const BOOT_LIMIT: Duration = Duration::from_secs(90);
+const PROGRAM: &str = "linux.uml";
+const MODULES: &str = "/usr/lib/uml/modules";
+
+pub(crate) fn disk_device(index: usize) -> String {
+    format!("/dev/ubd{}", char::from(b'a' + u8::try_from(index).unwrap_or(0)))
+}
+
+pub(crate) fn boot(
+    init: &Path,
+    scratch: &Path,
+    disks: &[PathBuf],
+    set_up: SetUp,
+) -> Result<Machine, String> {
+    let mut command = Command::new(PROGRAM);
+    command
+        .arg(format!("mem={}", environment::memory()))
+        .args(["root=/dev/root", "rootfstype=hostfs", "rootflags=/", "ro"])
+        .arg(format!("uml_dir={}/", scratch.display()))
+        .args(["con=null", "con0=null,fd:2", "ssl=null", "ssl0=fd:0,fd:1"])
+        .args(["quiet", "loglevel=5", "panic=-1"])
+        .arg(format!("init={}", init.display()))
+        .arg(format!("{KERNEL}={INIT}"))
+        .arg(format!("{CHANNEL}=/dev/ttyS0"))
+        // The guest's memory is a file: let the kernel find the host's /dev/shm for it.
+        .env_remove("TMPDIR");
+    for (index, disk) in disks.iter().enumerate() {
+        command.arg(format!("ubd{index}={}", disk.display()));
+    }
+    let modules_dir = modules_dir()?;
+    Machine::boot(command, SetUp { modules_dir, ..set_up }, BOOT_LIMIT)
+}
+
+/// The package holds the modules of exactly one kernel.
+fn modules_dir() -> Result<PathBuf, String> {
+    let missing = || {
+        "User-Mode Linux is missing: install it with `make deps` (Debian's package user-mode-linux)"
+            .to_owned()
+    };
+    let entries = std::fs::read_dir(MODULES).map_err(|_| missing())?;
+    entries.flatten().map(|entry| entry.path()).next().ok_or_else(missing)
+}

@@ -1,0 +1,191 @@
+//! What tests in a real kernel share: a pool on a real disk, images, and bytes that are
+//! random but known.
+
+// Each test target compiles its own copy and uses a part of it.
+#![allow(dead_code)]
+
+use std::fs::{self, File, OpenOptions};
+use std::os::unix::fs::FileExt as _;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use calf::Pool;
+use calf::template::ImportSpec;
+use calf::volume::{Access, Publish, Stage, VolumeSpec};
+
+use crate::kit;
+
+/// Size of the templates that the rig makes, in bytes.
+pub(crate) const TEMPLATE_SIZE: u64 = 32 << 20;
+
+/// A pool on a disk of its own. Field order matters: nothing outlives the mounted disk.
+pub(crate) struct Rig {
+    pub(crate) pool: Pool,
+    pub(crate) disk: kit::PoolDir,
+}
+
+impl Rig {
+    /// A new pool on a new file system.
+    pub(crate) fn new(fs: kit::Fs) -> Self {
+        Self::on(kit::pool_dir(fs))
+    }
+
+    /// The pool that was made before a crash.
+    pub(crate) fn reopen(fs: kit::Fs) -> Self {
+        Self::on(kit::reopen_pool_dir(fs))
+    }
+
+    fn on(disk: kit::PoolDir) -> Self {
+        let pool = Pool::open(disk.path().join("pool")).expect("a pool");
+        Self { pool, disk }
+    }
+
+    /// Imports a template that holds an empty file system of `fs_type`.
+    pub(crate) fn import_file_system(&self, name: &str, fs_type: &str) {
+        let source = self.disk.path().join(format!("{name}.img"));
+        // mkfs.xfs wants at least 300 MiB.
+        let size = if fs_type == "xfs" { 320 << 20 } else { TEMPLATE_SIZE };
+        File::create(&source).and_then(|file| file.set_len(size)).expect("an image");
+        let options: &[&str] = match fs_type {
+            "ext4" => &["-q", "-F", "-b", "4096"],
+            _ => &["-q", "-f"],
+        };
+        run(&format!("mkfs.{fs_type}"), options, &[&source]);
+        self.import(name, &source);
+    }
+
+    /// Imports a template of random bytes, and returns them.
+    pub(crate) fn import_random(&self, name: &str, seed: u64) -> Vec<u8> {
+        let source = self.disk.path().join(format!("{name}.img"));
+        let mut content = vec![0; usize::try_from(TEMPLATE_SIZE).expect("a size")];
+        Random(seed).fill(&mut content);
+        fs::write(&source, &content).expect("an image");
+        self.import(name, &source);
+        content
+    }
+
+    fn import(&self, name: &str, source: &Path) {
+        let spec = ImportSpec { source: source.to_owned(), name: name.to_owned() };
+        self.pool.import_template(&spec, &mut |_| ()).expect("an import");
+        fs::remove_file(source).expect("the source is not needed any more");
+    }
+
+    /// Makes a volume, brings it up and opens its device.
+    pub(crate) fn open(&self, spec: &VolumeSpec) -> File {
+        self.pool.create_volume(spec).expect("create");
+        self.activate(&spec.id)
+    }
+
+    /// Brings a volume up and opens its device.
+    pub(crate) fn activate(&self, id: &str) -> File {
+        open(&self.node(id))
+    }
+
+    /// Brings a volume up and returns the path of its device.
+    pub(crate) fn node(&self, id: &str) -> PathBuf {
+        let number = self.pool.activate(id).expect("activate");
+        self.pool.device_node(number).expect("a node")
+    }
+
+    /// A path on the pool's disk, which survives a crash of the kernel, as a kubelet's would.
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
+        let parent = self.disk.path().join("kubelet");
+        fs::create_dir_all(&parent).expect("a directory");
+        parent.join(name)
+    }
+
+    /// A publication of volume `id` that rests on a staging of its own.
+    pub(crate) fn publication(&self, id: &str, access: Access) -> Publish {
+        Publish {
+            target: self.path(&format!("{id}-target")),
+            stage: Stage { path: self.path(&format!("{id}-staging")), access, read_only: false },
+            read_only: false,
+            exclusive: false,
+        }
+    }
+
+    /// Unpublishes, unstages and deletes.
+    pub(crate) fn tear_down(&self, publish: &Publish, id: &str) {
+        self.pool.unpublish(id, &publish.target).expect("unpublish");
+        self.pool.unstage(id, &publish.stage.path).expect("unstage");
+        self.pool.delete_volume(id).expect("delete");
+    }
+}
+
+pub(crate) fn mount() -> Access {
+    Access::Mount { fs_type: None, options: Vec::new() }
+}
+
+/// Opens a block device for reading and writing, with no page cache in between.
+pub(crate) fn open(path: &Path) -> File {
+    use std::os::unix::fs::OpenOptionsExt as _;
+    let direct = i32::try_from(rustix::fs::OFlags::DIRECT.bits()).expect("a flag");
+    OpenOptions::new()
+        .read(true)
+        .write(true)
+        .custom_flags(direct)
+        .open(path)
+        .unwrap_or_else(|error| panic!("cannot open {}: {error}", path.display()))
+}
+
+/// A buffer that direct I/O accepts: aligned to a page.
+#[repr(align(4096))]
+#[derive(Clone)]
+pub(crate) struct Page(pub(crate) [u8; 4096]);
+
+impl Page {
+    pub(crate) fn random(random: &mut Random) -> Box<Self> {
+        let mut page = Box::new(Self([0; 4096]));
+        random.fill(&mut page.0);
+        page
+    }
+}
+
+pub(crate) fn read_page(file: &File, offset: u64) -> Box<Page> {
+    let mut page = Box::new(Page([0; 4096]));
+    file.read_exact_at(&mut page.0, offset).expect("read");
+    page
+}
+
+/// The first difference between a device and what it must hold, as an offset.
+pub(crate) fn first_difference(file: &File, content: &[u8]) -> Option<usize> {
+    content
+        .chunks(4096)
+        .enumerate()
+        .map(|(n, chunk)| (n * 4096, chunk))
+        .find(|(offset, chunk)| read_page(file, *offset as u64).0[..chunk.len()] != **chunk)
+        .map(|(offset, _)| offset)
+}
+
+/// Random bytes that a seed reproduces (xorshift64).
+pub(crate) struct Random(pub(crate) u64);
+
+impl Random {
+    pub(crate) fn next(&mut self) -> u64 {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        self.0
+    }
+
+    pub(crate) fn below(&mut self, bound: u64) -> u64 {
+        self.next() % bound
+    }
+
+    pub(crate) fn fill(&mut self, bytes: &mut [u8]) {
+        for chunk in bytes.chunks_mut(8) {
+            let word = self.next().to_le_bytes();
+            chunk.copy_from_slice(&word[..chunk.len()]);
+        }
+    }
+}
+
+/// Runs a program that must succeed, and returns its output.
+pub(crate) fn run(program: &str, options: &[&str], paths: &[&Path]) -> String {
+    let output = Command::new(program).args(options).args(paths).output().unwrap_or_else(|error| {
+        panic!("cannot run {program}: {error}");
+    });
+    let errors = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{program} {options:?} {paths:?}: {errors}");
+    String::from_utf8_lossy(&output.stdout).trim().to_owned()
+}
