@@ -64,7 +64,7 @@ impl Pool {
         let _lock = self.lock_volume(id, "activate volume")?;
         let key = Key::of(id);
         let record = existing(self, &key, id)?;
-        activate(self, &key, &record, false)
+        activate(self, &key, &record, false, Ok)
     }
 
     /// The node of a volume's block device, such as `/dev/dm-3`.
@@ -157,17 +157,18 @@ pub(super) fn existing(pool: &Pool, key: &Key, id: &str) -> Result<VolumeRecord>
     Ok(record)
 }
 
-/// Brings the volume's device up, and with `view` the read-only one; returns the number of the
-/// one that was asked for. If it fails, devices that were not there before are gone again.
-pub(super) fn activate(
+/// Brings the volume's device up, and with `view` the read-only one, then uses the one that was
+/// asked for. If either fails, devices that were not there before are gone again.
+pub(super) fn activate<T>(
     pool: &Pool,
     key: &Key,
     record: &VolumeRecord,
     view: bool,
-) -> Result<DeviceNumber> {
+    action: impl FnOnce(DeviceNumber) -> Result<T>,
+) -> Result<T> {
     let before = observe::observe(pool, key)?;
     let was_active = before.device(false).is_some();
-    let result = bring_up(pool, key, record, view, before);
+    let result = bring_up(pool, key, record, view, before).and_then(action);
     if result.is_err() && !was_active {
         undo(pool, key, Goal::Inactive);
     }
@@ -232,7 +233,7 @@ pub(super) fn reach(pool: &Pool, key: &Key, goal: Goal<'_>, observed: &Observed)
 }
 
 /// Goes back after a failure. What cannot be undone now, the next call or start completes.
-pub(super) fn undo(pool: &Pool, key: &Key, goal: Goal<'_>) {
+fn undo(pool: &Pool, key: &Key, goal: Goal<'_>) {
     let result = observe::observe(pool, key).and_then(|observed| {
         refuse_if_mounted(pool, &observed, key, "undo what failed of volume")?;
         reach(pool, key, goal, &observed)

@@ -13,9 +13,8 @@
 use std::path::Path;
 
 use super::lifecycle::{self, activate, existing};
-use super::plan::Goal;
 use super::stage::{check_access, ensure_staged};
-use super::target::{mounts, taken, unmount_all, withdraw};
+use super::target::{mounts, show, unmount_all};
 use super::{Access, Publish, Stage, VolumeSpec, observe, spec};
 use crate::error::{Error, ErrorKind, Result};
 use crate::key::{Key, Role};
@@ -95,31 +94,18 @@ impl Pool {
 fn publish_node(pool: &Pool, key: &Key, record: &VolumeRecord, publish: &Publish) -> Result<()> {
     let host = pool.host();
     let read_only = publish.is_read_only();
-    let was_active = !observe::observe(pool, key)?.devices().is_empty();
-    let device = activate(pool, key, record, read_only)?;
-    let result = (|| {
-        let created = match host.target(&publish.target)? {
-            Target::Node { device: published } if published == device => return Ok(()),
-            Target::Missing => {
-                host.create_target(&publish.target, TargetKind::File)?;
-                true
-            }
-            // Kubelet or a reboot left it.
-            Target::Plain(TargetKind::File) => false,
-            other => return Err(taken(&record.id, &publish.target, other)),
-        };
+    activate(pool, key, record, read_only, |device| {
         let role = if read_only { Role::ReadOnlyView } else { Role::Snapshot };
         let node = pool.layout().node(key, role);
         let owner =
             Ownership { uid: record.owner.uid, gid: record.owner.gid, mode: record.owner.mode };
-        host.make_node(&node, device, owner)
-            .and_then(|()| host.bind(&node, &publish.target, false, true))
-            .inspect_err(|_| withdraw(pool, key, &record.id, created, &publish.target))
-    })();
-    if result.is_err() && !was_active {
-        lifecycle::undo(pool, key, Goal::Inactive);
-    }
-    result
+        let bound = Target::Node { device };
+        show(pool, key, &record.id, &publish.target, TargetKind::File, bound, || {
+            host.make_node(&node, device, owner)?;
+            host.bind(&node, &publish.target, false, true)
+        })
+        .map(drop)
+    })
 }
 
 /// Binds the staged file system to a directory target.
@@ -129,24 +115,13 @@ fn publish_directory(
     record: &VolumeRecord,
     publish: &Publish,
 ) -> Result<()> {
-    let host = pool.host();
     let device = ensure_staged(pool, key, record, &publish.stage)?;
-    let wanted = publish.is_read_only();
-    let created = match host.target(&publish.target)? {
-        Target::FileSystem { device: published, read_only }
-            if published == device && read_only == wanted =>
-        {
-            return Ok(());
-        }
-        Target::Missing => {
-            host.create_target(&publish.target, TargetKind::Directory)?;
-            true
-        }
-        Target::Plain(TargetKind::Directory) => false,
-        other => return Err(taken(&record.id, &publish.target, other)),
-    };
-    host.bind(&publish.stage.path, &publish.target, wanted, false)
-        .inspect_err(|_| withdraw(pool, key, &record.id, created, &publish.target))
+    let read_only = publish.is_read_only();
+    let bound = Target::FileSystem { device, read_only };
+    show(pool, key, &record.id, &publish.target, TargetKind::Directory, bound, || {
+        pool.host().bind(&publish.stage.path, &publish.target, read_only, false)
+    })
+    .map(drop)
 }
 
 fn refuse_if_published_elsewhere(

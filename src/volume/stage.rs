@@ -4,9 +4,8 @@
 use std::path::Path;
 
 use super::lifecycle::{self, activate, existing};
-use super::plan::Goal;
-use super::target::{is_device_of, mounts, taken, unmount_all, withdraw};
-use super::{Access, Stage, observe, spec};
+use super::target::{Shown, is_device_of, mounts, show, unmount_all};
+use super::{Access, Stage, spec};
 use crate::error::{Error, ErrorKind, Result};
 use crate::key::Key;
 use crate::pool::Pool;
@@ -87,14 +86,12 @@ pub(super) fn ensure_staged(
     record: &VolumeRecord,
     stage: &Stage,
 ) -> Result<DeviceNumber> {
-    let was_active = !observe::observe(pool, key)?.devices().is_empty();
-    let device = activate(pool, key, record, stage.is_read_only())?;
-    let Access::Mount { options, .. } = &stage.access else { return Ok(device) };
-    let result = mount(pool, key, record, device, stage, options);
-    if result.is_err() && !was_active {
-        lifecycle::undo(pool, key, Goal::Inactive);
-    }
-    result.map(|()| device)
+    activate(pool, key, record, stage.is_read_only(), |device| {
+        if let Access::Mount { options, .. } = &stage.access {
+            mount(pool, key, record, device, stage, options)?;
+        }
+        Ok(device)
+    })
 }
 
 /// Has the file system of `device` at the staging path, as large as the volume.
@@ -112,28 +109,22 @@ fn mount(
         true => Ok(()),
         false => grow(pool, record, &stage.path),
     };
-    let created = match host.target(&stage.path)? {
-        Target::FileSystem { device: mounted, read_only: found }
-            if mounted == device && found == read_only =>
-        {
-            return grow_if_larger();
-        }
-        Target::Missing => {
-            host.create_target(&stage.path, TargetKind::Directory)?;
-            true
-        }
-        Target::Plain(TargetKind::Directory) => false,
-        other => return Err(taken(&record.id, &stage.path, other)),
-    };
-    host.mount(&MountSpec {
-        device,
-        target: stage.path.clone(),
-        fs_type: record.fs_type.clone().unwrap_or_default(),
-        options: options.to_vec(),
-        read_only,
-    })
-    .and_then(|()| grow_if_larger())
-    .inspect_err(|_| withdraw(pool, key, &record.id, created, &stage.path))
+    let mounted = Target::FileSystem { device, read_only };
+    let shown = show(pool, key, &record.id, &stage.path, TargetKind::Directory, mounted, || {
+        host.mount(&MountSpec {
+            device,
+            target: stage.path.clone(),
+            fs_type: record.fs_type.clone().unwrap_or_default(),
+            options: options.to_vec(),
+            read_only,
+        })
+        .and_then(|()| grow_if_larger())
+    })?;
+    match shown {
+        Shown::Now => Ok(()),
+        // The call that mounted it may have been cut short before it grew.
+        Shown::Before => grow_if_larger(),
+    }
 }
 
 fn grow(pool: &Pool, record: &VolumeRecord, path: &Path) -> Result<()> {

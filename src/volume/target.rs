@@ -65,8 +65,42 @@ fn is_dead(pool: &Pool, device: DeviceNumber) -> Result<bool> {
     Ok(pool.host().device_size(device).is_err_and(|error| error.kind() == ErrorKind::NotFound))
 }
 
+/// Whether [`show`] had anything to do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Shown {
+    /// It was there already.
+    Before,
+    /// It is there since this call.
+    Now,
+}
+
+/// Has `wanted` at `path`, on a target of `kind`: looks what is there, and lets `place` put it
+/// there if it is not. A file or directory may lie there already, from kubelet or from before a
+/// reboot; anything else is refused. If `place` fails, what it and this function did is undone.
+pub(super) fn show(
+    pool: &Pool,
+    key: &Key,
+    id: &str,
+    path: &Path,
+    kind: TargetKind,
+    wanted: Target,
+    place: impl FnOnce() -> Result<()>,
+) -> Result<Shown> {
+    let created = match pool.host().target(path)? {
+        found if found == wanted => return Ok(Shown::Before),
+        Target::Missing => {
+            pool.host().create_target(path, kind)?;
+            true
+        }
+        Target::Plain(found) if found == kind => false,
+        other => return Err(taken(id, path, other)),
+    };
+    place().inspect_err(|_| withdraw(pool, key, id, created, path))?;
+    Ok(Shown::Now)
+}
+
 /// Undoes a publication that failed half-way. A target that the caller made stays.
-pub(super) fn withdraw(pool: &Pool, key: &Key, id: &str, created: bool, target: &Path) {
+fn withdraw(pool: &Pool, key: &Key, id: &str, created: bool, target: &Path) {
     let result = unmount_all(pool, key, id, target).and_then(|()| match created {
         true => pool.host().remove_target(target),
         false => Ok(()),
@@ -77,7 +111,7 @@ pub(super) fn withdraw(pool: &Pool, key: &Key, id: &str, created: bool, target: 
 }
 
 /// The error for a path where something else is already.
-pub(super) fn taken(id: &str, path: &Path, found: Target) -> Error {
+fn taken(id: &str, path: &Path, found: Target) -> Error {
     let what = match found {
         Target::Missing => "nothing".to_owned(),
         Target::Plain(TargetKind::Directory) => "a directory".to_owned(),
