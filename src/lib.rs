@@ -92,6 +92,7 @@
 pub mod csi;
 mod error;
 pub mod key;
+mod metrics;
 pub mod pool;
 pub mod sys;
 pub mod template;

@@ -1,5 +1,6 @@
 //! `calf serve`
 
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use calf::csi::{self, DEFAULT_DRIVER_NAME, ServeConfig};
@@ -30,6 +31,9 @@ pub(super) struct Args {
     #[arg(long, value_name = "TIME", env = "CALF_DRAIN_TIMEOUT", hide_env_values = true)]
     #[arg(default_value = "30s", value_parser = humantime::parse_duration)]
     drain_timeout: Duration,
+    /// Serve /metrics, /healthz and /readyz over HTTP on this address, such as 0.0.0.0:9810
+    #[arg(long, value_name = "IP:PORT", env = "CALF_METRICS_ADDRESS", hide_env_values = true)]
+    metrics_address: Option<SocketAddr>,
     /// How to log
     #[arg(long, value_enum, value_name = "FORMAT", env = "CALF_LOG_FORMAT")]
     #[arg(hide_env_values = true, default_value_t = LogFormat::Text)]
@@ -43,6 +47,7 @@ pub(super) fn run(context: &Context, args: Args) -> Result<Outcome> {
         node_id: args.node_id.map_or_else(node_name, Ok)?,
         max_volumes_per_node: args.max_volumes_per_node,
         drain_timeout: args.drain_timeout,
+        metrics_address: args.metrics_address,
     };
     let pool = context.pool()?;
     let failed = |e| Error::io("start", "the driver", e);

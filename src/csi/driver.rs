@@ -12,8 +12,10 @@ use tokio_util::task::TaskTracker;
 use tonic::{Response, Status};
 
 use super::log::Call;
+use super::status;
 use super::topology::Topology;
 use crate::error::{Error, ErrorKind, Result};
+use crate::metrics::Metrics;
 use crate::pool::Pool;
 
 /// The blocking handlers behind the RPCs; see `identity`, `controller` and `node`.
@@ -30,11 +32,12 @@ pub(super) struct Service {
 pub(super) struct Driver {
     service: Arc<Service>,
     work: TaskTracker,
+    metrics: Arc<Metrics>,
 }
 
 impl Driver {
-    pub(super) fn new(service: Service) -> Self {
-        Self { service: Arc::new(service), work: TaskTracker::new() }
+    pub(super) fn new(service: Service, metrics: Arc<Metrics>) -> Self {
+        Self { service: Arc::new(service), work: TaskTracker::new(), metrics }
     }
 
     /// Runs `work` for the request `method` about `volume` (empty where there is none).
@@ -45,11 +48,13 @@ impl Driver {
         work: impl FnOnce(&Service) -> Result<T> + Send + 'static,
     ) -> Result<Response<T>, Status> {
         let call = Call::start(method, volume);
+        let request = self.metrics.request(method);
         let service = Arc::clone(&self.service);
         let task = self.work.spawn_blocking(move || {
             let result = catch_unwind(AssertUnwindSafe(|| work(&service)))
                 .unwrap_or_else(|panic| Err(panicked(method, &*panic)));
             call.end(&result);
+            request.end(status::name(status::outcome(&result)));
             result
         });
         match task.await {
@@ -99,7 +104,7 @@ mod tests {
     use crate::sys::fake::FakeHost;
 
     fn driver(directory: &tempfile::TempDir) -> Driver {
-        Driver::new(Service {
+        let service = Service {
             pool: PoolOptions::default()
                 .host(Arc::new(FakeHost::new()))
                 .open(directory.path().join("pool"))
@@ -107,7 +112,8 @@ mod tests {
             driver_name: "d".into(),
             topology: Topology::new("d", "n").unwrap(),
             max_volumes_per_node: 0,
-        })
+        };
+        Driver::new(service, Arc::new(Metrics::new()))
     }
 
     #[tokio::test]

@@ -1,11 +1,14 @@
 //! The driver's life: check, clean up, listen, serve, drain.
 
+use std::net::SocketAddr;
 use std::path::Path;
 use std::pin::pin;
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::net::UnixListener;
 use tokio::sync::oneshot;
+use tokio::task::JoinSet;
 use tokio_stream::wrappers::UnixListenerStream;
 use tonic::transport::Server;
 
@@ -16,6 +19,7 @@ use super::v1::identity_server::IdentityServer;
 use super::v1::node_server::NodeServer;
 use super::{identity, request, socket};
 use crate::error::{Error, ErrorKind, Result};
+use crate::metrics::{self, Exporter, Health, Metrics, Phase};
 use crate::pool::Pool;
 use crate::pool::record::Backing;
 
@@ -43,6 +47,8 @@ pub struct ServeConfig {
     pub max_volumes_per_node: u32,
     /// How long a shutdown waits for calls to end.
     pub drain_timeout: Duration,
+    /// Where to serve metrics, health and readiness over HTTP; `None` for nowhere.
+    pub metrics_address: Option<SocketAddr>,
 }
 
 impl ServeConfig {
@@ -54,6 +60,7 @@ impl ServeConfig {
             node_id: node_id.into(),
             max_volumes_per_node: 0,
             drain_timeout: DEFAULT_DRAIN_TIMEOUT,
+            metrics_address: None,
         }
     }
 }
@@ -81,18 +88,29 @@ pub async fn serve(
     let path = socket::parse_endpoint(&config.endpoint)?;
     check_driver_name(&config.driver_name)?;
     let topology = Topology::new(&config.driver_name, &config.node_id)?;
+    let (metrics, health) = (Arc::new(Metrics::new()), Arc::new(Health::new()));
+    // Dropping it ends what runs beside the driver.
+    let mut beside = JoinSet::new();
+    if let Some(address) = config.metrics_address {
+        let listener = metrics::bind(address).await?;
+        let exporter = Exporter::new(pool.clone(), Arc::clone(&metrics), Arc::clone(&health));
+        beside.spawn(exporter.serve(listener));
+        tracing::info!(target: "calf::csi", %address, "serving metrics");
+    }
     let (listener, _socket_file) = blocking({
         let pool = pool.clone();
         let path = path.clone();
-        move || prepare(&pool, &path)
+        let metrics = Arc::clone(&metrics);
+        move || prepare(&pool, &path, &metrics)
     })
     .await?;
-    let driver = Driver::new(Service {
+    let service = Service {
         pool,
         driver_name: config.driver_name.clone(),
         topology,
         max_volumes_per_node: config.max_volumes_per_node,
-    });
+    };
+    let driver = Driver::new(service, metrics);
 
     let listener =
         UnixListener::from_std(listener).map_err(|e| Error::io("serve", path.display(), e))?;
@@ -107,6 +125,7 @@ pub async fn serve(
         });
     let failed = |e| Error::new(ErrorKind::Internal, "serve", &config.endpoint, e);
     let mut server = pin!(server);
+    health.enter(Phase::Serving);
     tracing::info!(
         target: "calf::csi",
         endpoint = %path.display(),
@@ -120,6 +139,7 @@ pub async fn serve(
         () = shutdown => {}
     }
 
+    health.enter(Phase::Stopping);
     tracing::info!(target: "calf::csi", running = driver.running(), "shutting down");
     drop(stop);
     let drained = tokio::time::timeout(config.drain_timeout, async {
@@ -161,6 +181,7 @@ async fn idle(driver: &Driver) {
 fn prepare(
     pool: &Pool,
     path: &Path,
+    metrics: &Metrics,
 ) -> Result<(std::os::unix::net::UnixListener, socket::SocketFile)> {
     let backing = pool.backing()?;
     let mode = identity::mode(backing);
@@ -174,12 +195,14 @@ fn prepare(
         ),
     }
     let socket = socket::listen(path)?;
-    reconcile(pool)?;
+    reconcile(pool, metrics)?;
     Ok(socket)
 }
 
-fn reconcile(pool: &Pool) -> Result<()> {
-    let report = pool.reconcile()?;
+fn reconcile(pool: &Pool, metrics: &Metrics) -> Result<()> {
+    let report = pool.reconcile();
+    metrics.reconciled(report.as_ref().ok());
+    let report = report?;
     for volume in &report.repaired {
         tracing::info!(target: "calf::csi", volume, "completed an interrupted operation");
     }

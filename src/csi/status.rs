@@ -24,6 +24,11 @@ pub(super) fn code(kind: ErrorKind) -> Code {
     }
 }
 
+/// The code of a call that ended so.
+pub(super) fn outcome<T>(result: &Result<T, Error>) -> Code {
+    result.as_ref().map_or_else(|error| code(error.kind()), |_| Code::Ok)
+}
+
 /// The code as CSI and gRPC documents write it.
 pub(super) fn name(code: Code) -> &'static str {
     match code {

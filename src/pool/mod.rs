@@ -114,6 +114,8 @@ struct Inner {
 pub struct Capacity {
     /// Size of the pool's file system.
     pub total: u64,
+    /// Free space, the reserve included.
+    pub free: u64,
     /// Free space that new volumes may use: what is free less the reserve.
     pub available: u64,
     /// What must stay free.
@@ -138,10 +140,10 @@ impl Pool {
 
     /// Size and free space.
     pub fn capacity(&self) -> Result<Capacity> {
-        let FileSystemUsage { total, available, .. } =
+        let FileSystemUsage { total, available: free, .. } =
             self.host().file_system_usage(self.root())?;
         let reserve = self.0.reserve;
-        Ok(Capacity { total, available: available.saturating_sub(reserve), reserve })
+        Ok(Capacity { total, free, available: free.saturating_sub(reserve), reserve })
     }
 
     /// How new volumes are made on this kernel.

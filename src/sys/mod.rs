@@ -128,6 +128,10 @@ pub trait Host: Send + Sync + 'static {
     /// Reads the whole list of loop devices: for recovery and fallback volumes only.
     fn find_loops(&self, path: &Path) -> Result<Vec<LoopDevice>>;
 
+    /// How many loop devices are attached to files below `directory`, by the paths that the kernel
+    /// shows: none is opened. For figures only.
+    fn loops_below(&self, directory: &Path) -> Result<u64>;
+
     /// Tells a loop device that its backing file has grown.
     fn refresh_loop(&self, number: DeviceNumber) -> Result<()>;
 

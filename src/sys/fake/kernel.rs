@@ -109,6 +109,10 @@ impl Kernel {
             .collect()
     }
 
+    pub(super) fn loops_below(&self, directory: &Path) -> u64 {
+        self.loops.values().filter(|device| device.file.starts_with(directory)).count() as u64
+    }
+
     pub(super) fn refresh_loop(&mut self, number: DeviceNumber) -> Result<()> {
         let device = self.loops.get_mut(&number.minor).ok_or_else(|| no_device(number))?;
         device.size = file_length(&device.file)?;

@@ -277,6 +277,10 @@ impl Host for FakeHost {
         self.call("find_loops", |state| Ok(state.kernel.find_loops(path)))
     }
 
+    fn loops_below(&self, directory: &Path) -> Result<u64> {
+        self.call("loops_below", |state| Ok(state.kernel.loops_below(directory)))
+    }
+
     fn refresh_loop(&self, number: DeviceNumber) -> Result<()> {
         self.call("refresh_loop", |state| state.kernel.refresh_loop(number))
     }

@@ -116,6 +116,38 @@ fn may_show(shown: &Path, path: &Path) -> bool {
         }
 }
 
+pub(super) fn below(directory: &Path) -> Result<u64> {
+    let directory = directory
+        .canonicalize()
+        .map_err(|e| Error::io("find loop devices below", directory.display(), e))?;
+    let shown = sysfs::attached_loops()?;
+    Ok(shown.iter().filter(|(_, path)| shows_below(path, &directory)).count() as u64)
+}
+
+/// Whether the path that the kernel shows for a backing file is one below `directory`. What was
+/// attached in a mount namespace that is gone (that of an earlier container) shows the path from
+/// its mount on: then a file that is here under the end of that path is taken for it.
+fn shows_below(shown: &Path, directory: &Path) -> bool {
+    if shown.starts_with(directory) {
+        return true;
+    }
+    if shown.exists() {
+        return false;
+    }
+    let mut tail = shown.strip_prefix("/").unwrap_or(shown);
+    loop {
+        if tail.components().count() < 2 {
+            return false;
+        }
+        if directory.join(tail).is_file() {
+            return true;
+        }
+        let mut rest = tail.components();
+        rest.next();
+        tail = rest.as_path();
+    }
+}
+
 fn parent_name(path: &Path) -> Option<&std::ffi::OsStr> {
     path.parent()?.file_name()
 }
@@ -197,6 +229,24 @@ pub(super) fn over_device(number: DeviceNumber) -> Vec<(DeviceNumber, std::path:
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn files_below_a_directory_are_known_from_other_mount_namespaces_too() {
+        let pool = tempfile::tempdir().unwrap();
+        let pool = pool.path().canonicalize().unwrap();
+        std::fs::create_dir_all(pool.join("volumes/k1")).unwrap();
+        std::fs::write(pool.join("volumes/k1/cow"), b"").unwrap();
+        for (shown, below) in [
+            (pool.join("volumes/k9/cow"), true),
+            ("/volumes/k1/cow".into(), true),
+            ("/host/pool/volumes/k1/cow".into(), true),
+            ("/volumes/k2/cow".into(), false),
+            ("/cow".into(), false),
+            ("/proc/self/status".into(), false),
+        ] {
+            assert_eq!(shows_below(&shown, &pool), below, "{shown:?}");
+        }
+    }
 
     #[test]
     fn a_shown_path_is_compared_by_its_end() {

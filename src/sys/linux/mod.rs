@@ -118,6 +118,10 @@ impl Host for LinuxHost {
         loops::find(path)
     }
 
+    fn loops_below(&self, directory: &Path) -> Result<u64> {
+        loops::below(directory)
+    }
+
     fn refresh_loop(&self, number: DeviceNumber) -> Result<()> {
         loops::refresh(number)
     }

@@ -1,0 +1,207 @@
+//! What the pool and the kernel have now, read at each scrape.
+//!
+//! The cost is that of looking: for each volume its record, three looks at files and two or three
+//! device-mapper ioctls; for each loop device of the machine two files of sysfs. See
+//! `docs/metrics.md` for numbers.
+
+use std::collections::BTreeMap;
+use std::sync::atomic::AtomicU64;
+use std::time::Instant;
+
+use prometheus_client::encoding::{EncodeLabelSet, prometheus_text};
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::registry::{Registry, Unit};
+
+use super::counters::PREFIX;
+use crate::error::{ErrorKind, Result};
+use crate::pool::Pool;
+use crate::volume::{Volume, VolumeState};
+
+type Bytes = Gauge<u64, AtomicU64>;
+type Number = Gauge<f64, AtomicU64>;
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Template {
+    template: String,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct TemplateAndState {
+    template: String,
+    state: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Collector {
+    collector: &'static str,
+}
+
+/// The states that a volume is counted under. `unknown`: it could not be looked at.
+const STATES: [&str; 6] = ["inactive", "active", "interrupted", "invalid", "overflow", "unknown"];
+
+fn state(volume: &Volume) -> &'static str {
+    match volume.state {
+        VolumeState::Inactive => STATES[0],
+        VolumeState::Active => STATES[1],
+        VolumeState::Interrupted => STATES[2],
+        VolumeState::Invalid => STATES[3],
+        VolumeState::Overflow => STATES[4],
+    }
+}
+
+/// What there is of one template and its volumes.
+#[derive(Default)]
+struct Figures {
+    size: Option<u64>,
+    states: BTreeMap<&'static str, u64>,
+    allocated: u64,
+    cow_used: u64,
+    cow_limit: u64,
+    fullest: f64,
+}
+
+impl Figures {
+    fn add(&mut self, volume: &Volume) {
+        *self.states.entry(state(volume)).or_default() += 1;
+        self.allocated += volume.allocated;
+        if let Some((used, total)) = volume.cow {
+            self.cow_used += used;
+            self.cow_limit += total;
+            self.fullest = self.fullest.max(used as f64 / total.max(1) as f64);
+        }
+    }
+}
+
+/// Appends the figures of the pool in Prometheus' text format. What cannot be read is left out,
+/// and `calf_scrape_collector_success` says so.
+pub(super) fn encode(pool: &Pool, text: &mut String) -> std::fmt::Result {
+    let start = Instant::now();
+    let mut registry = Registry::with_prefix(PREFIX);
+    let success = Family::<Collector, Gauge>::default();
+    let tell = |collector: &'static str, result: Result<()>| {
+        success.get_or_create(&Collector { collector }).set(result.is_ok().into());
+        if let Err(error) = result {
+            tracing::warn!(collector, error = error.report(), "a part of the metrics is missing");
+        }
+    };
+    tell("pool", space(pool, &mut registry));
+    tell("loops", loops(pool, &mut registry));
+    tell("volumes", volumes(pool, &mut registry));
+    registry.register(
+        "scrape_collector_success",
+        "Whether a part of this scrape (pool, loops, volumes) could be read",
+        success.clone(),
+    );
+    let duration = Number::default();
+    duration.set(start.elapsed().as_secs_f64());
+    registry.register_with_unit(
+        "scrape_duration",
+        "Time that reading pool and kernel took for this scrape",
+        Unit::Seconds,
+        duration,
+    );
+    prometheus_text::encode(text, &registry)
+}
+
+fn space(pool: &Pool, registry: &mut Registry) -> Result<()> {
+    let capacity = pool.capacity()?;
+    for (name, help, value) in [
+        ("pool_size", "Size of the pool's file system", capacity.total),
+        ("pool_free", "Free space of the pool's file system, the reserve included", capacity.free),
+        (
+            "pool_available",
+            "Free space for new volumes and imports: beyond the reserve",
+            capacity.available,
+        ),
+        ("pool_reserve", "Space that new volumes and imports leave free", capacity.reserve),
+    ] {
+        let gauge = Bytes::default();
+        gauge.set(value);
+        registry.register_with_unit(name, help, Unit::Bytes, gauge);
+    }
+    Ok(())
+}
+
+fn loops(pool: &Pool, registry: &mut Registry) -> Result<()> {
+    let gauge = Bytes::default();
+    gauge.set(pool.host().loops_below(pool.root())?);
+    registry.register("pool_loop_devices", "Loop devices over files of the pool", gauge);
+    Ok(())
+}
+
+fn volumes(pool: &Pool, registry: &mut Registry) -> Result<()> {
+    let mut templates = BTreeMap::<String, Figures>::new();
+    for template in pool.templates()? {
+        templates.entry(template.name).or_default().size = Some(template.size);
+    }
+    for record in pool.volume_records()? {
+        let figures = templates.entry(record.template).or_default();
+        match pool.volume(&record.id) {
+            Ok(volume) => figures.add(&volume),
+            // Deleted since.
+            Err(error) if error.kind() == ErrorKind::NotFound => {}
+            Err(error) => {
+                *figures.states.entry("unknown").or_default() += 1;
+                tracing::debug!(volume = record.id, error = error.report(), "cannot be looked at");
+            }
+        }
+    }
+
+    let counts = Family::<TemplateAndState, Bytes>::default();
+    let sizes = Family::<Template, Bytes>::default();
+    let allocated = Family::<Template, Bytes>::default();
+    let used = Family::<Template, Bytes>::default();
+    let limits = Family::<Template, Bytes>::default();
+    let fullest = Family::<Template, Number>::default();
+    for (template, figures) in templates {
+        for state in STATES {
+            let labels = TemplateAndState { template: template.clone(), state };
+            let count = figures.states.get(state).copied().unwrap_or_default();
+            counts.get_or_create(&labels).set(count);
+        }
+        let labels = Template { template };
+        if let Some(size) = figures.size {
+            sizes.get_or_create(&labels).set(size);
+        }
+        allocated.get_or_create(&labels).set(figures.allocated);
+        used.get_or_create(&labels).set(figures.cow_used);
+        limits.get_or_create(&labels).set(figures.cow_limit);
+        fullest.get_or_create(&labels).set(figures.fullest);
+    }
+    registry.register(
+        "volumes",
+        "Volumes, by template and state: inactive, active, interrupted, invalid, overflow, unknown",
+        counts,
+    );
+    registry.register_with_unit(
+        "template_size",
+        "Size of a template: the least that its volumes have",
+        Unit::Bytes,
+        sizes,
+    );
+    registry.register_with_unit(
+        "volume_allocated",
+        "Space that the volumes of a template take up in the pool",
+        Unit::Bytes,
+        allocated,
+    );
+    registry.register_with_unit(
+        "volume_cow_used",
+        "Bytes of COW stores in use, metadata included, over a template's active volumes",
+        Unit::Bytes,
+        used,
+    );
+    registry.register_with_unit(
+        "volume_cow_limit",
+        "Bytes that COW stores may grow to, over a template's active volumes",
+        Unit::Bytes,
+        limits,
+    );
+    registry.register(
+        "volume_cow_used_ratio_max",
+        "How full the fullest COW store of a template's active volumes is, from 0 to 1",
+        fullest,
+    );
+    Ok(())
+}
