@@ -8,6 +8,8 @@
 //! # Example
 //!
 //! ```no_run
+//! use std::path::Path;
+//!
 //! use calf::volume::VolumeSpec;
 //! use calf::{Pool, template::ImportSpec};
 //!
@@ -17,7 +19,7 @@
 //! let pool = Pool::open("/var/lib/calf")?;
 //!
 //! // Copies (or reflinks) the image once. The same call again finds that all is done.
-//! let image = ImportSpec { source: "debian.img".into(), name: "debian-12".into() };
+//! let image = ImportSpec::new(Path::new("debian.img"), "debian-12");
 //! pool.import_template(&image, &mut |progress| {
 //!     eprintln!("{} of {} bytes", progress.done, progress.total);
 //! })?;
@@ -70,7 +72,7 @@
 //! let pool = PoolOptions::default()
 //!     .host(Arc::new(host.clone()))
 //!     .open(directory.path().join("pool"))?;
-//! pool.import_template(&ImportSpec { source, name: "debian-12".into() }, &mut |_| ())?;
+//! pool.import_template(&ImportSpec::new(source, "debian-12"), &mut |_| ())?;
 //!
 //! let volume = pool.create_volume(&VolumeSpec::new("vm1", "debian-12"))?;
 //! assert_eq!(volume.state, VolumeState::Inactive);
@@ -91,7 +93,9 @@
 
 pub mod csi;
 mod error;
+mod http;
 pub mod key;
+pub mod kubernetes;
 mod metrics;
 pub mod pool;
 pub mod sys;

@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 
 use calf::pool::layout::Layout;
 use calf::pool::{Fallback, PoolOptions};
+use calf::template::DownloadOptions;
 use calf::{Error, ErrorKind, Pool, Result};
 use clap::{Args, ValueEnum};
 
@@ -36,6 +37,11 @@ pub(super) struct GlobalArgs {
     #[arg(hide_short_help = true, default_value = "256Mi", value_parser = size)]
     reserve: u64,
 
+    /// PEM file with the authorities to trust for https images, instead of the built-in ones
+    #[arg(long, global = true, value_name = "FILE", env = "CALF_TLS_CA", hide_env_values = true)]
+    #[arg(hide_short_help = true)]
+    tls_ca: Option<PathBuf>,
+
     /// How to make volumes where the kernel has no dm-snapshot; without it, they are refused there
     #[arg(long, global = true, value_enum, value_name = "HOW", env = "CALF_FALLBACK")]
     #[arg(hide_short_help = true, hide_env_values = true)]
@@ -56,6 +62,7 @@ pub(super) struct Context {
     pub(super) pool_path: PathBuf,
     pub(super) reserve: u64,
     pub(super) fallback: Option<Fallback>,
+    tls_ca: Option<PathBuf>,
 }
 
 impl Context {
@@ -68,12 +75,19 @@ impl Context {
                 FallbackArg::Reflink => Fallback::Reflink,
                 FallbackArg::Copy => Fallback::Copy,
             }),
+            tls_ca: args.tls_ca,
         }
     }
 
     /// The pool, made if there is none.
     pub(super) fn pool(&self) -> Result<Pool> {
-        PoolOptions::default().reserve(self.reserve).fallback(self.fallback).open(&self.pool_path)
+        let downloads =
+            DownloadOptions { certificates: self.tls_ca.clone(), ..DownloadOptions::default() };
+        PoolOptions::default()
+            .reserve(self.reserve)
+            .fallback(self.fallback)
+            .downloads(downloads)
+            .open(&self.pool_path)
     }
 
     /// The pool, which must exist: a mistyped path is not to become one.

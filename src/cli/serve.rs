@@ -1,9 +1,12 @@
 //! `calf serve`
 
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use calf::csi::{self, DEFAULT_DRIVER_NAME, ServeConfig};
+use calf::kubernetes::KubernetesConfig;
+use calf::template::RequiredTemplates;
 use calf::{Error, ErrorKind, Result};
 use tokio::signal::unix::{SignalKind, signal};
 
@@ -34,6 +37,12 @@ pub(super) struct Args {
     /// Serve /metrics, /healthz and /readyz over HTTP on this address, such as 0.0.0.0:9810
     #[arg(long, value_name = "IP:PORT", env = "CALF_METRICS_ADDRESS", hide_env_values = true)]
     metrics_address: Option<SocketAddr>,
+    /// A JSON list of templates that this node is to have; imported while the driver serves
+    #[arg(long, value_name = "FILE", env = "CALF_TEMPLATES", hide_env_values = true)]
+    templates: Option<PathBuf>,
+    /// Post Kubernetes Events that say why a claim waits; needs a service account
+    #[arg(long, env = "CALF_KUBERNETES_EVENTS", hide_env_values = true)]
+    kubernetes_events: bool,
     /// How to log
     #[arg(long, value_enum, value_name = "FORMAT", env = "CALF_LOG_FORMAT")]
     #[arg(hide_env_values = true, default_value_t = LogFormat::Text)]
@@ -48,6 +57,11 @@ pub(super) fn run(context: &Context, args: Args) -> Result<Outcome> {
         max_volumes_per_node: args.max_volumes_per_node,
         drain_timeout: args.drain_timeout,
         metrics_address: args.metrics_address,
+        templates: match &args.templates {
+            Some(path) => RequiredTemplates::read(path)?,
+            None => RequiredTemplates::default(),
+        },
+        kubernetes: args.kubernetes_events.then(KubernetesConfig::in_cluster).transpose()?,
     };
     let pool = context.pool()?;
     let failed = |e| Error::io("start", "the driver", e);

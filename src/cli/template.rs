@@ -1,10 +1,8 @@
 //! `calf template`
 
-use std::path::PathBuf;
-
 use calf::Result;
 use calf::pool::record::TemplateRecord;
-use calf::template::{ImportSpec, Template};
+use calf::template::{Digest, ImportSource, ImportSpec, Template};
 use calf::units::format_size;
 use clap::{Args, Subcommand};
 use jiff::Timestamp;
@@ -39,11 +37,15 @@ pub(super) enum Command {
 
 #[derive(Args)]
 pub(super) struct ImportArgs {
-    /// The raw disk image or block device
-    file: PathBuf,
+    /// The raw disk image: a file, a block device, or an http(s) URL
+    #[arg(value_name = "IMAGE")]
+    source: String,
     /// The template's name: letters, digits, '.', '_' and '-'
     #[arg(long, short)]
     name: String,
+    /// SHA-256 that the image must have; required for a URL
+    #[arg(long, value_name = "DIGEST")]
+    sha256: Option<String>,
 }
 
 pub(super) fn run(context: &Context, command: Command) -> Result<Outcome> {
@@ -60,7 +62,8 @@ pub(super) fn run(context: &Context, command: Command) -> Result<Outcome> {
 }
 
 fn import(context: &Context, args: ImportArgs) -> Result<()> {
-    let spec = ImportSpec { source: args.file, name: args.name };
+    let digest = args.sha256.as_deref().map(Digest::parse).transpose()?;
+    let spec = ImportSpec { source: ImportSource::parse(&args.source)?, name: args.name, digest };
     let pool = context.pool()?;
     let mut display = Display::new(context.output);
     let record = pool.import_template(&spec, &mut |progress| display.update(progress))?;

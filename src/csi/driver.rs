@@ -15,6 +15,7 @@ use super::log::Call;
 use super::status;
 use super::topology::Topology;
 use crate::error::{Error, ErrorKind, Result};
+use crate::kubernetes::Events;
 use crate::metrics::Metrics;
 use crate::pool::Pool;
 
@@ -25,6 +26,7 @@ pub(super) struct Service {
     pub(super) topology: Topology,
     /// 0: the orchestrator decides.
     pub(super) max_volumes_per_node: u32,
+    pub(super) events: Events,
 }
 
 /// The gRPC services; clones are the same driver.
@@ -112,6 +114,7 @@ mod tests {
             driver_name: "d".into(),
             topology: Topology::new("d", "n").unwrap(),
             max_volumes_per_node: 0,
+            events: Events::off(),
         };
         Driver::new(service, Arc::new(Metrics::new()))
     }

@@ -29,6 +29,7 @@ mod request;
 mod server;
 mod socket;
 mod status;
+mod templates;
 mod topology;
 mod value;
 mod volume;

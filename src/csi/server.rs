@@ -13,15 +13,18 @@ use tokio_stream::wrappers::UnixListenerStream;
 use tonic::transport::Server;
 
 use super::driver::{Driver, Service};
+use super::templates::Keeper;
 use super::topology::Topology;
 use super::v1::controller_server::ControllerServer;
 use super::v1::identity_server::IdentityServer;
 use super::v1::node_server::NodeServer;
 use super::{identity, request, socket};
 use crate::error::{Error, ErrorKind, Result};
+use crate::kubernetes::{Events, KubernetesConfig};
 use crate::metrics::{self, Exporter, Health, Metrics, Phase};
 use crate::pool::Pool;
 use crate::pool::record::Backing;
+use crate::template::RequiredTemplates;
 
 /// The driver's name unless configured otherwise: what StorageClasses and pods call it.
 pub const DEFAULT_DRIVER_NAME: &str = "calf.csi.dev";
@@ -49,6 +52,10 @@ pub struct ServeConfig {
     pub drain_timeout: Duration,
     /// Where to serve metrics, health and readiness over HTTP; `None` for nowhere.
     pub metrics_address: Option<SocketAddr>,
+    /// Templates that this node is to have, imported while the driver serves.
+    pub templates: RequiredTemplates,
+    /// Where to post Kubernetes Events; `None` for nowhere.
+    pub kubernetes: Option<KubernetesConfig>,
 }
 
 impl ServeConfig {
@@ -61,6 +68,8 @@ impl ServeConfig {
             max_volumes_per_node: 0,
             drain_timeout: DEFAULT_DRAIN_TIMEOUT,
             metrics_address: None,
+            templates: RequiredTemplates::default(),
+            kubernetes: None,
         }
     }
 }
@@ -93,8 +102,9 @@ pub async fn serve(
     let mut beside = JoinSet::new();
     if let Some(address) = config.metrics_address {
         let listener = metrics::bind(address).await?;
-        let exporter = Exporter::new(pool.clone(), Arc::clone(&metrics), Arc::clone(&health));
-        beside.spawn(exporter.serve(listener));
+        let (metrics, health) = (Arc::clone(&metrics), Arc::clone(&health));
+        let required = Arc::new(config.templates.clone());
+        beside.spawn(Exporter::new(pool.clone(), metrics, health, required).serve(listener));
         tracing::info!(target: "calf::csi", %address, "serving metrics");
     }
     let (listener, _socket_file) = blocking({
@@ -104,11 +114,18 @@ pub async fn serve(
         move || prepare(&pool, &path, &metrics)
     })
     .await?;
+    let events = match config.kubernetes {
+        None => Events::off(),
+        Some(to) => Events::start(to, &config.driver_name, &config.node_id, Arc::clone(&metrics))?,
+    };
+    let keeper =
+        Keeper { pool: pool.clone(), metrics: Arc::clone(&metrics), events: events.clone() };
     let service = Service {
         pool,
         driver_name: config.driver_name.clone(),
         topology,
         max_volumes_per_node: config.max_volumes_per_node,
+        events,
     };
     let driver = Driver::new(service, metrics);
 
@@ -126,6 +143,7 @@ pub async fn serve(
     let failed = |e| Error::new(ErrorKind::Internal, "serve", &config.endpoint, e);
     let mut server = pin!(server);
     health.enter(Phase::Serving);
+    beside.spawn(keeper.run(config.templates));
     tracing::info!(
         target: "calf::csi",
         endpoint = %path.display(),

@@ -40,11 +40,6 @@ struct Outcome {
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct Template {
-    template: String,
-}
-
-#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct TemplateAndOutcome {
     template: String,
     result: &'static str,
@@ -79,7 +74,6 @@ pub(crate) struct Metrics {
     reconcile_failures: Gauge,
     reconcile_live: Gauge,
     reconcile_last_run: Seconds,
-    template_ready: Family<Template, Gauge>,
     template_imports: Family<TemplateAndOutcome, Counter>,
     downloaded: Counter,
     events: Family<EventAndOutcome, Counter>,
@@ -98,7 +92,6 @@ impl Metrics {
             reconcile_failures: Gauge::default(),
             reconcile_live: Gauge::default(),
             reconcile_last_run: Seconds::default(),
-            template_ready: Family::default(),
             template_imports: Family::default(),
             downloaded: Counter::default(),
             events: Family::default(),
@@ -154,11 +147,6 @@ impl Metrics {
             self.reconcile_last_run.clone(),
         );
         registry.register(
-            "template_ready",
-            "Whether a template that this node is to have is there (1) or not (0)",
-            self.template_ready.clone(),
-        );
-        registry.register(
             "template_imports",
             "Attempts to have a required template, by result: imported, present, failed",
             self.template_imports.clone(),
@@ -200,12 +188,6 @@ impl Metrics {
         self.reconcile_live.set(level(report.live));
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or(Duration::ZERO);
         self.reconcile_last_run.set(now.as_secs_f64());
-    }
-
-    /// This node is to have the template `name`, and has it or not.
-    pub(crate) fn template_ready(&self, name: &str, ready: bool) {
-        let template = Template { template: name.to_owned() };
-        self.template_ready.get_or_create(&template).set(ready.into());
     }
 
     /// An attempt to have the required template `name` has ended.

@@ -16,6 +16,7 @@ use prometheus_client::registry::{Registry, Unit};
 use super::counters::PREFIX;
 use crate::error::{ErrorKind, Result};
 use crate::pool::Pool;
+use crate::template::RequiredTemplates;
 use crate::volume::{Volume, VolumeState};
 
 type Bytes = Gauge<u64, AtomicU64>;
@@ -75,7 +76,11 @@ impl Figures {
 
 /// Appends the figures of the pool in Prometheus' text format. What cannot be read is left out,
 /// and `calf_scrape_collector_success` says so.
-pub(super) fn encode(pool: &Pool, text: &mut String) -> std::fmt::Result {
+pub(super) fn encode(
+    pool: &Pool,
+    required: &RequiredTemplates,
+    text: &mut String,
+) -> std::fmt::Result {
     let start = Instant::now();
     let mut registry = Registry::with_prefix(PREFIX);
     let success = Family::<Collector, Gauge>::default();
@@ -88,6 +93,7 @@ pub(super) fn encode(pool: &Pool, text: &mut String) -> std::fmt::Result {
     tell("pool", space(pool, &mut registry));
     tell("loops", loops(pool, &mut registry));
     tell("volumes", volumes(pool, &mut registry));
+    ready(pool, required, &mut registry);
     registry.register(
         "scrape_collector_success",
         "Whether a part of this scrape (pool, loops, volumes) could be read",
@@ -102,6 +108,23 @@ pub(super) fn encode(pool: &Pool, text: &mut String) -> std::fmt::Result {
         duration,
     );
     prometheus_text::encode(text, &registry)
+}
+
+/// A template that cannot be looked at is as good as missing.
+fn ready(pool: &Pool, required: &RequiredTemplates, registry: &mut Registry) {
+    let family = Family::<Template, Gauge>::default();
+    for spec in required.specs() {
+        let found = pool.template(&spec.name).is_ok_and(|record| {
+            spec.digest.as_ref().is_none_or(|digest| digest.as_str() == record.digest)
+        });
+        let labels = Template { template: spec.name.clone() };
+        family.get_or_create(&labels).set(found.into());
+    }
+    registry.register(
+        "template_ready",
+        "Whether a template that this node is to have is there (1) or not (0)",
+        family,
+    );
 }
 
 fn space(pool: &Pool, registry: &mut Registry) -> Result<()> {

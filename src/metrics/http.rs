@@ -25,6 +25,7 @@ use tokio::sync::Semaphore;
 use super::{Health, Metrics, figures};
 use crate::error::{Error, ErrorKind, Result};
 use crate::pool::Pool;
+use crate::template::RequiredTemplates;
 
 /// Connections at once: a few Prometheus servers and the kubelet's probes.
 const CONNECTIONS: usize = 16;
@@ -47,6 +48,7 @@ pub(crate) struct Exporter {
     pool: Pool,
     metrics: Arc<Metrics>,
     health: Arc<Health>,
+    required: Arc<RequiredTemplates>,
     collecting: Arc<Semaphore>,
     probing: Arc<Semaphore>,
 }
@@ -65,9 +67,14 @@ pub(crate) async fn bind(address: SocketAddr) -> Result<TcpListener> {
 }
 
 impl Exporter {
-    pub(crate) fn new(pool: Pool, metrics: Arc<Metrics>, health: Arc<Health>) -> Self {
+    pub(crate) fn new(
+        pool: Pool,
+        metrics: Arc<Metrics>,
+        health: Arc<Health>,
+        required: Arc<RequiredTemplates>,
+    ) -> Self {
         let [collecting, probing] = [(); 2].map(|()| Arc::new(Semaphore::new(1)));
-        Self { pool, metrics, health, collecting, probing }
+        Self { pool, metrics, health, required, collecting, probing }
     }
 
     /// Serves until it is dropped.
@@ -128,6 +135,7 @@ impl Exporter {
 
     async fn metrics(&self) -> Response<Full<Bytes>> {
         let (pool, metrics) = (self.pool.clone(), Arc::clone(&self.metrics));
+        let required = Arc::clone(&self.required);
         let Ok(permit) = Arc::clone(&self.collecting).acquire_owned().await else {
             return text(StatusCode::SERVICE_UNAVAILABLE, "shutting down\n");
         };
@@ -136,7 +144,7 @@ impl Exporter {
             let mut text = String::new();
             metrics
                 .encode(&mut text)
-                .and_then(|()| figures::encode(&pool, &mut text))
+                .and_then(|()| figures::encode(&pool, &required, &mut text))
                 .map(|()| text)
         });
         match collected.await {

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -12,7 +13,7 @@ use super::*;
 use crate::pool::{Pool, PoolOptions};
 use crate::sys::SnapshotUsage;
 use crate::sys::fake::{Failure, FakeHost};
-use crate::template::ImportSpec;
+use crate::template::{ImportSpec, RequiredTemplates};
 use crate::volume::{ReconcileReport, VolumeSpec};
 
 struct Fixture {
@@ -32,16 +33,22 @@ impl Fixture {
             .unwrap();
         let source = directory.path().join("base.img");
         std::fs::write(&source, [7; 4096]).unwrap();
-        let spec = ImportSpec { source, name: "base".into() };
+        let spec = ImportSpec::new(source, "base");
         pool.import_template(&spec, &mut |_| ()).unwrap();
         Self { directory, host, pool }
     }
 
     fn scrape(&self) -> String {
         let mut text = String::new();
-        figures::encode(&self.pool, &mut text).unwrap();
+        figures::encode(&self.pool, &required(), &mut text).unwrap();
         text
     }
+}
+
+/// A list of two templates, one of which every fixture has.
+fn required() -> RequiredTemplates {
+    let spec = |name: &str| ImportSpec::new(Path::new("/images/x.img"), name);
+    RequiredTemplates::from(vec![spec("base"), spec("other")])
 }
 
 #[track_caller]
@@ -54,7 +61,6 @@ fn everything() -> String {
     let metrics = Metrics::new();
     metrics.request("Probe").end("OK");
     metrics.reconciled(Some(&ReconcileReport::default()));
-    metrics.template_ready("base", true);
     metrics.template_import("base", ImportOutcome::Imported);
     metrics.downloaded(1);
     metrics.event("TemplateMissing", true);
@@ -106,6 +112,8 @@ fn figures_follow_the_pool() {
         "calf_volume_cow_limit_bytes{template=\"base\"} 12288",
         "calf_volume_cow_used_ratio_max{template=\"base\"} 0.25",
         "calf_template_size_bytes{template=\"base\"} 4096",
+        "calf_template_ready{template=\"base\"} 1",
+        "calf_template_ready{template=\"other\"} 0",
         "calf_pool_free_bytes 3145728",
         "calf_pool_available_bytes 2097152",
         "calf_pool_reserve_bytes 1048576",
@@ -182,7 +190,8 @@ impl Endpoint {
         let listener = bind("127.0.0.1:0".parse().unwrap()).await.unwrap();
         let address = listener.local_addr().unwrap();
         let (metrics, health) = (Arc::new(Metrics::new()), Arc::new(Health::new()));
-        let exporter = Exporter::new(fixture.pool.clone(), metrics, Arc::clone(&health));
+        let required = Arc::new(required());
+        let exporter = Exporter::new(fixture.pool.clone(), metrics, Arc::clone(&health), required);
         let mut task = tokio::task::JoinSet::new();
         task.spawn(exporter.serve(listener));
         Self { fixture, address, health, _task: task }

@@ -20,6 +20,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::key::{Key, PoolId};
 use crate::sys::lock::{self, Lock, Mode};
 use crate::sys::{FileSystemUsage, Host, LinuxHost};
+use crate::template::DownloadOptions;
 use layout::Layout;
 use record::{Backing, FORMAT, PoolRecord};
 
@@ -38,11 +39,17 @@ pub struct PoolOptions {
     host: Option<Arc<dyn Host>>,
     reserve: u64,
     fallback: Option<Fallback>,
+    downloads: DownloadOptions,
 }
 
 impl Default for PoolOptions {
     fn default() -> Self {
-        Self { host: None, reserve: Self::DEFAULT_RESERVE, fallback: None }
+        Self {
+            host: None,
+            reserve: Self::DEFAULT_RESERVE,
+            fallback: None,
+            downloads: DownloadOptions::default(),
+        }
     }
 }
 
@@ -62,6 +69,13 @@ impl PoolOptions {
     #[must_use]
     pub fn fallback(mut self, fallback: Option<Fallback>) -> Self {
         self.fallback = fallback;
+        self
+    }
+
+    /// How images are downloaded.
+    #[must_use]
+    pub fn downloads(mut self, downloads: DownloadOptions) -> Self {
+        self.downloads = downloads;
         self
     }
 
@@ -93,6 +107,7 @@ impl PoolOptions {
             id: record.id,
             reserve: self.reserve,
             fallback: self.fallback,
+            downloads: self.downloads,
         })))
     }
 }
@@ -107,6 +122,7 @@ struct Inner {
     id: PoolId,
     reserve: u64,
     fallback: Option<Fallback>,
+    downloads: DownloadOptions,
 }
 
 /// Size and free space of a pool, in bytes.
@@ -185,6 +201,11 @@ impl Pool {
     /// The machine that the pool works on.
     pub(crate) fn host(&self) -> &dyn Host {
         &*self.0.host
+    }
+
+    /// How images are downloaded.
+    pub(crate) fn download_options(&self) -> &DownloadOptions {
+        &self.0.downloads
     }
 
     /// Where the pool's files are.

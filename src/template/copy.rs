@@ -11,8 +11,9 @@
 //! so that an interrupted copy can go on from there.
 
 use std::fs::File;
-use std::io;
+use std::io::{self, Read};
 use std::os::unix::fs::FileExt as _;
+use std::sync::Mutex;
 use std::sync::mpsc::{Receiver, Sender, SyncSender, channel, sync_channel};
 use std::thread;
 
@@ -35,9 +36,17 @@ const ROOM: u64 = 32 << 20;
 /// Unit of zero detection: the block size that file systems of a pool use.
 const PAGE: usize = 4096;
 
+/// Where content is read from.
+pub(super) enum Input<'a> {
+    /// A file, with its holes.
+    File(&'a File),
+    /// A stream whose next byte is the one at the start of the job.
+    Stream(Mutex<Box<dyn Read + Send + 'a>>),
+}
+
 /// What to copy, and whom to tell. Sizes and offsets are in bytes.
 pub(super) struct Job<'a> {
-    pub(super) source: &'a File,
+    pub(super) source: Input<'a>,
     pub(super) size: u64,
     /// `None` if the content is in place and only to be hashed.
     pub(super) destination: Option<&'a File>,
@@ -84,7 +93,10 @@ pub(super) fn run(job: Job<'_>, progress: &mut dyn FnMut(u64)) -> Result<String>
             let _ = free.send(Vec::with_capacity(BUFFER));
         }
         let (job, start) = (&job, job.start);
-        let reader = scope.spawn(move || read_parts(job, start, &used, &parts));
+        let reader = scope.spawn(move || match &job.source {
+            Input::File(file) => read_parts(job, file, start, &used, &parts),
+            Input::Stream(stream) => read_stream(job, stream, start, &used, &parts),
+        });
         let writer = scope.spawn(move || write_orders(job, &written, &free));
         let hash = hash_parts(job, read, orders, progress);
         // A writer that failed made the others stop: its error is the cause.
@@ -106,7 +118,7 @@ fn hash_parts(
     progress: &mut dyn FnMut(u64),
 ) -> ContentHash {
     let mut hash = job.hash.clone();
-    let mut next_checkpoint = job.start + CHECKPOINT;
+    let (mut done, mut checkpoint) = (job.start, job.start);
     for part in parts {
         let end = part.end();
         match part {
@@ -118,26 +130,72 @@ fn hash_parts(
                 }
             }
         }
-        if end >= next_checkpoint && end < job.size {
-            next_checkpoint = end + CHECKPOINT;
+        done = end;
+        if end >= checkpoint + CHECKPOINT && end < job.size {
+            checkpoint = end;
             if orders.send(Order::Checkpoint(end, hash.clone())).is_err() {
                 break;
             }
         }
         progress(end);
     }
+    if checkpoint < done && done < job.size {
+        // Reading failed. What came before that is not to be read twice: a server that cuts each
+        // connection early would else never be done with.
+        let _ = orders.send(Order::Checkpoint(done, hash.clone()));
+    }
     hash
+}
+
+fn read_stream(
+    job: &Job<'_>,
+    stream: &Mutex<Box<dyn Read + Send + '_>>,
+    start: u64,
+    buffers: &Receiver<Vec<u8>>,
+    parts: &SyncSender<Part>,
+) -> Result<()> {
+    let mut stream = stream.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+    let mut at = start;
+    while at < job.size {
+        let Ok(mut buffer) = buffers.recv() else { return Ok(()) };
+        // After a resumption at any byte, pages of the buffer are pages of the file again.
+        let aligned = BUFFER - (at % BUFFER as u64) as usize;
+        buffer.resize(aligned.min(usize::try_from(job.size - at).unwrap_or(BUFFER)), 0);
+        let (read, end) = fill(&mut *stream, &mut buffer);
+        buffer.truncate(read);
+        if read > 0 && parts.send(Part::Data(at, buffer)).is_err() {
+            return Ok(());
+        }
+        at += read as u64;
+        end.map_err(job.read_failed)?;
+    }
+    Ok(())
+}
+
+/// Fills the buffer; how much of it was, and how that ended.
+fn fill(stream: &mut dyn Read, buffer: &mut [u8]) -> (usize, io::Result<()>) {
+    let mut filled = 0;
+    while filled < buffer.len() {
+        match stream.read(&mut buffer[filled..]) {
+            Ok(0) => return (filled, Err(io::ErrorKind::UnexpectedEof.into())),
+            Ok(n) => filled += n,
+            Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
+            Err(e) => return (filled, Err(e)),
+        }
+    }
+    (filled, Ok(()))
 }
 
 fn read_parts(
     job: &Job<'_>,
+    file: &File,
     start: u64,
     buffers: &Receiver<Vec<u8>>,
     parts: &SyncSender<Part>,
 ) -> Result<()> {
     let mut at = start;
     while at < job.size {
-        let data = next_data(job.source, at).map_err(job.read_failed)?.min(job.size);
+        let data = next_data(file, at).map_err(job.read_failed)?.min(job.size);
         while at < data {
             let length = HOLE.min(data - at);
             if parts.send(Part::Hole(at, length)).is_err() {
@@ -145,11 +203,11 @@ fn read_parts(
             }
             at += length;
         }
-        let hole = next_hole(job.source, at, job.size).map_err(job.read_failed)?.min(job.size);
+        let hole = next_hole(file, at, job.size).map_err(job.read_failed)?.min(job.size);
         while at < hole {
             let Ok(mut buffer) = buffers.recv() else { return Ok(()) };
             buffer.resize(BUFFER.min((hole - at) as usize), 0);
-            job.source.read_exact_at(&mut buffer, at).map_err(job.read_failed)?;
+            file.read_exact_at(&mut buffer, at).map_err(job.read_failed)?;
             let length = buffer.len() as u64;
             if parts.send(Part::Data(at, buffer)).is_err() {
                 return Ok(());
@@ -248,6 +306,16 @@ mod tests {
         start: u64,
         hash: ContentHash,
     ) -> Result<String> {
+        run_job(Input::File(source), destination, size, start, hash)
+    }
+
+    fn run_job<'a>(
+        source: Input<'a>,
+        destination: &'a File,
+        size: u64,
+        start: u64,
+        hash: ContentHash,
+    ) -> Result<String> {
         let job = Job {
             source,
             size,
@@ -289,6 +357,54 @@ mod tests {
             destination.read_exact_at(&mut copied, 0).unwrap();
             prop_assert!(copied == content);
         }
+    }
+
+    /// Gives a few bytes at a time, and an error at the end.
+    struct Drip<'a>(&'a [u8], usize);
+
+    impl Read for Drip<'_> {
+        fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+            if self.0.is_empty() {
+                return Err(io::ErrorKind::ConnectionReset.into());
+            }
+            let length = self.1.min(buffer.len()).min(self.0.len());
+            buffer[..length].copy_from_slice(&self.0[..length]);
+            self.0 = &self.0[length..];
+            Ok(length)
+        }
+    }
+
+    #[test]
+    fn a_stream_is_copied_from_any_byte_on_and_its_end_is_a_checkpoint() {
+        let content: Vec<u8> = (0..3 << 20).map(|n: u32| (n / 4096) as u8).collect();
+        let size = content.len() as u64;
+        let destination = tempfile::tempfile().unwrap();
+        destination.set_len(size).unwrap();
+        let cut = (2 << 20) + 17;
+        let reached = Mutex::new(None);
+        let job = Job {
+            source: Input::Stream(Mutex::new(Box::new(Drip(&content[..cut], 7777)))),
+            size,
+            destination: Some(&destination),
+            start: 0,
+            hash: ContentHash::default(),
+            read_failed: &failed,
+            write_failed: &failed,
+            room: &|| Ok(()),
+            checkpoint: &|offset, hash| {
+                *reached.lock().unwrap() = Some((offset, hash.clone()));
+                Ok(())
+            },
+        };
+        run(job, &mut |_| ()).unwrap_err();
+        let (offset, hash) = reached.into_inner().unwrap().unwrap();
+        assert_eq!(offset, cut as u64);
+        let rest = Input::Stream(Mutex::new(Box::new(&content[cut..])));
+        let digest = run_job(rest, &destination, size, offset, hash).unwrap();
+        assert_eq!(digest, hex::encode(Sha256::digest(&content)));
+        let mut copied = vec![0; content.len()];
+        destination.read_exact_at(&mut copied, 0).unwrap();
+        assert!(copied == content);
     }
 
     #[test]

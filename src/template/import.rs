@@ -1,13 +1,16 @@
 //! Bringing content into the pool.
 //!
 //! ```text
-//! source ──clone or copy──▸ images/.import-<id>/ ──rename──▸ images/<hex>/ ◂── templates/<name>.json
+//! file ──clone or copy──┐
+//!                       ├─▸ images/.import-<id>/ ──rename──▸ images/<hex>/ ◂── templates/<name>.json
+//! URL ─────download─────┘
 //! ```
 //!
-//! `<id>` names the source file, so that a repeated command finds what an interrupted one left
-//! and goes on from there. One import per source runs at a time, across processes; the next one
-//! finds the content by the identity of its source, and copies nothing. A name points to content
-//! that is complete and durable, or does not exist.
+//! `<id>` names the source file, or the digest that a download must have, so that a repeated
+//! command finds what an interrupted one left and goes on from there. One import per source runs
+//! at a time, across processes; the next one finds the content by its digest or by the identity of
+//! its source, and reads nothing. A name points to content that is complete and durable, or does
+//! not exist.
 //!
 //! Locks, in the order in which they are taken: import, template name, image.
 
@@ -16,11 +19,14 @@ use std::path::Path;
 
 use jiff::Timestamp;
 
-use super::fetch::{ImportRecord, State, fetch};
+use super::download::{Remote, download};
+use super::fetch::fetch;
+use super::journal::{self, ImportRecord, Origin, State};
 use super::source::{Source, read_prefix};
+use super::staging::Staging;
 use super::superblock::{self, Content};
-use super::{ImportSpec, Progress, name, store, sweep};
-use crate::error::{Error, Result};
+use super::{Digest, ImageUrl, ImportSource, ImportSpec, Progress, name, store, sweep};
+use crate::error::{Error, ErrorKind, Result};
 use crate::pool::Pool;
 use crate::pool::layout::Layout;
 use crate::pool::record::{self, TemplateRecord};
@@ -35,22 +41,94 @@ pub(super) fn import(
     progress: &mut dyn FnMut(Progress),
 ) -> Result<TemplateRecord> {
     name::check(OPERATION, &spec.name)?;
-    Source::open(&spec.source)?;
-    for removed in sweep::sweep_abandoned(pool)? {
-        tracing::info!("{removed}");
+    if let Some(record) = present(pool, spec)? {
+        let size = record.size;
+        progress(Progress { done: size, total: size });
+        return Ok(record);
     }
-    let (source, _flight) = open_alone(pool, &spec.source)?;
+    match &spec.source {
+        ImportSource::File(path) => import_file(pool, spec, path, progress),
+        ImportSource::Url(url) => import_url(pool, spec, url, progress),
+    }
+}
+
+/// Points the name to content of the expected digest that the pool has already.
+fn present(pool: &Pool, spec: &ImportSpec) -> Result<Option<TemplateRecord>> {
+    let Some(digest) = &spec.digest else { return Ok(None) };
+    // A record that cannot be read is no proof: the content is brought in once more.
+    let Ok(Some(known)) = journal::of_content(pool, digest.as_str()) else { return Ok(None) };
+    let found = Found { digest: digest.as_str(), size: known.identity.size(), made_by: None };
+    publish(pool, spec, &spec.source.to_string(), &found)
+}
+
+fn import_file(
+    pool: &Pool,
+    spec: &ImportSpec,
+    path: &Path,
+    progress: &mut dyn FnMut(Progress),
+) -> Result<TemplateRecord> {
+    Source::open(path)?;
+    tidy(pool)?;
+    let (source, _flight) = open_alone(pool, path)?;
+    let origin = Origin::File(source.identity.clone());
+    let shown = source.path.display().to_string();
     loop {
         let digest = match known_content(pool, &source) {
             Some(digest) => digest,
             None => fetch(pool, &source, progress)?,
         };
+        if let Some(expected) = spec.digest.as_ref().filter(|d| d.as_str() != digest) {
+            Staging::new(pool, &origin, &shown).discard();
+            return Err(unexpected(&shown, &digest, expected));
+        }
+        let found = Found { digest: &digest, size: source.size, made_by: Some(&origin) };
         // Content that was known may have been removed before it was locked: then it is read.
-        if let Some(record) = publish(pool, &spec.name, &source, &digest)? {
+        if let Some(record) = publish(pool, spec, &shown, &found)? {
             progress(Progress { done: source.size, total: source.size });
             return Ok(record);
         }
     }
+}
+
+fn import_url(
+    pool: &Pool,
+    spec: &ImportSpec,
+    url: &ImageUrl,
+    progress: &mut dyn FnMut(Progress),
+) -> Result<TemplateRecord> {
+    let expected = spec.digest.as_ref().ok_or_else(|| {
+        Error::new(ErrorKind::InvalidArgument, OPERATION, url, "its digest is not given")
+            .remedy("give the SHA-256 of the image (--sha256), as its publisher states it")
+    })?;
+    tidy(pool)?;
+    let _flight = fly_alone(pool, &Remote::id_of(expected.as_str()), url)?;
+    // Another import may have brought it meanwhile.
+    if let Some(record) = present(pool, spec)? {
+        return Ok(record);
+    }
+    loop {
+        let origin = download(pool, url, expected, progress)?;
+        let size = origin.size();
+        let found = Found { digest: expected.as_str(), size, made_by: Some(&origin) };
+        if let Some(record) = publish(pool, spec, &url.to_string(), &found)? {
+            progress(Progress { done: size, total: size });
+            return Ok(record);
+        }
+    }
+}
+
+/// The error for content that is not what was asked for.
+fn unexpected(shown: &str, digest: &str, expected: &Digest) -> Error {
+    let why = format!("its content is sha256:{digest}, and {expected} was expected");
+    Error::new(ErrorKind::InvalidArgument, OPERATION, shown, why)
+        .remedy("check the digest, and that this is the image that was meant")
+}
+
+fn tidy(pool: &Pool) -> Result<()> {
+    for removed in sweep::sweep_abandoned(pool)? {
+        tracing::info!("{removed}");
+    }
+    Ok(())
 }
 
 /// Opens the source with its import locked. Waits for another import of it, and looks again:
@@ -58,13 +136,7 @@ pub(super) fn import(
 fn open_alone(pool: &Pool, path: &Path) -> Result<(Source, Lock)> {
     loop {
         let id = Source::open(path)?.identity.id();
-        let lock = match pool.try_lock_import(&id)? {
-            Some(lock) => lock,
-            None => {
-                tracing::warn!("another import of {} is running: waiting for it", path.display());
-                pool.lock_import(&id)?
-            }
-        };
+        let lock = fly_alone(pool, &id, path.display())?;
         let source = Source::open(path)?;
         if source.identity.id() == id {
             return Ok((source, lock));
@@ -72,33 +144,49 @@ fn open_alone(pool: &Pool, path: &Path) -> Result<(Source, Lock)> {
     }
 }
 
+/// Locks the import with this id, waiting for its holder.
+fn fly_alone(pool: &Pool, id: &str, shown: impl std::fmt::Display) -> Result<Lock> {
+    match pool.try_lock_import(id)? {
+        Some(lock) => Ok(lock),
+        None => {
+            tracing::warn!("another import of {shown} is running: waiting for it");
+            pool.lock_import(id)
+        }
+    }
+}
+
 /// The digest of content that was read from this very state of the source.
 fn known_content(pool: &Pool, source: &Source) -> Option<String> {
     store::image_digests(pool).ok()?.into_iter().find(|digest| {
-        let path = Layout::import_record(&pool.layout().image_directory(digest));
-        let Ok(Some(known)) = record::read::<ImportRecord>(&path) else { return false };
-        known.state == State::Complete { digest: digest.clone() }
-            && known.identity == source.identity
-            && known.identity.settled_before(known.started)
+        let Ok(Some(known)) = journal::of_content(pool, digest) else { return false };
+        known.identity == Origin::File(source.identity.clone())
+            && source.identity.settled_before(known.started)
     })
+}
+
+/// Content in its place, or complete in the directory of the import that made it.
+struct Found<'a> {
+    digest: &'a str,
+    size: u64,
+    made_by: Option<&'a Origin>,
 }
 
 /// Points the name to the content; `None` if the content is neither there nor freshly read.
 fn publish(
     pool: &Pool,
-    name: &str,
-    source: &Source,
-    digest: &str,
+    spec: &ImportSpec,
+    shown: &str,
+    found: &Found<'_>,
 ) -> Result<Option<TemplateRecord>> {
-    let layout = pool.layout();
+    let (layout, name, digest) = (pool.layout(), &spec.name, found.digest);
     let _name = pool.lock_template(name)?;
     let path = layout.template_record(name);
     let previous = record::read::<TemplateRecord>(&path)?;
     let image_lock = pool.lock_image(digest, Mode::Exclusive)?;
-    if !install(pool, source, digest)? {
+    if !install(pool, found)? {
         return Ok(None);
     }
-    let mut template = describe(&layout.image(digest), name, digest, source)?;
+    let mut template = describe(&layout.image(digest), name, shown, found)?;
     match &previous {
         Some(same) if same.digest == digest => template = same.clone(),
         _ => pool.host().write_record(&path, &record::to_bytes(&template))?,
@@ -114,14 +202,16 @@ fn publish(
 }
 
 /// Puts what was read in its place under its digest, once. To be called with the image locked.
-fn install(pool: &Pool, source: &Source, digest: &str) -> Result<bool> {
-    let layout = pool.layout();
-    let directory = layout.import_directory(&source.identity.id());
+fn install(pool: &Pool, found: &Found<'_>) -> Result<bool> {
+    let (layout, digest) = (pool.layout(), found.digest);
+    let there = layout.image(digest).exists();
+    let Some(origin) = found.made_by else { return Ok(there) };
+    let directory = layout.import_directory(&origin.id());
     let home = layout.image_directory(digest);
     let fetched = record::read::<ImportRecord>(&Layout::import_record(&directory))?
-        .filter(|r| r.identity == source.identity)
+        .filter(|r| r.identity == *origin)
         .filter(|r| r.state == State::Complete { digest: digest.to_owned() });
-    if layout.image(digest).exists() {
+    if there {
         if let Some(fetched) = fetched {
             let path = Layout::import_record(&home);
             pool.host().write_record(&path, &record::to_bytes(&fetched))?;
@@ -140,8 +230,8 @@ fn install(pool: &Pool, source: &Source, digest: &str) -> Result<bool> {
 }
 
 /// What there is to know of the content, and to warn of.
-fn describe(image: &Path, name: &str, digest: &str, source: &Source) -> Result<TemplateRecord> {
-    let length = superblock::PREFIX.min(usize::try_from(source.size).unwrap_or(usize::MAX));
+fn describe(image: &Path, name: &str, shown: &str, found: &Found<'_>) -> Result<TemplateRecord> {
+    let length = superblock::PREFIX.min(usize::try_from(found.size).unwrap_or(usize::MAX));
     let prefix = File::open(image)
         .and_then(|file| read_prefix(&file, length))
         .map_err(|e| Error::io(OPERATION, image.display(), e))?;
@@ -153,12 +243,12 @@ fn describe(image: &Path, name: &str, digest: &str, source: &Source) -> Result<T
     };
     Ok(TemplateRecord {
         name: name.to_owned(),
-        digest: digest.to_owned(),
-        size: source.size,
+        digest: found.digest.to_owned(),
+        size: found.size,
         fs_type: file_system.as_ref().map(|f| f.fs_type.to_owned()),
         fs_block_size: file_system.as_ref().map(|f| f.block_size),
         created: Timestamp::now(),
-        source: source.path.display().to_string(),
+        source: shown.to_owned(),
     })
 }
 

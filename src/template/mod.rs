@@ -6,32 +6,99 @@
 //! per source at a time, whatever process they run in.
 
 mod copy;
+mod digest;
+mod download;
 mod fetch;
 mod hash;
 mod import;
+mod journal;
 mod name;
+mod required;
 mod source;
+mod staging;
 mod store;
 mod superblock;
 mod sweep;
+mod url;
 
-use std::path::PathBuf;
+use std::fmt;
+use std::path::{Path, PathBuf};
 
 use crate::error::Result;
 use crate::pool::Pool;
 use crate::pool::record::TemplateRecord;
 
+pub use digest::Digest;
+pub use download::DownloadOptions;
+pub use required::RequiredTemplates;
 pub(crate) use store::release_image;
 pub(crate) use sweep::sweep_imports;
+pub use url::ImageUrl;
 
-/// A file to be imported as a template.
+/// An image to be imported as a template.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ImportSpec {
-    /// The raw image: a regular file or a block device.
-    pub source: PathBuf,
+    /// The raw image.
+    pub source: ImportSource,
     /// The template's name: 1 to 128 letters, digits, `.`, `_` and `-`; the first a letter or
     /// a digit.
     pub name: String,
+    /// What the content must be. Required for a URL. Content that the pool has already is not
+    /// read again.
+    pub digest: Option<Digest>,
+}
+
+impl ImportSpec {
+    /// Whatever the source holds, under a name.
+    pub fn new(source: impl Into<ImportSource>, name: impl Into<String>) -> Self {
+        Self { source: source.into(), name: name.into(), digest: None }
+    }
+}
+
+/// Where a raw image is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ImportSource {
+    /// A regular file or a block device of this machine.
+    File(PathBuf),
+    /// On an HTTP server.
+    Url(ImageUrl),
+}
+
+impl ImportSource {
+    /// A URL if it starts as one, the path of a file otherwise.
+    pub fn parse(text: &str) -> Result<Self> {
+        if ImageUrl::is_meant(text) {
+            return ImageUrl::parse(text).map(Self::Url);
+        }
+        Ok(Self::File(text.into()))
+    }
+}
+
+impl From<PathBuf> for ImportSource {
+    fn from(path: PathBuf) -> Self {
+        Self::File(path)
+    }
+}
+
+impl From<&Path> for ImportSource {
+    fn from(path: &Path) -> Self {
+        Self::File(path.to_owned())
+    }
+}
+
+impl From<ImageUrl> for ImportSource {
+    fn from(url: ImageUrl) -> Self {
+        Self::Url(url)
+    }
+}
+
+impl fmt::Display for ImportSource {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::File(path) => path.display().fmt(f),
+            Self::Url(url) => url.fmt(f),
+        }
+    }
 }
 
 /// How far an import is.
@@ -61,8 +128,9 @@ impl Pool {
     ///
     /// # Errors
     ///
-    /// `InvalidArgument` (bad name, not a raw image), `NotFound` (no such file), `NoSpace`, `InUse`
-    /// (the source changed while it was read).
+    /// `InvalidArgument` (bad name, not a raw image, another digest, a URL without a digest),
+    /// `NotFound` (no such file), `NoSpace`, `InUse` (the source changed while it was read),
+    /// `Permission` or `Internal` (what a server said).
     pub fn import_template(
         &self,
         spec: &ImportSpec,

@@ -1,7 +1,8 @@
 //! The file that an import reads: is it a raw image, and is it still the same one?
 
+use std::fmt;
 use std::fs::{File, Metadata, OpenOptions};
-use std::io::{Read as _, Seek as _, SeekFrom};
+use std::io::{Seek as _, SeekFrom};
 use std::os::unix::fs::{FileExt as _, FileTypeExt as _, MetadataExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 
@@ -13,6 +14,8 @@ use sha2::{Digest as _, Sha256};
 use crate::error::{Error, ErrorKind, Result};
 
 const OPERATION: &str = "import";
+/// Bytes that tell a raw image from what people give instead.
+pub(super) const HEAD: usize = 512;
 
 /// Which file, and which state of it. Two equal identities are the same content, as far as
 /// [`Identity::settled_before`] says so.
@@ -34,6 +37,11 @@ impl Identity {
     /// Names the file, whatever its state: 16 hexadecimal digits.
     pub(super) fn id(&self) -> String {
         hex::encode(&Sha256::digest(format!("{}:{}", self.device, self.inode))[..8])
+    }
+
+    /// Size of the file, in bytes.
+    pub(super) fn size(&self) -> u64 {
+        self.size
     }
 
     /// Whether a change after `instant` would show in the identity. Time stamps of files advance
@@ -90,11 +98,14 @@ impl Source {
         let kind = metadata.file_type();
         if !kind.is_file() && !kind.is_block_device() {
             let what = if kind.is_dir() { "it is a directory" } else { "it is a special file" };
-            return Err(refuse(path, what).remedy("give a raw disk image or a block device"));
+            return Err(
+                refuse(path.display(), what).remedy("give a raw disk image or a block device")
+            );
         }
-        check_format(&file, path)?;
+        let head = read_prefix(&file, HEAD).map_err(failed)?;
+        check_format(&head, path.display())?;
         let size = size_of(&file, &metadata).map_err(failed)?;
-        check_size(size, path)?;
+        check_size(size, path.display())?;
         Ok(Self {
             identity: Identity::new(&metadata, size),
             allocated: kind.is_file().then(|| metadata.blocks().saturating_mul(512)),
@@ -127,34 +138,33 @@ impl Source {
     }
 }
 
-fn refuse(path: &Path, why: impl Into<String>) -> Error {
-    Error::new(ErrorKind::InvalidArgument, OPERATION, path.display(), why.into())
+fn refuse(subject: impl fmt::Display, why: impl Into<String>) -> Error {
+    Error::new(ErrorKind::InvalidArgument, OPERATION, subject, why.into())
 }
 
 fn size_of(mut file: &File, metadata: &Metadata) -> std::io::Result<u64> {
     if metadata.is_file() { Ok(metadata.len()) } else { file.seek(SeekFrom::End(0)) }
 }
 
-fn check_size(size: u64, path: &Path) -> Result<()> {
+/// Refuses a size that no raw image has.
+pub(super) fn check_size(size: u64, subject: impl fmt::Display) -> Result<()> {
     if size == 0 {
-        return Err(refuse(path, "it is empty").remedy("give a raw disk image"));
+        return Err(refuse(subject, "it is empty").remedy("give a raw disk image"));
     }
     if !size.is_multiple_of(512) {
         let why = format!("its size of {size} bytes is not a multiple of 512");
-        return Err(refuse(path, why).remedy(
+        return Err(refuse(subject, why).remedy(
             "a raw disk image has whole sectors: round it up with `truncate -s %512 FILE`",
         ));
     }
     Ok(())
 }
 
-fn check_format(file: &File, path: &Path) -> Result<()> {
-    let mut head = Vec::new();
-    let mut reader = file.take(512);
-    reader.read_to_end(&mut head).map_err(|e| Error::io(OPERATION, path.display(), e))?;
-    let Some((what, remedy)) = foreign_format(&head) else { return Ok(()) };
+/// Refuses what is no raw image, by its first [`HEAD`] bytes.
+pub(super) fn check_format(head: &[u8], subject: impl fmt::Display) -> Result<()> {
+    let Some((what, remedy)) = foreign_format(head) else { return Ok(()) };
     let why = format!("it is {what}, and templates are made from raw images");
-    Err(refuse(path, why).remedy(remedy))
+    Err(refuse(subject, why).remedy(remedy))
 }
 
 /// What people give instead of a raw image, and how to make one of it.

@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::time::Duration;
 
-use super::fetch::ImportRecord;
+use super::journal::{ImportRecord, Origin};
 use super::source::Identity;
 use super::store;
 use crate::error::Result;
@@ -63,7 +63,9 @@ fn abandoned(directory: &Path) -> Option<String> {
     let Ok(Some(import)) = record::read::<ImportRecord>(&path) else {
         return Some("without a record".into());
     };
-    if Identity::of(Path::new(&import.source)).as_ref() != Some(&import.identity) {
+    if let Origin::File(identity) = &import.identity
+        && Identity::of(Path::new(&import.source)).as_ref() != Some(identity)
+    {
         return Some(format!("from {}, which has changed or gone", import.source));
     }
     is_old(&path).then(|| format!("from {}, a day old", import.source))

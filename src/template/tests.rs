@@ -34,7 +34,7 @@ impl TestPool {
     }
 
     fn import(&self, source: &Path, name: &str) -> Result<TemplateRecord> {
-        let spec = ImportSpec { source: source.to_owned(), name: name.to_owned() };
+        let spec = ImportSpec::new(source, name);
         self.pool.import_template(&spec, &mut |_| ())
     }
 
@@ -105,7 +105,7 @@ fn an_unchanged_source_is_not_read_twice() {
     let t = TestPool::new();
     let source = t.image("a.img", 7);
     t.import(&source, "a").unwrap();
-    let spec = ImportSpec { source, name: "b".into() };
+    let spec = ImportSpec::new(source, "b");
     let mut seen = Vec::new();
     t.pool.import_template(&spec, &mut |p| seen.push(p.done)).unwrap();
     assert_eq!(seen, [1 << 20], "only the end is reported");
@@ -166,11 +166,11 @@ fn an_interrupted_import_goes_on_where_it_stopped() {
     let directory = t.pool.layout().import_directory(&identity.id());
     let mut hash = hash::ContentHash::default();
     hash.update(&[7; 512 << 10]);
-    let left = fetch::ImportRecord {
+    let left = journal::ImportRecord {
         source: source.display().to_string(),
-        identity,
+        identity: journal::Origin::File(identity),
         started: Timestamp::now(),
-        state: fetch::State::Reading { offset: 512 << 10, hash: hash.save(), cloned: false },
+        state: journal::State::Reading { offset: 512 << 10, hash: hash.save(), cloned: false },
     };
     let path = Layout::import_record(&directory);
     t.pool.host().write_record(&path, &record::to_bytes(&left)).unwrap();
@@ -178,7 +178,7 @@ fn an_interrupted_import_goes_on_where_it_stopped() {
     content.extend([9; 4096]);
     fs::write(Layout::import_image(&directory), content).unwrap();
 
-    let spec = ImportSpec { source: source.clone(), name: "a".into() };
+    let spec = ImportSpec::new(source.clone(), "a");
     let mut seen = Vec::new();
     let record = t.pool.import_template(&spec, &mut |p| seen.push(p.done)).unwrap();
     assert_eq!(seen.first(), Some(&(512 << 10)));
@@ -194,7 +194,7 @@ fn a_source_that_changes_under_the_import_is_refused() {
     let source = t.directory.path().join("a.img");
     fs::write(&source, vec![1; 40 << 20]).unwrap();
     std::thread::sleep(Duration::from_millis(50));
-    let spec = ImportSpec { source: source.clone(), name: "a".into() };
+    let spec = ImportSpec::new(source.clone(), "a");
     let mut changed = false;
     let outcome = t.pool.import_template(&spec, &mut |_| {
         if !std::mem::replace(&mut changed, true) {
@@ -215,7 +215,7 @@ fn a_pool_without_room_refuses_and_keeps_nothing() {
     let t = TestPool::new();
     let source = t.image("a.img", 1);
     let pool = PoolOptions::default().reserve(u64::MAX).open(t.pool.root()).unwrap();
-    let spec = ImportSpec { source, name: "a".into() };
+    let spec = ImportSpec::new(source, "a");
     let error = pool.import_template(&spec, &mut |_| ()).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::NoSpace);
     assert!(error.report().contains("above its reserve"), "{error:?}");

@@ -65,6 +65,7 @@ impl Host for DeadlyHost {
         change attach_loop(spec: &LoopSpec) -> Result<LoopHandle>;
         look open_loop(number: DeviceNumber, path: &Path) -> Result<Option<LoopHandle>>;
         look find_loops(path: &Path) -> Result<Vec<LoopDevice>>;
+        look loops_below(directory: &Path) -> Result<u64>;
         change refresh_loop(number: DeviceNumber) -> Result<()>;
         change detach_loop(number: DeviceNumber, path: &Path) -> Result<()>;
         look device_node(number: DeviceNumber) -> Result<PathBuf>;

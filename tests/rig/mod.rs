@@ -65,7 +65,7 @@ impl Rig {
     }
 
     fn import(&self, name: &str, source: &Path) {
-        let spec = ImportSpec { source: source.to_owned(), name: name.to_owned() };
+        let spec = ImportSpec::new(source, name);
         self.pool.import_template(&spec, &mut |_| ()).expect("an import");
         fs::remove_file(source).expect("the source is not needed any more");
     }

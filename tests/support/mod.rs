@@ -53,7 +53,7 @@ impl Environment {
     pub(crate) fn import(&self, name: &str, seed: u8) {
         let source = self.directory.path().join(format!("{name}-{seed}.img"));
         fs::write(&source, ext4_image(seed)).expect("an image");
-        let spec = ImportSpec { source, name: name.to_owned() };
+        let spec = ImportSpec::new(source, name);
         self.pool().import_template(&spec, &mut |_| ()).expect("an import");
     }
 

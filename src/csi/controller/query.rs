@@ -103,10 +103,16 @@ impl Service {
             Err(error) if error.kind() == ErrorKind::Unsupported => return Ok(none),
             Err(error) => return Err(error),
         }
-        let template = match parameters.template.map(|name| self.pool.template(&name)).transpose() {
-            Ok(template) => template,
-            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(none),
-            Err(error) => return Err(error),
+        let template = match parameters.template.as_deref() {
+            None => None,
+            Some(name) => match self.pool.template(name) {
+                Ok(template) => Some(template),
+                Err(error) if error.kind() == ErrorKind::NotFound => {
+                    self.events.template_missing(name);
+                    return Ok(none);
+                }
+                Err(error) => return Err(error),
+            },
         };
         if template.as_ref().is_some_and(|template| !mountable(template, &capabilities)) {
             return Ok(none);

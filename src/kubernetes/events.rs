@@ -1,0 +1,287 @@
+//! Which Events are posted, on what, and how often.
+
+use std::collections::{BTreeMap, HashSet};
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
+use std::time::{Duration, Instant};
+
+use jiff::{SignedDuration, Timestamp};
+
+use super::KubernetesConfig;
+use super::api::{Answer, Api};
+use super::objects::{Claim, Event, List, Posted, StorageClass, Subject};
+use crate::error::{Error, Result};
+use crate::metrics::Metrics;
+
+/// Notices that may wait; more are dropped.
+const QUEUE: usize = 64;
+/// Templates that may be missing at once; more are not looked at.
+const MAX_MISSING: usize = 256;
+/// Time between looks for claims that wait, spread by half of it among nodes.
+const LOOK: Duration = Duration::from_secs(30);
+/// How long a template that nobody asks for any more is remembered. external-provisioner asks for
+/// the capacity of each StorageClass once a minute.
+const REMEMBER: Duration = Duration::from_secs(180);
+/// A claim that has waited less may be in the course of getting its volume, on this node or
+/// another.
+const PATIENCE: SignedDuration = SignedDuration::from_secs(10);
+/// Within this time, the same Event on the same object is not posted again.
+const REPEAT: Duration = Duration::from_secs(300);
+/// Claims that are told in one look.
+const MAX_CLAIMS: usize = 100;
+/// Pages that are read of one list, of [`PAGE`] objects each.
+const MAX_PAGES: usize = 20;
+const PAGE: usize = 500;
+/// Longest message: Kubernetes refuses more than 1024 bytes.
+const MAX_MESSAGE: usize = 1000;
+
+const TEMPLATE_MISSING: &str = "TemplateMissing";
+const TEMPLATE_IMPORTED: &str = "TemplateImported";
+const TEMPLATE_IMPORT_FAILED: &str = "TemplateImportFailed";
+
+/// What the driver found worth telling.
+enum Notice {
+    Missing { template: String },
+    Imported { template: String, digest: String },
+    ImportFailed { template: String, error: String },
+}
+
+/// Where the driver tells it. Never blocks, never fails.
+#[derive(Clone)]
+pub(crate) struct Events(Option<SyncSender<Notice>>);
+
+impl Events {
+    /// Nothing is told.
+    pub(crate) fn off() -> Self {
+        Self(None)
+    }
+
+    /// Starts the thread that posts. It ends with the last clone of what is returned.
+    pub(crate) fn start(
+        config: KubernetesConfig,
+        driver: &str,
+        node: &str,
+        metrics: Arc<Metrics>,
+    ) -> Result<Self> {
+        let (sender, notices) = sync_channel(QUEUE);
+        let (driver, node) = (driver.to_owned(), node.to_owned());
+        let poster = Poster {
+            config,
+            driver,
+            node,
+            metrics,
+            look: LOOK,
+            missing: BTreeMap::new(),
+            posted: BTreeMap::new(),
+        };
+        std::thread::Builder::new()
+            .name("events".to_owned())
+            .spawn(move || poster.run(&notices))
+            .map_err(|e| Error::io("start", "the thread for Kubernetes Events", e))?;
+        Ok(Self(Some(sender)))
+    }
+
+    /// Someone asked for capacity from a template that this node does not have.
+    pub(crate) fn template_missing(&self, template: &str) {
+        self.tell(|| Notice::Missing { template: template.to_owned() });
+    }
+
+    /// A template that this node is to have has come.
+    pub(crate) fn template_imported(&self, template: &str, digest: &str) {
+        let (template, digest) = (template.to_owned(), digest.to_owned());
+        self.tell(|| Notice::Imported { template, digest });
+    }
+
+    /// A template that this node is to have could not be imported, and will be tried again.
+    pub(crate) fn template_import_failed(&self, template: &str, error: &Error) {
+        let (template, error) = (template.to_owned(), error.report());
+        self.tell(|| Notice::ImportFailed { template, error });
+    }
+
+    fn tell(&self, notice: impl FnOnce() -> Notice) {
+        if let Some(sender) = &self.0 {
+            // A full queue: the API server is slow, and what matters comes again.
+            let _ = sender.try_send(notice());
+        }
+    }
+}
+
+/// The thread that posts.
+pub(super) struct Poster {
+    config: KubernetesConfig,
+    driver: String,
+    node: String,
+    metrics: Arc<Metrics>,
+    look: Duration,
+    /// Templates that were asked for in vain, and when they last were.
+    missing: BTreeMap<String, Instant>,
+    /// When which Event was posted last, by its name.
+    posted: BTreeMap<String, Instant>,
+}
+
+impl Poster {
+    fn run(mut self, notices: &Receiver<Notice>) {
+        let mut next_look = Instant::now();
+        loop {
+            let wait = match self.missing.is_empty() {
+                true => REMEMBER,
+                false => next_look.saturating_duration_since(Instant::now()),
+            };
+            match notices.recv_timeout(wait) {
+                Ok(notice) => self.take(notice),
+                Err(RecvTimeoutError::Timeout) => {}
+                Err(RecvTimeoutError::Disconnected) => return,
+            }
+            self.missing.retain(|_, asked| asked.elapsed() < REMEMBER);
+            self.posted.retain(|_, posted| posted.elapsed() < REPEAT);
+            if !self.missing.is_empty() && Instant::now() >= next_look {
+                if let Err(error) = self.tell_missing() {
+                    self.failed(TEMPLATE_MISSING, &error);
+                }
+                next_look = Instant::now() + self.look.mul_f64(rand::random_range(0.75..1.25));
+            }
+        }
+    }
+
+    fn take(&mut self, notice: Notice) {
+        let (template, reason, message) = match notice {
+            Notice::Missing { template } => {
+                if self.missing.len() < MAX_MISSING || self.missing.contains_key(&template) {
+                    self.missing.insert(template, Instant::now());
+                }
+                return;
+            }
+            Notice::Imported { template, digest } => {
+                self.missing.remove(&template);
+                let message = format!("template {template:?} (sha256:{digest}) is in the pool");
+                (template, TEMPLATE_IMPORTED, message)
+            }
+            Notice::ImportFailed { template, error } => {
+                (template, TEMPLATE_IMPORT_FAILED, format!("{error}; it is tried again"))
+            }
+        };
+        let event = Event {
+            subject: Subject::node(&self.node),
+            reason,
+            warning: reason == TEMPLATE_IMPORT_FAILED,
+            about: template,
+            message,
+        };
+        self.post_all([event]);
+    }
+
+    /// Tells each claim that waits for a missing template, its pod, and the node.
+    fn tell_missing(&mut self) -> Result<()> {
+        let api = Api::connect(&self.config)?;
+        let mut classes = BTreeMap::new();
+        pages(&api, "/apis/storage.k8s.io/v1/storageclasses", |class: StorageClass| {
+            let template = class.parameters.and_then(|mut p| p.remove("template"));
+            if let Some(template) = template.filter(|t| self.missing.contains_key(t))
+                && class.provisioner == self.driver
+            {
+                classes.insert(class.metadata.name, template);
+            }
+            true
+        })?;
+        if classes.is_empty() {
+            return Ok(());
+        }
+        let now = Timestamp::now();
+        let (mut events, mut waiting, mut claims) = (Vec::new(), HashSet::new(), 0);
+        pages(&api, "/api/v1/persistentvolumeclaims", |claim: Claim| {
+            let template = claim.spec.storage_class_name.as_ref().and_then(|c| classes.get(c));
+            if let Some(template) = template.filter(|_| claim.waits(now, PATIENCE)) {
+                let told = claim.subjects().into_iter().map(|s| self.missing_on(s, template));
+                events.extend(told);
+                waiting.insert(template.clone());
+                claims += 1;
+            }
+            claims < MAX_CLAIMS
+        })?;
+        let node = Subject::node(&self.node);
+        events.extend(waiting.iter().map(|template| self.missing_on(node.clone(), template)));
+        self.post_all(events);
+        Ok(())
+    }
+
+    fn missing_on(&self, subject: Subject, template: &str) -> Event {
+        Event {
+            subject,
+            reason: TEMPLATE_MISSING,
+            warning: true,
+            about: template.to_owned(),
+            message: format!(
+                "template {template:?} is not in the pool of node {}, so no volume can be made of \
+                 it there: import it with `calf template import IMAGE --name {template}`, or add \
+                 it to the templates in the chart's values",
+                self.node
+            ),
+        }
+    }
+
+    fn post_all(&mut self, events: impl IntoIterator<Item = Event>) {
+        for event in events {
+            let name = event.name();
+            if self.posted.contains_key(&name) {
+                continue;
+            }
+            match self.post(&event) {
+                Ok(posted) => {
+                    // An object that has gone needs none.
+                    if posted {
+                        self.metrics.event(event.reason, true);
+                    }
+                    self.posted.insert(name, Instant::now());
+                }
+                Err(error) => self.failed(event.reason, &error),
+            }
+        }
+    }
+
+    /// Posts an Event, or counts it up if it was posted before and is not fresh. Whether anything
+    /// was posted.
+    fn post(&self, event: &Event) -> Result<bool> {
+        let api = Api::connect(&self.config)?;
+        let mut event = event.clone();
+        event.message.truncate(event.message.floor_char_boundary(MAX_MESSAGE));
+        let path = format!("/api/v1/namespaces/{}/events", event.subject.events_namespace());
+        let now = Timestamp::now();
+        if api.create(&path, &event.to_json(&self.driver, &self.node, now))? == Answer::Done {
+            return Ok(true);
+        }
+        let path = format!("{path}/{}", event.name());
+        let posted: Posted = api.get(&path)?;
+        let age = now.duration_since(posted.last_timestamp.unwrap_or(Timestamp::UNIX_EPOCH));
+        if age.unsigned_abs() < REPEAT {
+            return Ok(false);
+        }
+        api.merge(&path, &event.repetition(&posted, now)).map(|_| true)
+    }
+
+    fn failed(&self, reason: &'static str, error: &Error) {
+        self.metrics.event(reason, false);
+        tracing::warn!(reason, error = error.report(), "cannot post a Kubernetes Event");
+    }
+}
+
+/// Reads a list page by page until `each` has seen enough.
+fn pages<T: serde::de::DeserializeOwned>(
+    api: &Api<'_>,
+    path: &str,
+    mut each: impl FnMut(T) -> bool,
+) -> Result<()> {
+    let mut next = String::new();
+    for _ in 0..MAX_PAGES {
+        let page: List<T> = api.get(&format!("{path}?limit={PAGE}{next}"))?;
+        if !page.items.into_iter().all(&mut each) {
+            return Ok(());
+        }
+        match page.metadata.next.filter(|token| !token.is_empty()) {
+            // Tokens are made of URL-safe characters.
+            Some(token) => next = format!("&continue={token}"),
+            None => return Ok(()),
+        }
+    }
+    tracing::debug!(path, "the list is longer than is read");
+    Ok(())
+}
