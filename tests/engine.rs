@@ -1,5 +1,6 @@
 //! What the engine promises of volumes, on a simulated machine.
 
+#[allow(dead_code, reason = "shared with other tests, each of which uses a part")]
 mod support;
 
 use std::fs;

@@ -1,13 +1,15 @@
 //! Every operation, failing or dying at each of its calls to the machine in turn: nothing may
 //! leak, nothing live may be lost, and a repeated call must end where an undisturbed one does.
 
+#[allow(dead_code, reason = "shared with other tests, each of which uses a part")]
 mod support;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::PathBuf;
 
 use calf::Pool;
 use calf::sys::fake::{Crash, Failure};
-use calf::volume::{Access, VolumeState};
+use calf::volume::{Access, VolumeSpec, VolumeState};
 use support::{Environment, TEMPLATE_SIZE, block, mount, publication, spec};
 
 const FAILURES: [Failure; 4] =
@@ -54,6 +56,26 @@ fn inline_life(environment: &Environment, pool: &Pool) -> calf::Result<()> {
     let publish = publication(environment, "volume", mount());
     let mut spec = spec("volume");
     spec.inline = true;
+    pool.publish_inline(&spec, &publish)?;
+    pool.unpublish("volume", &publish.target)
+}
+
+fn kata_life(environment: &Environment, pool: &Pool) -> calf::Result<()> {
+    let publish = publication(environment, "volume", mount());
+    pool.create_volume(&VolumeSpec { kata_direct: true, ..spec("volume") })?;
+    pool.stage("volume", &publish.stage)?;
+    pool.publish("volume", &publish)?;
+    pool.expand_volume("volume", 2 * TEMPLATE_SIZE)?;
+    pool.expand_file_system("volume", &publish.target)?;
+    pool.publish("volume", &publish)?;
+    pool.unpublish("volume", &publish.target)?;
+    pool.unstage("volume", &publish.stage.path)?;
+    pool.delete_volume("volume")
+}
+
+fn inline_kata_life(environment: &Environment, pool: &Pool) -> calf::Result<()> {
+    let publish = publication(environment, "volume", mount());
+    let spec = VolumeSpec { kata_direct: true, inline: true, ..spec("volume") };
     pool.publish_inline(&spec, &publish)?;
     pool.unpublish("volume", &publish.target)
 }
@@ -108,6 +130,7 @@ fn fails_well(scenario: Scenario, n: u64, failure: Failure) -> bool {
     assert_eq!(pool.volume("bystander").expect("it lives").device, Some(bystander), "{context}");
     tear_down(&environment, &pool);
     assert_eq!(environment.host.leftovers(), at_rest, "{context}");
+    assert_eq!(environment.kata_entries(), Vec::<PathBuf>::new(), "{context}");
     assert_eq!(environment.volume_directories().len(), 1, "{context}: only the bystander's");
 
     // The same failure, but without a restart the calls are repeated from the first.
@@ -121,6 +144,7 @@ fn fails_well(scenario: Scenario, n: u64, failure: Failure) -> bool {
     let again = environment.pool();
     scenario(&environment, &again).unwrap_or_else(|error| panic!("{context}: {error:?}"));
     assert_eq!(environment.host.leftovers(), at_rest, "{context}");
+    assert_eq!(environment.kata_entries(), Vec::<PathBuf>::new(), "{context}");
     assert_eq!(environment.volume_directories().len(), 1, "{context}: only the bystander's");
     true
 }
@@ -152,6 +176,16 @@ fn a_readers_volume_survives_failure_at_every_call() {
 #[test]
 fn an_inline_volume_survives_failure_at_every_call() {
     check(inline_life);
+}
+
+#[test]
+fn a_volume_for_kata_survives_failure_at_every_call() {
+    check(kata_life);
+}
+
+#[test]
+fn an_inline_volume_for_kata_survives_failure_at_every_call() {
+    check(inline_kata_life);
 }
 
 #[test]

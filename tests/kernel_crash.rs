@@ -40,6 +40,10 @@ fn main() -> ExitCode {
             survives(|directory| Usage::new("volume", directory, false));
         })
         .timeout(long),
+        kit::test("a_volume_for_kata_survives_a_kill_between_any_two_steps", || {
+            survives(|directory| Usage::new("volume", directory, false).kata());
+        })
+        .timeout(long),
         kit::test("a_readers_volume_survives_a_kill_between_any_two_steps", || {
             survives(|directory| Usage::new("volume", directory, true).read_only());
         })
@@ -58,7 +62,9 @@ fn be_a_driver(order: &str) -> ExitCode {
         .with_env_filter("debug")
         .init();
     let host = DeadlyHost::new(n.parse().expect("a number"));
-    let pool = PoolOptions::default().host(Arc::new(host)).open(pool).expect("a pool");
+    let kata = kata_root(Path::new(work));
+    let options = PoolOptions::default().host(Arc::new(host)).kata_root(kata);
+    let pool = options.open(pool).expect("a pool");
     let endpoint = format!("unix://{}", driver::socket(Path::new(work)).display());
     let runtime = tokio::runtime::Runtime::new().expect("a runtime");
     let served = runtime.block_on(calf::csi::serve(
@@ -67,6 +73,11 @@ fn be_a_driver(order: &str) -> ExitCode {
         std::future::pending(),
     ));
     panic!("the driver ended: {served:?}");
+}
+
+/// Where Kata would look for the volumes of a driver in `work`.
+fn kata_root(work: &Path) -> PathBuf {
+    work.join("kata")
 }
 
 fn start(pool: &Path, work: &Path, dies_at: u64) -> Driver {
@@ -78,7 +89,7 @@ fn start(pool: &Path, work: &Path, dies_at: u64) -> Driver {
 
 /// Everything that happens to a volume, until a call fails.
 fn live(client: &Client, usage: &Usage) -> Result<(), Status> {
-    client.create(&usage.volume, "root")?;
+    client.create_for(usage, "root")?;
     client.stage(usage)?;
     client.publish(usage)?;
     client.expand(usage, 2 * TEMPLATE_SIZE)?;
@@ -132,6 +143,8 @@ fn survives(usage: fn(&Path) -> Usage) {
         assert_eq!(Kernel::now(), at_rest, "change {n}: a leak");
         assert_eq!(rig.pool.volume_records().expect("records").len(), 1, "change {n}");
         assert!(!usage.target.exists(), "change {n}: the target is left");
+        let for_kata = fs::read_dir(kata_root(&work)).map_or(0, Iterator::count);
+        assert_eq!(for_kata, 0, "change {n}: Kata is still told of a volume");
         driver.kill();
         n += 1;
     }

@@ -11,9 +11,10 @@ use std::process::{Command, ExitCode, Stdio};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use calf::ErrorKind;
 use calf::pool::record::{Durability, NodeOwner};
+use calf::sys::{Host as _, LinuxHost};
 use calf::volume::{Access, VolumeSpec, VolumeState};
+use calf::{ErrorKind, PoolOptions};
 use rig::{Page, Random, Rig, TEMPLATE_SIZE, first_difference, open, read_page, run};
 
 fn main() -> ExitCode {
@@ -36,6 +37,7 @@ fn main() -> ExitCode {
         kit::test("a_pool_on_a_nodev_mount_publishes_usable_nodes", nodev_pool),
         kit::test("a_directory_behind_a_symlink_is_published_to_and_left", behind_symlink),
         kit::test("a_volume_keeps_its_content_when_it_is_inactive", deactivated),
+        kit::test("a_guest_of_kata_gets_a_device_that_the_host_does_not_mount", kata),
         kit::test("a_foreign_device_is_never_touched", foreign_device),
     ])
 }
@@ -385,7 +387,11 @@ fn many() {
         .flatten()
         .filter(|entry| entry.path().join("loop/backing_file").exists());
     assert_eq!(loops.count(), 301, "one for each volume and one for the template");
+    let below = LinuxHost::new().loops_below(rig.pool.root()).expect("the same figure");
+    assert_eq!(below, 301, "as the metrics tell");
+    let begin = Instant::now();
     let volumes = rig.pool.volumes().expect("list");
+    println!("300 volumes: looked at in {:?}", begin.elapsed());
     assert!(volumes.iter().all(|volume| volume.state == VolumeState::Active));
     let begin = Instant::now();
     for id in &ids {
@@ -486,4 +492,66 @@ fn foreign_device() {
     assert!(run("dmsetup", &["table", &name], &[]).contains("zero"), "it was touched");
     run("dmsetup", &["remove", "--noudevsync", &name], &[]);
     rig.pool.delete_volume("volume").expect("delete");
+}
+
+/// What Kata's runtime and its guest do with a direct-assigned volume, done by hand: read the file,
+/// mount the device elsewhere, write, unmount.
+fn kata() {
+    let rig = Rig::new(kit::Fs::Xfs);
+    rig.import_file_system("root", "ext4");
+    let root = kit::work_dir().join("kata");
+    let pool = PoolOptions::default().kata_root(&root).open(rig.pool.root()).expect("a pool");
+    let spec = VolumeSpec { kata_direct: true, ..VolumeSpec::new("volume", "root") };
+    pool.create_volume(&spec).expect("create");
+    let publish = rig.publication("volume", rig::mount());
+    pool.stage("volume", &publish.stage).expect("stage");
+    pool.publish("volume", &publish).expect("publish");
+
+    let told = || {
+        let mut entries = fs::read_dir(&root).expect("Kata's directory").flatten();
+        let directory = entries.next().expect("one volume").path();
+        let file = directory.join("mountInfo.json");
+        let mode = |path: &std::path::Path| fs::metadata(path).expect("there").mode() & 0o777;
+        assert_eq!((mode(&directory), mode(&file)), (0o700, 0o600));
+        let text = fs::read(file).expect("mountInfo.json");
+        serde_json::from_slice::<serde_json::Value>(&text).expect("JSON")
+    };
+    let info = told();
+    assert_eq!(
+        (info["volume-type"].as_str(), info["fstype"].as_str()),
+        (Some("directvol"), Some("ext4"))
+    );
+    let device = std::path::PathBuf::from(info["device"].as_str().expect("a device"));
+    let number = rig.pool.volume("volume").expect("it is there").device.expect("it is active");
+    assert_eq!(LinuxHost::new().mounts_of(number).expect("mounts"), Vec::new());
+
+    let guest = kit::work_dir().join("guest");
+    fs::create_dir(&guest).expect("a directory");
+    run("mount", &["-t", "ext4"], &[&device, &guest]);
+    fs::write(guest.join("file"), b"of the guest").expect("write");
+    // In use by the guest: nobody else gets it, and it does not go away.
+    let block = rig.publication("volume", Access::Block);
+    let error = pool.publish("volume", &block).expect_err("it has a master");
+    assert_eq!(error.kind(), ErrorKind::InUse, "{error:?}");
+    assert_eq!(pool.delete_volume("volume").expect_err("in use").kind(), ErrorKind::InUse);
+    run("umount", &[], &[&guest]);
+
+    pool.expand_volume("volume", 2 * TEMPLATE_SIZE).expect("expand");
+    pool.expand_file_system("volume", &publish.target).expect("left to the guest");
+    assert_eq!(LinuxHost::new().device_size(number).expect("a size"), 2 * TEMPLATE_SIZE);
+    let usage = pool.statistics("volume", &publish.target).expect("statistics");
+    assert!(usage.file_system.is_none() && usage.volume.cow.is_some(), "{usage:?}");
+
+    // Taken down and published again within this boot, the content is what the guest left.
+    pool.unpublish("volume", &publish.target).expect("unpublish");
+    assert!(!publish.target.exists() && fs::read_dir(&root).expect("it is there").count() == 0);
+    pool.unstage("volume", &publish.stage.path).expect("unstage");
+    pool.publish("volume", &publish).expect("publish");
+    let device = std::path::PathBuf::from(told()["device"].as_str().expect("a device"));
+    run("mount", &["-t", "ext4"], &[&device, &guest]);
+    assert_eq!(fs::read(guest.join("file")).expect("read"), b"of the guest");
+    run("umount", &[], &[&guest]);
+    pool.unpublish("volume", &publish.target).expect("unpublish");
+    pool.unstage("volume", &publish.stage.path).expect("unstage");
+    pool.delete_volume("volume").expect("delete");
 }

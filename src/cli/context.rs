@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use calf::pool::layout::Layout;
 use calf::pool::{Fallback, PoolOptions};
 use calf::template::DownloadOptions;
+use calf::volume::DEFAULT_KATA_ROOT;
 use calf::{Error, ErrorKind, Pool, Result};
 use clap::{Args, ValueEnum};
 
@@ -42,6 +43,13 @@ pub(super) struct GlobalArgs {
     #[arg(hide_short_help = true)]
     tls_ca: Option<PathBuf>,
 
+    /// Where Kata's runtimes look for direct-assigned volumes
+    ///
+    /// All processes on a pool should use the same directory: what is published there is in use.
+    #[arg(long, global = true, value_name = "DIR", env = "CALF_KATA_DIRECT_VOLUMES")]
+    #[arg(hide_short_help = true, hide_env_values = true, default_value = DEFAULT_KATA_ROOT)]
+    kata_direct_volumes: PathBuf,
+
     /// How to make volumes where the kernel has no dm-snapshot; without it, they are refused there
     #[arg(long, global = true, value_enum, value_name = "HOW", env = "CALF_FALLBACK")]
     #[arg(hide_short_help = true, hide_env_values = true)]
@@ -63,6 +71,7 @@ pub(super) struct Context {
     pub(super) reserve: u64,
     pub(super) fallback: Option<Fallback>,
     tls_ca: Option<PathBuf>,
+    kata_direct_volumes: PathBuf,
 }
 
 impl Context {
@@ -76,6 +85,7 @@ impl Context {
                 FallbackArg::Copy => Fallback::Copy,
             }),
             tls_ca: args.tls_ca,
+            kata_direct_volumes: args.kata_direct_volumes,
         }
     }
 
@@ -87,6 +97,7 @@ impl Context {
             .reserve(self.reserve)
             .fallback(self.fallback)
             .downloads(downloads)
+            .kata_root(&self.kata_direct_volumes)
             .open(&self.pool_path)
     }
 

@@ -140,6 +140,7 @@ fn create(context: &Context, args: CreateArgs) -> Result<()> {
         },
         owner: NodeOwner { uid: args.uid, gid: args.gid, mode: args.mode },
         inline: false,
+        kata_direct: false,
     };
     let pool = context.existing_pool()?;
     let volume = pool.create_volume(&spec)?;

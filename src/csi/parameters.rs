@@ -29,8 +29,9 @@ const DURABILITY: &str = "durability";
 const DEVICE_UID: &str = "deviceUid";
 const DEVICE_GID: &str = "deviceGid";
 const DEVICE_MODE: &str = "deviceMode";
-const ALLOWED: &str =
-    "template, cowLimit, chunkSize, durability, deviceUid, deviceGid and deviceMode";
+const KATA_DIRECT: &str = "kataDirectVolume";
+const ALLOWED: &str = "template, cowLimit, chunkSize, durability, deviceUid, deviceGid, \
+                       deviceMode and kataDirectVolume";
 
 /// Where parameters come from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -54,6 +55,7 @@ pub(super) struct Parameters {
     uid: Option<u32>,
     gid: Option<u32>,
     mode: Option<u32>,
+    kata_direct: Option<bool>,
 }
 
 impl Parameters {
@@ -79,6 +81,7 @@ impl Parameters {
                 DEVICE_UID => parsed.uid = Some(value::user_or_group(&field, text)?),
                 DEVICE_GID => parsed.gid = Some(value::user_or_group(&field, text)?),
                 DEVICE_MODE => parsed.mode = Some(value::mode(&field, text)?),
+                KATA_DIRECT => parsed.kata_direct = Some(value::boolean(&field, text)?),
                 PROVISIONER_IDENTITY => {}
                 key if key.starts_with(KUBERNETES_PREFIX) => {}
                 // The value is not shown: nobody knows what it is.
@@ -108,6 +111,7 @@ impl Parameters {
                 mode: self.mode.unwrap_or(owner.mode),
             },
             inline: origin == Origin::Inline,
+            kata_direct: self.kata_direct.unwrap_or_default(),
             ..VolumeSpec::new(id, template)
         })
     }
@@ -127,6 +131,7 @@ impl Parameters {
             (DEVICE_UID, differs(self.uid.as_ref(), &record.owner.uid)),
             (DEVICE_GID, differs(self.gid.as_ref(), &record.owner.gid)),
             (DEVICE_MODE, differs(self.mode.as_ref(), &record.owner.mode)),
+            (KATA_DIRECT, differs(self.kata_direct.as_ref(), &record.kata_direct)),
         ]
         .into_iter()
         .find_map(|(key, differs)| differs.then_some(key))
@@ -156,6 +161,9 @@ pub(super) fn context(record: &VolumeRecord) -> HashMap<String, String> {
     ]);
     if let Some(limit) = record.cow_limit {
         context.insert(COW_LIMIT.to_owned(), limit.to_string());
+    }
+    if record.kata_direct {
+        context.insert(KATA_DIRECT.to_owned(), "true".to_owned());
     }
     let NodeOwner { uid, gid, mode } = record.owner;
     if record.owner != NodeOwner::default() {
@@ -199,6 +207,7 @@ mod tests {
             ("deviceUid", "1000"),
             ("deviceGid", "1001"),
             ("deviceMode", "0660"),
+            ("kataDirectVolume", "true"),
             ("csi.storage.k8s.io/ephemeral", "true"),
             ("csi.storage.k8s.io/serviceAccount.tokens", "{secret}"),
             ("csi.storage.k8s.io/pod.name", "p"),
@@ -215,6 +224,7 @@ mod tests {
                 durability: Durability::Durable,
                 owner: NodeOwner { uid: 1000, gid: 1001, mode: 0o660 },
                 inline: true,
+                kata_direct: true,
             }
         );
     }
@@ -241,6 +251,8 @@ mod tests {
             ("deviceMode", "1777"),
             ("deviceMode", ""),
             ("deviceMode", "+660"),
+            ("kataDirectVolume", "yes"),
+            ("kataDirectVolume", ""),
             ("Template", "base"),
             ("fsType", "ext4"),
         ] {
@@ -279,6 +291,7 @@ mod tests {
             owner,
             backing: crate::pool::record::Backing::Snapshot,
             inline: false,
+            kata_direct: false,
             boot: "b".into(),
             created: jiff::Timestamp::UNIX_EPOCH,
         }
@@ -298,6 +311,7 @@ mod tests {
             ("deviceUid", "0", "1"),
             ("deviceGid", "0", "1"),
             ("deviceMode", "600", "0660"),
+            ("kataDirectVolume", "false", "true"),
         ] {
             assert_eq!(mismatch(key, same), None, "{key}");
             assert_eq!(mismatch(key, other), Some(key));

@@ -62,3 +62,13 @@ pub(super) fn mode(field: &str, value: &str) -> Result<u32> {
             .remedy("give read and write permissions in octal, such as 0660")),
     }
 }
+
+/// A yes or no, as Kubernetes writes it.
+pub(super) fn boolean(field: &str, value: &str) -> Result<bool> {
+    match value {
+        "true" => Ok(true),
+        "false" => Ok(false),
+        _ => Err(invalid(field, value, "it is neither true nor false")
+            .remedy("write \"true\" or \"false\"")),
+    }
+}

@@ -11,7 +11,7 @@
 pub mod layout;
 pub mod record;
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use jiff::Timestamp;
@@ -21,6 +21,7 @@ use crate::key::{Key, PoolId};
 use crate::sys::lock::{self, Lock, Mode};
 use crate::sys::{FileSystemUsage, Host, LinuxHost};
 use crate::template::DownloadOptions;
+use crate::volume::DEFAULT_KATA_ROOT;
 use layout::Layout;
 use record::{Backing, FORMAT, PoolRecord};
 
@@ -40,6 +41,7 @@ pub struct PoolOptions {
     reserve: u64,
     fallback: Option<Fallback>,
     downloads: DownloadOptions,
+    kata_root: PathBuf,
 }
 
 impl Default for PoolOptions {
@@ -49,6 +51,7 @@ impl Default for PoolOptions {
             reserve: Self::DEFAULT_RESERVE,
             fallback: None,
             downloads: DownloadOptions::default(),
+            kata_root: DEFAULT_KATA_ROOT.into(),
         }
     }
 }
@@ -76,6 +79,14 @@ impl PoolOptions {
     #[must_use]
     pub fn downloads(mut self, downloads: DownloadOptions) -> Self {
         self.downloads = downloads;
+        self
+    }
+
+    /// Where Kata's runtimes look for direct-assigned volumes. All processes on a pool should use
+    /// the same directory: what is published there is in use.
+    #[must_use]
+    pub fn kata_root(mut self, directory: impl Into<PathBuf>) -> Self {
+        self.kata_root = directory.into();
         self
     }
 
@@ -108,6 +119,7 @@ impl PoolOptions {
             reserve: self.reserve,
             fallback: self.fallback,
             downloads: self.downloads,
+            kata_root: self.kata_root,
         })))
     }
 }
@@ -123,6 +135,7 @@ struct Inner {
     reserve: u64,
     fallback: Option<Fallback>,
     downloads: DownloadOptions,
+    kata_root: PathBuf,
 }
 
 /// Size and free space of a pool, in bytes.
@@ -206,6 +219,11 @@ impl Pool {
     /// How images are downloaded.
     pub(crate) fn download_options(&self) -> &DownloadOptions {
         &self.0.downloads
+    }
+
+    /// Where Kata's runtimes look for direct-assigned volumes.
+    pub(crate) fn kata_root(&self) -> &Path {
+        &self.0.kata_root
     }
 
     /// Where the pool's files are.

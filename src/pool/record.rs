@@ -77,6 +77,9 @@ pub struct VolumeRecord {
     pub backing: Backing,
     /// Made by an inline ephemeral Publish; deleted by its Unpublish.
     pub inline: bool,
+    /// Mount access is given to Kata: the guest mounts the file system, the host never does.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub kata_direct: bool,
     /// The boot in which the COW store was made. In a later boot, the store of an `ephemeral`
     /// volume may be torn, and is replaced.
     pub boot: String,

@@ -57,6 +57,7 @@ impl TestPool {
             owner: NodeOwner::default(),
             backing: Backing::Snapshot,
             inline: false,
+            kata_direct: false,
             boot: "b".into(),
             created: Timestamp::now(),
         };

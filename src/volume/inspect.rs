@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use super::plan::Observed;
-use super::{Volume, VolumeState, VolumeStatistics, lifecycle, observe, spec, target};
+use super::{Volume, VolumeState, VolumeStatistics, direct, lifecycle, observe, spec, target};
 use crate::error::{Error, ErrorKind, Result};
 use crate::key::Key;
 use crate::pool::Pool;
@@ -47,6 +47,9 @@ impl Pool {
         spec::check_id(id)?;
         let key = Key::of(id);
         let volume = volume(self, &key, id)?;
+        if direct::is_at(self, &key, path)? {
+            return Ok(VolumeStatistics { volume, file_system: None });
+        }
         let (device, mounted) = match self.host().target(path)? {
             Target::FileSystem { device, .. } => (device, true),
             Target::Node { device } => (device, false),

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use super::execute::Executor;
 use super::plan::{Goal, Observed, plan};
-use super::{Volume, VolumeSpec, inspect, observe, spec};
+use super::{Volume, VolumeSpec, direct, inspect, observe, spec};
 use crate::error::{Error, ErrorKind, Result};
 use crate::key::Key;
 use crate::pool::Pool;
@@ -251,18 +251,23 @@ pub(super) fn refuse_if_mounted(
     id: impl fmt::Display,
     operation: &'static str,
 ) -> Result<()> {
+    let mut shown = Vec::new();
     for number in observed.devices() {
-        if let Some(mount) = pool.host().mounts_of(number)?.first() {
-            return Err(Error::new(
-                ErrorKind::InUse,
-                operation,
-                id,
-                format!("it is mounted or published at {}", mount.path.display()),
-            )
-            .remedy("unpublish and unstage it first"));
-        }
+        shown.extend(pool.host().mounts_of(number)?);
     }
-    Ok(())
+    if let Some(record) = &observed.record {
+        shown.extend(direct::targets(pool, record)?);
+    }
+    match shown.first() {
+        None => Ok(()),
+        Some(mount) => Err(Error::new(
+            ErrorKind::InUse,
+            operation,
+            id,
+            format!("it is mounted or published at {}", mount.path.display()),
+        )
+        .remedy("unpublish and unstage it first")),
+    }
 }
 
 /// Two ids with one key are as good as impossible, but would share a disk.

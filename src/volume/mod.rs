@@ -13,6 +13,7 @@
 
 mod access;
 pub mod cow;
+mod direct;
 mod execute;
 mod inspect;
 mod lifecycle;
@@ -27,6 +28,7 @@ mod step;
 mod target;
 
 pub use access::Access;
+pub use direct::DEFAULT_KATA_ROOT;
 pub use spec::MAX_SIZE;
 
 use std::path::PathBuf;
@@ -53,6 +55,8 @@ pub struct VolumeSpec {
     pub owner: NodeOwner,
     /// Made by an inline ephemeral Publish; deleted by its Unpublish.
     pub inline: bool,
+    /// Mount access is given to Kata: the guest mounts the file system, the host never does.
+    pub kata_direct: bool,
 }
 
 impl VolumeSpec {
@@ -70,6 +74,7 @@ impl VolumeSpec {
             durability: Durability::default(),
             owner: NodeOwner::default(),
             inline: false,
+            kata_direct: false,
         }
     }
 }

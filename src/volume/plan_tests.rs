@@ -23,6 +23,7 @@ fn record(size: u64, durability: Durability, backing: Backing) -> VolumeRecord {
         owner: NodeOwner::default(),
         backing,
         inline: false,
+        kata_direct: false,
         boot: "boot-1".to_owned(),
         created: jiff::Timestamp::UNIX_EPOCH,
     }

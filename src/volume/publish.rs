@@ -4,6 +4,7 @@
 //! block:  device node in the pool ──bind──▸ target file
 //! mount:  device ──mount──▸ staging directory ──bind──▸ target directory
 //! inline: device ──mount──▸ target directory
+//! Kata:   device ──named in a file that Kata reads for the target (`direct`)
 //! ```
 //!
 //! Nothing of this is written down: the mount table is the truth. A reboot empties it and leaves
@@ -15,7 +16,7 @@ use std::path::Path;
 use super::lifecycle::{self, activate, existing};
 use super::stage::{check_access, ensure_staged};
 use super::target::{mounts, show, unmount_all};
-use super::{Access, Publish, Stage, VolumeSpec, observe, spec};
+use super::{Access, Publish, Stage, VolumeSpec, direct, observe, spec};
 use crate::error::{Error, ErrorKind, Result};
 use crate::key::{Key, Role};
 use crate::pool::Pool;
@@ -34,6 +35,9 @@ impl Pool {
             refuse_if_published_elsewhere(self, &key, id, publish)?;
         }
         match publish.stage.access {
+            _ if direct::is_direct(&record, &publish.stage.access) => {
+                direct::publish(self, &key, &record, publish)
+            }
             Access::Block => publish_node(self, &key, &record, publish),
             Access::Mount { .. } => publish_directory(self, &key, &record, publish),
         }
@@ -48,6 +52,9 @@ impl Pool {
         let (record, new) = lifecycle::create(self, &key, spec)?;
         let result = check_access(&record, &publish.stage.access).and_then(|()| {
             match &publish.stage.access {
+                access if direct::is_direct(&record, access) => {
+                    direct::publish(self, &key, &record, publish)
+                }
                 Access::Block => publish_node(self, &key, &record, publish),
                 Access::Mount { .. } => {
                     let stage = Stage {
@@ -81,6 +88,7 @@ impl Pool {
         spec::check_id(id)?;
         let _lock = self.lock_volume(id, "unpublish volume")?;
         let key = Key::of(id);
+        direct::withdraw(self, &key, target)?;
         unmount_all(self, &key, id, target)?;
         self.host().remove_target(target)?;
         match observe::read_record(self, &key)? {
@@ -94,6 +102,7 @@ impl Pool {
 fn publish_node(pool: &Pool, key: &Key, record: &VolumeRecord, publish: &Publish) -> Result<()> {
     let host = pool.host();
     let read_only = publish.is_read_only();
+    direct::refuse_if_published(pool, record)?;
     activate(pool, key, record, read_only, |device| {
         let role = if read_only { Role::ReadOnlyView } else { Role::Snapshot };
         let node = pool.layout().node(key, role);

@@ -6,7 +6,7 @@
 use super::execute::Executor;
 use super::plan::{Goal, Observed, plan};
 use super::step::Step;
-use super::{ReconcileReport, lifecycle, observe};
+use super::{ReconcileReport, direct, lifecycle, observe};
 use crate::error::Result;
 use crate::key::{DeviceId, Key, Role, uuid_prefix};
 use crate::pool::Pool;
@@ -21,6 +21,9 @@ impl Pool {
             volume(self, &key, &mut report);
         }
         orphaned_devices(self, &mut report)?;
+        if let Err(error) = direct::reconcile(self, &mut report) {
+            report.failed.push(error.report());
+        }
         match template::sweep_imports(self) {
             Ok(removed) => report.removed.extend(removed),
             Err(error) => report.failed.push(error.report()),

@@ -131,6 +131,7 @@ pub(super) fn record(
         owner: spec.owner,
         backing,
         inline: spec.inline,
+        kata_direct: spec.kata_direct,
         boot,
         created: Timestamp::now(),
     })
@@ -176,6 +177,10 @@ pub(super) fn agrees(spec: &VolumeSpec, record: &VolumeRecord) -> Result<()> {
     }
     if spec.inline != record.inline {
         return differs("inline", record.inline.to_string(), spec.inline.to_string());
+    }
+    if spec.kata_direct != record.kata_direct {
+        let (has, asked) = (record.kata_direct.to_string(), spec.kata_direct.to_string());
+        return differs("kataDirectVolume", has, asked);
     }
     Ok(())
 }

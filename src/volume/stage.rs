@@ -5,7 +5,7 @@ use std::path::Path;
 
 use super::lifecycle::{self, activate, existing};
 use super::target::{Shown, is_device_of, mounts, show, unmount_all};
-use super::{Access, Stage, spec};
+use super::{Access, Stage, direct, spec};
 use crate::error::{Error, ErrorKind, Result};
 use crate::key::Key;
 use crate::pool::Pool;
@@ -47,12 +47,15 @@ impl Pool {
     }
 
     /// Grows the file system mounted at `path` (of volume `id`) to fill the volume. Block
-    /// volumes are left to their guest.
+    /// volumes, and those that Kata mounts, are left to their guest.
     pub fn expand_file_system(&self, id: &str, path: &Path) -> Result<()> {
         spec::check_id(id)?;
         let _lock = self.lock_volume(id, "expand file system of volume")?;
         let key = Key::of(id);
         let record = existing(self, &key, id)?;
+        if direct::is_at(self, &key, path)? {
+            return Ok(());
+        }
         match self.host().target(path)? {
             Target::FileSystem { device, read_only } if is_device_of(self, &key, device)? => {
                 if read_only {
@@ -87,7 +90,9 @@ pub(super) fn ensure_staged(
     stage: &Stage,
 ) -> Result<DeviceNumber> {
     activate(pool, key, record, stage.is_read_only(), |device| {
-        if let Access::Mount { options, .. } = &stage.access {
+        if let Access::Mount { options, .. } = &stage.access
+            && !direct::is_direct(record, &stage.access)
+        {
             mount(pool, key, record, device, stage, options)?;
         }
         Ok(device)

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use super::observe;
+use super::{direct, observe};
 use crate::error::{Error, ErrorKind, Result};
 use crate::key::{DeviceId, Key};
 use crate::pool::Pool;
@@ -19,11 +19,15 @@ pub(super) fn is_device_of(pool: &Pool, key: &Key, number: DeviceNumber) -> Resu
     Ok(observe::observe(pool, key)?.copies.iter().any(|copy| copy.number == number))
 }
 
-/// Everywhere that the volume with this key is mounted or its node bound.
+/// Everywhere that the volume with this key is mounted, its node bound, or Kata told of it.
 pub(super) fn mounts(pool: &Pool, key: &Key) -> Result<Vec<MountedAt>> {
     let mut mounts = Vec::new();
-    for number in observe::observe(pool, key)?.devices() {
+    let observed = observe::observe(pool, key)?;
+    for number in observed.devices() {
         mounts.extend(pool.host().mounts_of(number)?);
+    }
+    if let Some(record) = &observed.record {
+        mounts.extend(direct::targets(pool, record)?);
     }
     Ok(mounts)
 }
@@ -111,7 +115,7 @@ fn withdraw(pool: &Pool, key: &Key, id: &str, created: bool, target: &Path) {
 }
 
 /// The error for a path where something else is already.
-fn taken(id: &str, path: &Path, found: Target) -> Error {
+pub(super) fn taken(id: &str, path: &Path, found: Target) -> Error {
     let what = match found {
         Target::Missing => "nothing".to_owned(),
         Target::Plain(TargetKind::Directory) => "a directory".to_owned(),

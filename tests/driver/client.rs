@@ -1,6 +1,5 @@
 //! A CSI client that blocks, with the few calls of a volume's life.
 
-use std::collections::HashMap;
 use std::future::Future;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -34,6 +33,7 @@ pub(crate) struct Usage {
     pub(crate) target: PathBuf,
     pub(crate) block: bool,
     pub(crate) read_only: bool,
+    pub(crate) kata: bool,
 }
 
 impl Usage {
@@ -45,7 +45,13 @@ impl Usage {
             target: directory.join(format!("{volume}-target")),
             block,
             read_only: false,
+            kata: false,
         }
+    }
+
+    /// Mounted by a Kata guest instead of the host.
+    pub(crate) fn kata(self) -> Self {
+        Self { kata: true, ..self }
     }
 
     /// The same for reading only.
@@ -97,12 +103,20 @@ impl Client {
     }
 
     pub(crate) fn create(&self, volume: &str, template: &str) -> Result<(), Status> {
-        let usage = Usage::new(volume, Path::new("/"), true);
+        self.create_for(&Usage::new(volume, Path::new("/"), true), template)
+    }
+
+    /// Creates a volume that can be used so.
+    pub(crate) fn create_for(&self, usage: &Usage, template: &str) -> Result<(), Status> {
+        let kata = usage.kata.to_string();
+        let parameters = [("template", template), ("kataDirectVolume", kata.as_str())];
         self.call(
             v1::CreateVolumeRequest {
-                name: volume.to_owned(),
+                name: usage.volume.clone(),
                 volume_capabilities: vec![usage.capability()],
-                parameters: HashMap::from([("template".to_owned(), template.to_owned())]),
+                parameters: parameters
+                    .map(|(key, value)| (key.to_owned(), value.to_owned()))
+                    .into(),
                 ..Default::default()
             },
             |channel, request| async {

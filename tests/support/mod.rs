@@ -46,7 +46,7 @@ impl Environment {
     }
 
     pub(crate) fn options(&self) -> PoolOptions {
-        PoolOptions::default().host(Arc::new(self.host.clone()))
+        PoolOptions::default().host(Arc::new(self.host.clone())).kata_root(self.kata_root())
     }
 
     /// Imports a template whose content differs by `seed`.
@@ -62,6 +62,17 @@ impl Environment {
         let parent = self.directory.path().join("kubelet");
         fs::create_dir_all(&parent).expect("a directory");
         parent.join(name)
+    }
+
+    /// Where Kata would look for direct-assigned volumes.
+    pub(crate) fn kata_root(&self) -> PathBuf {
+        self.directory.path().join("kata")
+    }
+
+    /// What Kata would find there.
+    pub(crate) fn kata_entries(&self) -> Vec<PathBuf> {
+        let Ok(entries) = fs::read_dir(self.kata_root()) else { return Vec::new() };
+        entries.map(|entry| entry.expect("an entry").path()).collect()
     }
 
     /// The names of the volume directories in the pool.
