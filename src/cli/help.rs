@@ -51,19 +51,23 @@ Exit codes:
   11  what is stored is damaged
 
 Environment:
-  CALF_POOL, CALF_OUTPUT, CALF_RESERVE, CALF_FALLBACK   the options of the same names
+  CALF_POOL, CALF_OUTPUT, CALF_RESERVE, CALF_FALLBACK,
+  CALF_TLS_CA, CALF_KATA_DIRECT_VOLUMES                 the options of the same names
+  HTTPS_PROXY, HTTP_PROXY, ALL_PROXY, NO_PROXY          how to reach URLs
   RUST_LOG                                              what to log, such as calf=debug
   NO_COLOR                                              no colours";
 
 pub(super) const IMPORT: &str = "\
-FILE is a raw disk image or a block device, best with one file system and no partition table. \
-Blocks are shared with FILE where the file system can (XFS, Btrfs), and holes stay holes.
+IMAGE is a raw disk image, a block device or a URL, best with one file system and no partition \
+table. Blocks are shared with a file where the file system can (XFS, Btrfs), and holes stay holes. \
+A URL needs the image's SHA-256; content that the pool has already is not fetched again.
 
 An import that was interrupted goes on when the same command is given again. A name that exists \
 moves to the new content; volumes keep what they started from.
 
 Examples:
   calf template import debian.img --name debian-12
+  calf template import https://example.org/debian.img --name debian-12 --sha256 0a1b…
   qemu-img convert -O raw cloud.qcow2 cloud.img && calf template import cloud.img --name cloud";
 
 pub(super) const CREATE: &str = "\
@@ -99,12 +103,21 @@ at any time. The exit code is 1 if something could not be put right.";
 pub(super) const SERVE: &str = "\
 Logs go to stderr. SIGTERM and SIGINT let running calls end, up to the drain timeout.
 
-Example:
-  calf serve --endpoint unix:///run/calf/csi.sock --pool /var/lib/calf --node-id $(hostname)";
+Templates of --templates FILE are imported while the driver serves, and tried again until they are \
+there. FILE is JSON; a sha256 is required for URLs:
+  {\"templates\": [{\"name\": \"base\", \"source\": \"/images/base.img\"},
+                 {\"name\": \"web\", \"source\": \"https://…/web.img\", \"sha256\": \"…\"}]}
+
+Examples:
+  calf serve --endpoint unix:///run/calf/csi.sock --pool /var/lib/calf --node-id $(hostname)
+  calf serve … --metrics-address 0.0.0.0:9810 --templates /etc/calf/templates.json";
 
 pub(super) const UDEV_RULES: &str = "\
-Example:
-  calf udev-rules >/etc/udev/rules.d/10-calf.rules && udevadm control --reload";
+With --install, the file is replaced as a whole, and only if it differs.
+
+Examples:
+  calf udev-rules >/etc/udev/rules.d/10-calf.rules && udevadm control --reload
+  calf udev-rules --install /etc/udev/rules.d";
 
 pub(super) const COMPLETIONS: &str = "\
 Example:

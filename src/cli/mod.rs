@@ -62,9 +62,9 @@ enum Command {
     /// Run the CSI driver
     #[command(after_help = help::SERVE)]
     Serve(serve::Args),
-    /// Print the udev rules that keep the host away from volumes
+    /// Print or install the udev rules that keep the host away from volumes
     #[command(after_help = help::UDEV_RULES)]
-    UdevRules,
+    UdevRules(udev::Args),
     /// Print a completion script for a shell
     #[command(after_help = help::COMPLETIONS)]
     Completions {
@@ -100,7 +100,7 @@ fn run(cli: Cli) -> Result<Outcome> {
         Command::Doctor => doctor::run(&context),
         Command::Reconcile => reconcile::run(&context),
         Command::Serve(args) => serve::run(&context, args),
-        Command::UdevRules => output::text(udev::RULES).map(|()| Outcome::Success),
+        Command::UdevRules(args) => udev::run(&context, &args).map(|()| Outcome::Success),
         Command::Completions { shell } => {
             let mut script = Vec::new();
             clap_complete::generate(shell, &mut Cli::command(), "calf", &mut script);

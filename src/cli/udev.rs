@@ -1,4 +1,15 @@
-//! The udev rules that the chart ships and `calf udev-rules` prints.
+//! The udev rules that the chart ships and `calf udev-rules` prints or installs.
+
+use std::fs::{self, File};
+use std::io::{self, Write as _};
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::{Path, PathBuf};
+
+use calf::{Error, Result};
+use serde_json::json;
+
+use super::context::Context;
+use super::output;
 
 /// The rules file.
 pub(super) const RULES: &str = include_str!("../../charts/calf/files/10-calf.rules");
@@ -6,12 +17,70 @@ pub(super) const RULES: &str = include_str!("../../charts/calf/files/10-calf.rul
 /// Its name; the number puts it before the rules that it keeps off.
 pub(super) const FILE_NAME: &str = "10-calf.rules";
 
+#[derive(clap::Args)]
+pub(super) struct Args {
+    /// Write them to 10-calf.rules in this directory, if they are not there already
+    #[arg(long, value_name = "DIR")]
+    install: Option<PathBuf>,
+}
+
+pub(super) fn run(context: &Context, args: &Args) -> Result<()> {
+    let Some(directory) = &args.install else { return output::text(RULES) };
+    let path = directory.join(FILE_NAME);
+    let changed = install(&path).map_err(|e| {
+        Error::io("install the udev rules as", path.display(), e)
+            .remedy("give a directory of udev rules that this process may write to")
+    })?;
+    context.output.result(&json!({ "path": path, "changed": changed }), || {
+        let done = if changed { "installed" } else { "in place already:" };
+        format!("{done} {}", path.display())
+    })
+}
+
+/// Writes the rules, whole or not at all; whether that was needed. A changed directory makes udev
+/// read its rules again at its next event.
+fn install(path: &Path) -> io::Result<bool> {
+    if fs::read(path).is_ok_and(|there| there == RULES.as_bytes()) {
+        return Ok(false);
+    }
+    if let Some(directory) = path.parent() {
+        fs::create_dir_all(directory)?;
+    }
+    // udev reads what ends in `.rules`.
+    let temporary = path.with_added_extension(format!("tmp-{}", std::process::id()));
+    let write = || -> io::Result<()> {
+        let mut file = File::create(&temporary)?;
+        file.write_all(RULES.as_bytes())?;
+        file.set_permissions(fs::Permissions::from_mode(0o644))?;
+        file.sync_all()?;
+        fs::rename(&temporary, path)
+    };
+    write().inspect_err(|_| {
+        let _ = fs::remove_file(&temporary);
+    })?;
+    Ok(true)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use calf::key::UUID_PREFIX;
     use calf::pool::layout::Layout;
     use calf::pool::record::Backing;
+
+    #[test]
+    fn rules_are_installed_once_and_replaced_when_they_differ() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("rules.d").join(FILE_NAME);
+        assert!(install(&path).unwrap());
+        assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o644);
+        assert!(!install(&path).unwrap());
+        fs::write(&path, "# of another version\n").unwrap();
+        assert!(install(&path).unwrap());
+        assert_eq!(fs::read_to_string(&path).unwrap(), RULES);
+        assert_eq!(fs::read_dir(path.parent().unwrap()).unwrap().count(), 1);
+        assert!(install(&path.join("x")).is_err());
+    }
 
     #[test]
     fn the_rules_know_the_names_that_calf_gives() {
