@@ -55,12 +55,10 @@ fn an_image_comes_by_url() {
 #[test]
 fn a_killed_download_goes_on_where_it_was() {
     let env = TestEnv::new();
-    let pages = (0_u64..40 * 1024).flat_map(|page| {
-        let mut bytes = [0x5A; 4096];
-        bytes[..8].copy_from_slice(&page.to_le_bytes());
-        bytes
-    });
-    let content: Vec<u8> = pages.collect();
+    let mut content = vec![0x5A; 160 * MIB];
+    for (number, page) in content.chunks_mut(4096).enumerate() {
+        page[..8].copy_from_slice(&number.to_le_bytes());
+    }
     let right = sha256(&content);
     let web = Web::start(move |n, request| match n {
         0 => Reply { hang: Duration::from_secs(60), ..Reply::body(&content).cut(150 * MIB) },
