@@ -12,8 +12,8 @@ SMP_TESTS := $(patsubst tests/%.rs,--test %,$(wildcard tests/kernel_smoke.rs tes
 FILTER ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help demo build release test test-unit test-kernel test-smp lint fmt install clean \
-	deps deps-build deps-smp deps-demo rust-components cargo-deny advisories
+.PHONY: help demo build release image test test-unit test-kernel test-smp lint fmt install clean \
+	chart-docs deps deps-build deps-smp deps-demo deps-chart rust-components cargo-deny advisories
 
 help: ## List these commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -29,9 +29,13 @@ build: deps-build ## Build calf for development
 release: deps-build ## Build the optimized calf
 	$(CARGO) build --release --bin calf
 
+image: release ## Build the container image, as target/image/calf.tar
+	@tests/deps.sh image
+	charts/image/build.sh $(TARGET_DIR)/release/calf $(TARGET_DIR)/image
+
 test: test-unit test-kernel ## Run every test: without a kernel, then in User-Mode Linux
 
-test-unit: deps-build ## Run the tests that need no kernel of their own
+test-unit: deps-build deps-chart ## Run the tests that need no kernel of their own
 	$(CARGO) test --no-fail-fast -- $(FILTER)
 
 test-kernel: deps ## Run the kernel tests and csi-sanity in User-Mode Linux (FILTER=name)
@@ -45,6 +49,9 @@ lint: deps-build rust-components cargo-deny ## Check format, lints, licences and
 	$(CARGO) clippy --all-targets -- -D warnings
 	@PATH="$(abspath $(TOOLS))/bin:$$PATH" $(MAKE) --no-print-directory advisories
 
+chart-docs: deps-chart ## Write the table of values into the chart's README
+	CALF_WRITE_CHART_README=1 $(CARGO) test --test chart readme
+
 fmt: rust-components ## Format the code
 	$(CARGO) fmt
 
@@ -54,13 +61,16 @@ install: release ## Install calf into PREFIX/bin (default /usr/local/bin)
 clean: ## Remove everything that was built
 	$(CARGO) clean
 
-deps: deps-build # everything that `make test` needs
+deps: deps-build deps-chart # everything that `make test` needs
 	tests/deps.sh test
 	tests/sanity/install.sh $(TOOLS)
 
 deps-build:
 	@command -v $(CARGO) >/dev/null || { echo "Rust is missing: see https://rustup.rs" >&2; exit 1; }
 	@tests/deps.sh build
+
+deps-chart:
+	tests/chart/install.sh $(TOOLS)
 
 deps-smp: deps-build
 	tests/deps.sh smp

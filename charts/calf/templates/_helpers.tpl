@@ -1,0 +1,92 @@
+{{/* Base of the names of all objects. */}}
+{{- define "calf.fullname" -}}
+{{- if .Values.fullnameOverride -}}
+{{- .Values.fullnameOverride | trunc 50 | trimSuffix "-" -}}
+{{- else -}}
+{{- $name := default .Chart.Name .Values.nameOverride -}}
+{{- if contains $name .Release.Name -}}
+{{- .Release.Name | trunc 50 | trimSuffix "-" -}}
+{{- else -}}
+{{- printf "%s-%s" .Release.Name $name | trunc 50 | trimSuffix "-" -}}
+{{- end -}}
+{{- end -}}
+{{- end -}}
+
+{{- define "calf.instanceLabels" -}}
+app.kubernetes.io/name: {{ default .Chart.Name .Values.nameOverride | trunc 63 | trimSuffix "-" }}
+app.kubernetes.io/instance: {{ .Release.Name }}
+{{- end -}}
+
+{{/* What selects the driver's pods, and no other pod of the release; it may never change. */}}
+{{- define "calf.selectorLabels" -}}
+{{ include "calf.instanceLabels" . }}
+app.kubernetes.io/component: driver
+{{- end -}}
+
+{{- define "calf.labels" -}}
+{{ include "calf.instanceLabels" . }}
+app.kubernetes.io/version: {{ .Chart.AppVersion | quote }}
+app.kubernetes.io/managed-by: {{ .Release.Service }}
+helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" | trunc 63 | trimSuffix "-" }}
+{{- end -}}
+
+{{- define "calf.serviceAccountName" -}}
+{{- if .Values.serviceAccount.create -}}
+{{- default (include "calf.fullname" .) .Values.serviceAccount.name -}}
+{{- else -}}
+{{- required "serviceAccount.name: name an account, or let the chart make one (serviceAccount.create)" .Values.serviceAccount.name -}}
+{{- end -}}
+{{- end -}}
+
+{{- define "calf.image" -}}
+{{- with .Values.image -}}
+{{- if .digest -}}
+{{ .repository }}@{{ .digest }}
+{{- else -}}
+{{ .repository }}:{{ default $.Chart.AppVersion .tag }}
+{{- end -}}
+{{- end -}}
+{{- end -}}
+
+{{/* The resizers of all nodes elect one by this lease, whose name external-resizer makes. */}}
+{{- define "calf.resizerLease" -}}
+external-resizer-{{ regexReplaceAll "[^a-zA-Z0-9-]" .Values.driverName "-" }}
+{{- end -}}
+
+{{/*
+The file for `calf serve --templates`. What the schema cannot see of two values together is told
+here.
+*/}}
+{{- define "calf.templatesFile" -}}
+{{- $names := list -}}
+{{- range .Values.templates -}}
+{{- if has .name $names -}}
+{{- fail (printf "templates: %s is there twice" .name) -}}
+{{- end -}}
+{{- $names = append $names .name -}}
+{{- if hasPrefix "/" .source -}}
+{{- $directory := required (printf "templateImages.path: required, as template %s names a path" .name) $.Values.templateImages.path -}}
+{{- if not (hasPrefix (printf "%s/" (trimSuffix "/" $directory)) .source) -}}
+{{- fail (printf "templates: the source of %s, %s, is not below templateImages.path (%s)" .name .source $directory) -}}
+{{- end -}}
+{{- end -}}
+{{- end -}}
+{{ dict "templates" .Values.templates | toPrettyJson }}
+{{- end -}}
+
+{{/* Sidecars speak to a socket that only root may open, and need nothing else of root. */}}
+{{- define "calf.sidecarSecurity" -}}
+runAsUser: 0
+runAsGroup: 0
+allowPrivilegeEscalation: false
+readOnlyRootFilesystem: true
+capabilities:
+  drop: [ALL]
+seccompProfile:
+  type: RuntimeDefault
+{{- end -}}
+
+{{/* Where the kubelet of a node finds calf's socket. */}}
+{{- define "calf.socketDir" -}}
+{{ .Values.kubeletDir }}/plugins/{{ .Values.driverName }}
+{{- end -}}
