@@ -131,27 +131,6 @@ async fn other_controller_calls_refuse() {
             (Code::NotFound, "unknown", |r| r.volume_id = "unknown".into()),
         ]
     );
-    let expand = || v1::ControllerExpandVolumeRequest {
-        volume_id: "volume".into(),
-        capacity_range: range(8 << 20, 0),
-        ..Default::default()
-    };
-    refuses!(
-        controller,
-        controller_expand_volume,
-        expand(),
-        [
-            (INVALID, "volume_id", |r| r.volume_id.clear()),
-            (INVALID, "capacity_range", |r| r.capacity_range = None),
-            (INVALID, "capacity_range", |r| r.capacity_range = range(0, 0)),
-            (INVALID, "access_mode", |r| {
-                r.volume_capability = Some(block(Mode::MultiNodeMultiWriter));
-            }),
-            (Code::NotFound, "unknown", |r| r.volume_id = "unknown".into()),
-            (Code::OutOfRange, "required_bytes", |r| r.capacity_range = range(1 << 50, 0)),
-            (Code::OutOfRange, "limit_bytes", |r| r.capacity_range = range(0, 4096)),
-        ]
-    );
     let validate = || v1::ValidateVolumeCapabilitiesRequest {
         volume_id: "volume".into(),
         volume_capabilities: vec![writer()],

@@ -154,32 +154,19 @@ async fn sizes_follow_template_request_and_limit() {
 #[tokio::test]
 async fn volumes_grow_and_never_shrink() {
     let mut driver = Driver::start().await;
-    let capability = mount("", Mode::SingleNodeWriter);
-    driver.in_use("volume", &capability).await;
-    let expand = |required_bytes, volume_capability| v1::ControllerExpandVolumeRequest {
-        volume_id: "volume".into(),
-        capacity_range: Some(v1::CapacityRange { required_bytes, limit_bytes: 0 }),
-        volume_capability,
-        ..Default::default()
-    };
-    for (required, capability, size, node) in [
-        (2 * SIZE, Some(capability), 2 * SIZE, true),
-        (SIZE, None, 2 * SIZE, true),
-        (3 * SIZE, Some(block(Mode::SingleNodeWriter)), 3 * SIZE, false),
-    ] {
-        let request = expand(required, capability);
-        let response = accepted(driver.controller.controller_expand_volume(request)).await;
-        assert_eq!((response.capacity_bytes, response.node_expansion_required), (size, node));
-    }
+    driver.in_use("volume", &mount("", Mode::SingleNodeWriter)).await;
     let expand = |volume_path, required_bytes| v1::NodeExpandVolumeRequest {
         volume_id: "volume".into(),
         volume_path,
         capacity_range: Some(v1::CapacityRange { required_bytes, limit_bytes: 0 }),
         ..Default::default()
     };
-    for (path, required, size) in
-        [("staging", 0, 3 * SIZE), ("target", 3 * SIZE, 3 * SIZE), ("target", 4 * SIZE, 4 * SIZE)]
-    {
+    for (path, required, size) in [
+        ("staging", 2 * SIZE, 2 * SIZE),
+        ("staging", 0, 2 * SIZE),
+        ("target", SIZE, 2 * SIZE),
+        ("target", 4 * SIZE, 4 * SIZE),
+    ] {
         let request = expand(driver.path(path), required);
         let response = accepted(driver.node.node_expand_volume(request)).await;
         assert_eq!(response.capacity_bytes, size, "{path}");
@@ -196,19 +183,20 @@ async fn a_growth_that_failed_half_way_is_completed_by_the_next_call() {
     let mut size = SIZE;
     for call in 1.. {
         size += SIZE;
-        let request = v1::ControllerExpandVolumeRequest {
+        let request = v1::NodeExpandVolumeRequest {
             volume_id: "volume".into(),
+            volume_path: driver.path("target"),
             capacity_range: Some(v1::CapacityRange { required_bytes: size, limit_bytes: 0 }),
             ..Default::default()
         };
         host.fail_at(call, Failure::ErrorBefore);
-        let first = driver.controller.controller_expand_volume(request.clone()).await;
+        let first = driver.node.node_expand_volume(request.clone()).await;
         if !host.heal() {
             first.expect("no call failed");
             assert!(call > 5, "the growth did not run");
             return;
         }
-        accepted(driver.controller.controller_expand_volume(request)).await;
+        accepted(driver.node.node_expand_volume(request)).await;
         let sizes: Vec<u64> = host.sizes().into_iter().map(|(_, size)| size).collect();
         assert_eq!(sizes, [size as u64], "after a failure at call {call}");
     }

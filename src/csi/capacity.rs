@@ -37,11 +37,6 @@ impl Range {
         Ok(Self { required, limit: (limit != 0).then_some(limit) })
     }
 
-    /// Whether it asks for anything.
-    pub(super) fn is_open(self) -> bool {
-        self.required == 0 && self.limit.is_none()
-    }
-
     /// Whether a volume of `size` bytes is what was asked for.
     pub(super) fn contains(self, size: u64) -> bool {
         size >= self.required && self.limit.is_none_or(|limit| size <= limit)

@@ -164,23 +164,12 @@ impl Client {
         )
     }
 
-    /// Expands the volume to `size` bytes, the way an orchestrator does: controller, then node.
+    /// Expands the volume to `size` bytes.
     pub(crate) fn expand(&self, usage: &Usage, size: u64) -> Result<(), Status> {
         let range = v1::CapacityRange {
             required_bytes: i64::try_from(size).expect("a size"),
             limit_bytes: 0,
         };
-        self.call(
-            v1::ControllerExpandVolumeRequest {
-                volume_id: usage.volume.clone(),
-                capacity_range: Some(range),
-                volume_capability: Some(usage.capability()),
-                ..Default::default()
-            },
-            |channel, request| async {
-                ControllerClient::new(channel).controller_expand_volume(request).await.map(drop)
-            },
-        )?;
         self.call(
             v1::NodeExpandVolumeRequest {
                 volume_id: usage.volume.clone(),

@@ -1,4 +1,5 @@
-//! The Controller service: makes, grows, lists and deletes the volumes of this node.
+//! The Controller service: makes, lists and deletes the volumes of this node. They grow through the
+//! Node service (docs/adr/0015-nodes-grow-volumes.md).
 
 mod provision;
 mod query;
@@ -11,6 +12,8 @@ use super::v1::controller_service_capability::{Rpc, Type, rpc};
 
 const NO_ATTACH: &str = "volumes live on the node that uses them and need no attaching; \
                          set attachRequired: false in the CSIDriver object";
+const NO_EXPANSION: &str = "volumes are grown where they are used: call NodeExpandVolume on the \
+                            volume's node";
 const NO_SNAPSHOTS: &str = "this version of calf has no snapshots";
 
 #[async_trait]
@@ -30,18 +33,6 @@ impl v1::controller_server::Controller for Driver {
     ) -> Result<Response<v1::DeleteVolumeResponse>, Status> {
         let id = request.into_inner().volume_id;
         self.call("DeleteVolume", &id.clone(), move |service| service.delete_volume(&id)).await
-    }
-
-    async fn controller_expand_volume(
-        &self,
-        request: Request<v1::ControllerExpandVolumeRequest>,
-    ) -> Result<Response<v1::ControllerExpandVolumeResponse>, Status> {
-        let request = request.into_inner();
-        let id = request.volume_id.clone();
-        self.call("ControllerExpandVolume", &id, move |service| {
-            service.controller_expand_volume(&request)
-        })
-        .await
     }
 
     async fn validate_volume_capabilities(
@@ -104,6 +95,13 @@ impl v1::controller_server::Controller for Driver {
         unimplemented("ControllerUnpublishVolume", NO_ATTACH)
     }
 
+    async fn controller_expand_volume(
+        &self,
+        _: Request<v1::ControllerExpandVolumeRequest>,
+    ) -> Result<Response<v1::ControllerExpandVolumeResponse>, Status> {
+        unimplemented("ControllerExpandVolume", NO_EXPANSION)
+    }
+
     async fn create_snapshot(
         &self,
         _: Request<v1::CreateSnapshotRequest>,
@@ -145,7 +143,6 @@ fn capabilities() -> v1::ControllerGetCapabilitiesResponse {
         rpc::Type::CreateDeleteVolume,
         rpc::Type::ListVolumes,
         rpc::Type::GetCapacity,
-        rpc::Type::ExpandVolume,
         rpc::Type::GetVolume,
         rpc::Type::VolumeCondition,
         rpc::Type::SingleNodeMultiWriter,

@@ -1,14 +1,14 @@
-//! CreateVolume, DeleteVolume, ControllerExpandVolume.
+//! CreateVolume and DeleteVolume.
 
 use super::super::capability::Capability;
-use super::super::capacity::{Range, to_wire};
+use super::super::capacity::Range;
 use super::super::driver::Service;
 use super::super::parameters::{Origin, Parameters};
-use super::super::request::{invalid, missing, volume_id};
+use super::super::request::{invalid, volume_id};
 use super::super::{v1, volume};
 use crate::error::{Error, ErrorKind, Result};
 use crate::pool::record::VolumeRecord;
-use crate::volume::{Volume, VolumeSpec};
+use crate::volume::VolumeSpec;
 
 impl Service {
     /// The volume's id is its name, so a repeated call finds what an earlier one made.
@@ -54,36 +54,6 @@ impl Service {
     pub(super) fn delete_volume(&self, id: &str) -> Result<v1::DeleteVolumeResponse> {
         self.pool.delete_inactive_volume(volume_id("volume_id", id)?)?;
         Ok(v1::DeleteVolumeResponse {})
-    }
-
-    pub(super) fn controller_expand_volume(
-        &self,
-        request: &v1::ControllerExpandVolumeRequest,
-    ) -> Result<v1::ControllerExpandVolumeResponse> {
-        let id = volume_id("volume_id", &request.volume_id)?;
-        let range = Range::parse(request.capacity_range.as_ref())?;
-        if range.is_open() {
-            return Err(missing("capacity_range"));
-        }
-        let capability = match &request.volume_capability {
-            None => None,
-            some => Some(Capability::one("volume_capability", some.as_ref())?),
-        };
-        let volume = self.grow(&self.pool.volume(id)?.record, range)?;
-        Ok(v1::ControllerExpandVolumeResponse {
-            capacity_bytes: to_wire(volume.record.size),
-            // The device has grown by now, or grows when it is made; only a file system that
-            // the node has mounted is left to be told.
-            node_expansion_required: !capability.is_some_and(|capability| capability.is_block()),
-        })
-    }
-
-    /// Grows a volume into `range`; one that is large enough stays as it is. The engine is asked
-    /// even then: the record may be of that size already and the device not yet, where an earlier
-    /// call was cut short.
-    pub(in crate::csi) fn grow(&self, volume: &VolumeRecord, range: Range) -> Result<Volume> {
-        let VolumeRecord { id, size, .. } = volume;
-        self.pool.expand_volume(id, range.choose(*size, &format!("volume {id}"))?)
     }
 }
 

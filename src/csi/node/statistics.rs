@@ -44,7 +44,11 @@ impl Service {
         };
         let path = self.place_of(id, path)?;
         let found = self.pool.statistics(id, &path)?;
-        let volume = self.grow(&found.volume.record, range)?;
+        let record = &found.volume.record;
+        // The engine is asked even where the volume is large enough: the record may be of that size
+        // already and the device not yet, where an earlier call was cut short.
+        let size = range.choose(record.size, &format!("volume {id}"))?;
+        let volume = self.pool.expand_volume(id, size)?;
         let mounted =
             capability.map_or(found.file_system.is_some(), |capability| !capability.is_block());
         if mounted {
