@@ -44,9 +44,10 @@ test-kernel: deps ## Run the kernel tests and csi-sanity in User-Mode Linux (FIL
 test-smp: deps-smp ## Run the concurrency tests in QEMU with two CPUs (FILTER=name)
 	CALF_KERNEL=qemu $(CARGO) test --no-fail-fast $(SMP_TESTS) -- $(FILTER)
 
-lint: deps-build rust-components cargo-deny ## Check format, lints, licences and advisories
+lint: deps-build deps-chart rust-components cargo-deny ## Check format, lints, licences, advisories, the chart
 	$(CARGO) fmt --check
 	$(CARGO) clippy --all-targets -- -D warnings
+	$(TOOLS)/helm lint --strict --quiet charts/calf
 	@PATH="$(abspath $(TOOLS))/bin:$$PATH" $(MAKE) --no-print-directory advisories
 
 chart-docs: deps-chart ## Write the table of values into the chart's README
@@ -70,7 +71,7 @@ deps-build:
 	@tests/deps.sh build
 
 deps-chart:
-	tests/chart/install.sh $(TOOLS)
+	@tests/chart/install.sh $(TOOLS)
 
 deps-smp: deps-build
 	tests/deps.sh smp

@@ -294,11 +294,9 @@ async fn what_is_not_offered_is_unimplemented() {
         )
         .await
         .0,
-        refusal(
-            controller.controller_expand_volume(v1::ControllerExpandVolumeRequest::default()),
-        )
-        .await
-        .0,
+        refusal(controller.controller_expand_volume(v1::ControllerExpandVolumeRequest::default()))
+            .await
+            .0,
         refusal(controller.delete_snapshot(v1::DeleteSnapshotRequest::default())).await.0,
         refusal(controller.list_snapshots(v1::ListSnapshotsRequest::default())).await.0,
         refusal(controller.get_snapshot(v1::GetSnapshotRequest::default())).await.0,

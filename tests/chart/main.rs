@@ -1,0 +1,57 @@
+//! The Helm chart: what it renders, which values it refuses, and whether its texts are up to date.
+//!
+//! Helm renders it as it does for users. Where Helm is missing, these tests are listed as ignored:
+//! `make test` builds it.
+
+mod documents;
+mod helm;
+mod monitoring;
+mod readme;
+mod rendering;
+mod schema;
+
+use std::process::ExitCode;
+
+use libtest_mimic::{Arguments, Trial};
+
+const TESTS: [(&str, fn()); 24] = [
+    ("lint_finds_nothing", helm::lint_finds_nothing),
+    ("defaults_render_every_object", rendering::defaults_render_every_object),
+    ("sidecars_have_no_rights", rendering::sidecars_have_no_rights),
+    ("the_driver_gets_what_the_values_say", rendering::the_driver_gets_what_the_values_say),
+    ("templates_reach_the_driver", rendering::templates_reach_the_driver),
+    ("another_list_of_templates_restarts_the_driver", rendering::another_list_restarts_the_driver),
+    ("options_add_mounts_and_arguments", rendering::options_add_mounts_and_arguments),
+    ("init_steps_can_be_left_out", rendering::init_steps_can_be_left_out),
+    ("two_releases_share_nothing", rendering::two_releases_share_nothing),
+    ("every_mount_has_its_volume", rendering::every_mount_has_its_volume),
+    ("storage_classes_are_as_asked_for", rendering::storage_classes_are_as_asked_for),
+    ("the_resizer_may_use_its_lease_only", rendering::the_resizer_may_use_its_lease_only),
+    ("the_test_pod_is_not_the_daemon_sets", rendering::the_test_pod_is_not_the_daemon_sets),
+    ("notes_warn_of_missing_templates", rendering::notes_warn_of_missing_templates),
+    ("wrong_values_are_refused", schema::wrong_values_are_refused),
+    ("right_values_are_taken", schema::right_values_are_taken),
+    ("every_value_has_a_type", schema::every_value_has_a_type),
+    ("every_parameter_is_known", schema::every_parameter_is_known),
+    ("readme_lists_every_value", readme::lists_every_value),
+    ("readme_names_the_version", readme::names_the_version),
+    ("monitoring_is_optional", monitoring::is_optional),
+    ("alerts_are_the_documented_ones", monitoring::alerts_are_the_documented_ones),
+    ("queries_name_metrics_that_exist", monitoring::queries_name_metrics_that_exist),
+    ("manifests_use_what_the_chart_makes", documents::manifests_use_what_the_chart_makes),
+];
+
+fn main() -> ExitCode {
+    let missing = !helm::program().exists();
+    if missing {
+        eprintln!("the chart is not tested: there is no Helm; `make test` builds it");
+    }
+    let trials = TESTS.map(|(name, body)| {
+        let run = move || {
+            body();
+            Ok(())
+        };
+        Trial::test(name, run).with_ignored_flag(missing)
+    });
+    libtest_mimic::run(&Arguments::from_args(), trials.into()).exit_code()
+}

@@ -1,0 +1,275 @@
+//! What the chart makes of values.
+
+use std::collections::BTreeSet;
+
+use serde_json::{Value, json};
+
+use crate::helm::{Objects, id, list, notes, render, text, try_render};
+
+const SIDECARS: [&str; 4] = ["registrar", "provisioner", "resizer", "liveness-probe"];
+
+pub(crate) fn defaults_render_every_object() {
+    let objects = render("{}");
+    assert_eq!(
+        objects.names(),
+        [
+            "CSIDriver/calf.csi.dev",
+            "ClusterRole/calf",
+            "ClusterRoleBinding/calf",
+            "DaemonSet/calf",
+            "Pod/calf-test",
+            "Role/calf",
+            "RoleBinding/calf",
+            "ServiceAccount/calf",
+            "StorageClass/calf-durable",
+            "StorageClass/calf-ephemeral",
+        ]
+    );
+    assert_eq!(
+        objects.one("CSIDriver")["spec"],
+        json!({
+            "volumeLifecycleModes": ["Persistent", "Ephemeral"],
+            "attachRequired": false,
+            "podInfoOnMount": true,
+            "storageCapacity": true,
+            "fsGroupPolicy": "None",
+        })
+    );
+    assert_eq!(objects.pod()["priorityClassName"], "system-node-critical");
+    assert_eq!(objects.pod()["terminationGracePeriodSeconds"], 40);
+}
+
+pub(crate) fn sidecars_have_no_rights() {
+    let objects = render("{}");
+    for name in SIDECARS.into_iter().chain(["udev-rules"]) {
+        let context = &objects.container(name)["securityContext"];
+        assert_eq!(context["capabilities"], json!({ "drop": ["ALL"] }), "{name}");
+        assert_eq!(context["allowPrivilegeEscalation"], false, "{name}");
+        assert_eq!(context["readOnlyRootFilesystem"], true, "{name}");
+    }
+    let modules = &objects.container("kernel-modules")["securityContext"];
+    assert_eq!(modules["capabilities"], json!({ "drop": ["ALL"], "add": ["SYS_MODULE"] }));
+    let privileged = |container: &&Value| container["securityContext"]["privileged"] == true;
+    let privileged: Vec<&str> =
+        objects.containers().filter(privileged).map(|container| text(&container["name"])).collect();
+    assert_eq!(privileged, ["calf"]);
+}
+
+pub(crate) fn the_driver_gets_what_the_values_say() {
+    let objects = render(
+        "{driverName: other.example, pool: {path: /srv/pool, reserve: 1Gi, fallback: reflink}, \
+         kubeletDir: /data/kubelet, maxVolumesPerNode: 300, drainTimeoutSeconds: 100, \
+         log: {level: debug, format: json}, metrics: {port: 9999, bindAddress: '[::]'}, \
+         kubernetesEvents: false, image: {repository: r.example/calf, tag: v9}}",
+    );
+    let arguments = objects.arguments("calf");
+    for argument in [
+        "--pool=/srv/pool",
+        "--reserve=1Gi",
+        "--fallback=reflink",
+        "--driver-name=other.example",
+        "--max-volumes-per-node=300",
+        "--drain-timeout=100s",
+        "--log-format=json",
+        "--metrics-address=[::]:9999",
+    ] {
+        assert!(arguments.contains(&argument), "{argument} in {arguments:?}");
+    }
+    assert!(!arguments.contains(&"--kubernetes-events"));
+    assert_eq!(objects.container("calf")["image"], "r.example/calf:v9");
+    assert_eq!(objects.pod()["terminationGracePeriodSeconds"], 110);
+    assert_eq!(id(objects.one("CSIDriver")), "other.example");
+    let registration = "--kubelet-registration-path=/data/kubelet/plugins/other.example/csi.sock";
+    assert!(objects.arguments("registrar").contains(&registration));
+    assert_eq!(host_path(&objects, "registration"), "/data/kubelet/plugins_registry");
+
+    let digest = format!("sha256:{}", "a".repeat(64));
+    let by_digest = render(&format!("image: {{repository: r.example/calf, digest: '{digest}'}}"));
+    assert_eq!(by_digest.container("calf")["image"], format!("r.example/calf@{digest}"));
+}
+
+const TEMPLATES: &str = "templateImages: {path: /srv/images}\n\
+                         templates:\n\
+                         - {name: base, source: /srv/images/base.img}\n\
+                         - {name: web, source: 'https://images.example/web.img', sha256: SUM}\n";
+
+fn templates() -> String {
+    TEMPLATES.replace("SUM", &"f".repeat(64))
+}
+
+pub(crate) fn templates_reach_the_driver() {
+    let objects = render(&templates());
+    let file = text(&objects.named("ConfigMap", "calf-templates")["data"]["templates.json"]);
+    assert_eq!(
+        serde_json::from_str::<Value>(file).expect("JSON"),
+        json!({ "templates": [
+            { "name": "base", "source": "/srv/images/base.img" },
+            { "name": "web", "source": "https://images.example/web.img", "sha256": "f".repeat(64) },
+        ] })
+    );
+    assert!(objects.arguments("calf").contains(&"--templates=/etc/calf/templates.json"));
+    assert_eq!(host_path(&objects, "template-images"), "/srv/images");
+}
+
+pub(crate) fn another_list_restarts_the_driver() {
+    let checksum = |values: &str| {
+        let objects = render(values);
+        let annotations = &objects.one("DaemonSet")["spec"]["template"]["metadata"]["annotations"];
+        annotations["checksum/templates"].clone()
+    };
+    let first = checksum(&templates());
+    assert!(first.is_string());
+    assert_eq!(checksum(&templates()), first);
+    assert_ne!(checksum(&templates().replace("web", "other")), first);
+    assert!(checksum("{}").is_null());
+}
+
+pub(crate) fn options_add_mounts_and_arguments() {
+    let objects = render(
+        "{kata: {enabled: true}, tlsCa: {configMap: authorities}, hostPID: true, \
+         extraEnv: [{name: HTTPS_PROXY, value: 'http://proxy.example'}], seLinuxType: spc_t, \
+         imagePullSecrets: [{name: registry}], nodeSelector: {disk: nvme}}",
+    );
+    let directory = "/run/kata-containers/shared/direct-volumes";
+    assert_eq!(host_path(&objects, "kata"), directory);
+    assert_eq!(mount(&objects, "kata")["mountPath"], directory);
+    let arguments = objects.arguments("calf");
+    assert!(arguments.contains(&"--tls-ca=/etc/calf-tls/ca.crt"), "{arguments:?}");
+    assert!(arguments.iter().any(|argument| argument.starts_with("--kata-direct-volumes=")));
+    assert_eq!(objects.pod()["hostPID"], true);
+    assert_eq!(objects.pod()["securityContext"]["seLinuxOptions"]["type"], "spc_t");
+    let proxy = json!({ "name": "HTTPS_PROXY", "value": "http://proxy.example" });
+    assert!(list(&objects.container("calf")["env"]).contains(&proxy));
+    assert_eq!(objects.pod()["imagePullSecrets"], json!([{ "name": "registry" }]));
+    assert_eq!(objects.pod()["nodeSelector"]["disk"], "nvme");
+
+    let without = render("{}");
+    assert!(without.pod()["hostPID"].is_null());
+    assert!(!without.arguments("calf").iter().any(|argument| argument.contains("kata")));
+}
+
+pub(crate) fn init_steps_can_be_left_out() {
+    let init = |values: &str| list(&render(values).pod()["initContainers"]).len();
+    assert_eq!(init("{}"), 2);
+    assert_eq!(init("kernelModules: {load: false}"), 1);
+    assert_eq!(init("udevRules: {install: false}"), 1);
+    assert_eq!(init("{kernelModules: {load: false}, udevRules: {install: false}}"), 0);
+}
+
+pub(crate) fn two_releases_share_nothing() {
+    let first = render("{}");
+    let second = "{driverName: second.example, storageClasses: {ephemeral: {name: second-ephemeral}, \
+                  durable: {name: second-durable}}}";
+    let second = try_render("second", second).unwrap_or_else(|e| panic!("{e}"));
+    let names = |objects: &Objects| objects.names().into_iter().collect::<BTreeSet<_>>();
+    assert!(names(&first).is_disjoint(&names(&second)), "{:?}", second.names());
+    let selector = |objects: &Objects| objects.one("DaemonSet")["spec"]["selector"].clone();
+    assert_ne!(selector(&first), selector(&second));
+    assert_ne!(host_path(&first, "socket"), host_path(&second, "socket"));
+}
+
+pub(crate) fn every_mount_has_its_volume() {
+    let all = format!("{}{}", templates(), "kata: {enabled: true}\ntlsCa: {configMap: ca}\n");
+    for values in ["{}", "{kernelModules: {load: false}, udevRules: {install: false}}", &all] {
+        let objects = render(values);
+        let volumes: BTreeSet<&str> =
+            list(&objects.pod()["volumes"]).iter().map(|volume| text(&volume["name"])).collect();
+        let mounts: BTreeSet<&str> = objects
+            .containers()
+            .flat_map(|container| list(&container["volumeMounts"]))
+            .map(|mount| text(&mount["name"]))
+            .collect();
+        assert_eq!(volumes, mounts, "{values}");
+    }
+    // Mounts that calf makes must reach the kubelet and the pods.
+    assert_eq!(mount(&render("{}"), "kubelet")["mountPropagation"], "Bidirectional");
+}
+
+pub(crate) fn storage_classes_are_as_asked_for() {
+    let objects = render(
+        "storageClasses: {ephemeral: {name: quick, isDefault: true, template: debian, \
+         parameters: {cowLimit: 5Gi, deviceUid: '1000'}, reclaimPolicy: Retain}, \
+         durable: {create: false}}",
+    );
+    let class = objects.one("StorageClass");
+    assert_eq!(id(class), "quick");
+    assert_eq!(
+        class["metadata"]["annotations"]["storageclass.kubernetes.io/is-default-class"],
+        "true"
+    );
+    assert_eq!(class["volumeBindingMode"], "WaitForFirstConsumer");
+    assert_eq!(class["allowVolumeExpansion"], true);
+    assert_eq!(class["reclaimPolicy"], "Retain");
+    assert_eq!(
+        class["parameters"],
+        json!({
+            "template": "debian", "durability": "ephemeral", "cowLimit": "5Gi", "deviceUid": "1000",
+        })
+    );
+    let both = render("{}");
+    assert_eq!(
+        both.named("StorageClass", "calf-durable")["parameters"],
+        json!({ "template": "base", "durability": "durable" })
+    );
+}
+
+/// external-resizer makes the lease's name from the driver's.
+pub(crate) fn the_resizer_may_use_its_lease_only() {
+    let objects = render("driverName: my.driver.example");
+    let rules = list(&objects.one("Role")["rules"]);
+    let leases: Vec<&Value> =
+        rules.iter().filter(|rule| list(&rule["resources"]).contains(&json!("leases"))).collect();
+    for rule in leases {
+        if rule["verbs"] != json!(["create"]) {
+            assert_eq!(rule["resourceNames"], json!(["external-resizer-my-driver-example"]));
+        }
+    }
+    // Nothing in the cluster may be read but what the sidecars need: no secrets, no pods, no nodes.
+    let wide: BTreeSet<&str> = list(&objects.one("ClusterRole")["rules"])
+        .iter()
+        .flat_map(|rule| list(&rule["resources"]))
+        .map(text)
+        .collect();
+    assert_eq!(
+        wide,
+        BTreeSet::from([
+            "events",
+            "persistentvolumeclaims",
+            "persistentvolumeclaims/status",
+            "persistentvolumes",
+            "storageclasses",
+        ])
+    );
+}
+
+/// A DaemonSet adopts every pod that its selector matches.
+pub(crate) fn the_test_pod_is_not_the_daemon_sets() {
+    let objects = render("{}");
+    let selector = objects.one("DaemonSet")["spec"]["selector"]["matchLabels"].clone();
+    let matches = |labels: &Value| {
+        selector.as_object().expect("labels").iter().all(|(key, value)| &labels[key] == value)
+    };
+    assert!(matches(&objects.one("DaemonSet")["spec"]["template"]["metadata"]["labels"]));
+    assert!(!matches(&objects.one("Pod")["metadata"]["labels"]));
+}
+
+pub(crate) fn notes_warn_of_missing_templates() {
+    let said = notes("{}");
+    assert!(said.contains("There are no templates yet"), "{said}");
+    assert!(said.contains("NOT in `templates`"), "{said}");
+    let said = notes(&templates());
+    assert!(said.contains("base, web"), "{said}");
+    assert!(!said.contains("NOT in"), "{said}");
+}
+
+fn host_path<'a>(objects: &'a Objects, volume: &str) -> &'a str {
+    let mut found = list(&objects.pod()["volumes"]).iter().filter(|v| v["name"] == volume);
+    let found = found.next().unwrap_or_else(|| panic!("no volume {volume}"));
+    text(&found["hostPath"]["path"])
+}
+
+fn mount<'a>(objects: &'a Objects, volume: &str) -> &'a Value {
+    let mut found =
+        list(&objects.container("calf")["volumeMounts"]).iter().filter(|m| m["name"] == volume);
+    found.next().unwrap_or_else(|| panic!("no mount {volume}"))
+}

@@ -1,0 +1,170 @@
+//! Which values the chart takes and which it refuses: the edges of `values.schema.json`.
+
+use std::collections::BTreeSet;
+
+use serde_json::Value;
+
+use crate::helm::{read, render, try_render, yaml};
+
+/// Values, and what the refusal names.
+const REFUSED: &[(&str, &str)] = &[
+    ("unknown: 1", "unknown"),
+    ("pool: {pth: /srv}", "pth"),
+    ("storageClasses: {third: {create: true}}", "third"),
+    ("storageClasses: {ephemeral: {parameters: {cowlimit: 1Gi}}}", "cowlimit"),
+    // The class says these by itself.
+    ("storageClasses: {ephemeral: {parameters: {durability: durable}}}", "durability"),
+    ("kubeletDir: var/lib/kubelet", "kubeletDir"),
+    ("kubeletDir: /var/lib/kubelet/", "kubeletDir"),
+    ("kubeletDir: ''", "kubeletDir"),
+    ("pool: {path: /}", "path"),
+    ("pool: {path: /var/../etc}", "path"),
+    ("pool: {path: '/a b'}", "path"),
+    ("pool: {reserve: 1.5Gi}", "reserve"),
+    ("pool: {reserve: 1GB}", "reserve"),
+    ("pool: {reserve: 5}", "reserve"),
+    ("pool: {fallback: thin}", "fallback"),
+    ("driverName: Calf.example", "driverName"),
+    ("driverName: calf_example", "driverName"),
+    ("driverName: ''", "driverName"),
+    ("image: {digest: 'sha256:abc'}", "digest"),
+    ("image: {pullPolicy: Sometimes}", "pullPolicy"),
+    ("image: {repository: ''}", "repository"),
+    ("templates: [{name: base}]", "source"),
+    ("templates: [{source: /srv/base.img}]", "name"),
+    ("templates: [{name: ../base, source: /srv/base.img}]", "name"),
+    ("templates: [{name: base, source: base.img}]", "source"),
+    ("templates: [{name: base, source: 'ftp://images.example/base.img', sha256: SUM}]", "source"),
+    // Without a digest, whoever answers for the URL decides what boots.
+    ("templates: [{name: base, source: 'https://images.example/base.img'}]", "sha256"),
+    ("templates: [{name: base, source: /srv/base.img, sha256: abc}]", "sha256"),
+    ("templates: [{name: base, source: /srv/base.img, digest: SUM}]", "digest"),
+    ("templates: {base: /srv/base.img}", "templates"),
+    // Two values together.
+    ("templates: [{name: base, source: /srv/base.img}]", "templateImages.path"),
+    (
+        "{templateImages: {path: /srv/images}, templates: [{name: base, source: /srv/base.img}]}",
+        "not below templateImages.path",
+    ),
+    (
+        "{templateImages: {path: /srv}, templates: [{name: a, source: /srv/a}, {name: a, source: /srv/b}]}",
+        "twice",
+    ),
+    ("serviceAccount: {create: false}", "serviceAccount.name"),
+    ("storageClasses: {ephemeral: {name: Quick}}", "name"),
+    ("storageClasses: {ephemeral: {template: ''}}", "template"),
+    ("storageClasses: {ephemeral: {reclaimPolicy: Recycle}}", "reclaimPolicy"),
+    ("storageClasses: {ephemeral: {isDefault: 'yes'}}", "isDefault"),
+    ("storageClasses: {ephemeral: {parameters: {chunkSize: 3Ki}}}", "chunkSize"),
+    ("storageClasses: {ephemeral: {parameters: {deviceMode: '0888'}}}", "deviceMode"),
+    // As a number it would be rendered as 1e+06.
+    ("storageClasses: {ephemeral: {parameters: {deviceUid: 1000000}}}", "deviceUid"),
+    ("csiDriver: {fsGroupPolicy: Always}", "fsGroupPolicy"),
+    ("maxVolumesPerNode: -1", "maxVolumesPerNode"),
+    ("maxVolumesPerNode: many", "maxVolumesPerNode"),
+    ("drainTimeoutSeconds: 0", "drainTimeoutSeconds"),
+    ("drainTimeoutSeconds: 30s", "drainTimeoutSeconds"),
+    ("log: {format: xml}", "format"),
+    ("metrics: {port: 0}", "port"),
+    ("metrics: {port: 65536}", "port"),
+    ("metrics: {bindAddress: '::'}", "bindAddress"),
+    ("metrics: {bindAddress: localhost}", "bindAddress"),
+    ("metrics: {podMonitor: {interval: 30}}", "interval"),
+    ("updateStrategy: {maxUnavailable: 0}", "maxUnavailable"),
+    ("updateStrategy: {maxUnavailable: 0%}", "maxUnavailable"),
+    ("updateStrategy: {maxUnavailable: 101%}", "maxUnavailable"),
+    ("tolerations: [{operator: Sometimes}]", "operator"),
+    ("kata: {enabled: 1}", "enabled"),
+    ("kernelModules: {path: lib/modules}", "path"),
+    ("resizer: {leaderElection: {leaseDuration: 60}}", "leaseDuration"),
+    ("provisioner: {workerThreads: 0}", "workerThreads"),
+    ("livenessProbe: {image: {tag: ''}}", "tag"),
+    ("resources: {request: {cpu: 1}}", "request"),
+];
+
+const TAKEN: &[&str] = &[
+    "{}",
+    "global: {anything: true}",
+    "pool: {reserve: '0'}",
+    "pool: {fallback: copy}",
+    "updateStrategy: {maxUnavailable: 100%}",
+    "updateStrategy: {maxUnavailable: 3}",
+    "metrics: {bindAddress: '[::1]', port: 65535}",
+    "drainTimeoutSeconds: 3600",
+    "templates: [{name: Debian_12.5, source: 'http://images.example/a%20b.img', sha256: SUM}]",
+    "{templateImages: {path: /srv}, templates: [{name: base, source: /srv/a/base.img, sha256: SUM}]}",
+    "storageClasses: {durable: {parameters: {chunkSize: 1Mi, deviceMode: '0660', kataDirectVolume: 'true'}}}",
+    "tolerations: []",
+    "affinity: {nodeAffinity: {requiredDuringSchedulingIgnoredDuringExecution: {nodeSelectorTerms: []}}}",
+    "serviceAccount: {create: false, name: mine}",
+    "resources: {limits: {memory: 1Gi, cpu: 2}}",
+    "metrics: {podMonitor: {enabled: true, interval: 1m30s, labels: {release: prometheus}}}",
+];
+
+pub(crate) fn wrong_values_are_refused() {
+    for (values, named) in REFUSED {
+        match try_render("calf", &filled(values)) {
+            Ok(_) => panic!("taken: {values}"),
+            Err(said) => assert!(said.contains(named), "{values}: {said}"),
+        }
+    }
+}
+
+pub(crate) fn right_values_are_taken() {
+    for values in TAKEN {
+        render(&filled(values));
+    }
+}
+
+fn filled(values: &str) -> String {
+    values.replace("SUM", &"f".repeat(64))
+}
+
+/// A value without an entry in the schema could not be given, and an entry without a value has no
+/// documentation.
+pub(crate) fn every_value_has_a_type() {
+    let schema: Value = schema();
+    let values = yaml(&read("charts/calf/values.yaml"));
+    same_keys(&schema, &schema, &values, "");
+}
+
+fn schema() -> Value {
+    serde_json::from_str(&read("charts/calf/values.schema.json")).expect("JSON")
+}
+
+fn same_keys(schema: &Value, at: &Value, values: &Value, path: &str) {
+    let at = match at["$ref"].as_str() {
+        Some(reference) => &schema["$defs"][reference.trim_start_matches("#/$defs/")],
+        None => at,
+    };
+    let (Some(properties), Some(values)) = (at["properties"].as_object(), values.as_object())
+    else {
+        return;
+    };
+    // What a user fills in freely has properties of Kubernetes' or of calf's, but no defaults.
+    if values.is_empty() || path.ends_with("resources") || path.ends_with("affinity") {
+        return;
+    }
+    assert_eq!(at["additionalProperties"], false, "{path}");
+    let known: BTreeSet<&String> = properties.keys().filter(|key| *key != "global").collect();
+    assert_eq!(known, values.keys().collect(), "{path}");
+    for (key, value) in values {
+        same_keys(schema, &properties[key], value, &format!("{path}.{key}"));
+    }
+}
+
+/// The schema knows the parameters that docs/parameters.md lists.
+pub(crate) fn every_parameter_is_known() {
+    let documented = read("docs/parameters.md");
+    let table = documented.split("\n## ").find(|part| part.starts_with("StorageClass parameters"));
+    let documented: BTreeSet<&str> = table
+        .expect("the chapter on parameters")
+        .lines()
+        .filter_map(|line| line.strip_prefix("| `")?.split('`').next())
+        // Set by the class itself, or for inline volumes only.
+        .filter(|key| !["template", "durability", "size", "ephemeral", "durable"].contains(key))
+        .collect();
+    let schema = schema();
+    let known = schema["$defs"]["volumeParameters"]["properties"].as_object().expect("properties");
+    assert_eq!(documented, known.keys().map(String::as_str).collect());
+}
