@@ -1,4 +1,5 @@
-//! The table of values in the chart's README, made from the comments in `values.yaml`.
+//! The table of values in the chart's README, made from the comments in `values.yaml`. (helm-docs does
+//! the same and more, and brings all of Helm 3 to build.)
 
 use std::path::Path;
 
