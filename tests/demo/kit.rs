@@ -10,6 +10,8 @@ pub(crate) mod console;
 pub(crate) mod disk;
 #[path = "../kit/environment.rs"]
 pub(crate) mod environment;
+#[path = "../kit/guard.rs"]
+pub(crate) mod guard;
 #[path = "../kit/guest.rs"]
 pub(crate) mod guest;
 #[path = "../kit/initramfs.rs"]

@@ -31,7 +31,8 @@ pub(crate) fn serve() -> ! {
     power_off()
 }
 
-fn power_off() -> ! {
+/// Ends the machine at once.
+pub(crate) fn power_off() -> ! {
     // Returns only on failure; then PID 1 ends, which ends the kernel as well.
     let _ = rustix::system::reboot(RebootCommand::PowerOff);
     std::process::exit(1)
@@ -64,7 +65,8 @@ fn try_serve() -> Result<(), String> {
     Ok(())
 }
 
-fn mount_virtual_file_systems() -> Result<(), String> {
+/// `/proc`, `/sys` and `/dev` with what belongs below it.
+pub(crate) fn mount_virtual_file_systems() -> Result<(), String> {
     let all = [
         ("proc", "/proc"),
         ("sysfs", "/sys"),

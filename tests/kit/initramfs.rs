@@ -14,7 +14,7 @@ const PROGRAM: u32 = 0o100_755;
 const SYMLINK: u32 = 0o120_777;
 
 /// What is there at a path of the new root.
-enum Entry {
+pub(crate) enum Entry {
     Directory,
     /// A copy of this file of the host.
     File(PathBuf),
@@ -54,6 +54,17 @@ impl Initramfs {
         let name = file.file_name().unwrap_or_default();
         self.entries.insert(parent.join(name), Entry::File(content));
         Ok(())
+    }
+
+    /// This machine's file at another path, without symlinks on the way to it.
+    pub(crate) fn add_file_as(&mut self, file: &Path, path: &Path) {
+        self.add_directories(path.parent().unwrap_or(Path::new("/")));
+        self.entries.insert(path.into(), Entry::File(file.into()));
+    }
+
+    /// What is there, for archives of other formats: a directory comes before what is in it.
+    pub(crate) fn entries(&self) -> impl Iterator<Item = (&Path, &Entry)> {
+        self.entries.iter().map(|(path, entry)| (path.as_path(), entry))
     }
 
     /// A file with the shared libraries that it needs.

@@ -11,6 +11,7 @@ use rustix::process::{Pid, Signal};
 
 use super::console::Console;
 use super::environment;
+use super::guard::Guard;
 use super::protocol::{self, Outcome, Reply, Report, Request, Run, SetUp};
 
 /// What QEMU says when the machine's KVM cannot run a guest after all.
@@ -141,30 +142,5 @@ impl Drop for Machine {
         // Nothing in a guest is worth a shutdown, and for a test that reboots this is the crash.
         let _ = rustix::process::kill_process_group(Pid::from_child(&self.process), Signal::KILL);
         let _ = self.process.wait();
-    }
-}
-
-/// Kills a kernel whose host died: a kernel must not outlive this process, however it ends, and
-/// User-Mode Linux is several processes.
-struct Guard(Child);
-
-impl Guard {
-    fn over(kernel: &Child) -> Result<Self, String> {
-        // The shell's standard input is a pipe from us, and ends with us.
-        let guard = Command::new("sh")
-            .args(["-c", r#"read -r _; kill -KILL -- "-$1""#, "sh", &kernel.id().to_string()])
-            .stdin(Stdio::piped())
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .process_group(0)
-            .spawn();
-        guard.map(Self).map_err(|error| format!("cannot start sh: {error}"))
-    }
-}
-
-impl Drop for Guard {
-    fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
     }
 }

@@ -50,6 +50,7 @@
 mod console;
 mod disk;
 mod environment;
+mod guard;
 mod guest;
 mod host;
 mod initramfs;

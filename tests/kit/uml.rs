@@ -25,27 +25,35 @@ pub(crate) fn boot(
     disks: &[PathBuf],
     set_up: SetUp,
 ) -> Result<Machine, String> {
-    let mut command = Command::new(PROGRAM);
+    let mut command = command(&environment::memory(), scratch, disks);
     command
-        .arg(format!("mem={}", environment::memory()))
-        .args(["root=/dev/root", "rootfstype=hostfs", "rootflags=/", "ro"])
-        .arg(format!("uml_dir={}/", scratch.display()))
-        .args(["con=null", "con0=null,fd:2", "ssl=null", "ssl0=fd:0,fd:1"])
-        .args(["quiet", "loglevel=5", "panic=-1"])
+        .args(["ssl=null", "ssl0=fd:0,fd:1"])
         .arg(format!("init={}", init.display()))
         .arg(format!("{KERNEL}={INIT}"))
-        .arg(format!("{CHANNEL}=/dev/ttyS0"))
+        .arg(format!("{CHANNEL}=/dev/ttyS0"));
+    let modules_dir = modules_dir()?;
+    Machine::boot(command, SetUp { modules_dir, ..set_up }, BOOT_LIMIT)
+}
+
+/// The kernel with this machine's root, its console on standard error, and `disks`. Its init, and
+/// the line to it, are the caller's to add.
+pub(crate) fn command(memory: &str, scratch: &Path, disks: &[PathBuf]) -> Command {
+    let mut command = Command::new(PROGRAM);
+    command
+        .arg(format!("mem={memory}"))
+        .args(["root=/dev/root", "rootfstype=hostfs", "rootflags=/", "ro"])
+        .arg(format!("uml_dir={}/", scratch.display()))
+        .args(["con=null", "con0=null,fd:2", "quiet", "loglevel=5", "panic=-1"])
         // The guest's memory is a file: let the kernel find the host's /dev/shm for it.
         .env_remove("TMPDIR");
     for (index, disk) in disks.iter().enumerate() {
         command.arg(format!("ubd{index}={}", disk.display()));
     }
-    let modules_dir = modules_dir()?;
-    Machine::boot(command, SetUp { modules_dir, ..set_up }, BOOT_LIMIT)
+    command
 }
 
-/// The package holds the modules of exactly one kernel.
-fn modules_dir() -> Result<PathBuf, String> {
+/// The directory with `modules.dep`. The package holds the modules of exactly one kernel.
+pub(crate) fn modules_dir() -> Result<PathBuf, String> {
     let missing = || {
         "User-Mode Linux is missing: install it with `make deps` (Debian's package user-mode-linux)"
             .to_owned()
