@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Installs the Debian packages that calf needs and this machine lacks.
 #
-# usage: tests/deps.sh GROUP...     build | test | smp | demo | image
+# usage: tests/deps.sh GROUP...     build | test | smp | demo | image | e2e
 #
 # CALF_SKIP_DEPS=1 makes it do nothing, for machines that have the same things by other names.
 set -euo pipefail
@@ -11,6 +11,8 @@ packages_of() {
     build) echo build-essential pkg-config libdevmapper-dev libclang-dev clang ;;
     test) echo user-mode-linux dmsetup kmod e2fsprogs xfsprogs btrfs-progs ;;
     smp) echo qemu-system-x86 busybox-static xz-utils dmsetup kmod e2fsprogs xfsprogs btrfs-progs ;;
+    e2e) echo user-mode-linux qemu-system-x86 busybox-static xz-utils iproute2 util-linux \
+        containernetworking-plugins libseccomp-dev dmsetup kmod e2fsprogs xfsprogs ;;
     image) echo buildah mmdebstrap ;;
     demo) echo user-mode-linux qemu-system-x86 busybox-static xz-utils mmdebstrap uidmap fakeroot \
         dmsetup kmod e2fsprogs xfsprogs ;;
