@@ -1,0 +1,130 @@
+//! The microVM that runs in a pod: its VMM's image, and the root disk that it boots from.
+//!
+//! ```text
+//!  pod ─ boot.sh ─ QEMU (no KVM needed) ─ Linux ─ initramfs ─ /dev/vda: a volume ─ init.sh
+//! ```
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use crate::Result;
+use crate::kit::initramfs::Initramfs;
+use crate::kit::modules;
+use crate::kit::target::tools_dir;
+
+/// In the image: boots the device that its first argument names.
+pub(crate) const BOOT: &str = "/usr/bin/boot-microvm";
+/// What the guest's init puts before its lines.
+pub(crate) const MARK: &str = "microvm: ";
+
+const BOOT_SCRIPT: &str = "tests/e2e/microvm/boot.sh";
+const INITRAMFS_INIT: &str = include_str!("microvm/initramfs.sh");
+const INIT: &str = include_str!("microvm/init.sh");
+const BUSYBOX: &str = "/bin/busybox";
+/// The root disk, and the bus that the machine type has. All else is built into the kernel.
+const MODULES: [&str; 2] = ["virtio_mmio", "virtio_blk"];
+const QEMU: [&str; 2] =
+    ["/usr/bin/qemu-system-x86_64", "/usr/lib/x86_64-linux-gnu/qemu/accel-tcg-x86_64.so"];
+/// What the machine type `microvm` starts with.
+const FIRMWARE: [&str; 4] = ["bios-microvm.bin", "kvmvapic.bin", "linuxboot_dma.bin", "pvh.bin"];
+/// The size of a template.
+pub(crate) const TEMPLATE_BYTES: u64 = 64 << 20;
+
+/// What is in the VMM's image.
+pub(crate) fn image_root(work: &Path) -> Result<Initramfs> {
+    let kernel = Kernel::find()?;
+    let initramfs = make_initramfs(&kernel, work)?;
+    let mut root = Initramfs::new();
+    for program in QEMU {
+        root.add_program(Path::new(program))?;
+    }
+    for file in FIRMWARE {
+        let path = Path::new("/usr/share/qemu").join(file);
+        let content =
+            path.canonicalize().map_err(|error| format!("{}: {error}", path.display()))?;
+        root.add_file_as(&content, &path);
+    }
+    root.add_busybox(Path::new(BUSYBOX))?;
+    root.add_file_as(&Path::new(env!("CARGO_MANIFEST_DIR")).join(BOOT_SCRIPT), Path::new(BOOT));
+    root.add_file_as(&kernel.image, Path::new("/boot/vmlinuz"));
+    root.add_file_as(&initramfs, Path::new("/boot/initramfs"));
+    Ok(root)
+}
+
+/// The guest's early user space.
+fn make_initramfs(kernel: &Kernel, work: &Path) -> Result<PathBuf> {
+    let mut root = Initramfs::new();
+    let mut files = Vec::new();
+    for module in modules::load_order(&kernel.modules_dir, &MODULES.map(String::from))? {
+        let path = Path::new("/modules").join(module.file_name().unwrap_or_default());
+        root.add_file_as(&kernel.modules_dir.join(&module), &path);
+        files.push(path.display().to_string());
+    }
+    let init = work.join("microvm-initramfs-init");
+    write(&init, &INITRAMFS_INIT.replace("@MODULES@", &files.join(" ")))?;
+    root.add_file_as(&init, Path::new("/init"));
+    root.add_busybox(Path::new(BUSYBOX))?;
+    let path = work.join("microvm-initramfs");
+    root.write(&path).map_err(|error| format!("{}: {error}", path.display()))?;
+    Ok(path)
+}
+
+/// Makes the image that becomes the template `name`: an ext4 file system with a small system, in
+/// which `/template` says the name.
+pub(crate) fn make_template(work: &Path, name: &str) -> Result<PathBuf> {
+    let root = work.join(format!("{name}.root"));
+    let failed = |error: std::io::Error| format!("{}: {error}", root.display());
+    let _ = fs::remove_dir_all(&root);
+    for directory in ["bin", "dev", "proc", "sys", "root"] {
+        fs::create_dir_all(root.join(directory)).map_err(failed)?;
+    }
+    fs::copy(BUSYBOX, root.join("bin/busybox")).map_err(failed)?;
+    write(&root.join("init"), INIT)?;
+    make_executable(&root.join("init")).map_err(failed)?;
+
+    write(&root.join("template"), &format!("{name}\n"))?;
+
+    let image = work.join(format!("{name}.img"));
+    let file = fs::File::create(&image).and_then(|file| file.set_len(TEMPLATE_BYTES));
+    file.map_err(|error| format!("{}: {error}", image.display()))?;
+    let output = Command::new("mkfs.ext4")
+        .args(["-q", "-F", "-b", "4096", "-d"])
+        .args([&root, &image])
+        .env("PATH", "/usr/sbin:/sbin:/usr/bin:/bin")
+        .output()
+        .map_err(|error| format!("cannot start mkfs.ext4: {error}"))?;
+    if !output.status.success() {
+        return Err(format!("mkfs.ext4: {}", String::from_utf8_lossy(&output.stderr).trim()));
+    }
+    Ok(image)
+}
+
+fn write(path: &Path, text: &str) -> Result<()> {
+    fs::write(path, text).map_err(|error| format!("{}: {error}", path.display()))
+}
+
+fn make_executable(path: &Path) -> std::io::Result<()> {
+    use std::os::unix::fs::PermissionsExt as _;
+    fs::set_permissions(path, fs::Permissions::from_mode(0o755))
+}
+
+/// Where tests/qemu-kernel.sh has put the guest's kernel.
+struct Kernel {
+    image: PathBuf,
+    modules_dir: PathBuf,
+}
+
+impl Kernel {
+    fn find() -> Result<Self> {
+        let directory = tools_dir().join("qemu-kernel");
+        let file = directory.join("release");
+        let release =
+            fs::read_to_string(&file).map_err(|error| format!("{}: {error}", file.display()))?;
+        let release = release.trim();
+        Ok(Self {
+            image: directory.join("boot").join(format!("vmlinuz-{release}")),
+            modules_dir: directory.join("lib/modules").join(release),
+        })
+    }
+}
