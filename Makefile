@@ -12,8 +12,8 @@ SMP_TESTS := $(patsubst tests/%.rs,--test %,$(wildcard tests/kernel_smoke.rs tes
 FILTER ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help demo build release image test test-unit test-kernel test-smp lint fmt install clean \
-	chart-docs deps deps-build deps-smp deps-demo deps-chart rust-components cargo-deny advisories
+.PHONY: help demo build release image test test-unit test-kernel test-smp e2e lint fmt install clean \
+	chart-docs deps deps-build deps-smp deps-demo deps-chart deps-e2e rust-components cargo-deny advisories
 
 help: ## List these commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -44,6 +44,9 @@ test-kernel: deps ## Run the kernel tests and csi-sanity in User-Mode Linux (FIL
 test-smp: deps-smp ## Run the concurrency tests in QEMU with two CPUs (FILTER=name)
 	CALF_KERNEL=qemu $(CARGO) test --no-fail-fast $(SMP_TESTS) -- $(FILTER)
 
+e2e: deps-e2e image ## Run calf in a Kubernetes of its own, end to end, as root (FILTER=name)
+	CALF_E2E=1 $(CARGO) test --test e2e -- $(FILTER)
+
 lint: deps-build deps-chart rust-components cargo-deny ## Check format, lints, licences, advisories, the chart
 	$(CARGO) fmt --check
 	$(CARGO) clippy --all-targets -- -D warnings
@@ -72,6 +75,11 @@ deps-build:
 
 deps-chart:
 	@tests/chart/install.sh $(TOOLS)
+
+deps-e2e: deps-build deps-chart
+	tests/deps.sh e2e
+	tests/qemu-kernel.sh $(TOOLS)/qemu-kernel
+	tests/e2e/install.sh $(TOOLS)/e2e
 
 deps-smp: deps-build
 	tests/deps.sh smp

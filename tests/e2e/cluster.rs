@@ -1,0 +1,154 @@
+//! The test's hands on the cluster: kubectl, as an administrator would use it, with JSON.
+
+use std::fs;
+use std::io::Write as _;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+
+use crate::Result;
+use crate::kit::environment::stretched;
+use crate::tools;
+
+/// Between two looks at something that is waited for.
+const PAUSE: Duration = Duration::from_secs(1);
+
+#[derive(Clone)]
+pub(crate) struct Cluster {
+    kubectl: PathBuf,
+    kubeconfig: PathBuf,
+    /// Where the last state of what failed is written.
+    logs: PathBuf,
+}
+
+impl Cluster {
+    pub(crate) fn new(kubeconfig: &Path, logs: &Path) -> Result<Self> {
+        Ok(Self {
+            kubectl: tools::program("kubectl")?,
+            kubeconfig: kubeconfig.to_owned(),
+            logs: logs.to_owned(),
+        })
+    }
+
+    /// What kubectl writes to standard output; that it fails is an error, with what it said.
+    pub(crate) fn kubectl(&self, arguments: &[&str]) -> Result<String> {
+        self.kubectl_with_input(arguments, "")
+    }
+
+    fn kubectl_with_input(&self, arguments: &[&str], input: &str) -> Result<String> {
+        let failed = |error: std::io::Error| format!("cannot run kubectl: {error}");
+        let mut child = Command::new(&self.kubectl)
+            .arg("--kubeconfig")
+            .arg(&self.kubeconfig)
+            .args(arguments)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .map_err(failed)?;
+        if let Some(mut stdin) = child.stdin.take() {
+            // That kubectl ends before it has read all is told by its exit code.
+            let _ = stdin.write_all(input.as_bytes());
+        }
+        let output = child.wait_with_output().map_err(failed)?;
+        if output.status.success() {
+            return Ok(String::from_utf8_lossy(&output.stdout).into_owned());
+        }
+        let said = String::from_utf8_lossy(&output.stderr);
+        Err(format!("kubectl {}: {}", arguments.join(" "), said.trim()))
+    }
+
+    /// Applies manifests that name no namespace, into this one.
+    pub(crate) fn apply_in(&self, namespace: &str, manifests: &str) -> Result<()> {
+        self.kubectl_with_input(&["apply", "--namespace", namespace, "--filename", "-"], manifests)
+            .map(drop)
+            .map_err(|error| format!("{error}\n{manifests}"))
+    }
+
+    /// Asks for the deletion of what manifests name, in this namespace or in none.
+    pub(crate) fn delete_in(&self, namespace: &str, manifests: &str) -> Result<()> {
+        let arguments = ["delete", "--namespace", namespace, "--wait=false", "--filename", "-"];
+        self.kubectl_with_input(&arguments, manifests).map(drop)
+    }
+
+    /// An object, if it exists. `what` is for example `["pod", "name", "--namespace", "x"]`.
+    pub(crate) fn get(&self, what: &[&str]) -> Result<Option<Value>> {
+        let text =
+            self.kubectl(&[&["get", "--output=json", "--ignore-not-found"], what].concat())?;
+        if text.trim().is_empty() {
+            return Ok(None);
+        }
+        parse(&text).map(Some)
+    }
+
+    /// The objects of a kind.
+    pub(crate) fn list(&self, what: &[&str]) -> Result<Vec<Value>> {
+        let text = self.kubectl(&[&["get", "--output=json"], what].concat())?;
+        match parse(&text)?.get_mut("items").map(Value::take) {
+            Some(Value::Array(items)) => Ok(items),
+            _ => Err(format!("kubectl get {} gave no list", what.join(" "))),
+        }
+    }
+
+    /// Asks again and again until there is an answer. An error of the question ends the wait.
+    pub(crate) fn wait<T>(
+        &self,
+        what: &str,
+        limit: Duration,
+        mut question: impl FnMut() -> Result<Option<T>>,
+    ) -> Result<T> {
+        let deadline = Instant::now() + stretched(limit);
+        loop {
+            if let Some(answer) = question()? {
+                return Ok(answer);
+            }
+            if Instant::now() > deadline {
+                return Err(format!("waited {} s in vain for {what}", stretched(limit).as_secs()));
+            }
+            thread::sleep(PAUSE);
+        }
+    }
+
+    /// Writes the state of a namespace (events, pods, volumes, what containers said) to a file of
+    /// the log directory, for whoever has to find out why a scenario failed. Returns its path.
+    pub(crate) fn record_state(&self, namespace: &str) -> PathBuf {
+        let everything =
+            "nodes,pods,pvc,pv,csistoragecapacities,volumeattachments,csidrivers,csinodes";
+        let mut text = String::new();
+        for arguments in [
+            &["get", everything, "--all-namespaces", "--output=wide"][..],
+            &["get", "events", "--all-namespaces", "--sort-by=.metadata.creationTimestamp"],
+            &["describe", "pods,pvc", "--namespace", namespace],
+        ] {
+            let said = self.kubectl(arguments).unwrap_or_else(|error| error);
+            text += &format!("$ kubectl {}\n{said}\n", arguments.join(" "));
+        }
+        for pod in self.list(&["pods", "--all-namespaces"]).unwrap_or_default() {
+            let field = |name: &str| pod["metadata"][name].as_str().unwrap_or_default().to_owned();
+            let (namespace, name) = (field("namespace"), field("name"));
+            let arguments = [
+                "logs",
+                &name,
+                "--namespace",
+                &namespace,
+                "--all-containers",
+                "--prefix",
+                "--tail=300",
+            ];
+            let said = self.kubectl(&arguments).unwrap_or_else(|error| error);
+            text += &format!("$ kubectl {}\n{said}\n", arguments.join(" "));
+        }
+        let path = self.logs.join(format!("{namespace}.state"));
+        if let Err(error) = fs::write(&path, text) {
+            eprintln!("cannot write {}: {error}", path.display());
+        }
+        path
+    }
+}
+
+fn parse(text: &str) -> Result<Value> {
+    serde_json::from_str(text).map_err(|error| format!("kubectl wrote no JSON: {error}\n{text}"))
+}

@@ -1,0 +1,51 @@
+//! The manifests that a reader copies: the documentation's own, as they stand there.
+
+use std::path::Path;
+
+use crate::Result;
+
+const PAGE: &str = "docs/kubernetes.md";
+/// A generic ephemeral block volume for a VMM in a pod.
+pub(crate) const MICROVM: &str = "microvm.yaml";
+/// An inline ephemeral volume, mounted.
+pub(crate) const INLINE: &str = "inline.yaml";
+/// A Kata pod with a direct-assigned volume.
+pub(crate) const KATA: &str = "kata.yaml";
+const MANIFESTS: [&str; 3] = [MICROVM, INLINE, KATA];
+
+const FENCE: &str = "```";
+
+/// The manifest of the page whose first line is `# <name>`.
+pub(crate) fn manifest(name: &str) -> Result<String> {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(PAGE);
+    let page =
+        std::fs::read_to_string(&path).map_err(|error| format!("{}: {error}", path.display()))?;
+    find(&page, name).ok_or_else(|| format!("{PAGE} has no manifest that begins with `# {name}`"))
+}
+
+fn find(page: &str, name: &str) -> Option<String> {
+    let title = format!("# {name}");
+    let mut lines = page.lines();
+    while let Some(line) = lines.next() {
+        if !line.starts_with(&format!("{FENCE}yaml")) {
+            continue;
+        }
+        let block: Vec<&str> = lines.by_ref().take_while(|line| *line != FENCE).collect();
+        if block.first() == Some(&title.as_str()) {
+            return Some(block.join("\n") + "\n");
+        }
+    }
+    None
+}
+
+/// The images that the manifests name.
+pub(crate) fn images() -> Result<Vec<String>> {
+    let mut images = Vec::new();
+    for name in MANIFESTS {
+        let manifest = manifest(name)?;
+        let fields = manifest.lines().map(|line| line.trim_start_matches([' ', '-']));
+        let named = fields.filter_map(|field| field.strip_prefix("image:"));
+        images.extend(named.map(|image| image.trim().trim_matches('"').to_owned()));
+    }
+    Ok(images)
+}
