@@ -30,7 +30,24 @@ pub enum Mode {
 #[derive(Debug)]
 #[must_use = "the lock is released when this is dropped"]
 pub struct Lock {
-    _file: File,
+    file: File,
+}
+
+impl Drop for Lock {
+    /// Not left to the file's closing: another thread that starts a program at this moment has a
+    /// copy of the descriptor in its child until that executes, and the lock would live as long.
+    fn drop(&mut self) {
+        let everything = libc::flock {
+            l_type: libc::F_UNLCK as i16,
+            l_whence: libc::SEEK_SET as i16,
+            l_start: 0,
+            l_len: 0,
+            l_pid: 0,
+        };
+        if let Err(error) = fcntl(&self.file, FcntlArg::F_OFD_SETLK(&everything)) {
+            tracing::warn!(%error, "cannot release a lock before its file is closed");
+        }
+    }
 }
 
 /// Takes the lock of `subject` in the lock file at `path`, or returns `None` at once if it is
@@ -38,7 +55,7 @@ pub struct Lock {
 pub fn try_lock(path: &Path, subject: &str, mode: Mode) -> Result<Option<Lock>> {
     let file = open(path)?;
     match fcntl(&file, FcntlArg::F_OFD_SETLK(&range(subject, mode))) {
-        Ok(_) => Ok(Some(Lock { _file: file })),
+        Ok(_) => Ok(Some(Lock { file })),
         Err(Errno::EAGAIN | Errno::EACCES) => Ok(None),
         Err(errno) => Err(Error::io("lock", path.display(), io::Error::from(errno))),
     }
@@ -49,7 +66,7 @@ pub fn lock(path: &Path, subject: &str, mode: Mode) -> Result<Lock> {
     let file = open(path)?;
     loop {
         match fcntl(&file, FcntlArg::F_OFD_SETLKW(&range(subject, mode))) {
-            Ok(_) => return Ok(Lock { _file: file }),
+            Ok(_) => return Ok(Lock { file }),
             Err(Errno::EINTR) => {}
             Err(errno) => return Err(Error::io("lock", path.display(), io::Error::from(errno))),
         }
@@ -64,7 +81,19 @@ fn open(path: &Path) -> Result<File> {
         .truncate(false)
         .mode(0o600)
         .open(path)
-        .map_err(|e| Error::io("open lock file", path.display(), e))
+        .map_err(|e| {
+            let gave_up = e.raw_os_error() == Some(libc::EIO);
+            let error = Error::io("open lock file", path.display(), e);
+            if gave_up {
+                error.remedy(
+                    "the pool's disk failed and its file system gave up: once the disk is back, \
+                     remove the pool's devices (`dmsetup remove calf-...`), unmount the file \
+                     system and mount it again",
+                )
+            } else {
+                error
+            }
+        })
 }
 
 fn range(subject: &str, mode: Mode) -> libc::flock {
@@ -101,5 +130,17 @@ mod tests {
         let second = try_lock(&path, "a", Mode::Shared).unwrap();
         assert!(first.is_some() && second.is_some());
         assert!(try_lock(&path, "a", Mode::Exclusive).unwrap().is_none());
+    }
+
+    #[test]
+    fn a_lock_ends_with_its_holder_even_if_a_child_has_its_file() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("lock");
+        let held = try_lock(&path, "a", Mode::Exclusive).unwrap().unwrap();
+        // As between fork and exec.
+        let inherited = held.file.try_clone().unwrap();
+        drop(held);
+        assert!(try_lock(&path, "a", Mode::Exclusive).unwrap().is_some());
+        drop(inherited);
     }
 }
