@@ -6,14 +6,15 @@ PREFIX ?= /usr/local
 TARGET_DIR := $(or $(CARGO_TARGET_DIR),target)
 TOOLS := $(TARGET_DIR)/tools
 CARGO_DENY_VERSION := 0.20.2
-SMP_TESTS := $(patsubst tests/%.rs,--test %,$(wildcard tests/kernel_smoke.rs tests/kernel_smp.rs))
+SMP_TESTS := $(patsubst tests/%.rs,--test %,$(wildcard tests/kernel_smoke.rs tests/kernel_smp.rs tests/kernel_torture_smp.rs))
 
 # Only the tests whose name contains this, for example: make test-kernel FILTER=overflow
 FILTER ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help demo build release image test test-unit test-kernel test-smp e2e lint fmt install clean \
-	chart-docs deps deps-build deps-smp deps-demo deps-chart deps-e2e rust-components cargo-deny advisories
+.PHONY: help demo build release image test test-unit test-kernel test-smp torture e2e lint fmt install \
+	clean chart-docs deps deps-build deps-smp deps-demo deps-chart deps-e2e rust-components cargo-deny \
+	advisories
 
 help: ## List these commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -43,6 +44,9 @@ test-kernel: deps ## Run the kernel tests and csi-sanity in User-Mode Linux (FIL
 
 test-smp: deps-smp ## Run the concurrency tests in QEMU with two CPUs (FILTER=name)
 	CALF_KERNEL=qemu $(CARGO) test --no-fail-fast $(SMP_TESTS) -- $(FILTER)
+
+torture: deps deps-smp ## Break calf in every way and count (CALF_TORTURE=full|short|PERCENT)
+	CARGO="$(CARGO)" tests/torture.sh $(FILTER)
 
 e2e: deps-e2e image ## Run calf in a Kubernetes of its own, end to end, as root (FILTER=name)
 	CALF_E2E=1 $(CARGO) test --test e2e -- $(FILTER)

@@ -9,7 +9,8 @@ set -euo pipefail
 packages_of() {
     case $1 in
     build) echo build-essential pkg-config libdevmapper-dev libclang-dev clang ;;
-    test) echo user-mode-linux dmsetup kmod e2fsprogs xfsprogs btrfs-progs ;;
+    test) echo user-mode-linux dmsetup kmod e2fsprogs xfsprogs btrfs-progs \
+        udev lvm2 multipath-tools ;;
     smp) echo qemu-system-x86 busybox-static xz-utils dmsetup kmod e2fsprogs xfsprogs btrfs-progs ;;
     e2e) echo user-mode-linux qemu-system-x86 busybox-static xz-utils iproute2 util-linux \
         containernetworking-plugins libseccomp-dev dmsetup kmod e2fsprogs xfsprogs ;;

@@ -6,11 +6,12 @@ mod deadly;
 mod driver;
 mod kit;
 mod rig;
+mod torture;
 
 use std::collections::BTreeSet;
 use std::fs::{self, File};
 use std::os::unix::fs::FileExt as _;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Command, ExitCode};
 use std::sync::Arc;
 use std::time::Duration;
@@ -22,9 +23,13 @@ use deadly::DeadlyHost;
 use driver::{Client, Driver, Usage};
 use rig::{Page, Random, Rig, TEMPLATE_SIZE, read_page};
 use tonic::Status;
+use torture::{Inventory, Tally};
 
 /// Tells this program to be a driver: the pool, the work directory and the change to die at.
 const BE_A_DRIVER: &str = "CALF_TEST_DRIVER";
+
+/// Of what is written; nothing else is random here.
+const SEED: u64 = 37;
 
 fn main() -> ExitCode {
     if let Ok(order) = std::env::var(BE_A_DRIVER) {
@@ -33,11 +38,11 @@ fn main() -> ExitCode {
     let long = Duration::from_secs(900);
     kit::main(vec![
         kit::test("a_block_volume_survives_a_kill_between_any_two_steps", || {
-            survives(|directory| Usage::new("volume", directory, true));
+            survives("block", |directory| Usage::new("volume", directory, true));
         })
         .timeout(long),
         kit::test("a_mounted_volume_survives_a_kill_between_any_two_steps", || {
-            survives(|directory| Usage::new("volume", directory, false));
+            survives("mounted", |directory| Usage::new("volume", directory, false));
         })
         .timeout(long),
         kit::test("a_volume_for_kata_survives_a_kill_between_any_two_steps", || {
@@ -45,7 +50,7 @@ fn main() -> ExitCode {
         })
         .timeout(long),
         kit::test("a_readers_volume_survives_a_kill_between_any_two_steps", || {
-            survives(|directory| Usage::new("volume", directory, true).read_only());
+            survives("reader", |directory| Usage::new("volume", directory, true).read_only());
         })
         .timeout(long),
     ])
@@ -102,15 +107,17 @@ fn end(client: &Client, usage: &Usage) -> Result<(), Status> {
     client.delete(&usage.volume)
 }
 
-fn survives(usage: fn(&Path) -> Usage) {
+/// Each disagreement ends the test at once: what follows would not tell more.
+fn survives(usage_name: &str, usage: fn(&Path) -> Usage) {
+    let tally = Tally::new(&format!("crash: kill -9 at each step ({usage_name})"), SEED);
     let rig = Rig::new(kit::Fs::Xfs);
     rig.import_file_system("root", "ext4");
     let bystander = rig.open(&VolumeSpec::new("bystander", "root"));
-    let at_rest = Kernel::now();
+    let at_rest = Inventory::of_kernel();
     let work = kit::work_dir();
     let usage = usage(rig.path("").as_path());
     fs::create_dir_all(&usage.staging).expect("as kubelet does");
-    let mut random = Random(37);
+    let mut random = Random(SEED);
 
     let mut n = 1;
     loop {
@@ -130,7 +137,7 @@ fn survives(usage: fn(&Path) -> Usage) {
         }
         let names: BTreeSet<String> =
             rig.pool.volume_records().expect("records").into_iter().map(|r| r.id).collect();
-        let kernel = Kernel::now();
+        let kernel = Inventory::of_kernel();
         if !names.contains("volume") {
             assert_eq!(kernel, at_rest, "change {n}: an orphan");
         }
@@ -140,19 +147,20 @@ fn survives(usage: fn(&Path) -> Usage) {
         let client = driver.client();
         let went_on = if n % 2 == 0 { end(&client, &usage) } else { live(&client, &usage) };
         went_on.unwrap_or_else(|error| panic!("change {n}: {error:?}\n{}", driver.log()));
-        assert_eq!(Kernel::now(), at_rest, "change {n}: a leak");
+        assert_eq!(Inventory::of_kernel(), at_rest, "change {n}: a leak");
         assert_eq!(rig.pool.volume_records().expect("records").len(), 1, "change {n}");
         assert!(!usage.target.exists(), "change {n}: the target is left");
         let for_kata = fs::read_dir(kata_root(&work)).map_or(0, Iterator::count);
         assert_eq!(for_kata, 0, "change {n}: Kata is still told of a volume");
         driver.kill();
+        tally.tried();
         n += 1;
     }
-    println!("killed before each of {} changes", n - 1);
     assert!(n > 18, "only {n} changes: the driver did not do its work");
-    assert_eq!(Kernel::now(), at_rest);
+    assert_eq!(Inventory::of_kernel(), at_rest);
     drop(bystander);
     rig.pool.delete_volume("bystander").expect("delete");
+    tally.finish();
 }
 
 /// A live volume reads what was written to it.
@@ -161,30 +169,4 @@ fn notices_nothing(device: &File, random: &mut Random) {
     let offset = random.below(TEMPLATE_SIZE / 4096) * 4096;
     device.write_all_at(&page.0, offset).expect("write");
     assert!(read_page(device, offset).0 == page.0);
-}
-
-/// What the kernel has of ours.
-#[derive(Debug, PartialEq, Eq)]
-struct Kernel {
-    mapped: BTreeSet<String>,
-    loops: BTreeSet<PathBuf>,
-    mounts: BTreeSet<String>,
-}
-
-impl Kernel {
-    fn now() -> Self {
-        let mut kernel =
-            Self { mapped: BTreeSet::new(), loops: BTreeSet::new(), mounts: BTreeSet::new() };
-        for entry in fs::read_dir("/sys/block").expect("sysfs").flatten() {
-            if let Ok(name) = fs::read_to_string(entry.path().join("dm/name")) {
-                kernel.mapped.insert(name.trim().to_owned());
-            }
-            if let Ok(file) = fs::read_to_string(entry.path().join("loop/backing_file")) {
-                kernel.loops.insert(file.trim().into());
-            }
-        }
-        let mounts = fs::read_to_string("/proc/self/mountinfo").expect("mountinfo");
-        kernel.mounts.extend(mounts.lines().filter_map(|l| l.split(' ').nth(4)).map(String::from));
-        kernel
-    }
 }

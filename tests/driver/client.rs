@@ -184,6 +184,19 @@ impl Client {
         )
     }
 
+    /// Whether the published volume is in an abnormal condition, and in which.
+    pub(crate) fn condition(&self, usage: &Usage) -> Result<(bool, String), Status> {
+        let request = v1::NodeGetVolumeStatsRequest {
+            volume_id: usage.volume.clone(),
+            volume_path: usage.target.display().to_string(),
+            ..Default::default()
+        };
+        let mut node = NodeClient::new(self.channel.clone());
+        let response = self.runtime.block_on(node.node_get_volume_stats(request))?.into_inner();
+        let condition = response.volume_condition.unwrap_or_default();
+        Ok((condition.abnormal, condition.message))
+    }
+
     pub(crate) fn unpublish(&self, usage: &Usage) -> Result<(), Status> {
         self.call(
             v1::NodeUnpublishVolumeRequest {

@@ -64,6 +64,11 @@ impl Driver {
         Client::new(&self.socket)
     }
 
+    /// Its process id.
+    pub(crate) fn pid(&self) -> u32 {
+        self.process.id()
+    }
+
     pub(crate) fn socket(&self) -> &Path {
         &self.socket
     }
@@ -101,6 +106,13 @@ impl Driver {
 
     pub(crate) fn log(&self) -> String {
         fs::read_to_string(&self.log).unwrap_or_else(|error| error.to_string())
+    }
+
+    /// The last lines of the log, for a run that fills it.
+    pub(crate) fn last_words(&self) -> String {
+        let log = self.log();
+        let lines: Vec<&str> = log.lines().collect();
+        lines[lines.len().saturating_sub(15)..].join("\n")
     }
 }
 

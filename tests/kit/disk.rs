@@ -34,7 +34,11 @@ pub(crate) enum Fs {
 /// A mounted, empty file system. Unmounted when dropped.
 pub(crate) struct PoolDir {
     path: PathBuf,
+    takes_a_disk: bool,
 }
+
+/// Of the machine's disks, how many have pools.
+static DISKS_USED: AtomicUsize = AtomicUsize::new(0);
 
 /// A new, empty file system of 8 GiB (tmpfs: 1 GiB), mounted.
 pub(crate) fn pool_dir(fs: Fs) -> PoolDir {
@@ -55,7 +59,6 @@ fn open(fs: Fs, format: bool) -> PoolDir {
     let (device, options) = match fs {
         Fs::Tmpfs => ("tmpfs".to_owned(), c"size=1G"),
         _ => {
-            static DISKS_USED: AtomicUsize = AtomicUsize::new(0);
             let device = disk(DISKS_USED.fetch_add(1, Ordering::Relaxed));
             if format {
                 make_file_system(fs, &device);
@@ -66,10 +69,11 @@ fn open(fs: Fs, format: bool) -> PoolDir {
     };
     rustix::mount::mount(&device, &path, fs.name(), MountFlags::empty(), options)
         .unwrap_or_else(|error| panic!("cannot mount {device} as {}: {error}", fs.name()));
-    PoolDir { path }
+    PoolDir { path, takes_a_disk: fs != Fs::Tmpfs }
 }
 
-fn disk(index: usize) -> String {
+/// The device of a disk of the machine, for a test that does not want a pool on it.
+pub(crate) fn disk(index: usize) -> String {
     let disks = std::env::var(DISKS).unwrap_or_default();
     let disk = disks.split(':').filter(|disk| !disk.is_empty()).nth(index);
     disk.unwrap_or_else(|| panic!("a test has {DISK_COUNT} disks (here: {disks:?})")).to_owned()
@@ -111,6 +115,9 @@ impl PoolDir {
 
 impl Drop for PoolDir {
     fn drop(&mut self) {
+        if self.takes_a_disk {
+            DISKS_USED.fetch_sub(1, Ordering::Relaxed);
+        }
         // A loop device whose last user just went may hold a file for a moment.
         let deadline = Instant::now() + Duration::from_secs(2);
         loop {

@@ -65,7 +65,7 @@ mod suite;
 mod target;
 mod uml;
 
-pub(crate) use disk::{Fs, PoolDir, pool_dir, reopen_pool_dir};
+pub(crate) use disk::{DISK_BYTES, Fs, PoolDir, disk, pool_dir, reopen_pool_dir};
 pub(crate) use environment::{Kernel, work_dir};
 pub(crate) use process::{boot_count, crash_and_reboot};
 pub(crate) use suite::{Suite, Test, test};

@@ -157,7 +157,8 @@ pub(crate) fn first_difference(file: &File, content: &[u8]) -> Option<usize> {
         .map(|(offset, _)| offset)
 }
 
-/// Random bytes that a seed reproduces (xorshift64).
+/// Random bytes that a seed reproduces (xorshift64). The seed must not be 0.
+#[derive(Debug)]
 pub(crate) struct Random(pub(crate) u64);
 
 impl Random {
