@@ -63,11 +63,13 @@ pub(crate) fn run(_: &World, namespace: &Namespace) -> Result<()> {
             return Err(format!("{pod}: what was written before reads {read:?} afterwards"));
         }
     }
-    let size = AFTER.to_string();
+    // In bytes as it was asked for, or in the unit that whoever wrote it prefers.
+    let (bytes, unit) = (AFTER.to_string(), format!("{}Mi", AFTER >> 20));
     namespace.cluster.wait("the claims to say their new size", namespace::POD, || {
         let says = |claim| -> Result<bool> {
             let claim = namespace.get("pvc", claim)?.unwrap_or_default();
-            Ok(claim["status"]["capacity"]["storage"] == size.as_str())
+            let size = &claim["status"]["capacity"]["storage"];
+            Ok(*size == bytes || *size == unit)
         };
         Ok((says("mounted")? && says("block")?).then_some(()))
     })
