@@ -114,7 +114,7 @@ fn endure(tally: &Tally, fault: Fault, fs: kit::Fs, random: &mut Random) {
     Random(29).fill(&mut content);
     let source = kit::work_dir().join("faulty.img");
     std::fs::write(&source, &content).expect("an image");
-    let spec = ImportSpec { source: source.clone(), name: "random".to_owned() };
+    let spec = ImportSpec::new(source.clone(), "random");
     pool.import_template(&spec, &mut |_| ()).expect("import");
     std::fs::remove_file(source).expect("remove the source");
     let mut spec = VolumeSpec::new("live", "random");

@@ -126,7 +126,7 @@ fn mark(text: &str) {
 fn import(pool: &Pool, disk: &Path, name: &str, content: &[u8]) {
     let source = disk.join(format!("{name}.img"));
     fs::write(&source, content).expect("an image");
-    let spec = ImportSpec { source: source.clone(), name: name.to_owned() };
+    let spec = ImportSpec::new(source.clone(), name);
     pool.import_template(&spec, &mut |_| ()).expect("import");
     fs::remove_file(source).expect("remove the source");
 }

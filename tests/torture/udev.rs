@@ -27,7 +27,7 @@ pub(crate) fn hands_off() {
     let rig = Rig::new(kit::Fs::Ext4);
     let bait = [("ext4", ext4(&rig)), ("lvm", lvm(&rig))];
     for (name, image) in &bait {
-        let spec = calf::template::ImportSpec { source: image.clone(), name: (*name).to_owned() };
+        let spec = calf::template::ImportSpec::new(image.clone(), *name);
         rig.pool.import_template(&spec, &mut |_| ()).expect("import");
     }
     fs::create_dir_all("/run/udev/rules.d").expect("a directory");
