@@ -14,12 +14,11 @@ use serde_json::Value;
 
 use crate::Result;
 use crate::namespace::Namespace;
-use crate::release::{self, NAMESPACE};
+use crate::release::NAMESPACE;
 use crate::world::World;
 
 /// The calls that make and show a volume.
-const CALLS: [&str; 4] =
-    ["CreateVolume", "NodeStageVolume", "NodePublishVolume", "NodeGetCapabilities"];
+const CALLS: [&str; 3] = ["CreateVolume", "NodeStageVolume", "NodePublishVolume"];
 
 /// Prints the distribution over these pods.
 pub(crate) fn report(world: &World, namespace: &Namespace, pods: &[String]) -> Result<()> {
@@ -87,12 +86,11 @@ struct Call {
 }
 
 fn driver_calls(world: &World) -> Result<Vec<Call>> {
-    let pod = release::driver_pod(&world.cluster)?;
-    let log =
-        world.cluster.kubectl(&["logs", &pod, "--namespace", NAMESPACE, "--container", "calf"])?;
+    // The files, since kubectl shows the log of one container, and that may have been restarted.
+    let log = world.node.run(&format!("cat /var/log/pods/{NAMESPACE}_*/calf/*.log"))?;
     let mut calls = Vec::new();
-    // Other lines are not of calf's JSON: what a library printed.
-    for line in log.lines().filter(|line| line.starts_with('{')) {
+    // Before calf's JSON stand the time and the stream, as containerd writes them.
+    for line in log.lines().filter_map(|line| line.find('{').map(|at| &line[at..])) {
         let entry: Value = parse(line)?;
         let method = entry["method"].as_str().unwrap_or_default();
         if entry["code"] != "OK" || !CALLS.contains(&method) {

@@ -118,6 +118,10 @@ fn values() -> Value {
         // A test does not want to wait half a minute for what is true already.
         "provisioner": { "capacityPollInterval": "5s" },
         "log": { "format": "json" },
+        // The node has one emulated CPU, and twenty containers that start on it at once would starve
+        // the driver until its liveness probe ends it.
+        "resources": { "requests": { "cpu": "400m", "memory": "64Mi" } },
+        "livenessProbe": { "resources": { "requests": { "cpu": "50m", "memory": "16Mi" } } },
     })
 }
 
