@@ -65,9 +65,6 @@ pub(crate) fn the_driver_gets_what_the_values_say() {
     );
     let arguments = objects.arguments("calf");
     for argument in [
-        "--pool=/srv/pool",
-        "--reserve=1Gi",
-        "--fallback=reflink",
         "--driver-name=other.example",
         "--max-volumes-per-node=300",
         "--drain-timeout=100s",
@@ -78,6 +75,13 @@ pub(crate) fn the_driver_gets_what_the_values_say() {
         assert!(arguments.contains(&argument), "{argument} in {arguments:?}");
     }
     assert!(!arguments.contains(&"--kubernetes-events"));
+    // By the environment, so that commands in the container have the same.
+    assert_eq!(environment(&objects, "CALF_POOL"), "/srv/pool");
+    assert_eq!(environment(&objects, "CALF_RESERVE"), "1Gi");
+    assert_eq!(environment(&objects, "CALF_FALLBACK"), "reflink");
+    assert_eq!(environment(&objects, "RUST_LOG"), "warn,calf=debug");
+    let filter = render("log: {level: 'calf=debug,h2=info'}");
+    assert_eq!(environment(&filter, "RUST_LOG"), "calf=debug,h2=info");
     assert_eq!(objects.container("calf")["image"], "r.example/calf:v9");
     assert_eq!(objects.pod()["terminationGracePeriodSeconds"], 110);
     assert_eq!(id(objects.one("CSIDriver")), "other.example");
@@ -135,9 +139,8 @@ pub(crate) fn options_add_mounts_and_arguments() {
     let directory = "/run/kata-containers/shared/direct-volumes";
     assert_eq!(host_path(&objects, "kata"), directory);
     assert_eq!(mount(&objects, "kata")["mountPath"], directory);
-    let arguments = objects.arguments("calf");
-    assert!(arguments.contains(&"--tls-ca=/etc/calf-tls/ca.crt"), "{arguments:?}");
-    assert!(arguments.iter().any(|argument| argument.starts_with("--kata-direct-volumes=")));
+    assert_eq!(environment(&objects, "CALF_TLS_CA"), "/etc/calf-tls/ca.crt");
+    assert_eq!(environment(&objects, "CALF_KATA_DIRECT_VOLUMES"), directory);
     assert_eq!(objects.pod()["hostPID"], true);
     assert_eq!(objects.pod()["securityContext"]["seLinuxOptions"]["type"], "spc_t");
     let proxy = json!({ "name": "HTTPS_PROXY", "value": "http://proxy.example" });
@@ -147,7 +150,8 @@ pub(crate) fn options_add_mounts_and_arguments() {
 
     let without = render("{}");
     assert!(without.pod()["hostPID"].is_null());
-    assert!(!without.arguments("calf").iter().any(|argument| argument.contains("kata")));
+    let names = |objects: &Objects| format!("{:?}", objects.container("calf")["env"]);
+    assert!(names(&objects).contains("KATA") && !names(&without).contains("KATA"));
 }
 
 pub(crate) fn init_steps_can_be_left_out() {
@@ -215,6 +219,19 @@ pub(crate) fn storage_classes_are_as_asked_for() {
     );
 }
 
+/// Names that are cut end as an object's name must.
+pub(crate) fn long_names_are_cut() {
+    for end in ["bbbb", "-bbb", ".bbb"] {
+        let release = format!("{}{end}", "a".repeat(49));
+        let objects = try_render(&release, &templates()).unwrap_or_else(|e| panic!("{e}"));
+        for name in ["DaemonSet", "ConfigMap", "Pod"].map(|kind| id(objects.one(kind))) {
+            assert!(name.len() <= 63, "{name}");
+            let cut = &name[..name.rfind("-t").unwrap_or(name.len())];
+            assert!(cut.ends_with(|c: char| c.is_ascii_alphanumeric()), "{name}");
+        }
+    }
+}
+
 /// external-resizer makes the lease's name from the driver's.
 pub(crate) fn the_resizer_may_use_its_lease_only() {
     let objects = render("driverName: my.driver.example");
@@ -268,6 +285,13 @@ fn host_path<'a>(objects: &'a Objects, volume: &str) -> &'a str {
     let mut found = list(&objects.pod()["volumes"]).iter().filter(|v| v["name"] == volume);
     let found = found.next().unwrap_or_else(|| panic!("no volume {volume}"));
     text(&found["hostPath"]["path"])
+}
+
+/// An environment variable of the driver.
+fn environment<'a>(objects: &'a Objects, name: &str) -> &'a str {
+    let mut found = list(&objects.container("calf")["env"]).iter().filter(|e| e["name"] == name);
+    let found = found.next().unwrap_or_else(|| panic!("no variable {name}"));
+    text(&found["value"])
 }
 
 fn mount<'a>(objects: &'a Objects, volume: &str) -> &'a Value {

@@ -1,13 +1,13 @@
 {{/* Base of the names of all objects. */}}
 {{- define "calf.fullname" -}}
 {{- if .Values.fullnameOverride -}}
-{{- .Values.fullnameOverride | trunc 50 | trimSuffix "-" -}}
+{{- .Values.fullnameOverride | trunc 50 | trimAll "-." -}}
 {{- else -}}
 {{- $name := default .Chart.Name .Values.nameOverride -}}
 {{- if contains $name .Release.Name -}}
-{{- .Release.Name | trunc 50 | trimSuffix "-" -}}
+{{- .Release.Name | trunc 50 | trimAll "-." -}}
 {{- else -}}
-{{- printf "%s-%s" .Release.Name $name | trunc 50 | trimSuffix "-" -}}
+{{- printf "%s-%s" .Release.Name $name | trunc 50 | trimAll "-." -}}
 {{- end -}}
 {{- end -}}
 {{- end -}}
@@ -84,6 +84,15 @@ capabilities:
   drop: [ALL]
 seccompProfile:
   type: RuntimeDefault
+{{- end -}}
+
+{{/* A level alone is that of calf. The libraries below it say little of use, and much of it. */}}
+{{- define "calf.logFilter" -}}
+{{- if has .Values.log.level (list "error" "warn" "info" "debug" "trace") -}}
+warn,calf={{ .Values.log.level }}
+{{- else -}}
+{{ .Values.log.level }}
+{{- end -}}
 {{- end -}}
 
 {{/* Where the kubelet of a node finds calf's socket. */}}
