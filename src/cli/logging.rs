@@ -44,11 +44,70 @@ pub(super) fn for_service(verbose: u8, format: LogFormat) {
 
 /// `RUST_LOG` if it is set, or calf's own crates at `level`.
 fn filter(level: &str) -> EnvFilter {
-    EnvFilter::try_from_default_env()
-        .unwrap_or_else(|_| EnvFilter::new(format!("warn,calf={level}")))
+    discreet(
+        EnvFilter::try_from_default_env()
+            .unwrap_or_else(|_| EnvFilter::new(format!("warn,calf={level}"))),
+    )
+}
+
+/// Keeps the HTTP client from logging what it sends, whatever level everything is logged at: at
+/// `trace` that is the signature in a URL, and the token for the Kubernetes API.
+fn discreet(filter: EnvFilter) -> EnvFilter {
+    ["ureq=debug", "ureq_proto=debug"].into_iter().fold(filter, |filter, directive| {
+        filter.add_directive(directive.parse().expect("a valid directive"))
+    })
 }
 
 /// Whether stderr may carry colours; see <https://no-color.org>.
 pub(super) fn colours() -> bool {
     io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|v| v.is_empty())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::{Arc, Mutex};
+
+    use tracing_subscriber::fmt::MakeWriter;
+
+    use super::*;
+
+    /// Keeps what is logged.
+    #[derive(Clone, Default)]
+    struct Kept(Arc<Mutex<Vec<u8>>>);
+
+    impl io::Write for Kept {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            self.0.lock().unwrap().write(bytes)
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    impl<'a> MakeWriter<'a> for Kept {
+        type Writer = Self;
+
+        fn make_writer(&'a self) -> Self {
+            self.clone()
+        }
+    }
+
+    #[test]
+    fn what_is_sent_is_not_logged() {
+        for wish in ["trace", "ureq_proto=trace,ureq=trace,calf=trace"] {
+            let kept = Kept::default();
+            let subscriber = tracing_subscriber::fmt()
+                .with_env_filter(discreet(EnvFilter::new(wish)))
+                .with_writer(kept.clone())
+                .finish();
+            tracing::subscriber::with_default(subscriber, || {
+                tracing::trace!(target: "calf", "shown");
+                tracing::trace!(target: "ureq::run", "secret");
+                tracing::trace!(target: "ureq_proto::util", "secret");
+            });
+            let logged = String::from_utf8(kept.0.lock().unwrap().clone()).unwrap();
+            assert!(logged.contains("shown") && !logged.contains("secret"), "{wish}: {logged}");
+        }
+    }
 }
