@@ -284,6 +284,20 @@ async fn an_api_server_that_refuses_or_hangs_hurts_no_call() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn an_api_server_in_trouble_is_not_asked_for_each_event() {
+    let web = api(|_| Reply::status(500));
+    let node =
+        Node::start(|environment, config| config.kubernetes = reach(&web, environment)).await;
+    node.capacity("lost").await;
+    let series = "calf_kubernetes_events_total{reason=\"TemplateMissing\",result=\"failed\"}";
+    eventually("the failure", async || node.metric(series).await).await;
+    // Four are to be posted; the next look is 22 seconds away.
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    assert_eq!(posted(&web).len(), 1);
+    assert_eq!(node.metric(series).await.as_deref(), Some("1"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_required_template_comes_while_the_driver_serves() {
     let web = Web::start(|n, _| match n {
         0 => Reply::status(404),

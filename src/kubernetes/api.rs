@@ -83,14 +83,13 @@ impl<'a> Api<'a> {
         let request = request.header("Authorization", &self.authorization);
         let mut response = request.send(object.to_string()).map_err(|e| failed(path, e))?;
         let status = response.status();
-        if status.is_success() {
-            return Ok(Answer::Done);
-        }
-        if status == StatusCode::CONFLICT {
-            return Ok(Answer::Exists);
-        }
+        // Read in any case: only then does the next request go by the same connection.
         let body = response.body_mut().with_config().limit(MAX_ANSWER).read_to_vec();
-        Err(refused(path, status, &body.unwrap_or_default()))
+        match status {
+            StatusCode::CONFLICT => Ok(Answer::Exists),
+            status if status.is_success() => Ok(Answer::Done),
+            status => Err(refused(path, status, &body.unwrap_or_default())),
+        }
     }
 
     fn url(&self, path: &str) -> String {
@@ -116,6 +115,7 @@ fn refused(path: &str, status: StatusCode, body: &[u8]) -> Error {
     let kind = match status {
         StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => ErrorKind::Permission,
         StatusCode::NOT_FOUND => ErrorKind::NotFound,
+        StatusCode::BAD_REQUEST | StatusCode::UNPROCESSABLE_ENTITY => ErrorKind::InvalidArgument,
         _ => ErrorKind::Internal,
     };
     let error = Error::new(kind, OPERATION, path, format!("{status}: {message}"));

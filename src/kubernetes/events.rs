@@ -10,7 +10,7 @@ use jiff::{SignedDuration, Timestamp};
 use super::KubernetesConfig;
 use super::api::{Answer, Api};
 use super::objects::{Claim, Event, List, Posted, StorageClass, Subject};
-use crate::error::{Error, Result};
+use crate::error::{Error, ErrorKind, Result};
 use crate::metrics::Metrics;
 
 /// Notices that may wait; more are dropped.
@@ -219,29 +219,37 @@ impl Poster {
         }
     }
 
+    /// Posts those that were not posted lately. A server that does not answer, or not as it should,
+    /// is not asked for the rest: what still matters comes again.
     fn post_all(&mut self, events: impl IntoIterator<Item = Event>) {
-        for event in events {
-            let name = event.name();
-            if self.posted.contains_key(&name) {
-                continue;
-            }
-            match self.post(&event) {
+        let fresh = |event: &Event| !self.posted.contains_key(&event.name());
+        let events: Vec<Event> = events.into_iter().filter(fresh).collect();
+        let Some(first) = events.first() else { return };
+        let api = match Api::connect(&self.config) {
+            Ok(api) => api,
+            Err(error) => return self.failed(first.reason, &error),
+        };
+        for event in &events {
+            match self.post(&api, event) {
                 Ok(posted) => {
-                    // An object that has gone needs none.
                     if posted {
                         self.metrics.event(event.reason, true);
                     }
-                    self.posted.insert(name, Instant::now());
+                    self.posted.insert(event.name(), Instant::now());
                 }
-                Err(error) => self.failed(event.reason, &error),
+                Err(error) => {
+                    self.failed(event.reason, &error);
+                    if error.kind() == ErrorKind::Internal {
+                        return;
+                    }
+                }
             }
         }
     }
 
     /// Posts an Event, or counts it up if it was posted before and is not fresh. Whether anything
     /// was posted.
-    fn post(&self, event: &Event) -> Result<bool> {
-        let api = Api::connect(&self.config)?;
+    fn post(&self, api: &Api<'_>, event: &Event) -> Result<bool> {
         let mut event = event.clone();
         event.message.truncate(event.message.floor_char_boundary(MAX_MESSAGE));
         let path = format!("/api/v1/namespaces/{}/events", event.subject.events_namespace());

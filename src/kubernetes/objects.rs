@@ -133,7 +133,7 @@ impl Event {
     pub(super) fn name(&self) -> String {
         let Subject { name, uid, kind, .. } = &self.subject;
         let hash = Sha256::digest(format!("{kind}/{uid}/{}/{}", self.reason, self.about));
-        let name = &name[..name.floor_char_boundary(MAX_NAME)];
+        let name = name[..name.floor_char_boundary(MAX_NAME)].trim_end_matches(['-', '.']);
         format!("{name}.calf-{}", hex::encode(&hash[..8]))
     }
 
@@ -180,4 +180,28 @@ pub(super) struct Posted {
 /// A moment as Kubernetes writes it.
 fn time(at: Timestamp) -> String {
     at.strftime("%Y-%m-%dT%H:%M:%SZ").to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_of_events_are_names_of_objects() {
+        for (name, head) in [
+            ("node-1".to_owned(), "node-1.calf-".to_owned()),
+            ("n".repeat(253), format!("{}.calf-", "n".repeat(MAX_NAME))),
+            (format!("{}-.rest", "n".repeat(MAX_NAME - 1)), format!("{}.calf-", "n".repeat(230))),
+        ] {
+            let event = Event {
+                subject: Subject::node(&name),
+                reason: "TemplateMissing",
+                warning: true,
+                about: "base".to_owned(),
+                message: String::new(),
+            };
+            let named = event.name();
+            assert!(named.starts_with(&head) && named.len() <= 253, "{named}");
+        }
+    }
 }
