@@ -81,6 +81,19 @@ fn certificates(path: &Path) -> Result<Vec<Certificate<'static>>> {
 mod tests {
     use super::*;
 
+    /// ureq looks at the scheme of each request, those that follow a redirect among them.
+    #[test]
+    fn https_only_refuses_http() {
+        for (https_only, refused) in [(true, true), (false, false)] {
+            let stall = Duration::from_secs(5);
+            let options =
+                Options { certificates: None, proxy: false, https_only, stall, total: None };
+            // Nobody listens on port 1.
+            let error = agent(&options).unwrap().get("http://127.0.0.1:1/").call().unwrap_err();
+            assert_eq!(matches!(error, ureq::Error::RequireHttpsOnly(_)), refused, "{error}");
+        }
+    }
+
     #[test]
     fn a_file_without_certificates_is_refused() {
         let file = tempfile::NamedTempFile::new().unwrap();
