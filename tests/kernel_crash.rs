@@ -11,7 +11,7 @@ mod torture;
 use std::collections::BTreeSet;
 use std::fs::{self, File};
 use std::os::unix::fs::FileExt as _;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
 use std::sync::Arc;
 use std::time::Duration;
@@ -46,7 +46,7 @@ fn main() -> ExitCode {
         })
         .timeout(long),
         kit::test("a_volume_for_kata_survives_a_kill_between_any_two_steps", || {
-            survives(|directory| Usage::new("volume", directory, false).kata());
+            survives("kata", |directory| Usage::new("volume", directory, false).kata());
         })
         .timeout(long),
         kit::test("a_readers_volume_survives_a_kill_between_any_two_steps", || {

@@ -196,9 +196,9 @@ fn hang(tally: &Tally, disk: &Disk, pool: &Pool, device: &File, content: &[u8]) 
         scope.spawn(move || done.send(life(pool, "patient")));
         if let Some(block) = cached {
             let (read, answer) = mpsc::channel();
-            scope.spawn(move || read.send(read_page(device, block * 4096).0));
+            scope.spawn(move || read.send(read_page(device, block * 4096)));
             let answer = answer.recv_timeout(BOUND);
-            let same = answer.is_ok_and(|page| page == content[block as usize * 4096..][..4096]);
+            let same = answer.is_ok_and(|page| page.0 == content[block as usize * 4096..][..4096]);
             tally.promise(same, || "a cached block cannot be read while the disk hangs".into());
         }
         let waiting = result.recv_timeout(Duration::from_secs(2)).is_err();
