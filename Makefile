@@ -6,15 +6,20 @@ PREFIX ?= /usr/local
 TARGET_DIR := $(or $(CARGO_TARGET_DIR),target)
 TOOLS := $(TARGET_DIR)/tools
 CARGO_DENY_VERSION := 0.20.2
+CARGO_FUZZ_VERSION := 0.13.2
 SMP_TESTS := $(patsubst tests/%.rs,--test %,$(wildcard tests/kernel_smoke.rs tests/kernel_smp.rs tests/kernel_torture_smp.rs))
+
+# Seconds for each fuzzer, and which of them
+FUZZ_SECONDS ?= 20
+FUZZ_TARGETS ?= $(notdir $(wildcard tests/fuzz/corpus/*))
 
 # Only the tests whose name contains this, for example: make test-kernel FILTER=overflow
 FILTER ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help demo build release image test test-unit test-kernel test-smp torture e2e lint fmt install \
+.PHONY: help demo build release image test test-unit test-kernel test-smp torture e2e fuzz lint fmt install \
 	clean chart-docs deps deps-build deps-smp deps-demo deps-chart deps-e2e rust-components cargo-deny \
-	advisories
+	cargo-fuzz advisories
 
 help: ## List these commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -50,6 +55,15 @@ torture: deps deps-smp ## Break calf in every way and count (CALF_TORTURE=full|s
 
 e2e: deps-e2e image ## Run calf in a Kubernetes of its own, end to end, as root (FILTER=name)
 	CALF_E2E=1 $(CARGO) test --test e2e -- $(FILTER)
+
+# Without a sanitizer it needs no nightly Rust. New inputs go to the build directory, not to the corpus.
+fuzz: deps-build cargo-fuzz ## Fuzz each parser for FUZZ_SECONDS (FUZZ_TARGETS=name)
+	@export PATH="$(abspath $(TOOLS))/bin:$$PATH" && for target in $(FUZZ_TARGETS); do \
+		found=$(abspath $(TARGET_DIR))/fuzz-corpus/$$target && mkdir -p $$found && \
+		$(CARGO) fuzz run --fuzz-dir tests/fuzz --sanitizer none --target-dir $(TARGET_DIR)/fuzz \
+			$$target $$found tests/fuzz/corpus/$$target -- \
+			-max_total_time=$(FUZZ_SECONDS) -timeout=20 -rss_limit_mb=1024 || exit 1; \
+	done
 
 lint: deps-build deps-chart rust-components cargo-deny ## Check format, lints, licences, advisories, the chart
 	$(CARGO) fmt --check
@@ -100,6 +114,10 @@ rust-components:
 cargo-deny:
 	@command -v cargo-deny >/dev/null || [ -x $(TOOLS)/bin/cargo-deny ] || \
 		$(CARGO) install cargo-deny --locked --version $(CARGO_DENY_VERSION) --root $(TOOLS)
+
+cargo-fuzz:
+	@command -v cargo-fuzz >/dev/null || [ -x $(TOOLS)/bin/cargo-fuzz ] || \
+		$(CARGO) install cargo-fuzz --locked --version $(CARGO_FUZZ_VERSION) --root $(TOOLS)
 
 # The advisory database is a git repository elsewhere. Where it cannot be fetched, that check is
 # left out and the output says so; all the others need no network.

@@ -154,6 +154,11 @@ fn kind_of_io(error: &std::io::Error) -> ErrorKind {
         Io::FileTooLarge => ErrorKind::OutOfRange,
         Io::ResourceBusy => ErrorKind::InUse,
         Io::Unsupported => ErrorKind::Unsupported,
+        // A path that cannot be: too long, through a file, in a circle of symlinks.
+        Io::InvalidFilename | Io::NotADirectory => ErrorKind::InvalidArgument,
+        _ if error.raw_os_error() == Some(rustix::io::Errno::LOOP.raw_os_error()) => {
+            ErrorKind::InvalidArgument
+        }
         _ => ErrorKind::Internal,
     }
 }

@@ -93,6 +93,9 @@
 
 pub mod csi;
 mod error;
+#[cfg(feature = "fuzzing")]
+#[doc(hidden)]
+pub mod fuzzing;
 mod http;
 pub mod key;
 pub mod kubernetes;

@@ -7,10 +7,12 @@ mod support;
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use calf::csi::v1;
 use calf::csi::v1::volume_capability::access_mode::Mode;
 use calf::csi::v1::volume_usage::Unit;
+use calf::volume::{ReconcileOptions, RemovalKind};
 use csi::{Driver, SIZE, accepted, block, create, map, mount, refusal};
 use serde_json::{Value, json};
 use tonic::Code;
@@ -185,6 +187,30 @@ async fn an_inline_volume_is_for_kata_as_well() {
 }
 
 #[tokio::test]
+async fn an_inline_volume_whose_pod_is_gone_goes_with_what_tells_kata_of_it() {
+    let mut driver = Driver::start().await;
+    fs::create_dir(driver.path("pod")).expect("a directory");
+    let mut request = driver.publish("inline", "pod/mount", &writer());
+    request.staging_target_path.clear();
+    request.volume_context =
+        map(&[("template", "debian"), KATA, ("csi.storage.k8s.io/ephemeral", "true")]);
+    accepted(driver.node.node_publish_volume(request)).await;
+    fs::remove_dir_all(driver.path("pod")).expect("removed");
+    let pool = driver.environment.pool();
+    let mut options = ReconcileOptions { grace: Duration::ZERO, ..ReconcileOptions::default() };
+    for dry_run in [true, false] {
+        options.dry_run = dry_run;
+        assert_eq!(driver.environment.kata_entries().len(), 1);
+        let report = pool.reconcile_with(&options).expect("a report");
+        let kinds: Vec<_> = report.removed.iter().map(|removal| removal.kind).collect();
+        assert_eq!(kinds, [RemovalKind::Inline], "{report:?}");
+    }
+    assert!(driver.environment.kata_entries().is_empty());
+    assert!(driver.environment.volume_directories().is_empty());
+    assert!(driver.environment.host.leftovers().is_empty());
+}
+
+#[tokio::test]
 async fn what_others_wrote_is_left_alone() {
     let mut driver = Driver::start().await;
     driver.create(kata_volume("volume")).await;
@@ -220,7 +246,10 @@ async fn what_points_to_no_volume_is_removed_by_the_next_start() {
     driver.environment.host.reboot();
     fs::remove_dir_all(pool.root().join("volumes")).expect("removed");
     let report = pool.reconcile().expect("a report");
-    assert!(report.removed.iter().any(|what| what.contains("mountInfo.json")), "{report:?}");
+    assert!(
+        report.removed.iter().any(|removal| removal.what.contains("mountInfo.json")),
+        "{report:?}"
+    );
     assert!(driver.environment.kata_entries().is_empty());
 }
 

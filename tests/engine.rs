@@ -485,6 +485,7 @@ fn a_creation_starts_from_where_the_name_has_moved_meanwhile() {
         std::thread::sleep(Duration::from_millis(100));
         let templates = pool.root().join("templates");
         let record = fs::read_to_string(templates.join("new.json")).expect("a record");
+        let record = record.replace("\"name\": \"new\"", "\"name\": \"debian\"");
         fs::write(templates.join("debian.json"), record).expect("a record");
         fs::remove_dir_all(pool.root().join("images").join(old)).expect("the content");
         drop(held);
@@ -503,7 +504,7 @@ fn a_stranger_directory_or_a_newer_pool_is_refused() {
 
     let root = environment.directory.path().join("pool");
     let record = fs::read_to_string(root.join("pool.json")).expect("a record");
-    fs::write(root.join("pool.json"), record.replace("\"format\": 1", "\"format\": 2"))
+    fs::write(root.join("pool.json"), record.replace("\"format\": 1", "\"format\": 99"))
         .expect("a record");
     assert_eq!(kind(environment.options().open(&root).map(drop)), ErrorKind::Unsupported);
 }

@@ -97,7 +97,7 @@ Each line is OK, WARN or FAIL; what is not OK says how to mend it. The exit code
 says FAIL. Nothing is changed, except for a temporary file in the pool to try reflinks.";
 
 pub(super) const RECONCILE: &str = "\
-The driver does this by itself when it starts. Volumes that are in use are left alone; it is safe \
+The driver does this by itself when it starts, and every five minutes. Volumes that are in use are left alone; it is safe \
 at any time. The exit code is 1 if something could not be put right.";
 
 pub(super) const SERVE: &str = "\

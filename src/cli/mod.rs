@@ -56,9 +56,9 @@ enum Command {
     /// Check this machine and the pool, and say how to mend what is wrong
     #[command(after_help = help::DOCTOR)]
     Doctor,
-    /// Complete or undo what a crash left behind
+    /// Complete or undo what a crash left behind, and remove what nobody needs any more
     #[command(after_help = help::RECONCILE)]
-    Reconcile,
+    Reconcile(reconcile::Args),
     /// Run the CSI driver
     #[command(after_help = help::SERVE)]
     Serve(serve::Args),
@@ -98,7 +98,7 @@ fn run(cli: Cli) -> Result<Outcome> {
         Command::Volume(command) => volume::run(&context, command),
         Command::Status => status::run(&context),
         Command::Doctor => doctor::run(&context),
-        Command::Reconcile => reconcile::run(&context),
+        Command::Reconcile(args) => reconcile::run(&context, &args),
         Command::Serve(args) => serve::run(&context, args),
         Command::UdevRules(args) => udev::run(&context, &args).map(|()| Outcome::Success),
         Command::Completions { shell } => {

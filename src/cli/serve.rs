@@ -43,6 +43,10 @@ pub(super) struct Args {
     /// Post Kubernetes Events that say why a claim waits; needs a service account
     #[arg(long, env = "CALF_KUBERNETES_EVENTS", hide_env_values = true)]
     kubernetes_events: bool,
+    /// How often to reconcile after the start, as `calf reconcile` does; 0s for never
+    #[arg(long, value_name = "TIME", env = "CALF_RECONCILE_INTERVAL", hide_env_values = true)]
+    #[arg(default_value = "5m", value_parser = humantime::parse_duration)]
+    reconcile_interval: Duration,
     /// How to log
     #[arg(long, value_enum, value_name = "FORMAT", env = "CALF_LOG_FORMAT")]
     #[arg(hide_env_values = true, default_value_t = LogFormat::Text)]
@@ -62,7 +66,9 @@ pub(super) fn run(context: &Context, args: Args) -> Result<Outcome> {
             None => RequiredTemplates::default(),
         },
         kubernetes: args.kubernetes_events.then(KubernetesConfig::in_cluster).transpose()?,
+        reconcile_interval: args.reconcile_interval,
     };
+    calf::sys::privilege::drop_capabilities()?;
     let pool = context.pool()?;
     let failed = |e| Error::io("start", "the driver", e);
     let runtime =

@@ -23,6 +23,8 @@ struct View {
     volumes: BTreeMap<&'static str, usize>,
     /// Volumes that need a look.
     unhealthy: Vec<UnhealthyView>,
+    /// What cannot be understood, in words.
+    damage: Vec<String>,
 }
 
 #[derive(Serialize)]
@@ -64,7 +66,7 @@ struct UnhealthyView {
 
 pub(super) fn run(context: &Context) -> Result<Outcome> {
     let pool = context.existing_pool()?;
-    let view = view(&pool, &pool.capacity()?, pool.templates()?, &pool.volumes()?);
+    let view = view(&pool, &pool.capacity()?, pool.templates()?, &pool.volumes()?, &pool.damage()?);
     context.output.result(&view, || human(&view))?;
     Ok(Outcome::Success)
 }
@@ -74,6 +76,7 @@ fn view(
     capacity: &Capacity,
     templates: Vec<TemplateRecord>,
     volumes: &[Volume],
+    damage: &[calf::Error],
 ) -> View {
     let states = [
         VolumeState::Active,
@@ -103,6 +106,7 @@ fn view(
             })
             .collect(),
         volumes: states.into_iter().map(|state| (state_name(state), count(state))).collect(),
+        damage: damage.iter().map(calf::Error::report).collect(),
         unhealthy: volumes
             .iter()
             .filter(|v| !healthy.contains(&v.state))
@@ -160,6 +164,9 @@ fn human(view: &View) -> String {
     if !view.unhealthy.is_empty() {
         let rows = view.unhealthy.iter().map(|v| [v.id.clone(), v.state.to_owned()]).collect();
         text.push_str(&format!("\n{}\n", table(["NEEDS A LOOK", "STATE"], rows)));
+    }
+    for damage in &view.damage {
+        text.push_str(&format!("\nDAMAGED  {damage}\n"));
     }
     text
 }

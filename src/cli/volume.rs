@@ -3,11 +3,12 @@
 mod view;
 
 use std::path::PathBuf;
+use std::time::Duration;
 
-use calf::pool::record::{Durability, NodeOwner};
+use calf::pool::record::{Durability, NodeOwner, Reserve};
 use calf::units::format_size;
 use calf::volume::{Access, Publish, Stage, VolumeSpec};
-use calf::{Error, Result};
+use calf::{Error, Pool, Result};
 use clap::{Args, Subcommand, ValueEnum};
 use serde_json::json;
 
@@ -88,6 +89,13 @@ pub(super) struct CreateArgs {
     /// What a reboot or crash of the machine may cost
     #[arg(long, value_enum, default_value_t = DurabilityArg::Ephemeral)]
     durability: DurabilityArg,
+    /// Allocate all that the volume may write now: it cannot run out of space, and TRIM gives none
+    /// back
+    #[arg(long)]
+    reserve_space: bool,
+    /// Delete the volume that long after its creation, once nobody uses it, such as 2h
+    #[arg(long, value_name = "TIME", value_parser = humantime::parse_duration)]
+    ttl: Option<Duration>,
     /// Owner of the published device node
     #[arg(long, default_value_t = 0)]
     uid: u32,
@@ -139,6 +147,8 @@ fn create(context: &Context, args: CreateArgs) -> Result<()> {
             DurabilityArg::Durable => Durability::Durable,
         },
         owner: NodeOwner { uid: args.uid, gid: args.gid, mode: args.mode },
+        reserve: if args.reserve_space { Reserve::Full } else { Reserve::None },
+        ttl: args.ttl,
         inline: false,
         kata_direct: false,
     };
@@ -155,10 +165,19 @@ fn list(context: &Context) -> Result<()> {
     let pool = context.existing_pool()?;
     let volumes = pool.volumes()?;
     let views: Vec<View> = volumes.iter().map(|volume| View::new(&pool, volume)).collect();
+    warn_of_damage(&pool)?;
     context.output.result(&json!({ "volumes": views }), || {
         let rows = views.iter().map(View::row).collect();
         table(["ID", "STATE", "DEVICE", "TEMPLATE", "SIZE", "USED"], rows)
     })
+}
+
+/// A list leaves out what it cannot understand, and says so.
+pub(super) fn warn_of_damage(pool: &Pool) -> Result<()> {
+    for error in pool.damage()? {
+        tracing::warn!("left out: {}", error.report());
+    }
+    Ok(())
 }
 
 fn inspect(context: &Context, id: &str) -> Result<()> {

@@ -20,6 +20,9 @@ mod capability;
 mod capacity;
 mod controller;
 mod driver;
+#[cfg(feature = "fuzzing")]
+pub(crate) mod fuzzing;
+mod housekeeping;
 mod identity;
 mod log;
 mod node;
@@ -34,7 +37,9 @@ mod topology;
 mod value;
 mod volume;
 
-pub use server::{DEFAULT_DRAIN_TIMEOUT, DEFAULT_DRIVER_NAME, ServeConfig, serve};
+pub use server::{
+    DEFAULT_DRAIN_TIMEOUT, DEFAULT_DRIVER_NAME, DEFAULT_RECONCILE_INTERVAL, ServeConfig, serve,
+};
 
 /// The generated types, clients and servers of CSI 1.12.
 #[allow(missing_docs, clippy::all)]

@@ -10,7 +10,7 @@ use std::collections::HashMap;
 use super::request::{invalid, missing};
 use super::value;
 use crate::error::Result;
-use crate::pool::record::{Durability, NodeOwner, VolumeRecord};
+use crate::pool::record::{Durability, NodeOwner, Reserve, VolumeRecord};
 use crate::volume::VolumeSpec;
 
 /// Marks an inline ephemeral volume in NodePublishVolume.
@@ -30,7 +30,8 @@ const DEVICE_UID: &str = "deviceUid";
 const DEVICE_GID: &str = "deviceGid";
 const DEVICE_MODE: &str = "deviceMode";
 const KATA_DIRECT: &str = "kataDirectVolume";
-const ALLOWED: &str = "template, cowLimit, chunkSize, durability, deviceUid, deviceGid, \
+const RESERVE: &str = "reserve";
+const ALLOWED: &str = "template, cowLimit, chunkSize, durability, reserve, deviceUid, deviceGid, \
                        deviceMode and kataDirectVolume";
 
 /// Where parameters come from.
@@ -49,9 +50,10 @@ pub(super) enum Origin {
 pub(super) struct Parameters {
     pub(super) template: Option<String>,
     pub(super) size: Option<u64>,
-    cow_limit: Option<u64>,
-    chunk_size: Option<u64>,
+    pub(super) cow_limit: Option<u64>,
+    pub(super) chunk_size: Option<u64>,
     durability: Option<Durability>,
+    pub(super) reserve: Option<Reserve>,
     uid: Option<u32>,
     gid: Option<u32>,
     mode: Option<u32>,
@@ -78,6 +80,7 @@ impl Parameters {
                 COW_LIMIT => parsed.cow_limit = Some(value::cow_limit(&field, text)?),
                 CHUNK_SIZE => parsed.chunk_size = Some(value::chunk_size(&field, text)?),
                 DURABILITY => parsed.durability = Some(value::durability(&field, text)?),
+                RESERVE => parsed.reserve = Some(value::reserve(&field, text)?),
                 DEVICE_UID => parsed.uid = Some(value::user_or_group(&field, text)?),
                 DEVICE_GID => parsed.gid = Some(value::user_or_group(&field, text)?),
                 DEVICE_MODE => parsed.mode = Some(value::mode(&field, text)?),
@@ -105,6 +108,7 @@ impl Parameters {
             cow_limit: self.cow_limit,
             chunk_size: self.chunk_size.unwrap_or(VolumeSpec::DEFAULT_CHUNK_SIZE),
             durability: self.durability.unwrap_or_default(),
+            reserve: self.reserve.unwrap_or_default(),
             owner: NodeOwner {
                 uid: self.uid.unwrap_or(owner.uid),
                 gid: self.gid.unwrap_or(owner.gid),
@@ -128,6 +132,7 @@ impl Parameters {
             (COW_LIMIT, cow_limit.is_some() && cow_limit != has_limit),
             (CHUNK_SIZE, differs(self.chunk_size.as_ref(), &record.chunk_size)),
             (DURABILITY, differs(self.durability.as_ref(), &record.durability)),
+            (RESERVE, differs(self.reserve.as_ref(), &record.reserve)),
             (DEVICE_UID, differs(self.uid.as_ref(), &record.owner.uid)),
             (DEVICE_GID, differs(self.gid.as_ref(), &record.owner.gid)),
             (DEVICE_MODE, differs(self.mode.as_ref(), &record.owner.mode)),
@@ -159,6 +164,9 @@ pub(super) fn context(record: &VolumeRecord) -> HashMap<String, String> {
         (CHUNK_SIZE.to_owned(), record.chunk_size.to_string()),
         (DURABILITY.to_owned(), durability.to_owned()),
     ]);
+    if record.reserve == Reserve::Full {
+        context.insert(RESERVE.to_owned(), "full".to_owned());
+    }
     if let Some(limit) = record.cow_limit {
         context.insert(COW_LIMIT.to_owned(), limit.to_string());
     }
@@ -208,6 +216,7 @@ mod tests {
             ("deviceGid", "1001"),
             ("deviceMode", "0660"),
             ("kataDirectVolume", "true"),
+            ("reserve", "full"),
             ("csi.storage.k8s.io/ephemeral", "true"),
             ("csi.storage.k8s.io/serviceAccount.tokens", "{secret}"),
             ("csi.storage.k8s.io/pod.name", "p"),
@@ -223,6 +232,8 @@ mod tests {
                 chunk_size: 16 << 10,
                 durability: Durability::Durable,
                 owner: NodeOwner { uid: 1000, gid: 1001, mode: 0o660 },
+                reserve: Reserve::Full,
+                ttl: None,
                 inline: true,
                 kata_direct: true,
             }
@@ -240,6 +251,8 @@ mod tests {
             ("chunkSize", "2Ki"),
             ("chunkSize", "5000"),
             ("chunkSize", "2Mi"),
+            ("reserve", "half"),
+            ("reserve", ""),
             ("durability", "Durable"),
             ("durability", ""),
             ("deviceUid", "root"),
@@ -294,6 +307,9 @@ mod tests {
             kata_direct: false,
             boot: "b".into(),
             created: jiff::Timestamp::UNIX_EPOCH,
+            reserve: crate::pool::record::Reserve::None,
+            ttl: None,
+            target: None,
         }
     }
 
@@ -308,6 +324,7 @@ mod tests {
             ("cowLimit", "5000", "9000"),
             ("chunkSize", "8Ki", "4Ki"),
             ("durability", "durable", "ephemeral"),
+            ("reserve", "none", "full"),
             ("deviceUid", "0", "1"),
             ("deviceGid", "0", "1"),
             ("deviceMode", "600", "0660"),

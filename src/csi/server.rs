@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::path::Path;
 use std::pin::pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use tokio::net::UnixListener;
@@ -13,6 +14,7 @@ use tokio_stream::wrappers::UnixListenerStream;
 use tonic::transport::Server;
 
 use super::driver::{Driver, Service};
+use super::housekeeping::{self, Housekeeping};
 use super::templates::Keeper;
 use super::topology::Topology;
 use super::v1::controller_server::ControllerServer;
@@ -31,6 +33,8 @@ pub const DEFAULT_DRIVER_NAME: &str = "calf.csi.dev";
 /// How long a shutdown waits for calls to end unless configured otherwise. That is the grace
 /// period that Kubernetes gives a pod.
 pub const DEFAULT_DRAIN_TIMEOUT: Duration = Duration::from_secs(30);
+/// How often the driver reconciles after its start unless configured otherwise.
+pub const DEFAULT_RECONCILE_INTERVAL: Duration = Duration::from_secs(5 * 60);
 
 /// CSI's limit for a driver's name.
 const MAX_DRIVER_NAME: usize = 63;
@@ -56,6 +60,8 @@ pub struct ServeConfig {
     pub templates: RequiredTemplates,
     /// Where to post Kubernetes Events; `None` for nowhere.
     pub kubernetes: Option<KubernetesConfig>,
+    /// How often to reconcile after the start; zero for never.
+    pub reconcile_interval: Duration,
 }
 
 impl ServeConfig {
@@ -70,6 +76,7 @@ impl ServeConfig {
             metrics_address: None,
             templates: RequiredTemplates::default(),
             kubernetes: None,
+            reconcile_interval: DEFAULT_RECONCILE_INTERVAL,
         }
     }
 }
@@ -107,13 +114,23 @@ pub async fn serve(
         beside.spawn(Exporter::new(pool.clone(), metrics, health, required).serve(listener));
         tracing::info!(target: "calf::csi", %address, "serving metrics");
     }
-    let (listener, _socket_file) = blocking({
-        let pool = pool.clone();
+    let stop = Arc::new(AtomicBool::new(false));
+    let mut shutdown = pin!(shutdown);
+    let mut prepared = pin!(blocking({
         let path = path.clone();
-        let metrics = Arc::clone(&metrics);
-        move || prepare(&pool, &path, &metrics)
-    })
-    .await?;
+        let housekeeping = Housekeeping::new(pool.clone(), Arc::clone(&metrics), Arc::clone(&stop));
+        move || prepare(housekeeping, &path)
+    }));
+    let (listener, _socket_file, housekeeping) = tokio::select! {
+        prepared = &mut prepared => prepared?,
+        () = &mut shutdown => {
+            // It ends between two volumes, and removes its socket.
+            stop.store(true, Ordering::Release);
+            let ended = tokio::time::timeout(config.drain_timeout, prepared).await;
+            tracing::info!(target: "calf::csi", "stopped before the start was complete");
+            return ended.unwrap_or_else(|_| Err(abandoned(&config))).map(drop);
+        }
+    };
     let events = match config.kubernetes {
         None => Events::off(),
         Some(to) => Events::start(to, &config.driver_name, &config.node_id, Arc::clone(&metrics))?,
@@ -131,14 +148,14 @@ pub async fn serve(
 
     let listener =
         UnixListener::from_std(listener).map_err(|e| Error::io("serve", path.display(), e))?;
-    let (stop, stopped) = oneshot::channel::<()>();
+    let (close, closed) = oneshot::channel::<()>();
     let server = Server::builder()
         .add_service(IdentityServer::new(driver.clone()).max_decoding_message_size(MAX_REQUEST))
         .add_service(ControllerServer::new(driver.clone()).max_decoding_message_size(MAX_REQUEST))
         .add_service(NodeServer::new(driver.clone()).max_decoding_message_size(MAX_REQUEST))
         .serve_with_incoming_shutdown(UnixListenerStream::new(listener), async {
-            // An error says that `stop` was dropped, which is how it is used.
-            let _ = stopped.await;
+            // An error says that `close` was dropped, which is how it is used.
+            let _ = closed.await;
         });
     let failed = |e| Error::new(ErrorKind::Internal, "serve", &config.endpoint, e);
     let mut server = pin!(server);
@@ -154,12 +171,14 @@ pub async fn serve(
     );
     tokio::select! {
         ended = &mut server => return ended.map_err(failed),
-        () = shutdown => {}
+        () = housekeeping.repeat(config.reconcile_interval) => {}
+        () = &mut shutdown => {}
     }
 
     health.enter(Phase::Stopping);
     tracing::info!(target: "calf::csi", running = driver.running(), "shutting down");
-    drop(stop);
+    stop.store(true, Ordering::Release);
+    drop(close);
     let drained = tokio::time::timeout(config.drain_timeout, async {
         tokio::select! {
             ended = &mut server => {
@@ -197,10 +216,10 @@ async fn idle(driver: &Driver) {
 /// Everything before the first call: the kernel can make volumes, nobody else serves the
 /// endpoint, and what a crash left behind is put right.
 fn prepare(
-    pool: &Pool,
+    mut housekeeping: Housekeeping,
     path: &Path,
-    metrics: &Metrics,
-) -> Result<(std::os::unix::net::UnixListener, socket::SocketFile)> {
+) -> Result<(std::os::unix::net::UnixListener, socket::SocketFile, Housekeeping)> {
+    let pool = housekeeping.pool();
     let backing = pool.backing()?;
     let mode = identity::mode(backing);
     let root = pool.root().display();
@@ -212,33 +231,15 @@ fn prepare(
              dm-snapshot and start again for copy-on-write volumes"
         ),
     }
-    let socket = socket::listen(path)?;
-    reconcile(pool, metrics)?;
-    Ok(socket)
+    let (listener, socket_file) = socket::listen(path)?;
+    housekeeping::log(&housekeeping.run()?, tracing::Level::INFO);
+    Ok((listener, socket_file, housekeeping))
 }
 
-fn reconcile(pool: &Pool, metrics: &Metrics) -> Result<()> {
-    let report = pool.reconcile();
-    metrics.reconciled(report.as_ref().ok());
-    let report = report?;
-    for volume in &report.repaired {
-        tracing::info!(target: "calf::csi", volume, "completed an interrupted operation");
-    }
-    for what in &report.removed {
-        tracing::info!(target: "calf::csi", what, "removed an orphan");
-    }
-    for what in &report.failed {
-        tracing::warn!(target: "calf::csi", what, "could not be put right; tried again at the next start");
-    }
-    tracing::info!(
-        target: "calf::csi",
-        live = report.live,
-        repaired = report.repaired.len(),
-        removed = report.removed.len(),
-        failed = report.failed.len(),
-        "reconciled"
-    );
-    Ok(())
+fn abandoned(config: &ServeConfig) -> Error {
+    let why = format!("the first reconciliation did not end within {:?}", config.drain_timeout);
+    Error::new(ErrorKind::Internal, "stop", "the driver", why)
+        .remedy("nothing is lost: the next start goes on with it")
 }
 
 fn check_driver_name(name: &str) -> Result<()> {

@@ -4,7 +4,7 @@
 use super::capacity;
 use super::request::invalid;
 use crate::error::Result;
-use crate::pool::record::Durability;
+use crate::pool::record::{Durability, Reserve};
 use crate::units::parse_size;
 use crate::volume::cow::is_chunk_size;
 
@@ -39,6 +39,16 @@ pub(super) fn durability(field: &str, value: &str) -> Result<Durability> {
         "durable" => Ok(Durability::Durable),
         _ => Err(invalid(field, value, "it is neither ephemeral nor durable")
             .remedy("use durable if what was synced must survive a crash of the node")),
+    }
+}
+
+/// How much of the pool's space is set aside.
+pub(super) fn reserve(field: &str, value: &str) -> Result<Reserve> {
+    match value {
+        "none" => Ok(Reserve::None),
+        "full" => Ok(Reserve::Full),
+        _ => Err(invalid(field, value, "it is neither none nor full")
+            .remedy("use full to allocate all that the volume may write when it is made")),
     }
 }
 

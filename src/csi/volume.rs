@@ -38,3 +38,10 @@ pub(super) fn condition(volume: &Volume) -> v1::VolumeCondition {
     };
     v1::VolumeCondition { abnormal, message: message.to_owned() }
 }
+
+/// The condition of a volume in order whose mounted file system is not.
+pub(super) fn failed_file_system() -> v1::VolumeCondition {
+    let message = "an error turned its file system read-only: the kernel log says why; unpublish \
+                   and unstage the volume, then publish it again";
+    v1::VolumeCondition { abnormal: true, message: message.to_owned() }
+}

@@ -11,7 +11,7 @@ use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::{Registry, Unit};
 
-use crate::volume::ReconcileReport;
+use crate::volume::{ReconcileReport, RemovalKind};
 
 /// What the names of all metrics start with.
 pub(super) const PREFIX: &str = "calf";
@@ -51,6 +51,11 @@ struct EventAndOutcome {
     result: &'static str,
 }
 
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Kind {
+    kind: &'static str,
+}
+
 /// How an attempt to have a required template ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum ImportOutcome {
@@ -70,7 +75,7 @@ pub(crate) struct Metrics {
     in_flight: Family<Method, Gauge>,
     reconcile_runs: Family<Outcome, Counter>,
     reconcile_repaired: Counter,
-    reconcile_removed: Counter,
+    reconcile_removed: Family<Kind, Counter>,
     reconcile_failures: Gauge,
     reconcile_live: Gauge,
     reconcile_last_run: Seconds,
@@ -88,7 +93,7 @@ impl Metrics {
             in_flight: Family::default(),
             reconcile_runs: Family::default(),
             reconcile_repaired: Counter::default(),
-            reconcile_removed: Counter::default(),
+            reconcile_removed: Family::default(),
             reconcile_failures: Gauge::default(),
             reconcile_live: Gauge::default(),
             reconcile_last_run: Seconds::default(),
@@ -96,6 +101,10 @@ impl Metrics {
             downloaded: Counter::default(),
             events: Family::default(),
         };
+        // A rate needs the zero before the first.
+        for kind in RemovalKind::ALL {
+            drop(metrics.reconcile_removed.get_or_create(&Kind { kind: kind.as_str() }));
+        }
         metrics.register();
         metrics
     }
@@ -127,7 +136,7 @@ impl Metrics {
         );
         registry.register(
             "reconcile_removed",
-            "Orphaned devices, directories, imports and content that reconciliations removed",
+            "What reconciliations removed, by kind: remains, device, inline, expired, import, content",
             self.reconcile_removed.clone(),
         );
         registry.register(
@@ -183,7 +192,10 @@ impl Metrics {
         let count = |n: usize| u64::try_from(n).unwrap_or(u64::MAX);
         let level = |n: usize| i64::try_from(n).unwrap_or(i64::MAX);
         self.reconcile_repaired.inc_by(count(report.repaired.len()));
-        self.reconcile_removed.inc_by(count(report.removed.len()));
+        for removal in &report.removed {
+            let labels = Kind { kind: removal.kind.as_str() };
+            self.reconcile_removed.get_or_create(&labels).inc();
+        }
         self.reconcile_failures.set(level(report.failed.len()));
         self.reconcile_live.set(level(report.live));
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or(Duration::ZERO);

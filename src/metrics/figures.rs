@@ -9,6 +9,7 @@ use std::sync::atomic::AtomicU64;
 use std::time::Instant;
 
 use prometheus_client::encoding::{EncodeLabelSet, prometheus_text};
+use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::{Registry, Unit};
@@ -30,6 +31,11 @@ struct Template {
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct TemplateAndState {
     template: String,
+    state: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct State {
     state: &'static str,
 }
 
@@ -93,6 +99,7 @@ pub(super) fn encode(
     tell("pool", space(pool, &mut registry));
     tell("loops", loops(pool, &mut registry));
     tell("volumes", volumes(pool, &mut registry));
+    losses(pool, &mut registry);
     ready(pool, required, &mut registry);
     registry.register(
         "scrape_collector_success",
@@ -153,7 +160,23 @@ fn loops(pool: &Pool, registry: &mut Registry) -> Result<()> {
     Ok(())
 }
 
+/// After the look at the volumes, which takes note of them.
+fn losses(pool: &Pool, registry: &mut Registry) {
+    let family = Family::<State, Counter>::default();
+    let losses = pool.losses();
+    for (state, count) in [(STATES[3], losses.invalid), (STATES[4], losses.overflow)] {
+        family.get_or_create(&State { state }).inc_by(count);
+    }
+    registry.register(
+        "volumes_lost",
+        "Volumes that were seen to turn invalid or overflow, each once",
+        family,
+    );
+}
+
 fn volumes(pool: &Pool, registry: &mut Registry) -> Result<()> {
+    let damaged = Bytes::default();
+    damaged.set(u64::try_from(pool.damage()?.len()).unwrap_or(u64::MAX));
     let mut templates = BTreeMap::<String, Figures>::new();
     for template in pool.templates()? {
         templates.entry(template.name).or_default().size = Some(template.size);
@@ -196,6 +219,11 @@ fn volumes(pool: &Pool, registry: &mut Registry) -> Result<()> {
         "volumes",
         "Volumes, by template and state: inactive, active, interrupted, invalid, overflow, unknown",
         counts,
+    );
+    registry.register(
+        "pool_damaged_records",
+        "Records of templates and volumes that cannot be understood; no other figure has them",
+        damaged,
     );
     registry.register_with_unit(
         "template_size",

@@ -108,6 +108,9 @@ fn figures_follow_the_pool() {
         "calf_volumes{template=\"base\",state=\"active\"} 1",
         "calf_volumes{template=\"base\",state=\"overflow\"} 1",
         "calf_volumes{template=\"base\",state=\"invalid\"} 0",
+        "calf_pool_damaged_records 0",
+        "calf_volumes_lost_total{state=\"overflow\"} 1",
+        "calf_volumes_lost_total{state=\"invalid\"} 0",
         "calf_volume_cow_used_bytes{template=\"base\"} 3072",
         "calf_volume_cow_limit_bytes{template=\"base\"} 12288",
         "calf_volume_cow_used_ratio_max{template=\"base\"} 0.25",
@@ -143,8 +146,15 @@ fn what_cannot_be_read_is_told_and_hides_nothing_else() {
     assert!(!text.contains("calf_pool_size_bytes"), "{text}");
     fixture.host.heal();
 
-    // The third call is the first look at the volume.
+    // Whoever looks for volumes first fails.
     fixture.host.fail_at(3, Failure::ErrorBefore);
+    let text = fixture.scrape();
+    has(&text, "calf_scrape_collector_success{collector=\"volumes\"} 0");
+    has(&text, "calf_scrape_collector_success{collector=\"pool\"} 1");
+    fixture.host.heal();
+
+    // Before the fifth call, all records were found and read.
+    fixture.host.fail_at(5, Failure::ErrorBefore);
     let text = fixture.scrape();
     has(&text, "calf_volumes{template=\"base\",state=\"unknown\"} 1");
     fixture.host.heal();
@@ -152,8 +162,8 @@ fn what_cannot_be_read_is_told_and_hides_nothing_else() {
     let record = fixture.directory.path().join("pool/templates/base.json");
     std::fs::write(record, "{").unwrap();
     let text = fixture.scrape();
-    has(&text, "calf_scrape_collector_success{collector=\"volumes\"} 0");
-    has(&text, "calf_scrape_collector_success{collector=\"pool\"} 1");
+    has(&text, "calf_pool_damaged_records 1");
+    has(&text, "calf_volumes{template=\"base\",state=\"inactive\"} 1");
 }
 
 #[test]

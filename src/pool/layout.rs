@@ -10,6 +10,7 @@
 //! <pool>/images/.import-<id>/        an import under way, or cut short: the same two files
 //! <pool>/volumes/<key>/volume.json   the intent: a volume exists while this file does
 //! <pool>/volumes/<key>/cow           its COW store (or `disk`, a private copy, in fallback)
+//! <pool>/volumes/<key>/abandoned     since when an inline volume's pod seems to be gone
 //! <pool>/volumes/<key>/node          its published device node (`node-ro` for readers)
 //! ```
 
@@ -115,6 +116,11 @@ impl Layout {
             Backing::Snapshot => "cow",
             Backing::Reflink | Backing::Copy => "disk",
         })
+    }
+
+    /// Since when the pod of an inline volume seems to be gone.
+    pub fn abandoned(&self, key: &Key) -> PathBuf {
+        self.volume_directory(key).join("abandoned")
     }
 
     /// The device node that is bound to block targets.

@@ -8,11 +8,14 @@
 //!
 //! All methods block; call them from a thread that may.
 
+#[cfg(feature = "fuzzing")]
+pub(crate) mod fuzzing;
 pub mod layout;
 pub mod record;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 
 use jiff::Timestamp;
 
@@ -20,10 +23,10 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::key::{Key, PoolId};
 use crate::sys::lock::{self, Lock, Mode};
 use crate::sys::{FileSystemUsage, Host, LinuxHost};
-use crate::template::DownloadOptions;
-use crate::volume::DEFAULT_KATA_ROOT;
+use crate::template::{self, DownloadOptions};
+use crate::volume::{self, DEFAULT_KATA_ROOT, Health};
 use layout::Layout;
-use record::{Backing, FORMAT, PoolRecord};
+use record::{Backing, FORMATS, PoolRecord};
 
 /// How volumes are made where the kernel has no dm-snapshot.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -116,6 +119,8 @@ impl PoolOptions {
             host,
             layout,
             id: record.id,
+            format: AtomicU32::new(record.format),
+            health: Health::default(),
             reserve: self.reserve,
             fallback: self.fallback,
             downloads: self.downloads,
@@ -132,6 +137,9 @@ struct Inner {
     host: Arc<dyn Host>,
     layout: Layout,
     id: PoolId,
+    /// What the pool's record said when it was last read: it only ever rises.
+    format: AtomicU32,
+    health: Health,
     reserve: u64,
     fallback: Option<Fallback>,
     downloads: DownloadOptions,
@@ -175,6 +183,14 @@ impl Pool {
         Ok(Capacity { total, free, available: free.saturating_sub(reserve), reserve })
     }
 
+    /// What in the pool cannot be understood: records that were edited, damaged or put in another's
+    /// place. Lists leave it out; everything else goes on beside it.
+    pub fn damage(&self) -> Result<Vec<Error>> {
+        let mut damage = template::damaged_templates(self)?;
+        damage.extend(volume::damaged(self)?);
+        Ok(damage)
+    }
+
     /// How new volumes are made on this kernel.
     ///
     /// # Errors
@@ -211,6 +227,11 @@ impl Pool {
         }
     }
 
+    /// What was told of volumes that were given up.
+    pub(crate) fn health(&self) -> &Health {
+        &self.0.health
+    }
+
     /// The machine that the pool works on.
     pub(crate) fn host(&self) -> &dyn Host {
         &*self.0.host
@@ -229,6 +250,27 @@ impl Pool {
     /// Where the pool's files are.
     pub(crate) fn layout(&self) -> &Layout {
         &self.0.layout
+    }
+
+    /// Raises the pool's format, durably, before something that needs it is written.
+    pub(crate) fn require_format(&self, format: u32) -> Result<()> {
+        if self.0.format.load(Ordering::Acquire) >= format {
+            return Ok(());
+        }
+        let layout = self.layout();
+        let path = layout.pool_record();
+        let _lock = lock::lock(&layout.lock_file(), "pool", Mode::Exclusive)?;
+        let record = record::read::<PoolRecord>(&path)?.ok_or_else(|| {
+            Error::new(ErrorKind::Corrupt, "raise the format of", path.display(), "it is missing")
+                .remedy("restore it: it carries the pool's identity")
+        })?;
+        let record = check_format(record, &path)?;
+        if record.format < format {
+            self.host().write_record(&path, &record::to_bytes(&PoolRecord { format, ..record }))?;
+            tracing::info!(pool = %self.root().display(), format, "raised the pool's format");
+        }
+        self.0.format.fetch_max(format, Ordering::AcqRel);
+        Ok(())
     }
 
     /// Takes the lock of a volume.
@@ -309,22 +351,28 @@ fn open_or_create(host: &dyn Host, layout: &Layout) -> Result<PoolRecord> {
     if let Some(record) = record::read::<PoolRecord>(&path)? {
         return check_format(record, &path);
     }
-    let record = PoolRecord { format: FORMAT, id: PoolId::random(), created: Timestamp::now() };
+    let format = *FORMATS.start();
+    let record = PoolRecord { format, id: PoolId::random(), created: Timestamp::now() };
     host.write_record(&path, &record::to_bytes(&record))?;
     Ok(record)
 }
 
 fn check_format(record: PoolRecord, path: &Path) -> Result<PoolRecord> {
-    if record.format == FORMAT {
+    if FORMATS.contains(&record.format) {
         return Ok(record);
     }
     Err(Error::new(
         ErrorKind::Unsupported,
         "open pool",
         path.display(),
-        format!("its format is {}, this calf knows {FORMAT}", record.format),
+        format!(
+            "its format is {}, this calf knows {} to {}",
+            record.format,
+            FORMATS.start(),
+            FORMATS.end()
+        ),
     )
-    .remedy("use the calf version that made it"))
+    .remedy("use the calf version that wrote it, or a newer one"))
 }
 
 /// Only root may look into a pool: it holds tenants' disks.

@@ -1,21 +1,44 @@
 //! What a pool remembers on disk: three small JSON records, each replaced atomically.
 //!
 //! Records are refused when they hold an unknown field or a format that this version does not
-//! know: a newer calf's pool is never damaged by an older one.
+//! know: a newer calf's pool is never damaged by an older one. They are refused as well when they
+//! make no sense, as after an edit by hand: what they say becomes paths and tables.
+//!
+//! # Formats
+//!
+//! | format | what is new |
+//! | --- | --- |
+//! | 1 | |
+//! | 2 | volumes: `reserve`, `ttl`, `target`, `kataDirect` |
+//!
+//! Every record of format 1 is one of format 2. A pool is raised to format 2 when the first record
+//! that needs it is about to be written, and not before: until then, an older calf can be put back.
 
-use std::fs;
-use std::io;
+use std::fs::OpenOptions;
+use std::io::{self, Read as _};
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::Path;
 
 use jiff::Timestamp;
+use nix::libc::{O_NOFOLLOW, O_NONBLOCK};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, ErrorKind, Result};
-use crate::key::PoolId;
+use crate::key::{Key, PoolId};
+use crate::volume::{self, MAX_SIZE, cow};
 
-/// The version of the pool's layout and records that this calf reads and writes.
-pub const FORMAT: u32 = 1;
+/// The formats of layout and records that this calf reads and writes.
+pub const FORMATS: std::ops::RangeInclusive<u32> = 1..=2;
+
+/// Most bytes in a record: many times what the largest has.
+const MAX_RECORD: u64 = 64 << 10;
+
+/// A record that can be read.
+pub trait Record: DeserializeOwned {
+    /// Says what is wrong with it, if what it holds cannot be.
+    fn check(&self) -> Result<(), String>;
+}
 
 /// `pool.json`
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -77,7 +100,8 @@ pub struct VolumeRecord {
     pub backing: Backing,
     /// Made by an inline ephemeral Publish; deleted by its Unpublish.
     pub inline: bool,
-    /// Mount access is given to Kata: the guest mounts the file system, the host never does.
+    /// Mount access is given to Kata: the guest mounts the file system, the host never does
+    /// (format 2).
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub kata_direct: bool,
     /// The boot in which the COW store was made. In a later boot, the store of an `ephemeral`
@@ -85,6 +109,34 @@ pub struct VolumeRecord {
     pub boot: String,
     /// When it was created.
     pub created: Timestamp,
+    /// Whether all space that it may write is allocated in the pool (format 2).
+    #[serde(default, skip_serializing_if = "Reserve::is_none")]
+    pub reserve: Reserve,
+    /// Seconds after its creation from which on reconciliation deletes it, once nobody uses it
+    /// (format 2).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ttl: Option<u64>,
+    /// Where an inline volume was published first: when the directory around it is gone, so is its
+    /// pod (format 2).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub target: Option<String>,
+}
+
+/// How much of the pool's space is set aside for a volume when it is made.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Reserve {
+    /// Nothing: it takes what it writes, as long as there is any.
+    #[default]
+    None,
+    /// All that it may write: it cannot run out of space, and does not give any back.
+    Full,
+}
+
+impl Reserve {
+    fn is_none(&self) -> bool {
+        *self == Self::None
+    }
 }
 
 /// What a reboot or a crash of the node may cost a volume.
@@ -130,20 +182,58 @@ impl Default for NodeOwner {
     }
 }
 
-/// Reads the record at `path`; `None` if there is none.
-pub fn read<T: DeserializeOwned>(path: &Path) -> Result<Option<T>> {
-    let text = match fs::read(path) {
+/// Reads the record at `path`; `None` if there is none. `Corrupt` if it cannot be understood or
+/// cannot be right.
+pub fn read<T: Record>(path: &Path) -> Result<Option<T>> {
+    let text = match read_file(path) {
         Ok(text) => text,
         Err(e) if matches!(e.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => {
             return Ok(None);
         }
+        Err(e) if e.kind() == io::ErrorKind::InvalidData => {
+            return Err(corrupt(path, e.to_string()));
+        }
         Err(e) => return Err(Error::io("read record", path.display(), e)),
     };
-    serde_json::from_slice(&text).map(Some).map_err(|e| {
-        Error::new(ErrorKind::Corrupt, "read record", path.display(), e).remedy(
-            "the record was edited by hand or written by a newer calf; restore it or upgrade",
-        )
-    })
+    parse(&text).map(Some).map_err(|why| corrupt(path, why))
+}
+
+/// Parses and checks a record, or says what is wrong with it.
+pub(crate) fn parse<T: Record>(text: &[u8]) -> Result<T, String> {
+    let record: T = serde_json::from_slice(text).map_err(|e| e.to_string())?;
+    record.check()?;
+    Ok(record)
+}
+
+/// Never waits (for the writer of a pipe), and never reads another file (through a symlink).
+fn read_file(path: &Path) -> io::Result<Vec<u8>> {
+    let opened = OpenOptions::new().read(true).custom_flags(O_NOFOLLOW | O_NONBLOCK).open(path);
+    let file = opened.map_err(|e| match e.raw_os_error() {
+        Some(nix::libc::ELOOP) => invalid("it is a symbolic link"),
+        _ => e,
+    })?;
+    let found = file.metadata()?;
+    if !found.is_file() {
+        return Err(invalid("it is no regular file"));
+    }
+    if found.len() > MAX_RECORD {
+        return Err(invalid("it is much too large for a record"));
+    }
+    let mut text = Vec::new();
+    file.take(MAX_RECORD).read_to_end(&mut text)?;
+    Ok(text)
+}
+
+fn invalid(why: &str) -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidData, why)
+}
+
+/// The error for a record that cannot be used.
+pub(crate) fn corrupt(path: &Path, why: String) -> Error {
+    Error::new(ErrorKind::Corrupt, "read record", path.display(), why).remedy(
+        "it was edited by hand, damaged, or written by a newer calf: restore it or upgrade; to give \
+         up what it describes, move its directory out of the pool and run `calf reconcile`",
+    )
 }
 
 /// The bytes of a record as it stands on disk.
@@ -152,3 +242,74 @@ pub fn to_bytes(record: &impl Serialize) -> Vec<u8> {
     bytes.push(b'\n');
     bytes
 }
+
+/// Whether `text` is a SHA-256 digest in lower-case hexadecimal: digests become paths.
+pub(crate) fn is_digest(text: &str) -> bool {
+    text.len() == 64 && text.bytes().all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b))
+}
+
+fn require(holds: bool, field: &str, what: impl std::fmt::Debug) -> Result<(), String> {
+    if holds { Ok(()) } else { Err(format!("{field} cannot be {what:?}")) }
+}
+
+fn is_device_size(size: u64) -> bool {
+    size > 0 && size.is_multiple_of(volume::SECTOR) && size <= MAX_SIZE
+}
+
+// === impl Record ===
+
+impl Record for PoolRecord {
+    fn check(&self) -> Result<(), String> {
+        Ok(())
+    }
+}
+
+impl Record for TemplateRecord {
+    fn check(&self) -> Result<(), String> {
+        require(crate::template::is_valid_name(&self.name), "name", &self.name)?;
+        require(is_digest(&self.digest), "digest", &self.digest)?;
+        require(is_device_size(self.size), "size", self.size)
+    }
+}
+
+impl Record for VolumeRecord {
+    fn check(&self) -> Result<(), String> {
+        require(volume::is_valid_id(&self.id), "id", &self.id)?;
+        require(is_digest(&self.digest), "digest", &self.digest)?;
+        require(is_device_size(self.template_size), "templateSize", self.template_size)?;
+        require(is_device_size(self.size), "size", self.size)?;
+        require(self.size >= self.template_size, "size", self.size)?;
+        require(cow::is_chunk_size(self.chunk_size), "chunkSize", self.chunk_size)?;
+        require(self.owner.mode <= 0o777, "owner.mode", self.owner.mode)?;
+        require(self.owner.uid != u32::MAX, "owner.uid", self.owner.uid)?;
+        require(self.owner.gid != u32::MAX, "owner.gid", self.owner.gid)
+    }
+}
+
+// === impl VolumeRecord ===
+
+impl VolumeRecord {
+    /// The oldest format that has all that the record says.
+    pub(crate) fn format(&self) -> u32 {
+        let new = !self.reserve.is_none()
+            || self.ttl.is_some()
+            || self.target.is_some()
+            || self.kata_direct;
+        if new { 2 } else { 1 }
+    }
+
+    /// The key that the record belongs under.
+    pub(crate) fn key(&self) -> Key {
+        Key::of(&self.id)
+    }
+
+    /// From when on reconciliation deletes the volume, if ever.
+    pub fn expires(&self) -> Option<Timestamp> {
+        let ttl = i64::try_from(self.ttl?).ok()?;
+        self.created.checked_add(jiff::SignedDuration::from_secs(ttl)).ok()
+    }
+}
+
+#[cfg(test)]
+#[path = "record_tests.rs"]
+mod tests;

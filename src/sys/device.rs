@@ -79,7 +79,7 @@ impl fmt::Debug for LoopHandle {
 /// A device-mapper table of one target, the only kinds that calf makes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Table {
-    /// `snapshot <origin> <cow> PO <chunk> 1 discard_zeroes_cow`
+    /// `snapshot <origin> <cow> PO <chunk>`, with `1 discard_zeroes_cow` behind it for `discard`
     Snapshot {
         /// The read-only device over the template.
         origin: DeviceNumber,
@@ -89,6 +89,8 @@ pub enum Table {
         size: u64,
         /// Chunk size, in bytes.
         chunk_size: u64,
+        /// Discards free space in the COW store; otherwise the device takes none.
+        discard: bool,
     },
     /// `linear <device> 0`, loaded read-only.
     ReadOnly {
@@ -143,6 +145,44 @@ pub enum SnapshotUsage {
     Overflow,
 }
 
+/// What the first bytes of a COW store say, as dm-snapshot keeps them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum StoreHeader {
+    /// Nothing: no device has been made over it yet.
+    New,
+    /// A store in order.
+    Valid {
+        /// Chunk size, in bytes.
+        chunk_size: u64,
+    },
+    /// The kernel gave the store up after an error.
+    Invalid,
+    /// It is no COW store.
+    Foreign,
+}
+
+impl StoreHeader {
+    /// Bytes of a header.
+    pub const LENGTH: usize = 16;
+
+    /// Reads a header: four little-endian words, namely magic, valid, version and chunk size in
+    /// sectors (`struct disk_header` of Linux, `drivers/md/dm-snap-persistent.c`).
+    pub fn parse(header: [u8; Self::LENGTH]) -> Self {
+        const MAGIC: u32 = u32::from_le_bytes(*b"SnAp");
+        const VERSION: u32 = 1;
+        let word = |n: usize| {
+            let [a, b, c, d] = [0, 1, 2, 3].map(|byte| header[4 * n + byte]);
+            u32::from_le_bytes([a, b, c, d])
+        };
+        match (word(0), word(1), word(2)) {
+            (0, ..) => Self::New,
+            (MAGIC, 0, VERSION) => Self::Invalid,
+            (MAGIC, _, VERSION) => Self::Valid { chunk_size: u64::from(word(3)) * 512 },
+            _ => Self::Foreign,
+        }
+    }
+}
+
 /// Who keeps a device busy.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Holder {
@@ -173,5 +213,27 @@ impl fmt::Display for Holder {
                 write!(f, "mount {} (seen by process {pid})", path.display())
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_header_tells_whose_it_is() {
+        let header = |words: [u32; 4]| {
+            let mut bytes = [0; StoreHeader::LENGTH];
+            for (n, word) in words.into_iter().enumerate() {
+                bytes[4 * n..4 * n + 4].copy_from_slice(&word.to_le_bytes());
+            }
+            StoreHeader::parse(bytes)
+        };
+        let magic = u32::from_le_bytes(*b"SnAp");
+        assert_eq!(header([0; 4]), StoreHeader::New);
+        assert_eq!(header([magic, 1, 1, 8]), StoreHeader::Valid { chunk_size: 4096 });
+        assert_eq!(header([magic, 0, 1, 8]), StoreHeader::Invalid);
+        assert_eq!(header([magic, 1, 2, 8]), StoreHeader::Foreign);
+        assert_eq!(header([0x464c_457f, 1, 1, 8]), StoreHeader::Foreign);
     }
 }

@@ -21,13 +21,17 @@ pub mod fake;
 mod linux;
 pub mod lock;
 mod mount;
+pub mod privilege;
 
 use std::path::{Path, PathBuf};
 
 pub use device::{
-    Device, DeviceNumber, Holder, LoopDevice, LoopHandle, LoopSpec, SnapshotUsage, Table,
+    Device, DeviceNumber, Holder, LoopDevice, LoopHandle, LoopSpec, SnapshotUsage, StoreHeader,
+    Table,
 };
 pub use linux::LinuxHost;
+#[cfg(feature = "fuzzing")]
+pub(crate) use linux::fuzzing;
 pub use mount::{FileSystemUsage, MountSpec, MountedAt, Ownership, Target, TargetKind};
 
 use crate::error::Result;
@@ -44,9 +48,24 @@ pub struct Capabilities {
     pub loop_control: Result<(), String>,
 }
 
-/// How much of a file there is.
+/// What a name in the pool stands for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FileKind {
+    /// A regular file, with this one name.
+    Regular,
+    /// A regular file that has other names (hard links) as well.
+    Linked,
+    /// A directory.
+    Directory,
+    /// A symlink or anything else that calf never makes.
+    Other,
+}
+
+/// What a file is, and how much of it there is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct FileExtent {
+    /// What it is.
+    pub kind: FileKind,
     /// Its length in bytes, holes included.
     pub length: u64,
     /// Bytes that it occupies.
@@ -80,7 +99,7 @@ pub trait Host: Send + Sync + 'static {
 
     // --- files of the pool ---
 
-    /// Length and allocation of a file; `None` if it is not there.
+    /// Kind, length and allocation of a file, not following a symlink; `None` if it is not there.
     fn file(&self, path: &Path) -> Result<Option<FileExtent>>;
 
     /// Replaces the file at `path` by `content`, atomically and durably: after a return, or
@@ -88,13 +107,15 @@ pub trait Host: Send + Sync + 'static {
     /// The parent directory is made, durably, if missing.
     fn write_record(&self, path: &Path, content: &[u8]) -> Result<()>;
 
-    /// Makes a new sparse file of `length` bytes, mode 0600. Fails if it exists. `durable` says
-    /// that the file must survive a power loss after the return.
+    /// Makes a new sparse file of `length` bytes, mode 0600, and its parent directory, durably, if
+    /// that is missing. Fails if the file exists. `durable` says that the file must survive a power
+    /// loss after the return.
     fn create_file(&self, path: &Path, length: u64, durable: bool) -> Result<()>;
 
-    /// Makes a new file at `path` with the content of `from`, `length` bytes long. It appears
-    /// whole or not at all, whatever happens. Two copies to one path must not run at once. `durable` says that it must survive a power loss
-    /// after the return.
+    /// Makes a new file at `path` with the content of `from`, `length` bytes long, and its parent
+    /// directory, durably, if that is missing. The file appears whole or not at all, whatever
+    /// happens. Two copies to one path must not run at once. `durable` says that it must survive a
+    /// power loss after the return.
     fn copy_file(
         &self,
         from: &Path,
@@ -103,6 +124,13 @@ pub trait Host: Send + Sync + 'static {
         mode: CopyMode,
         durable: bool,
     ) -> Result<()>;
+
+    /// Allocates the first `length` bytes of a file, so that writing to them needs no more space;
+    /// a shorter file becomes that long. `Unsupported` where the file system cannot.
+    fn allocate_file(&self, path: &Path, length: u64) -> Result<()>;
+
+    /// What the first bytes of a COW store say.
+    fn store_header(&self, path: &Path) -> Result<StoreHeader>;
 
     /// Extends a file to `length` bytes with a hole; a longer file stays as it is.
     fn extend_file(&self, path: &Path, length: u64) -> Result<()>;
@@ -186,8 +214,14 @@ pub trait Host: Send + Sync + 'static {
     /// Makes (or remakes) a block device node.
     fn make_node(&self, path: &Path, number: DeviceNumber, owner: Ownership) -> Result<()>;
 
-    /// What is at a path that the orchestrator named. Never follows a symlink at its end.
+    // Paths that the orchestrator named are walked to without following what others than root may
+    // have put there: `InvalidArgument`. A symlink at their end is never followed.
+
+    /// What is at a path that the orchestrator named.
     fn target(&self, path: &Path) -> Result<Target>;
+
+    /// Size and use of the file system that is mounted at a path that the orchestrator named.
+    fn target_usage(&self, path: &Path) -> Result<FileSystemUsage>;
 
     /// Makes an empty directory or file at `path`; its parent must exist. One of the same kind
     /// that is already there is fine.

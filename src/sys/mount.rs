@@ -35,8 +35,11 @@ pub enum Target {
     FileSystem {
         /// The file system's device number (`st_dev`).
         device: DeviceNumber,
-        /// Mounted read-only, either the mount or the file system.
+        /// The mount refuses writes.
         read_only: bool,
+        /// The mount takes writes and the file system does not: an error made it read-only, or
+        /// shut it down.
+        failed: bool,
     },
     /// A mount point with a block device node bound on it.
     Node {

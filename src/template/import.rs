@@ -125,7 +125,7 @@ fn unexpected(shown: &str, digest: &str, expected: &Digest) -> Error {
 }
 
 fn tidy(pool: &Pool) -> Result<()> {
-    for removed in sweep::sweep_abandoned(pool)? {
+    for removed in sweep::sweep_abandoned(pool, false)? {
         tracing::info!("{removed}");
     }
     Ok(())
@@ -181,7 +181,11 @@ fn publish(
     let (layout, name, digest) = (pool.layout(), &spec.name, found.digest);
     let _name = pool.lock_template(name)?;
     let path = layout.template_record(name);
-    let previous = record::read::<TemplateRecord>(&path)?;
+    // Importing anew is how a record that cannot be read is replaced.
+    let previous = store::read(pool, name).or_else(|error| match error.kind() {
+        ErrorKind::Corrupt => Ok(None),
+        _ => Err(error),
+    })?;
     let image_lock = pool.lock_image(digest, Mode::Exclusive)?;
     if !install(pool, found)? {
         return Ok(None);

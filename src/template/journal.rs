@@ -53,6 +53,17 @@ impl Origin {
     }
 }
 
+impl record::Record for ImportRecord {
+    fn check(&self) -> Result<(), String> {
+        match &self.state {
+            State::Complete { digest } if !record::is_digest(digest) => {
+                Err(format!("digest cannot be {digest:?}"))
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
 /// How far an import is.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "camelCase", rename_all_fields = "camelCase")]

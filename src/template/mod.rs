@@ -9,6 +9,8 @@ mod copy;
 mod digest;
 mod download;
 mod fetch;
+#[cfg(feature = "fuzzing")]
+pub(crate) mod fuzzing;
 mod hash;
 mod import;
 mod journal;
@@ -30,9 +32,10 @@ use crate::pool::record::TemplateRecord;
 
 pub use digest::Digest;
 pub use download::DownloadOptions;
+pub(crate) use name::is_valid as is_valid_name;
 pub use required::RequiredTemplates;
-pub(crate) use store::release_image;
-pub(crate) use sweep::sweep_imports;
+pub(crate) use store::{damaged_templates, release_image};
+pub(crate) use sweep::sweep;
 pub use url::ImageUrl;
 
 /// An image to be imported as a template.
@@ -154,9 +157,10 @@ impl Pool {
         })
     }
 
-    /// All templates, ordered by name.
+    /// All templates whose records can be read, ordered by name; [`damage`](Self::damage) tells of
+    /// the others.
     pub fn templates(&self) -> Result<Vec<TemplateRecord>> {
-        store::templates(self)
+        store::readable_templates(self)
     }
 
     /// Removes a template. `InUse` (naming volumes) while volumes started from its content and no

@@ -22,10 +22,10 @@ const NAMED: usize = 5;
 /// What `name` points to.
 pub(super) fn template(pool: &Pool, operation: &'static str, name: &str) -> Result<TemplateRecord> {
     name::check(operation, name)?;
-    if let Some(record) = record::read(&pool.layout().template_record(name))? {
+    if let Some(record) = read(pool, name)? {
         return Ok(record);
     }
-    let names: Vec<String> = templates(pool)?.into_iter().map(|t| t.name).collect();
+    let names: Vec<String> = readable_templates(pool)?.into_iter().map(|t| t.name).collect();
     let remedy = match names.as_slice() {
         [] => "the pool has no templates: import one with `calf template import`".to_owned(),
         names => format!("the pool has {}", listing(names)),
@@ -35,18 +35,60 @@ pub(super) fn template(pool: &Pool, operation: &'static str, name: &str) -> Resu
         .remedy(remedy))
 }
 
-/// All templates, ordered by name.
+/// What the valid name `name` points to; `Corrupt` if its record is of another name.
+pub(super) fn read(pool: &Pool, name: &str) -> Result<Option<TemplateRecord>> {
+    let path = pool.layout().template_record(name);
+    match record::read::<TemplateRecord>(&path)? {
+        Some(record) if record.name != name => {
+            Err(record::corrupt(&path, format!("it is the record of template {}", record.name)))
+        }
+        record => Ok(record),
+    }
+}
+
+/// All names that templates have, in no order; one may be gone since.
+fn names(pool: &Pool) -> Result<Vec<String>> {
+    let mut names = entries(&pool.layout().templates())?;
+    names.retain_mut(|file| {
+        file.truncate(file.strip_suffix(".json").map_or(0, str::len));
+        name::is_valid(file)
+    });
+    Ok(names)
+}
+
+/// All templates, ordered by name; fails if one cannot be read.
 pub(super) fn templates(pool: &Pool) -> Result<Vec<TemplateRecord>> {
     let mut all = Vec::new();
-    for file in entries(&pool.layout().templates())? {
-        let Some(name) = file.strip_suffix(".json").filter(|name| name::is_valid(name)) else {
-            continue;
-        };
-        // One that was removed since is no longer of interest.
-        all.extend(record::read::<TemplateRecord>(&pool.layout().template_record(name))?);
+    for name in names(pool)? {
+        all.extend(read(pool, &name)?);
     }
     all.sort_by(|a, b| a.name.cmp(&b.name));
     Ok(all)
+}
+
+/// All templates whose records can be read, ordered by name.
+pub(super) fn readable_templates(pool: &Pool) -> Result<Vec<TemplateRecord>> {
+    let mut all = Vec::new();
+    for name in names(pool)? {
+        match read(pool, &name) {
+            Err(error) if error.kind() == ErrorKind::Corrupt => {}
+            record => all.extend(record?),
+        }
+    }
+    all.sort_by(|a, b| a.name.cmp(&b.name));
+    Ok(all)
+}
+
+/// Why the records of templates that cannot be read cannot.
+pub(crate) fn damaged_templates(pool: &Pool) -> Result<Vec<Error>> {
+    let mut damaged = Vec::new();
+    for name in names(pool)? {
+        match read(pool, &name) {
+            Err(error) if error.kind() == ErrorKind::Corrupt => damaged.push(error),
+            record => drop(record?),
+        }
+    }
+    Ok(damaged)
 }
 
 /// Ids of the volumes that started from the content, ordered.
@@ -108,10 +150,16 @@ pub(crate) fn release_image(pool: &Pool, digest: &str) -> Result<bool> {
     Ok(true)
 }
 
+/// Whether no name and no volume refers to the content, at this moment.
+pub(super) fn is_unused(pool: &Pool, digest: &str) -> Result<bool> {
+    let named = templates(pool)?.iter().any(|t| t.digest == digest);
+    Ok(!named && users(pool, digest)?.is_empty())
+}
+
 /// Digests of all content that is in its place, whole or not.
 pub(super) fn image_digests(pool: &Pool) -> Result<Vec<String>> {
     let mut names = entries(&pool.layout().images())?;
-    names.retain(|name| name.len() == 64 && name.bytes().all(|b| b.is_ascii_hexdigit()));
+    names.retain(|name| record::is_digest(name));
     names.sort();
     Ok(names)
 }

@@ -11,17 +11,36 @@ use crate::pool::Pool;
 use crate::pool::layout::{IMPORT_PREFIX, Layout};
 use crate::pool::record;
 use crate::units::format_size;
+use crate::volume::{ReconcileReport, Removal, RemovalKind};
 
 /// How long an interrupted import waits to be taken up again.
 const PATIENCE: Duration = Duration::from_secs(24 * 60 * 60);
 
-/// Removes abandoned imports, and content that no name and no volume refers to. Returns what was
-/// removed, in words. Safe at any time.
-pub(crate) fn sweep_imports(pool: &Pool) -> Result<Vec<String>> {
-    let mut removed = sweep_abandoned(pool)?;
-    sweep_temporary(pool)?;
+/// Removes abandoned imports, and content that no name and no volume refers to; with `dry_run`, only
+/// reports it. Safe at any time.
+pub(crate) fn sweep(pool: &Pool, dry_run: bool, report: &mut ReconcileReport) {
+    let mut take = |kind, result: Result<Vec<String>>| match result {
+        Ok(removed) => {
+            report.removed.extend(removed.into_iter().map(|what| Removal { kind, what }))
+        }
+        Err(error) => report.failed.push(error.report()),
+    };
+    take(RemovalKind::Import, sweep_abandoned(pool, dry_run));
+    take(RemovalKind::Content, sweep_content(pool, dry_run));
+    if !dry_run && let Err(error) = sweep_temporary(pool) {
+        report.failed.push(error.report());
+    }
+}
+
+/// Removes content that nothing refers to.
+fn sweep_content(pool: &Pool, dry_run: bool) -> Result<Vec<String>> {
+    let mut removed = Vec::new();
     for digest in store::image_digests(pool)? {
-        if store::release_image(pool, &digest)? {
+        let unused = match dry_run {
+            true => store::is_unused(pool, &digest)?,
+            false => store::release_image(pool, &digest)?,
+        };
+        if unused {
             removed.push(format!("template content {digest}, to which nothing refers"));
         }
     }
@@ -29,7 +48,7 @@ pub(crate) fn sweep_imports(pool: &Pool) -> Result<Vec<String>> {
 }
 
 /// Removes imports that nobody runs and nobody can take up again.
-pub(super) fn sweep_abandoned(pool: &Pool) -> Result<Vec<String>> {
+pub(super) fn sweep_abandoned(pool: &Pool, dry_run: bool) -> Result<Vec<String>> {
     let mut removed = Vec::new();
     for name in store::entries(&pool.layout().images())? {
         let Some(id) = name.strip_prefix(IMPORT_PREFIX) else { continue };
@@ -37,7 +56,9 @@ pub(super) fn sweep_abandoned(pool: &Pool) -> Result<Vec<String>> {
         let directory = pool.layout().import_directory(id);
         if let Some(reason) = abandoned(&directory) {
             let size = store::allocated(&Layout::import_image(&directory)).unwrap_or(0);
-            pool.host().remove_directory(&directory)?;
+            if !dry_run {
+                pool.host().remove_directory(&directory)?;
+            }
             removed.push(format!("unfinished import of {} {reason}", format_size(size)));
         }
     }

@@ -60,6 +60,9 @@ impl TestPool {
             kata_direct: false,
             boot: "b".into(),
             created: Timestamp::now(),
+            reserve: crate::pool::record::Reserve::None,
+            ttl: None,
+            target: None,
         };
         let path = self.pool.layout().volume_record(&Key::of(id));
         self.pool.host().write_record(&path, &record::to_bytes(&record)).unwrap();
@@ -69,6 +72,21 @@ impl TestPool {
         let path = self.pool.layout().volume_directory(&Key::of(id));
         self.pool.host().remove_directory(&path).unwrap();
     }
+}
+
+/// What a sweep removes, in words; a dry run before it must tell the same and remove nothing.
+fn swept(pool: &Pool) -> Vec<String> {
+    let sweep = |dry_run| {
+        let mut report = crate::volume::ReconcileReport::default();
+        sweep::sweep(pool, dry_run, &mut report);
+        assert!(report.failed.is_empty(), "{report:?}");
+        report.removed.iter().map(ToString::to_string).collect::<Vec<_>>()
+    };
+    let told = sweep(true);
+    assert_eq!(told, sweep(true), "a dry run changes nothing");
+    let removed = sweep(false);
+    assert_eq!(told, removed);
+    removed
 }
 
 #[test]
@@ -244,7 +262,7 @@ fn a_sweep_takes_what_nothing_refers_to_and_nothing_else() {
     }
     let yesterday = SystemTime::now() - Duration::from_secs(25 * 60 * 60);
     fs::File::open(&torn[0]).unwrap().set_modified(yesterday).unwrap();
-    let removed = sweep_imports(&t.pool).unwrap();
+    let removed = swept(&t.pool);
     assert_eq!(removed.len(), 2, "{removed:?}");
     let mut images = t.images();
     images.sort();
@@ -254,5 +272,5 @@ fn a_sweep_takes_what_nothing_refers_to_and_nothing_else() {
     assert!(!images.contains(&orphan.digest));
     assert_eq!(torn.map(|path| path.exists()), [false, true], "the young one may be in use");
     drop(lock);
-    assert_eq!(sweep_imports(&t.pool).unwrap().len(), 1);
+    assert_eq!(swept(&t.pool).len(), 1);
 }

@@ -27,6 +27,15 @@ pub fn store_size(size: u64, limit: Option<u64>, chunk_size: u64) -> u64 {
     (1 + areas + data) * chunk_size
 }
 
+/// The size of the largest volume whose COW store, for all of it, fits into `space` bytes.
+pub fn largest_volume(space: u64, chunk_size: u64) -> u64 {
+    let exceptions_per_area = chunk_size / EXCEPTION_SIZE;
+    // Two chunks for the header and the last area's metadata; one more for each area that is full.
+    let chunks = (space / chunk_size).saturating_sub(2);
+    let data = chunks - (chunks + 1) / (exceptions_per_area + 1);
+    (data * chunk_size).min(super::MAX_SIZE)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -53,6 +62,16 @@ mod tests {
             let last = if data == 0 { 0 } else { 1 + (data - 1) / per_area + 1 + (data - 1) };
             let next_area = 1 + (data / per_area) * (per_area + 1);
             prop_assert!(chunks > last && chunks > next_area);
+        }
+
+        #[test]
+        fn the_largest_volume_fits_and_one_more_chunk_would_not(
+            space in 0u64..1 << 43, shift in 12u32..=20,
+        ) {
+            let chunk = 1u64 << shift;
+            let size = largest_volume(space, chunk);
+            prop_assert!(size == 0 || store_size(size, None, chunk) <= space);
+            prop_assert!(store_size(size + chunk, None, chunk) > space);
         }
 
         #[test]

@@ -25,7 +25,7 @@ use serde::{Deserialize, Serialize};
 
 use super::lifecycle::activate;
 use super::target::taken;
-use super::{Access, Publish, ReconcileReport, observe};
+use super::{Access, Publish, ReconcileOptions, ReconcileReport, Removal, RemovalKind, observe};
 use crate::error::{Error, ErrorKind, Result};
 use crate::key::{DeviceId, Key, Role};
 use crate::pool::Pool;
@@ -83,7 +83,7 @@ pub(super) fn publish(
     publish: &Publish,
 ) -> Result<()> {
     let read_only = publish.is_read_only();
-    activate(pool, key, record, read_only, |device| {
+    activate(pool, key, record, read_only, |device, _| {
         if let Some(mount) = pool.host().mounts_of(device)?.first() {
             return Err(in_use(&record.id, "by the host", &mount.path));
         }
@@ -146,15 +146,22 @@ pub(super) fn refuse_if_published(pool: &Pool, record: &VolumeRecord) -> Result<
 
 /// Removes publications of volumes that do not exist any more: somebody removed them by hand. Kata
 /// would attach whichever device has the number by then.
-pub(super) fn reconcile(pool: &Pool, report: &mut ReconcileReport) -> Result<()> {
+pub(super) fn reconcile(
+    pool: &Pool,
+    options: &ReconcileOptions,
+    report: &mut ReconcileReport,
+) -> Result<()> {
     for published in published(pool)? {
         let Some(_lock) = pool.try_lock_key(&published.key)? else { continue };
         if observe::read_record(pool, &published.key)?.is_some() {
             continue;
         }
-        pool.host().remove_directory(&published.directory)?;
-        let target = published.target.display();
-        report.removed.push(format!("Kata's mountInfo.json for {target}, of no volume"));
+        if !options.dry_run {
+            pool.host().remove_directory(&published.directory)?;
+        }
+        let what =
+            format!("Kata's mountInfo.json for {}, of no volume", published.target.display());
+        report.removed.push(Removal { kind: RemovalKind::Remains, what });
     }
     Ok(())
 }

@@ -11,7 +11,7 @@ use super::{observe, origin};
 use crate::error::{Error, ErrorKind, Result};
 use crate::key::{DeviceId, Key, Role};
 use crate::pool::Pool;
-use crate::pool::record::{Backing, Durability, VolumeRecord};
+use crate::pool::record::{Backing, Durability, Reserve, VolumeRecord};
 use crate::sys::{CopyMode, DeviceNumber, LoopHandle, LoopSpec, Table};
 
 /// Waits between tries to remove a busy device, in milliseconds: a udev worker or a scan holds
@@ -71,9 +71,12 @@ impl<'a> Executor<'a> {
             Step::ExtendStore { length } => {
                 host.extend_file(&layout.store(self.key, self.record()?.backing), *length)
             }
+            Step::AllocateStore { length } => {
+                host.allocate_file(&layout.store(self.key, self.record()?.backing), *length)
+            }
             Step::RemoveStore => host.remove_file(&layout.store(self.key, self.record()?.backing)),
             Step::AttachOrigin { size } => {
-                self.origin = Some(origin::acquire(self.pool, &self.record()?.digest, *size)?);
+                self.origin = Some(origin::acquire(self.pool, self.record()?, *size)?);
                 Ok(())
             }
             Step::GrowOrigin { origin, size } => {
@@ -120,6 +123,9 @@ impl<'a> Executor<'a> {
         let length = store_length(record);
         let template = self.pool.layout().image(&record.digest);
         let durable = record.durability == Durability::Durable;
+        if record.backing != Backing::Snapshot {
+            origin::check_content(self.pool, &record.digest, record.template_size)?;
+        }
         match record.backing {
             Backing::Snapshot => host.create_file(&path, length, durable),
             Backing::Reflink => {
@@ -153,7 +159,14 @@ impl<'a> Executor<'a> {
             (_, _, Some(Table::Snapshot { origin, cow, .. })) => (*origin, *cow),
             _ => return Err(missing("it has no loop devices")),
         };
-        Ok(Table::Snapshot { origin, cow, size: record.size, chunk_size: record.chunk_size })
+        Ok(Table::Snapshot {
+            origin,
+            cow,
+            size: record.size,
+            chunk_size: record.chunk_size,
+            // A discard would punch a hole into what was reserved.
+            discard: record.reserve == Reserve::None,
+        })
     }
 
     fn remove_device(&mut self, role: Role) -> Result<()> {

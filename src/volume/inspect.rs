@@ -3,7 +3,9 @@
 use std::path::Path;
 
 use super::plan::Observed;
-use super::{Volume, VolumeState, VolumeStatistics, direct, lifecycle, observe, spec, target};
+use super::{
+    Losses, Volume, VolumeState, VolumeStatistics, direct, lifecycle, observe, spec, target,
+};
 use crate::error::{Error, ErrorKind, Result};
 use crate::key::Key;
 use crate::pool::Pool;
@@ -14,28 +16,40 @@ impl Pool {
     /// The volume with this id, as it is now. `NotFound` if there is none.
     pub fn volume(&self, id: &str) -> Result<Volume> {
         spec::check_id(id)?;
-        volume(self, &Key::of(id), id)
+        let key = Key::of(id);
+        let volume = volume(self, &key, id)?;
+        self.health().notice(&key, &volume);
+        Ok(volume)
     }
 
-    /// All volumes, ordered by id.
+    /// How many volumes were seen to be given up by the kernel since the pool was opened: each once,
+    /// by [`volume`](Self::volume), [`statistics`](Self::statistics) or a reconciliation.
+    pub fn losses(&self) -> Losses {
+        self.health().losses()
+    }
+
+    /// All volumes whose records can be read, ordered by id; [`damage`](Self::damage) tells of the
+    /// others.
     pub fn volumes(&self) -> Result<Vec<Volume>> {
         let mut volumes = Vec::new();
         for record in self.volume_records()? {
-            match volume(self, &Key::of(&record.id), &record.id) {
-                Ok(volume) => volumes.push(volume),
-                Err(error) if error.kind() == ErrorKind::NotFound => {}
-                Err(error) => return Err(error),
+            match volume(self, &record.key(), &record.id) {
+                Err(error) if is_passed_over(&error) => {}
+                volume => volumes.push(volume?),
             }
         }
         Ok(volumes)
     }
 
-    /// The records of all volumes, ordered by id: cheaper than [`volumes`](Self::volumes), as
-    /// the kernel is not asked.
+    /// The records of all volumes, as far as they can be read, ordered by id: cheaper than
+    /// [`volumes`](Self::volumes), as the kernel is not asked.
     pub fn volume_records(&self) -> Result<Vec<VolumeRecord>> {
         let mut records = Vec::new();
         for key in observe::keys(self)? {
-            records.extend(observe::read_record(self, &key)?);
+            match observe::read_record(self, &key) {
+                Err(error) if is_passed_over(&error) => {}
+                record => records.extend(record?),
+            }
         }
         records.sort_by(|a, b| a.id.cmp(&b.id));
         Ok(records)
@@ -46,13 +60,13 @@ impl Pool {
     pub fn statistics(&self, id: &str, path: &Path) -> Result<VolumeStatistics> {
         spec::check_id(id)?;
         let key = Key::of(id);
-        let volume = volume(self, &key, id)?;
+        let volume = self.volume(id)?;
         if direct::is_at(self, &key, path)? {
-            return Ok(VolumeStatistics { volume, file_system: None });
+            return Ok(VolumeStatistics { volume, file_system: None, file_system_failed: false });
         }
-        let (device, mounted) = match self.host().target(path)? {
-            Target::FileSystem { device, .. } => (device, true),
-            Target::Node { device } => (device, false),
+        let (device, mounted, failed) = match self.host().target(path)? {
+            Target::FileSystem { device, failed, .. } => (device, true, failed),
+            Target::Node { device } => (device, false, false),
             Target::Missing | Target::Plain(_) | Target::Foreign(_) => {
                 return Err(elsewhere(id, path));
             }
@@ -60,9 +74,31 @@ impl Pool {
         if !target::is_device_of(self, &key, device)? {
             return Err(elsewhere(id, path));
         }
-        let file_system = if mounted { Some(self.host().file_system_usage(path)?) } else { None };
-        Ok(VolumeStatistics { volume, file_system })
+        // One that is shut down tells nothing any more, not even its size.
+        let file_system = match self.host().target_usage(path) {
+            _ if !mounted => None,
+            Err(_) if failed => None,
+            usage => Some(usage?),
+        };
+        Ok(VolumeStatistics { volume, file_system, file_system_failed: failed })
     }
+}
+
+/// Why the records of volumes that cannot be read cannot.
+pub(crate) fn damaged(pool: &Pool) -> Result<Vec<Error>> {
+    let mut damaged = Vec::new();
+    for key in observe::keys(pool)? {
+        match observe::read_record(pool, &key) {
+            Err(error) if error.kind() == ErrorKind::Corrupt => damaged.push(error),
+            record => drop(record?),
+        }
+    }
+    Ok(damaged)
+}
+
+/// Whether a list goes on without this volume: it is gone since, or cannot be understood.
+fn is_passed_over(error: &Error) -> bool {
+    matches!(error.kind(), ErrorKind::NotFound | ErrorKind::Corrupt)
 }
 
 fn elsewhere(id: &str, path: &Path) -> Error {
@@ -77,20 +113,32 @@ fn elsewhere(id: &str, path: &Path) -> Error {
 
 /// The volume with this key, as it is now.
 pub(super) fn volume(pool: &Pool, key: &Key, id: &str) -> Result<Volume> {
-    let record = lifecycle::existing(pool, key, id)?;
     let observed = observe::observe(pool, key)?;
-    let store = pool.host().file(&pool.layout().store(key, record.backing))?;
+    match &observed.record {
+        Some(record) => Ok(describe(record.clone(), &observed)),
+        None => Err(lifecycle::unknown(id)),
+    }
+}
+
+/// Takes note of the volume's state; returns whether the kernel gave it up.
+pub(super) fn is_lost(pool: &Pool, key: &Key, record: &VolumeRecord, observed: &Observed) -> bool {
+    let volume = describe(record.clone(), observed);
+    pool.health().notice(key, &volume);
+    volume.state.is_lost()
+}
+
+fn describe(record: VolumeRecord, observed: &Observed) -> Volume {
     let cow = match observed.snapshot.as_ref().and_then(|device| device.usage) {
         Some(SnapshotUsage::Valid { used, total, .. }) => Some((used, total)),
         _ => None,
     };
-    Ok(Volume {
-        state: state(&observed),
+    Volume {
+        state: state(observed),
         device: observed.device(false),
-        allocated: store.map_or(0, |file| file.allocated),
+        allocated: observed.store.map_or(0, |store| store.allocated),
         cow,
         record,
-    })
+    }
 }
 
 fn state(observed: &Observed) -> VolumeState {

@@ -1,15 +1,16 @@
 //! Create, activate, expand, deactivate and delete: the calls that make and unmake devices.
 
 use std::fmt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use super::execute::Executor;
 use super::plan::{Goal, Observed, plan};
-use super::{Volume, VolumeSpec, direct, inspect, observe, spec};
+use super::step::store_length;
+use super::{Volume, VolumeSpec, direct, inspect, observe, origin, spec};
 use crate::error::{Error, ErrorKind, Result};
 use crate::key::Key;
 use crate::pool::Pool;
-use crate::pool::record::{Backing, TemplateRecord, VolumeRecord};
+use crate::pool::record::{Backing, Reserve, TemplateRecord, VolumeRecord};
 use crate::sys::DeviceNumber;
 use crate::sys::lock::{Lock, Mode};
 use crate::template;
@@ -28,7 +29,7 @@ impl Pool {
         spec::check(spec)?;
         let _lock = self.lock_volume(&spec.id, "create volume")?;
         let key = Key::of(&spec.id);
-        create(self, &key, spec)?;
+        create(self, &key, spec, None)?;
         inspect::volume(self, &key, &spec.id)
     }
 
@@ -64,7 +65,7 @@ impl Pool {
         let _lock = self.lock_volume(id, "activate volume")?;
         let key = Key::of(id);
         let record = existing(self, &key, id)?;
-        activate(self, &key, &record, false, Ok)
+        activate(self, &key, &record, false, |device, _| Ok(device))
     }
 
     /// The node of a volume's block device, such as `/dev/dm-3`.
@@ -89,33 +90,39 @@ impl Pool {
         let mut record = existing(self, &key, id)?;
         record.size = record.size.max(size);
         let observed = observe::observe(self, &key)?;
-        if observed.devices().is_empty() {
-            if observed.record.as_ref() != Some(&record) {
-                observe::write_record(self, &key, &record)?;
-            }
-        } else {
-            reach(self, &key, Goal::Active { record: &record, view: false }, &observed)?;
+        let goal = match observed.devices().is_empty() {
+            true => Goal::Stored(&record),
+            false => Goal::Active { record: &record, view: false },
+        };
+        if record.reserve == Reserve::Full {
+            let has = observed.store.map_or(0, |store| store.allocated);
+            require_free(self, id, store_length(&record).saturating_sub(has))?;
         }
+        reach(self, &key, goal, &observed)?;
         inspect::volume(self, &key, id)
     }
 }
 
 /// Makes the volume, or finds it as asked for. The caller holds its lock and has checked `spec`.
-/// Returns the record and whether it is new.
-pub(super) fn create(pool: &Pool, key: &Key, spec: &VolumeSpec) -> Result<(VolumeRecord, bool)> {
+/// `target` is where an inline volume is about to be published. Returns the record and whether it
+/// is new.
+pub(super) fn create(
+    pool: &Pool,
+    key: &Key,
+    spec: &VolumeSpec,
+    target: Option<&Path>,
+) -> Result<(VolumeRecord, bool)> {
     let observed = observe::observe(pool, key)?;
     if let Some(record) = &observed.record {
-        check_identity(record, &spec.id)?;
         spec::agrees(spec, record)?;
-        if observed.store.is_none() {
-            reach(pool, key, Goal::Stored(record), &observed)?;
-        }
+        reach(pool, key, Goal::Stored(record), &observed)?;
         return Ok((record.clone(), false));
     }
     let backing = pool.backing()?;
     // Until the record is written, the content must not be removed.
     let (template, _image) = hold_content(pool, &spec.template)?;
-    let record = spec::record(spec, &template, backing, observed.boot.clone())?;
+    let mut record = spec::record(spec, &template, backing, observed.boot.clone())?;
+    record.target = target.and_then(Path::to_str).map(str::to_owned);
     check_free(pool, &record)?;
     if let Err(error) = reach(pool, key, Goal::Stored(&record), &observed) {
         undo(pool, key, Goal::Absent);
@@ -130,18 +137,12 @@ fn hold_content(pool: &Pool, name: &str) -> Result<(TemplateRecord, Lock)> {
     let mut template = pool.template(name)?;
     loop {
         let lock = pool.lock_image(&template.digest, Mode::Shared)?;
-        if pool.host().file(&pool.layout().image(&template.digest))?.is_some() {
+        let Err(error) = origin::check_content(pool, &template.digest, template.size) else {
             return Ok((template, lock));
-        }
+        };
         let now = pool.template(name)?;
         if now.digest == template.digest {
-            return Err(Error::new(
-                ErrorKind::Corrupt,
-                "use template",
-                name,
-                format!("its content sha256:{} is missing from the pool", now.digest),
-            )
-            .remedy("import the template again"));
+            return Err(error);
         }
         template = now;
     }
@@ -149,26 +150,28 @@ fn hold_content(pool: &Pool, name: &str) -> Result<(TemplateRecord, Lock)> {
 
 /// The record of a volume that must exist. The caller holds its lock.
 pub(super) fn existing(pool: &Pool, key: &Key, id: &str) -> Result<VolumeRecord> {
-    let record = observe::read_record(pool, key)?.ok_or_else(|| {
-        Error::new(ErrorKind::NotFound, "find volume", id, "no such volume in this pool")
-            .remedy("list the volumes with `calf volume list`")
-    })?;
-    check_identity(&record, id)?;
-    Ok(record)
+    observe::read_record(pool, key)?.ok_or_else(|| unknown(id))
+}
+
+/// The error for a volume that does not exist.
+pub(super) fn unknown(id: &str) -> Error {
+    Error::new(ErrorKind::NotFound, "find volume", id, "no such volume in this pool")
+        .remedy("list the volumes with `calf volume list`")
 }
 
 /// Brings the volume's device up, and with `view` the read-only one, then uses the one that was
-/// asked for. If either fails, devices that were not there before are gone again.
+/// asked for; `action` is told what there was before. If either fails, devices that were not there
+/// before are gone again.
 pub(super) fn activate<T>(
     pool: &Pool,
     key: &Key,
     record: &VolumeRecord,
     view: bool,
-    action: impl FnOnce(DeviceNumber) -> Result<T>,
+    action: impl FnOnce(DeviceNumber, &Observed) -> Result<T>,
 ) -> Result<T> {
     let before = observe::observe(pool, key)?;
     let was_active = before.device(false).is_some();
-    let result = bring_up(pool, key, record, view, before).and_then(action);
+    let result = bring_up(pool, key, record, view, &before).and_then(|d| action(d, &before));
     if result.is_err() && !was_active {
         undo(pool, key, Goal::Inactive);
     }
@@ -180,20 +183,20 @@ fn bring_up(
     key: &Key,
     record: &VolumeRecord,
     view: bool,
-    before: Observed,
+    before: &Observed,
 ) -> Result<DeviceNumber> {
     let goal = Goal::Active { record, view };
-    let steps = plan(goal, &before)?;
-    let after = if steps.is_empty() {
-        before
+    let steps = plan(goal, before)?;
+    let device = if steps.is_empty() {
+        before.device(view)
     } else {
-        Executor::new(pool, key, Some(record), &before).run(&steps)?;
+        Executor::new(pool, key, Some(record), before).run(&steps)?;
         let after = observe::observe(pool, key)?;
         // A store that the kernel gave up earlier comes up like any other, and cannot be read.
         plan(goal, &after)?;
-        after
+        after.device(view)
     };
-    after.device(view).ok_or_else(|| {
+    device.ok_or_else(|| {
         Error::new(ErrorKind::Internal, "activate volume", &record.id, "its device vanished")
             .remedy("something outside calf removed it; repeat the call")
     })
@@ -209,11 +212,9 @@ pub(super) fn deactivate(pool: &Pool, key: &Key, id: &str) -> Result<()> {
 /// Deletes the volume. The caller holds its lock.
 pub(super) fn delete(pool: &Pool, key: &Key, id: &str) -> Result<()> {
     let observed = observe::observe(pool, key)?;
-    if let Some(record) = &observed.record {
-        check_identity(record, id)?;
-    }
     refuse_if_mounted(pool, &observed, id, "delete volume")?;
     reach(pool, key, Goal::Absent, &observed)?;
+    pool.health().forget(key);
     if let Some(record) = &observed.record
         && let Err(error) = template::release_image(pool, &record.digest)
     {
@@ -270,36 +271,32 @@ pub(super) fn refuse_if_mounted(
     }
 }
 
-/// Two ids with one key are as good as impossible, but would share a disk.
-fn check_identity(record: &VolumeRecord, id: &str) -> Result<()> {
-    if record.id == id {
-        return Ok(());
+/// Bytes of the pool that making the volume takes up.
+fn space_at_once(pool: &Pool, record: &VolumeRecord) -> Result<u64> {
+    match (record.reserve, record.backing) {
+        (Reserve::Full, _) => Ok(store_length(record)),
+        (Reserve::None, Backing::Snapshot | Backing::Reflink) => Ok(0),
+        (Reserve::None, Backing::Copy) => {
+            let image = pool.host().file(&pool.layout().image(&record.digest))?;
+            Ok(image.map_or(0, |image| image.allocated))
+        }
     }
-    Err(Error::new(
-        ErrorKind::AlreadyExists,
-        "use volume",
-        id,
-        format!("its key belongs to volume {}", record.id),
-    )
-    .remedy("use another name"))
 }
 
 fn check_free(pool: &Pool, record: &VolumeRecord) -> Result<()> {
+    require_free(pool, &record.id, LEAST_FREE + space_at_once(pool, record)?)
+}
+
+/// Fails if `needed` bytes would eat into the reserve, which running volumes live on.
+fn require_free(pool: &Pool, id: &str, needed: u64) -> Result<()> {
     let capacity = pool.capacity()?;
-    let needed = match record.backing {
-        Backing::Snapshot | Backing::Reflink => LEAST_FREE,
-        Backing::Copy => {
-            let image = pool.host().file(&pool.layout().image(&record.digest))?;
-            LEAST_FREE + image.map_or(0, |image| image.allocated)
-        }
-    };
     if capacity.available >= needed {
         return Ok(());
     }
     Err(Error::new(
         ErrorKind::NoSpace,
-        "create volume",
-        &record.id,
+        "find space for volume",
+        id,
         format!(
             "pool {} has {} bytes free beyond its reserve of {} bytes, {needed} are needed",
             pool.root().display(),

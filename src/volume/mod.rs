@@ -15,6 +15,7 @@ mod access;
 pub mod cow;
 mod direct;
 mod execute;
+mod health;
 mod inspect;
 mod lifecycle;
 mod observe;
@@ -22,6 +23,7 @@ mod origin;
 mod plan;
 mod publish;
 mod reconcile;
+mod report;
 mod spec;
 mod stage;
 mod step;
@@ -29,11 +31,17 @@ mod target;
 
 pub use access::Access;
 pub use direct::DEFAULT_KATA_ROOT;
+pub(crate) use health::Health;
+pub use health::Losses;
+pub(crate) use inspect::damaged;
+pub use report::{ReconcileOptions, ReconcileReport, Removal, RemovalKind, Repair};
 pub use spec::MAX_SIZE;
+pub(crate) use spec::{SECTOR, is_valid_id};
 
 use std::path::PathBuf;
+use std::time::Duration;
 
-use crate::pool::record::{Durability, NodeOwner, VolumeRecord};
+use crate::pool::record::{Durability, NodeOwner, Reserve, VolumeRecord};
 use crate::sys::{DeviceNumber, FileSystemUsage};
 
 /// A volume to be made.
@@ -53,6 +61,11 @@ pub struct VolumeSpec {
     pub durability: Durability,
     /// Owner of the published device node.
     pub owner: NodeOwner,
+    /// How much of the pool's space is set aside for the volume when it is made.
+    pub reserve: Reserve,
+    /// How long after its creation reconciliation may delete the volume, if nobody uses it then;
+    /// in whole seconds.
+    pub ttl: Option<Duration>,
     /// Made by an inline ephemeral Publish; deleted by its Unpublish.
     pub inline: bool,
     /// Mount access is given to Kata: the guest mounts the file system, the host never does.
@@ -73,6 +86,8 @@ impl VolumeSpec {
             chunk_size: Self::DEFAULT_CHUNK_SIZE,
             durability: Durability::default(),
             owner: NodeOwner::default(),
+            reserve: Reserve::default(),
+            ttl: None,
             inline: false,
             kata_direct: false,
         }
@@ -107,6 +122,13 @@ pub enum VolumeState {
     Invalid,
     /// Its COW store is full: reads go on, writes fail.
     Overflow,
+}
+
+impl VolumeState {
+    /// Whether the kernel gave the volume up: nothing brings it back.
+    pub fn is_lost(self) -> bool {
+        matches!(self, Self::Invalid | Self::Overflow)
+    }
 }
 
 /// A staging, as in NodeStageVolume.
@@ -147,8 +169,10 @@ pub struct Publish {
 pub struct VolumeStatistics {
     /// The volume.
     pub volume: Volume,
-    /// Use of the file system if `path` was a mounted one.
+    /// Use of the file system if `path` was a mounted one that still answers.
     pub file_system: Option<FileSystemUsage>,
+    /// The file system at `path` was mounted for writing, and an error made it read-only since.
+    pub file_system_failed: bool,
 }
 
 impl Publish {
@@ -156,17 +180,4 @@ impl Publish {
     fn is_read_only(&self) -> bool {
         self.read_only || self.stage.is_read_only()
     }
-}
-
-/// What a reconciliation did.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct ReconcileReport {
-    /// Volumes that are active and were left alone.
-    pub live: usize,
-    /// Volumes whose half-done operation was completed or undone.
-    pub repaired: Vec<String>,
-    /// Orphans that were removed: devices, loops and directories, in words.
-    pub removed: Vec<String>,
-    /// What could not be put right, in words; reconciliation goes on with the rest.
-    pub failed: Vec<String>,
 }

@@ -1,11 +1,13 @@
 //! What is there of a volume, asked of the pool's directory and the kernel.
 
-use super::plan::Observed;
-use crate::error::{Error, Result};
+use std::path::Path;
+
+use super::plan::{Observed, Store};
+use crate::error::{Error, ErrorKind, Result};
 use crate::key::{DeviceId, Key, Role};
 use crate::pool::Pool;
 use crate::pool::record::{self, Backing, VolumeRecord};
-use crate::sys::{DeviceNumber, Host};
+use crate::sys::{DeviceNumber, FileKind, Host};
 
 /// Looks at record, store and devices of the volume with this key.
 pub(super) fn observe(pool: &Pool, key: &Key) -> Result<Observed> {
@@ -13,11 +15,13 @@ pub(super) fn observe(pool: &Pool, key: &Key) -> Result<Observed> {
     let record = read_record(pool, key)?;
     let backing = record.as_ref().map_or(Backing::Snapshot, |record| record.backing);
     let store = pool.layout().store(key, backing);
+    let snapshot = mapped(pool, key, Role::Snapshot, backing)?;
+    let bare = backing == Backing::Snapshot && snapshot.is_none();
     Ok(Observed {
         boot: host.boot_id()?,
         directory: host.file(&pool.layout().volume_directory(key))?.is_some(),
-        store: host.file(&store)?.map(|file| file.length),
-        snapshot: mapped(pool, key, Role::Snapshot, backing)?,
+        store: observe_store(host, &store, bare)?,
+        snapshot,
         view: mapped(pool, key, Role::ReadOnlyView, backing)?,
         copies: match backing {
             Backing::Snapshot => Vec::new(),
@@ -25,6 +29,39 @@ pub(super) fn observe(pool: &Pool, key: &Key) -> Result<Observed> {
         },
         record,
     })
+}
+
+/// Whether the volume's directory is there. What is there instead leads elsewhere, or nowhere.
+fn directory(pool: &Pool, key: &Key) -> Result<bool> {
+    let path = pool.layout().volume_directory(key);
+    match pool.host().file(&path)?.map(|found| found.kind) {
+        None => Ok(false),
+        Some(FileKind::Directory) => Ok(true),
+        Some(_) => Err(Error::new(
+            ErrorKind::Corrupt,
+            "look at volume",
+            path.display(),
+            "it was replaced by something else than a directory",
+        )
+        .remedy("put the volume's directory back, or remove what is there")),
+    }
+}
+
+/// The store at `path`. Its first bytes are read only where it is `bare`: a device over it keeps
+/// them in memory.
+fn observe_store(host: &dyn Host, path: &Path, bare: bool) -> Result<Option<Store>> {
+    let Some(file) = host.file(path)? else { return Ok(None) };
+    let damage = match file.kind {
+        FileKind::Regular => None,
+        FileKind::Linked => Some("it is a file that has other names too"),
+        FileKind::Directory => Some("it is a directory"),
+        FileKind::Other => Some("it is a symbolic link or something else than a file"),
+    };
+    let header = match bare && damage.is_none() {
+        true => Some(host.store_header(path)?),
+        false => None,
+    };
+    Ok(Some(Store { length: file.length, allocated: file.allocated, damage, header }))
 }
 
 /// The kernel of a fallback volume may have no device-mapper to ask.
@@ -40,13 +77,21 @@ fn mapped(
     }
 }
 
-/// The committed intent of the volume with this key.
+/// The committed intent of the volume with this key; `Corrupt` if its record is of another one.
 pub(super) fn read_record(pool: &Pool, key: &Key) -> Result<Option<VolumeRecord>> {
-    record::read(&pool.layout().volume_record(key))
+    directory(pool, key)?;
+    let path = pool.layout().volume_record(key);
+    match record::read::<VolumeRecord>(&path)? {
+        Some(record) if record.key() != *key => {
+            Err(record::corrupt(&path, format!("it is the record of volume {}", record.id)))
+        }
+        record => Ok(record),
+    }
 }
 
 /// Commits the intent of the volume with this key.
 pub(super) fn write_record(pool: &Pool, key: &Key, record: &VolumeRecord) -> Result<()> {
+    pool.require_format(record.format())?;
     pool.host().write_record(&pool.layout().volume_record(key), &record::to_bytes(record))
 }
 

@@ -11,13 +11,16 @@
 
 use std::fs;
 
-use crate::error::Result;
+use crate::error::{Error, ErrorKind, Result};
 use crate::pool::Pool;
+use crate::pool::record::VolumeRecord;
 use crate::sys::lock::Mode;
-use crate::sys::{DeviceNumber, LoopHandle, LoopSpec};
+use crate::sys::{DeviceNumber, FileKind, LoopHandle, LoopSpec};
 
-/// A loop device of at least `size` bytes over the content `digest`, held open.
-pub(super) fn acquire(pool: &Pool, digest: &str, size: u64) -> Result<LoopHandle> {
+/// A loop device of at least `size` bytes over the content that the volume of `record` started from,
+/// held open.
+pub(super) fn acquire(pool: &Pool, record: &VolumeRecord, size: u64) -> Result<LoopHandle> {
+    let digest = &record.digest;
     {
         let _image = pool.lock_image(digest, Mode::Shared)?;
         if let Some(handle) = open_hinted(pool, digest)?
@@ -27,6 +30,7 @@ pub(super) fn acquire(pool: &Pool, digest: &str, size: u64) -> Result<LoopHandle
         }
     }
     let _image = pool.lock_image(digest, Mode::Exclusive)?;
+    check_content(pool, digest, record.template_size)?;
     let image = pool.layout().image(digest);
     pool.host().extend_file(&image, size)?;
     if let Some(handle) = open_hinted(pool, digest)? {
@@ -41,6 +45,24 @@ pub(super) fn acquire(pool: &Pool, digest: &str, size: u64) -> Result<LoopHandle
     })?;
     write_hint(pool, digest, handle.number);
     Ok(handle)
+}
+
+/// Refuses content that is missing, or that is not the file that an import made: it would be
+/// extended, or read as another disk.
+pub(super) fn check_content(pool: &Pool, digest: &str, size: u64) -> Result<()> {
+    let layout = pool.layout();
+    let directory = pool.host().file(&layout.image_directory(digest))?;
+    let image = pool.host().file(&layout.image(digest))?;
+    let why = match (directory.map(|found| found.kind), image.map(|found| found.kind)) {
+        (Some(FileKind::Directory), Some(FileKind::Regular | FileKind::Linked)) => match image {
+            Some(found) if found.length < size => "it was truncated",
+            _ => return Ok(()),
+        },
+        (None, _) | (_, None) => "it is missing from the pool",
+        _ => "it was replaced by something else than a regular file in a directory",
+    };
+    Err(Error::new(ErrorKind::Corrupt, "use template content", digest, why)
+        .remedy("import the template again, under the same name"))
 }
 
 /// Makes the loop device `origin`, which a live table holds, at least `size` bytes large.

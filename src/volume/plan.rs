@@ -1,11 +1,12 @@
 //! What to do about one volume: a pure function from what is wanted and what is observed to steps.
 //!
-//! Each step is one change that a crash may follow. The order keeps three promises: the intent
-//! is on disk before anything is made; whatever prefix of the steps was run, planning again from
-//! there ends in the same place; a store is never removed before the devices over it are gone.
+//! Each step is one change that a crash may follow. The order keeps three promises: a volume exists
+//! from the moment on when its record is on disk, and then has its store, so a record without one
+//! tells of a loss; whatever prefix of the steps was run, planning again from there ends in the same
+//! place; a store is never removed before the devices over it are gone.
 //!
 //! ```text
-//! WriteRecord ─ CreateStore ─┐
+//! CreateStore ─ WriteRecord ─┐
 //!                            ├─ AttachOrigin ─ AttachStore ─ CreateDevice ─ LoadTable ─ Resume
 //!             (ExtendStore) ─┘                                                │
 //! RemoveDirectory ◂─ RemoveRecord ◂─ AwaitRelease ◂─ RemoveDevice ◂───────────┘
@@ -14,8 +15,21 @@
 use super::step::{Step, store_length};
 use crate::error::{Error, ErrorKind, Result};
 use crate::key::Role;
-use crate::pool::record::{Backing, Durability, VolumeRecord};
-use crate::sys::{Device, DeviceNumber, LoopDevice, SnapshotUsage, Table};
+use crate::pool::record::{Backing, Durability, Reserve, VolumeRecord};
+use crate::sys::{Device, DeviceNumber, LoopDevice, SnapshotUsage, StoreHeader, Table};
+
+/// What is there of a volume's store.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Store {
+    /// Its length in bytes.
+    pub length: u64,
+    /// Bytes that it occupies.
+    pub allocated: u64,
+    /// What it is, if it is not what calf made.
+    pub damage: Option<&'static str>,
+    /// What its first bytes say; only of a COW store that no device is over.
+    pub header: Option<StoreHeader>,
+}
 
 /// What is there of a volume.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -26,8 +40,8 @@ pub(super) struct Observed {
     pub directory: bool,
     /// Its committed intent.
     pub record: Option<VolumeRecord>,
-    /// Length of its store (COW store or private copy), in bytes.
-    pub store: Option<u64>,
+    /// Its store: COW store or private copy.
+    pub store: Option<Store>,
     /// Its dm-snapshot device.
     pub snapshot: Option<Device>,
     /// Its read-only device over the snapshot.
@@ -51,6 +65,15 @@ impl Observed {
     pub(super) fn devices(&self) -> Vec<DeviceNumber> {
         let mapped = self.snapshot.iter().chain(&self.view).map(|device| device.number);
         mapped.chain(self.copies.iter().map(|copy| copy.number)).collect()
+    }
+
+    /// The numbers of everything over the store that may be open.
+    pub(super) fn open_devices(&self) -> Vec<DeviceNumber> {
+        let mapped = self.snapshot.iter().chain(&self.view).filter(|device| device.open_count > 0);
+        mapped
+            .map(|device| device.number)
+            .chain(self.copies.iter().map(|copy| copy.number))
+            .collect()
     }
 
     /// Whether the store was made in an earlier boot and may be torn since.
@@ -87,19 +110,17 @@ pub(super) enum Goal<'a> {
 pub(super) fn plan(goal: Goal<'_>, observed: &Observed) -> Result<Vec<Step>> {
     let mut steps = Vec::new();
     match goal {
-        Goal::Stored(record) => {
-            let fresh = observed.record.is_none();
-            if fresh {
-                // What a half-done deletion left is another volume's content.
-                remove(observed, &mut steps);
-            }
-            if observed.record.as_ref() != Some(record) {
-                steps.push(Step::WriteRecord(Box::new(record.clone())));
-            }
-            if fresh || observed.store.is_none() {
-                steps.push(Step::CreateStore(Box::new(record.clone())));
-            }
+        Goal::Stored(record) if observed.record.is_none() => {
+            // What a half-done deletion or creation left is no content of this volume.
+            remove(observed, &mut steps);
+            create_store(record, &mut steps);
+            steps.push(Step::WriteRecord(Box::new(record.clone())));
         }
+        // The next activation makes a new store.
+        Goal::Stored(record) if observed.is_stale(record) => {
+            write_record(record, observed, &mut steps)
+        }
+        Goal::Stored(record) => keep_store(record, observed, &mut steps)?,
         Goal::Active { record, view } => {
             let record = &prepare_store(record, observed, &mut steps)?;
             match record.backing {
@@ -125,6 +146,13 @@ fn remove(observed: &Observed, steps: &mut Vec<Step>) {
     }
 }
 
+fn create_store(record: &VolumeRecord, steps: &mut Vec<Step>) {
+    steps.push(Step::CreateStore(Box::new(record.clone())));
+    if record.reserve == Reserve::Full {
+        steps.push(Step::AllocateStore { length: store_length(record) });
+    }
+}
+
 /// Brings record and store up to date: a fresh store after a reboot, a longer one after growth.
 fn prepare_store(
     record: &VolumeRecord,
@@ -137,26 +165,72 @@ fn prepare_store(
             steps.push(Step::RemoveStore);
         }
         record.boot.clone_from(&observed.boot);
-        steps.push(Step::CreateStore(Box::new(record.clone())));
+        create_store(&record, steps);
         steps.push(Step::WriteRecord(Box::new(record.clone())));
         return Ok(record);
     }
-    let Some(length) = observed.store else {
+    keep_store(&record, observed, steps)?;
+    let length = store_length(&record);
+    let reserved = record.reserve == Reserve::Full;
+    if !reserved && observed.store.is_some_and(|store| store.length < length) {
+        steps.push(Step::ExtendStore { length });
+    }
+    Ok(record)
+}
+
+/// Has the record as it is wanted, over the store that is there. Space that is to be reserved is
+/// allocated first: where there is none, nothing has changed.
+fn keep_store(record: &VolumeRecord, observed: &Observed, steps: &mut Vec<Step>) -> Result<()> {
+    let Some(store) = observed.store else {
         return Err(Error::new(
             ErrorKind::Corrupt,
-            "activate volume",
+            "use volume",
             &record.id,
             "its store is missing from the pool",
         )
         .remedy("its content is lost; delete the volume"));
     };
-    if observed.record.as_ref() != Some(&record) {
+    check_store(record, store)?;
+    let length = store_length(record);
+    if record.reserve == Reserve::Full && store.allocated < length {
+        steps.push(Step::AllocateStore { length });
+    }
+    write_record(record, observed, steps);
+    Ok(())
+}
+
+fn write_record(record: &VolumeRecord, observed: &Observed, steps: &mut Vec<Step>) {
+    if observed.record.as_ref() != Some(record) {
         steps.push(Step::WriteRecord(Box::new(record.clone())));
     }
-    if length < store_length(&record) {
-        steps.push(Step::ExtendStore { length: store_length(&record) });
-    }
-    Ok(record)
+}
+
+/// Refuses a store that is not the one that calf made for the volume.
+fn check_store(record: &VolumeRecord, store: Store) -> Result<()> {
+    let why = match (store.damage, store.header) {
+        (Some(damage), _) => format!("its store was replaced: {damage}"),
+        (None, Some(StoreHeader::Foreign)) => {
+            "its store was replaced: it does not start as a COW store does".to_owned()
+        }
+        (None, Some(StoreHeader::Valid { chunk_size })) if chunk_size != record.chunk_size => {
+            format!(
+                "its store has chunks of {chunk_size} bytes and its record says {}",
+                record.chunk_size
+            )
+        }
+        (None, Some(StoreHeader::Invalid)) => {
+            return Err(Error::new(
+                ErrorKind::Corrupt,
+                "use volume",
+                &record.id,
+                "an I/O error on its COW store made it invalid",
+            )
+            .remedy("its content is lost; delete the volume and create a new one"));
+        }
+        _ => return Ok(()),
+    };
+    Err(Error::new(ErrorKind::Corrupt, "use volume", &record.id, why)
+        .remedy("put its own store back, or delete the volume"))
 }
 
 fn activate_snapshot(

@@ -26,7 +26,14 @@ fn record(size: u64, durability: Durability, backing: Backing) -> VolumeRecord {
         kata_direct: false,
         boot: "boot-1".to_owned(),
         created: jiff::Timestamp::UNIX_EPOCH,
+        reserve: Reserve::None,
+        ttl: None,
+        target: None,
     }
+}
+
+fn store(length: u64, allocated: u64) -> Store {
+    Store { length, allocated, damage: None, header: None }
 }
 
 /// A machine that does what a step says, and panics where a step may not be taken.
@@ -36,19 +43,29 @@ struct Machine {
     inactive: [Option<u64>; 2],
     origin: bool,
     store: bool,
+    /// The store was made since the process started, and is not another volume's.
+    fresh: bool,
     next_loop: u32,
 }
 
 impl Machine {
     fn new() -> Self {
         let observed = Observed { boot: "boot-1".to_owned(), ..Observed::default() };
-        Self { observed, inactive: [None, None], origin: false, store: false, next_loop: 0 }
+        Self {
+            observed,
+            inactive: [None, None],
+            origin: false,
+            store: false,
+            fresh: false,
+            next_loop: 0,
+        }
     }
 
     /// The process dies: what only it held is gone.
     fn crash(&mut self) {
         self.origin = false;
         self.store = false;
+        self.fresh = false;
     }
 
     fn reboot(&mut self, boot: u32) {
@@ -75,18 +92,26 @@ impl Machine {
     fn apply(&mut self, step: &Step) {
         match step {
             Step::WriteRecord(record) => {
-                let inherits = self.observed.record.is_none() && self.observed.store.is_some();
-                assert!(!inherits, "a new volume would start from a deleted one's content");
+                let new = self.observed.record.is_none();
+                assert!(!new || self.fresh, "it would start from a deleted one's content");
                 self.observed.directory = true;
                 self.observed.record = Some((**record).clone());
             }
             Step::CreateStore(record) => {
-                assert!(self.observed.record.is_some(), "the intent comes first");
                 assert!(self.observed.store.is_none());
-                self.observed.store = Some(store_length(record));
+                self.observed.directory = true;
+                self.observed.store = Some(store(store_length(record), 0));
+                self.fresh = true;
             }
             Step::ExtendStore { length } => {
-                assert!(self.observed.store.replace(*length).is_some_and(|old| old < *length));
+                let old = self.observed.store.expect("a store to extend");
+                assert!(old.length < *length);
+                self.observed.store = Some(store(*length, old.allocated));
+            }
+            Step::AllocateStore { length } => {
+                let old = self.observed.store.expect("a store to allocate");
+                assert!(old.allocated < *length);
+                self.observed.store = Some(store(old.length.max(*length), *length));
             }
             Step::RemoveStore => {
                 assert!(self.observed.devices().is_empty(), "the store is in use");
@@ -99,12 +124,12 @@ impl Machine {
                 self.store = true;
             }
             Step::AttachCopy { read_only } => {
-                let size = self.observed.store.expect("a copy to attach");
+                let size = self.observed.store.expect("a copy to attach").length;
                 let number = self.number();
                 self.observed.copies.push(LoopDevice { number, size, read_only: *read_only });
             }
             Step::RefreshLoop(number) => {
-                let size = self.observed.store.expect("a store behind the loop");
+                let size = self.observed.store.expect("a store behind the loop").length;
                 for copy in &mut self.observed.copies {
                     if copy.number == *number {
                         copy.size = size;
@@ -132,7 +157,7 @@ impl Machine {
                     let live = self.observed.snapshot.as_ref().is_some_and(|d| d.table.is_some());
                     assert!(live || (self.origin && self.store), "loops come before tables");
                     let needed = store_length(self.observed.record.as_ref().expect("an intent"));
-                    assert!(self.observed.store.is_some_and(|length| length >= needed));
+                    assert!(self.observed.store.is_some_and(|store| store.length >= needed));
                 }
                 assert!(self.inactive[*role as usize].replace(size).is_none(), "the slot is full");
                 self.device(*role).as_mut().expect("a device to load").inactive_table = true;
@@ -158,6 +183,7 @@ impl Machine {
                         cow: number,
                         size,
                         chunk_size: 4096,
+                        discard: true,
                     });
                 }
                 assert!(device.table.is_some(), "a device without a table is resumed");
@@ -183,12 +209,6 @@ impl Machine {
             }
         }
     }
-
-    /// The store is missing although the volume was made: only a crash in the middle of its
-    /// creation leaves that, and creation is then repeated.
-    fn half_created(&self) -> bool {
-        self.observed.record.is_some() && self.observed.store.is_none()
-    }
 }
 
 #[derive(Clone, Debug)]
@@ -212,17 +232,20 @@ fn event() -> impl Strategy<Value = Event> {
     ]
 }
 
-fn kind() -> impl Strategy<Value = (Durability, Backing)> {
+type Kind = (Durability, Backing, Reserve);
+
+fn kind() -> impl Strategy<Value = Kind> {
     (
         prop_oneof![Just(Durability::Ephemeral), Just(Durability::Durable)],
         prop_oneof![Just(Backing::Snapshot), Just(Backing::Copy)],
+        prop_oneof![Just(Reserve::None), Just(Reserve::Full)],
     )
 }
 
 /// Runs one event on the machine, cutting it short after `limit` steps. Returns whether it went
 /// to its end.
-fn run(machine: &mut Machine, event: &Event, kind: (Durability, Backing), limit: usize) -> bool {
-    let new = record(TEMPLATE_SIZE, kind.0, kind.1);
+fn run(machine: &mut Machine, event: &Event, kind: Kind, limit: usize) -> bool {
+    let new = VolumeRecord { reserve: kind.2, ..record(TEMPLATE_SIZE, kind.0, kind.1) };
     let mut wanted = machine
         .observed
         .record
@@ -236,9 +259,7 @@ fn run(machine: &mut Machine, event: &Event, kind: (Durability, Backing), limit:
             return true;
         }
         Event::Create => Goal::Stored(&wanted),
-        Event::Activate { .. } | Event::Expand { .. } if !exists || machine.half_created() => {
-            return true;
-        }
+        Event::Activate { .. } | Event::Expand { .. } if !exists => return true,
         Event::Activate { view } => Goal::Active { record: &wanted, view: *view },
         Event::Expand { by } => {
             wanted.size += by;
@@ -294,6 +315,24 @@ proptest! {
         prop_assert_eq!(plan(goal, &machine.observed).expect("a plan"), vec![]);
     }
 
+    /// A reserved volume that is active has all its space, whatever happened before.
+    #[test]
+    fn a_reserved_volume_is_active_with_all_its_space_only(
+        durability in prop_oneof![Just(Durability::Ephemeral), Just(Durability::Durable)],
+        history in prop::collection::vec((event(), 0usize..12), 0..24),
+    ) {
+        let kind = (durability, Backing::Snapshot, Reserve::Full);
+        let mut machine = Machine::new();
+        for (event, limit) in &history {
+            run(&mut machine, event, kind, *limit);
+        }
+        run(&mut machine, &Event::Create, kind, usize::MAX);
+        run(&mut machine, &Event::Activate { view: false }, kind, usize::MAX);
+        let record = machine.observed.record.as_ref().expect("it was created");
+        let store = machine.observed.store.expect("it has a store");
+        prop_assert!(store.allocated >= store_length(record));
+    }
+
     /// After a reboot an ephemeral volume starts from its template, a durable one goes on.
     #[test]
     fn a_reboot_replaces_the_store_of_ephemeral_volumes_only(kind in kind()) {
@@ -311,7 +350,7 @@ proptest! {
 #[test]
 fn a_lost_store_is_an_error_and_never_a_silent_fresh_one() {
     let mut machine = Machine::new();
-    let kind = (Durability::Durable, Backing::Snapshot);
+    let kind = (Durability::Durable, Backing::Snapshot, Reserve::None);
     run(&mut machine, &Event::Create, kind, usize::MAX);
     machine.observed.store = None;
     let record = machine.observed.record.clone().expect("it was created");
@@ -320,9 +359,36 @@ fn a_lost_store_is_an_error_and_never_a_silent_fresh_one() {
 }
 
 #[test]
+fn a_replaced_store_is_never_brought_up() {
+    let kind = (Durability::Durable, Backing::Snapshot, Reserve::None);
+    let mut machine = Machine::new();
+    run(&mut machine, &Event::Create, kind, usize::MAX);
+    let record = machine.observed.record.clone().expect("it was created");
+    let made = machine.observed.store.expect("it has a store");
+    let mut plan_with = |damage, header| {
+        machine.observed.store = Some(Store { damage, header, ..made });
+        plan(Goal::Active { record: &record, view: false }, &machine.observed)
+    };
+    for (damage, header) in [
+        (Some("it is a directory"), None),
+        (None, Some(StoreHeader::Foreign)),
+        (None, Some(StoreHeader::Invalid)),
+        (None, Some(StoreHeader::Valid { chunk_size: 8192 })),
+    ] {
+        let error = plan_with(damage, header).expect_err("it is not the volume's");
+        assert_eq!(error.kind(), ErrorKind::Corrupt, "{error:?}");
+    }
+    for header in [StoreHeader::New, StoreHeader::Valid { chunk_size: 4096 }] {
+        plan_with(None, Some(header)).expect("it is the volume's");
+    }
+    machine.observed.store = Some(Store { damage: Some("it is a directory"), ..made });
+    plan(Goal::Absent, &machine.observed).expect("it can be deleted");
+}
+
+#[test]
 fn an_invalid_volume_is_not_activated_and_an_overflowed_one_does_not_grow() {
     let mut machine = Machine::new();
-    let kind = (Durability::Ephemeral, Backing::Snapshot);
+    let kind = (Durability::Ephemeral, Backing::Snapshot, Reserve::None);
     run(&mut machine, &Event::Create, kind, usize::MAX);
     run(&mut machine, &Event::Activate { view: false }, kind, usize::MAX);
     let mut record = machine.observed.record.clone().expect("it was created");

@@ -15,7 +15,7 @@ use std::path::Path;
 
 use super::lifecycle::{self, activate, existing};
 use super::stage::{check_access, ensure_staged};
-use super::target::{mounts, show, unmount_all};
+use super::target::{check_path, mounts, refuse_other_use, show, unmount_all};
 use super::{Access, Publish, Stage, VolumeSpec, direct, observe, spec};
 use crate::error::{Error, ErrorKind, Result};
 use crate::key::{Key, Role};
@@ -30,6 +30,7 @@ impl Pool {
         let _lock = self.lock_volume(id, "publish volume")?;
         let key = Key::of(id);
         let record = existing(self, &key, id)?;
+        check_path(self, &publish.target)?;
         check_access(&record, &publish.stage.access)?;
         if publish.exclusive {
             refuse_if_published_elsewhere(self, &key, id, publish)?;
@@ -47,9 +48,10 @@ impl Pool {
     /// [`unpublish`](Self::unpublish). `publish.stage.path` is unused.
     pub fn publish_inline(&self, spec: &VolumeSpec, publish: &Publish) -> Result<()> {
         spec::check(spec)?;
+        check_path(self, &publish.target)?;
         let _lock = self.lock_volume(&spec.id, "publish inline volume")?;
         let key = Key::of(&spec.id);
-        let (record, new) = lifecycle::create(self, &key, spec)?;
+        let (record, new) = lifecycle::create(self, &key, spec, Some(&publish.target))?;
         let result = check_access(&record, &publish.stage.access).and_then(|()| {
             match &publish.stage.access {
                 access if direct::is_direct(&record, access) => {
@@ -88,6 +90,7 @@ impl Pool {
         spec::check_id(id)?;
         let _lock = self.lock_volume(id, "unpublish volume")?;
         let key = Key::of(id);
+        check_path(self, target)?;
         direct::withdraw(self, &key, target)?;
         unmount_all(self, &key, id, target)?;
         self.host().remove_target(target)?;
@@ -103,13 +106,14 @@ fn publish_node(pool: &Pool, key: &Key, record: &VolumeRecord, publish: &Publish
     let host = pool.host();
     let read_only = publish.is_read_only();
     direct::refuse_if_published(pool, record)?;
-    activate(pool, key, record, read_only, |device| {
+    activate(pool, key, record, read_only, |device, before| {
         let role = if read_only { Role::ReadOnlyView } else { Role::Snapshot };
         let node = pool.layout().node(key, role);
         let owner =
             Ownership { uid: record.owner.uid, gid: record.owner.gid, mode: record.owner.mode };
         let bound = Target::Node { device };
         show(pool, key, &record.id, &publish.target, TargetKind::File, bound, || {
+            refuse_other_use(pool, before, &record.id, TargetKind::File)?;
             host.make_node(&node, device, owner)?;
             host.bind(&node, &publish.target, false, true)
         })
@@ -126,11 +130,23 @@ fn publish_directory(
 ) -> Result<()> {
     let device = ensure_staged(pool, key, record, &publish.stage)?;
     let read_only = publish.is_read_only();
-    let bound = Target::FileSystem { device, read_only };
+    let bound = Target::FileSystem { device, read_only, failed: false };
     show(pool, key, &record.id, &publish.target, TargetKind::Directory, bound, || {
+        refuse_failed(pool, record, &publish.stage.path)?;
         pool.host().bind(&publish.stage.path, &publish.target, read_only, false)
     })
     .map(drop)
+}
+
+/// Nobody new gets a file system that an error turned read-only.
+fn refuse_failed(pool: &Pool, record: &VolumeRecord, staged: &Path) -> Result<()> {
+    if !matches!(pool.host().target(staged)?, Target::FileSystem { failed: true, .. }) {
+        return Ok(());
+    }
+    let why = format!("an error turned its file system, at {}, read-only", staged.display());
+    Err(Error::new(ErrorKind::Corrupt, "publish volume", &record.id, why).remedy(
+        "the kernel log says why; unpublish it everywhere and unstage it, then publish it again",
+    ))
 }
 
 fn refuse_if_published_elsewhere(

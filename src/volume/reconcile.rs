@@ -1,80 +1,234 @@
-//! Completes or undoes what a crash left behind, for everything that exists.
+//! Completes or undoes what a crash left behind, and removes what nobody needs any more.
 //!
-//! Each volume is judged under its lock, by its record and the kernel alone. One that works is
-//! left alone; one whose lock is held is someone's business already.
+//! Each volume is judged by its record and the kernel alone, first at a glance, and again under its
+//! lock if there is something to do: one whose lock is held is someone's business already, and a
+//! healthy one is never locked, so that no call is turned away because of us.
+//!
+//! | what | goes when |
+//! | --- | --- |
+//! | remains of a volume without a record | at once |
+//! | a device of this pool without a directory | at once |
+//! | what tells Kata of a volume without a record | at once |
+//! | an inline volume | nobody uses it, and the directory of its target has been gone for a while |
+//! | a volume with a time to live | that is over, and nobody uses it |
+//! | an unfinished import | its source changed or is gone, or a day has passed |
+//! | template content | no name and no volume refers to it |
+//!
+//! Nobody uses a volume if no device of it is open and nothing of it is mounted.
+
+use std::path::Path;
+
+use jiff::{SignedDuration, Timestamp};
+use serde::{Deserialize, Serialize};
 
 use super::execute::Executor;
 use super::plan::{Goal, Observed, plan};
+use super::report::{ReconcileOptions, ReconcileReport, Removal, RemovalKind, Repair};
 use super::step::Step;
-use super::{ReconcileReport, direct, lifecycle, observe};
+use super::{direct, inspect, lifecycle, observe};
 use crate::error::Result;
 use crate::key::{DeviceId, Key, Role, uuid_prefix};
 use crate::pool::Pool;
+use crate::pool::record::{self, VolumeRecord};
 use crate::template;
 
+/// `abandoned`: since when the directory of an inline volume's target has been gone.
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Abandoned {
+    since: Timestamp,
+}
+
+impl record::Record for Abandoned {
+    fn check(&self) -> Result<(), String> {
+        Ok(())
+    }
+}
+
 impl Pool {
-    /// Completes or undoes what a crash left behind; live volumes are not touched. To be called
-    /// at start; safe at any time.
+    /// Completes or undoes what a crash left behind, and removes what nobody needs any more; what is
+    /// in use is not touched. To be called at start; safe at any time.
     pub fn reconcile(&self) -> Result<ReconcileReport> {
+        self.reconcile_with(&ReconcileOptions::default())
+    }
+
+    /// The same, with options: to learn what would be done, for instance.
+    pub fn reconcile_with(&self, options: &ReconcileOptions) -> Result<ReconcileReport> {
         let mut report = ReconcileReport::default();
         for key in observe::keys(self)? {
-            volume(self, &key, &mut report);
+            if options.is_stopped() {
+                return Ok(report);
+            }
+            if let Err(error) = volume(self, &key, options, &mut report) {
+                report.failed.push(error.report());
+            }
         }
-        orphaned_devices(self, &mut report)?;
-        if let Err(error) = direct::reconcile(self, &mut report) {
+        orphaned_devices(self, options, &mut report)?;
+        if let Err(error) = direct::reconcile(self, options, &mut report) {
             report.failed.push(error.report());
         }
-        match template::sweep_imports(self) {
-            Ok(removed) => report.removed.extend(removed),
-            Err(error) => report.failed.push(error.report()),
+        if !options.is_stopped() {
+            template::sweep(self, options.dry_run, &mut report);
         }
         Ok(report)
     }
 }
 
-fn volume(pool: &Pool, key: &Key, report: &mut ReconcileReport) {
-    let result = (|| -> Result<()> {
-        let Some(_lock) = pool.try_lock_key(key)? else { return Ok(()) };
-        let observed = observe::observe(pool, key)?;
-        let (steps, name) = judge(&observed, key)?;
-        if steps.is_empty() {
-            report.live += usize::from(!observed.devices().is_empty());
-            return Ok(());
-        }
-        if observed.record.is_none() {
-            lifecycle::refuse_if_mounted(pool, &observed, key, "remove what is left of volume")?;
-        }
-        Executor::new(pool, key, None, &observed).run(&steps)?;
-        match observed.record {
-            Some(_) => report.repaired.push(name),
-            None => report.removed.push(name),
-        }
-        Ok(())
-    })();
-    if let Err(error) = result {
-        report.failed.push(error.report());
-    }
+/// What is to be done about a volume.
+enum Verdict {
+    /// Nothing; whether it is active.
+    Well { active: bool },
+    /// These steps.
+    Repair(Repair, Vec<Step>),
+    /// It, or what is left of it, is to go.
+    Remove(Removal),
 }
 
-/// What a volume needs, and its name for the report.
-fn judge(observed: &Observed, key: &Key) -> Result<(Vec<Step>, String)> {
+fn volume(
+    pool: &Pool,
+    key: &Key,
+    options: &ReconcileOptions,
+    report: &mut ReconcileReport,
+) -> Result<()> {
+    if let Verdict::Well { active } = judge(pool, key, &observe::observe(pool, key)?, options)? {
+        report.live += usize::from(active);
+        return Ok(());
+    }
+    let Some(_lock) = pool.try_lock_key(key)? else { return Ok(()) };
+    let observed = observe::observe(pool, key)?;
+    match judge(pool, key, &observed, options)? {
+        Verdict::Well { active } => report.live += usize::from(active),
+        Verdict::Repair(repair, steps) => {
+            if !options.dry_run {
+                Executor::new(pool, key, None, &observed).run(&steps)?;
+            }
+            report.repaired.push(repair);
+        }
+        Verdict::Remove(removal) => {
+            if !options.dry_run {
+                if let Some(target) = observed.record.as_ref().and_then(|r| r.target.as_deref()) {
+                    direct::withdraw(pool, key, Path::new(target))?;
+                }
+                lifecycle::delete(pool, key, &removal.what)?;
+            }
+            report.removed.push(removal);
+        }
+    }
+    Ok(())
+}
+
+fn judge(
+    pool: &Pool,
+    key: &Key,
+    observed: &Observed,
+    options: &ReconcileOptions,
+) -> Result<Verdict> {
+    let well = Verdict::Well { active: !observed.devices().is_empty() };
     let Some(record) = &observed.record else {
-        let name = format!("directory of a volume that was never made or half deleted ({key})");
-        return Ok((plan(Goal::Absent, observed)?, name));
+        if plan(Goal::Absent, observed)?.is_empty() {
+            return Ok(well);
+        }
+        let what = format!("remains of a volume that was never made or half deleted ({key})");
+        return Ok(Verdict::Remove(Removal { kind: RemovalKind::Remains, what }));
     };
-    let half_made = |device: &crate::sys::Device| device.table.is_none();
+    let lost = inspect::is_lost(pool, key, record, observed);
+    if let Some(kind) = superfluous(pool, key, record, observed, options)? {
+        return Ok(Verdict::Remove(Removal { kind, what: record.id.clone() }));
+    }
+    if lost {
+        // That was told; its owner deletes it.
+        return Ok(well);
+    }
     let goal = match &observed.snapshot {
         // Nobody can have used it yet.
-        Some(device) if half_made(device) => Goal::Inactive,
-        None if observed.copies.is_empty() => return Ok((Vec::new(), record.id.clone())),
+        Some(device) if device.table.is_none() => Goal::Inactive,
+        None if observed.copies.is_empty() => return Ok(well),
         // A live one: whatever stopped in the middle, growth for instance, is completed.
         _ => Goal::Active { record, view: false },
     };
-    Ok((plan(goal, observed)?, record.id.clone()))
+    let steps = plan(goal, observed)?;
+    if steps.is_empty() {
+        return Ok(well);
+    }
+    let words = steps.iter().map(ToString::to_string).collect();
+    Ok(Verdict::Repair(Repair { volume: record.id.clone(), steps: words }, steps))
+}
+
+/// Why nobody needs the volume any more, if so.
+fn superfluous(
+    pool: &Pool,
+    key: &Key,
+    record: &VolumeRecord,
+    observed: &Observed,
+    options: &ReconcileOptions,
+) -> Result<Option<RemovalKind>> {
+    let kind = if record.expires().is_some_and(|end| end <= Timestamp::now()) {
+        RemovalKind::Expired
+    } else if record.inline && is_abandoned(pool, key, record, options)? {
+        RemovalKind::Inline
+    } else {
+        return Ok(None);
+    };
+    // What tells Kata of a pod that is gone goes with the volume.
+    let shown = kind == RemovalKind::Expired && !direct::targets(pool, record)?.is_empty();
+    Ok((!shown && !is_used(pool, observed)?).then_some(kind))
+}
+
+/// Whether somebody has the volume open or mounted, or its node bound.
+fn is_used(pool: &Pool, observed: &Observed) -> Result<bool> {
+    // The view's table holds the snapshot open.
+    let view = observed.view.as_ref().map_or(0, |view| view.open_count);
+    let held = u32::from(observed.view.as_ref().is_some_and(|view| view.table.is_some()));
+    let open = observed.snapshot.as_ref().map_or(0, |snapshot| snapshot.open_count);
+    if view > 0 || open > held {
+        return Ok(true);
+    }
+    for number in observed.devices() {
+        if !pool.host().mounts_of(number)?.is_empty() {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}
+
+/// Whether the directory around an inline volume's target has been gone for the time of grace. The
+/// first look that misses it writes down when that was.
+fn is_abandoned(
+    pool: &Pool,
+    key: &Key,
+    record: &VolumeRecord,
+    options: &ReconcileOptions,
+) -> Result<bool> {
+    let Some(parent) = record.target.as_deref().and_then(|t| Path::new(t).parent()) else {
+        return Ok(false);
+    };
+    let path = pool.layout().abandoned(key);
+    if pool.host().file(parent)?.is_some() {
+        if !options.dry_run && pool.host().file(&path)?.is_some() {
+            pool.host().remove_file(&path)?;
+        }
+        return Ok(false);
+    }
+    let now = Timestamp::now();
+    let since = match record::read::<Abandoned>(&path)? {
+        Some(abandoned) => abandoned.since,
+        None if options.dry_run => now,
+        None => {
+            let abandoned = Abandoned { since: now };
+            pool.host().write_record(&path, &record::to_bytes(&abandoned))?;
+            now
+        }
+    };
+    let grace = SignedDuration::try_from(options.grace).unwrap_or(SignedDuration::MAX);
+    Ok(now.duration_since(since) >= grace)
 }
 
 /// Devices of this pool whose volume has no directory any more.
-fn orphaned_devices(pool: &Pool, report: &mut ReconcileReport) -> Result<()> {
+fn orphaned_devices(
+    pool: &Pool,
+    options: &ReconcileOptions,
+    report: &mut ReconcileReport,
+) -> Result<()> {
     let devices = pool.host().devices(&uuid_prefix(pool.id()))?;
     let mut orphans: Vec<(Role, Key, DeviceId)> = devices
         .into_iter()
@@ -86,21 +240,31 @@ fn orphaned_devices(pool: &Pool, report: &mut ReconcileReport) -> Result<()> {
     // Views first: they hold the snapshots open.
     orphans.sort_by_key(|(role, ..)| std::cmp::Reverse(*role));
     for (role, key, id) in orphans {
-        let result = (|| -> Result<bool> {
-            let Some(_lock) = pool.try_lock_key(&key)? else { return Ok(false) };
-            let observed = observe::observe(pool, &key)?;
-            if observed.directory {
-                return Ok(false);
+        match orphaned_device(pool, role, &key, options) {
+            Ok(true) => {
+                let what = format!("device {}", id.name);
+                report.removed.push(Removal { kind: RemovalKind::Device, what });
             }
-            lifecycle::refuse_if_mounted(pool, &observed, &key, "remove what is left of volume")?;
-            Executor::new(pool, &key, None, &observed).run(&[Step::RemoveDevice(role)])?;
-            Ok(true)
-        })();
-        match result {
-            Ok(true) => report.removed.push(format!("device {}", id.name)),
             Ok(false) => {}
             Err(error) => report.failed.push(error.report()),
         }
     }
     Ok(())
+}
+
+fn orphaned_device(pool: &Pool, role: Role, key: &Key, options: &ReconcileOptions) -> Result<bool> {
+    // The common case, without a lock. What is there instead of a directory is told elsewhere.
+    if pool.host().file(&pool.layout().volume_directory(key))?.is_some() {
+        return Ok(false);
+    }
+    let Some(_lock) = pool.try_lock_key(key)? else { return Ok(false) };
+    let observed = observe::observe(pool, key)?;
+    if observed.directory {
+        return Ok(false);
+    }
+    if !options.dry_run {
+        lifecycle::refuse_if_mounted(pool, &observed, key, "remove what is left of volume")?;
+        Executor::new(pool, key, None, &observed).run(&[Step::RemoveDevice(role)])?;
+    }
+    Ok(true)
 }

@@ -1,17 +1,22 @@
 //! From what a caller asks for to the record of a volume.
 
+use std::time::Duration;
+
 use jiff::Timestamp;
 
 use super::{VolumeSpec, cow};
 use crate::error::{Error, ErrorKind, Result};
-use crate::pool::record::{Backing, TemplateRecord, VolumeRecord};
+use crate::pool::record::{Backing, Reserve, TemplateRecord, VolumeRecord};
 
 /// Bytes that a volume's size is a multiple of: the sector of the kernel's block layer.
-pub(super) const SECTOR: u64 = 512;
+pub(crate) const SECTOR: u64 = 512;
 
 /// Largest volume, in bytes: 15 TiB. Its COW store, 0.4 % larger, still fits a file on ext4 with
 /// 4 KiB blocks, which ends one block below 16 TiB: the least of the file systems for pools.
 pub const MAX_SIZE: u64 = 15 << 40;
+
+/// Longest id, in bytes: CSI's limit.
+const MAX_ID: usize = 128;
 
 const OPERATION: &str = "create volume";
 
@@ -46,6 +51,9 @@ pub(super) fn check(spec: &VolumeSpec) -> Result<()> {
             "give numbers up to 4294967294",
         ));
     }
+    if spec.ttl.is_some_and(|ttl| ttl < Duration::from_secs(1)) {
+        return Err(invalid("its time to live is below a second".into(), "give 1s or more"));
+    }
     if let Some(size) = spec.size {
         check_size(&spec.id, size)?;
     }
@@ -54,16 +62,20 @@ pub(super) fn check(spec: &VolumeSpec) -> Result<()> {
 
 /// Refuses an id that CSI would not allow.
 pub(super) fn check_id(id: &str) -> Result<()> {
-    let invalid = |what: &'static str| {
-        Err(Error::new(ErrorKind::InvalidArgument, "use volume id", format_args!("{id:?}"), what)
-            .remedy("give 1 to 128 bytes without control characters"))
+    let what = match id {
+        "" => "it is empty",
+        id if id.len() > MAX_ID => "it is longer than 128 bytes",
+        id if id.chars().any(char::is_control) => "it has a control character",
+        _ => return Ok(()),
     };
-    match id {
-        "" => invalid("it is empty"),
-        id if id.len() > 128 => invalid("it is longer than 128 bytes"),
-        id if id.chars().any(char::is_control) => invalid("it has a control character"),
-        _ => Ok(()),
-    }
+    let shown = &id[..id.floor_char_boundary(MAX_ID)];
+    Err(Error::new(ErrorKind::InvalidArgument, "use volume id", format_args!("{shown:?}"), what)
+        .remedy("give 1 to 128 bytes without control characters"))
+}
+
+/// Whether CSI would allow the id.
+pub(crate) fn is_valid_id(id: &str) -> bool {
+    check_id(id).is_ok()
 }
 
 /// Refuses a size that no volume can have.
@@ -118,6 +130,15 @@ pub(super) fn record(
         )
         .remedy("leave cowLimit out, or use a kernel with dm-snapshot"));
     }
+    if spec.reserve == Reserve::Full && backing == Backing::Reflink {
+        return Err(Error::new(
+            ErrorKind::Unsupported,
+            OPERATION,
+            &spec.id,
+            "reserve was asked for, but a reflink copy shares its space until it is written",
+        )
+        .remedy("leave reserve out, or use a kernel with dm-snapshot, or `--fallback copy`"));
+    }
     Ok(VolumeRecord {
         id: spec.id.clone(),
         template: template.name.clone(),
@@ -134,6 +155,9 @@ pub(super) fn record(
         kata_direct: spec.kata_direct,
         boot,
         created: Timestamp::now(),
+        reserve: spec.reserve,
+        ttl: spec.ttl.map(|ttl| ttl.as_secs()),
+        target: None,
     })
 }
 
@@ -174,6 +198,18 @@ pub(super) fn agrees(spec: &VolumeSpec, record: &VolumeRecord) -> Result<()> {
     }
     if spec.owner != record.owner {
         return differs("owner", format!("{:?}", record.owner), format!("{:?}", spec.owner));
+    }
+    if spec.reserve != record.reserve {
+        return differs(
+            "reserve",
+            format!("{:?}", record.reserve).to_lowercase(),
+            format!("{:?}", spec.reserve).to_lowercase(),
+        );
+    }
+    if spec.ttl.map(|ttl| ttl.as_secs()) != record.ttl {
+        let seconds = |ttl: Option<u64>| ttl.map_or("none".to_owned(), |ttl| format!("{ttl}s"));
+        let asked = spec.ttl.map(|ttl| ttl.as_secs());
+        return differs("time to live", seconds(record.ttl), seconds(asked));
     }
     if spec.inline != record.inline {
         return differs("inline", record.inline.to_string(), spec.inline.to_string());

@@ -4,7 +4,8 @@
 use std::path::Path;
 
 use super::lifecycle::{self, activate, existing};
-use super::target::{Shown, is_device_of, mounts, show, unmount_all};
+use super::plan::Observed;
+use super::target::{Shown, check_path, is_device_of, mounts, refuse_other_use, show, unmount_all};
 use super::{Access, Stage, direct, spec};
 use crate::error::{Error, ErrorKind, Result};
 use crate::key::Key;
@@ -57,7 +58,7 @@ impl Pool {
             return Ok(());
         }
         match self.host().target(path)? {
-            Target::FileSystem { device, read_only } if is_device_of(self, &key, device)? => {
+            Target::FileSystem { device, read_only, .. } if is_device_of(self, &key, device)? => {
                 if read_only {
                     Ok(())
                 } else {
@@ -89,11 +90,12 @@ pub(super) fn ensure_staged(
     record: &VolumeRecord,
     stage: &Stage,
 ) -> Result<DeviceNumber> {
-    activate(pool, key, record, stage.is_read_only(), |device| {
+    activate(pool, key, record, stage.is_read_only(), |device, before| {
         if let Access::Mount { options, .. } = &stage.access
             && !direct::is_direct(record, &stage.access)
         {
-            mount(pool, key, record, device, stage, options)?;
+            check_path(pool, &stage.path)?;
+            mount(pool, key, record, device, before, stage, options)?;
         }
         Ok(device)
     })
@@ -105,6 +107,7 @@ fn mount(
     key: &Key,
     record: &VolumeRecord,
     device: DeviceNumber,
+    before: &Observed,
     stage: &Stage,
     options: &[String],
 ) -> Result<()> {
@@ -114,8 +117,9 @@ fn mount(
         true => Ok(()),
         false => grow(pool, record, &stage.path),
     };
-    let mounted = Target::FileSystem { device, read_only };
+    let mounted = Target::FileSystem { device, read_only, failed: false };
     let shown = show(pool, key, &record.id, &stage.path, TargetKind::Directory, mounted, || {
+        refuse_other_use(pool, before, &record.id, TargetKind::Directory)?;
         host.mount(&MountSpec {
             device,
             target: stage.path.clone(),

@@ -19,6 +19,11 @@ pub(super) enum Step {
         /// New length in bytes.
         length: u64,
     },
+    /// Allocate the space of the whole store; a shorter one becomes that long.
+    AllocateStore {
+        /// Its length in bytes.
+        length: u64,
+    },
     /// Remove the store.
     RemoveStore,
     /// Have a loop device over the template, of at least the volume's size.
@@ -83,6 +88,7 @@ impl fmt::Display for Step {
             Self::WriteRecord(_) => f.write_str("write record"),
             Self::CreateStore(record) => write!(f, "create store of {}", store_length(record)),
             Self::ExtendStore { length } => write!(f, "extend store to {length}"),
+            Self::AllocateStore { length } => write!(f, "allocate {length} of the store"),
             Self::RemoveStore => f.write_str("remove store"),
             Self::AttachOrigin { size } => write!(f, "attach origin of {size}"),
             Self::GrowOrigin { origin, size } => write!(f, "grow origin {origin} to {size}"),

@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use super::plan::Observed;
 use super::{direct, observe};
 use crate::error::{Error, ErrorKind, Result};
 use crate::key::{DeviceId, Key};
@@ -10,6 +11,21 @@ use crate::sys::{DeviceNumber, MountedAt, Target, TargetKind};
 
 /// Mounts that may lie on one target before something is wrong: ours, and what was put on top.
 const MOST_LAYERS: usize = 8;
+
+/// Refuses a path in the pool itself: what is mounted on or removed there is calf's own.
+pub(super) fn check_path(pool: &Pool, path: &Path) -> Result<()> {
+    let root = pool.root();
+    let host = pool.host();
+    // Of a path, all but the end is followed: the record's shows where the pool really is.
+    let record = host.resolve(&pool.layout().pool_record());
+    let inside = record.parent().is_some_and(|real| host.resolve(path).starts_with(real));
+    if !inside && !path.starts_with(root) {
+        return Ok(());
+    }
+    let why = format!("it lies in the pool, {}", root.display());
+    Err(Error::new(ErrorKind::InvalidArgument, "use path", path.display(), why)
+        .remedy("give a path of the orchestrator's own"))
+}
 
 /// Whether `number` is one of the devices of the volume with this key.
 pub(super) fn is_device_of(pool: &Pool, key: &Key, number: DeviceNumber) -> Result<bool> {
@@ -78,9 +94,10 @@ pub(super) enum Shown {
     Now,
 }
 
-/// Has `wanted` at `path`, on a target of `kind`: looks what is there, and lets `place` put it
-/// there if it is not. A file or directory may lie there already, from kubelet or from before a
-/// reboot; anything else is refused. If `place` fails, what it and this function did is undone.
+/// Has `wanted` at `path`, on a target of `kind`: looks what is there, lets `place` put it there if
+/// it is not, and looks again. A file or directory may lie there already, from kubelet or from
+/// before a reboot; anything else is refused. If `place` fails, what it and this function did is
+/// undone.
 pub(super) fn show(
     pool: &Pool,
     key: &Key,
@@ -91,7 +108,7 @@ pub(super) fn show(
     place: impl FnOnce() -> Result<()>,
 ) -> Result<Shown> {
     let created = match pool.host().target(path)? {
-        found if found == wanted => return Ok(Shown::Before),
+        found if is(found, wanted) => return Ok(Shown::Before),
         Target::Missing => {
             pool.host().create_target(path, kind)?;
             true
@@ -99,8 +116,37 @@ pub(super) fn show(
         Target::Plain(found) if found == kind => false,
         other => return Err(taken(id, path, other)),
     };
-    place().inspect_err(|_| withdraw(pool, key, id, created, path))?;
+    place()
+        .and_then(|()| verify(pool, id, path, wanted))
+        .inspect_err(|_| withdraw(pool, key, id, created, path))?;
     Ok(Shown::Now)
+}
+
+/// Whether `found` is what is wanted. A file system that failed since it was mounted still is:
+/// repeating the call would not mend it, and statistics tell of it.
+fn is(found: Target, wanted: Target) -> bool {
+    match (found, wanted) {
+        (
+            Target::FileSystem { device, read_only, .. },
+            Target::FileSystem { device: wanted, read_only: wanted_read_only, .. },
+        ) => (device, read_only) == (wanted, wanted_read_only),
+        _ => found == wanted,
+    }
+}
+
+/// What was put at a path is there: nobody moved it away, or put something on top, meanwhile.
+fn verify(pool: &Pool, id: &str, path: &Path, wanted: Target) -> Result<()> {
+    let found = pool.host().target(path)?;
+    if is(found, wanted) {
+        return Ok(());
+    }
+    Err(Error::new(
+        ErrorKind::Internal,
+        "show volume",
+        id,
+        format!("{} changed during the call: it is {}", path.display(), describe(found)),
+    )
+    .remedy("find out who changes this path, and repeat the call"))
 }
 
 /// Undoes a publication that failed half-way. A target that the caller made stays.
@@ -116,22 +162,54 @@ fn withdraw(pool: &Pool, key: &Key, id: &str, created: bool, target: &Path) {
 
 /// The error for a path where something else is already.
 pub(super) fn taken(id: &str, path: &Path, found: Target) -> Error {
-    let what = match found {
+    Error::new(
+        ErrorKind::AlreadyExists,
+        "use path for volume",
+        id,
+        format!("{} is {}", path.display(), describe(found)),
+    )
+    .remedy("unpublish what is there, or use another path")
+}
+
+fn describe(found: Target) -> String {
+    match found {
         Target::Missing => "nothing".to_owned(),
         Target::Plain(TargetKind::Directory) => "a directory".to_owned(),
         Target::Plain(TargetKind::File) => "a regular file".to_owned(),
-        Target::FileSystem { device, read_only } => {
+        Target::FileSystem { device, read_only, .. } => {
             let mode = if read_only { "read-only" } else { "writable" };
             format!("a {mode} mount of device {device}")
         }
         Target::Node { device } => format!("the node of device {device}"),
         Target::Foreign(what) => what.to_owned(),
+    }
+}
+
+/// Refuses to mount a volume that is published as a block device, or to publish as a block device
+/// one whose file system is mounted: two masters of one file system destroy it.
+pub(super) fn refuse_other_use(
+    pool: &Pool,
+    observed: &Observed,
+    id: &str,
+    kind: TargetKind,
+) -> Result<()> {
+    // What nobody has open is not mounted; that spares reading the mount table.
+    let devices = match kind {
+        TargetKind::Directory => observed.devices(),
+        TargetKind::File => observed.open_devices(),
     };
-    Error::new(
-        ErrorKind::AlreadyExists,
-        "use path for volume",
-        id,
-        format!("{} is {what}", path.display()),
-    )
-    .remedy("unpublish what is there, or use another path")
+    for number in devices {
+        let mounts = pool.host().mounts_of(number)?;
+        let other = mounts.iter().find(|mount| mount.node == (kind == TargetKind::Directory));
+        let Some(mount) = other else { continue };
+        let used = if mount.node { "as a block device" } else { "as a file system" };
+        return Err(Error::new(
+            ErrorKind::InUse,
+            "use volume",
+            id,
+            format!("it is in use {used} at {}", mount.path.display()),
+        )
+        .remedy("unpublish it there first; use it in one way at a time"));
+    }
+    Ok(())
 }

@@ -8,8 +8,8 @@ use calf::Result;
 use calf::key::DeviceId;
 use calf::sys::{
     Capabilities, CopyMode, Device, DeviceNumber, FileExtent, FileSystemUsage, Holder, Host,
-    LinuxHost, LoopDevice, LoopHandle, LoopSpec, MountSpec, MountedAt, Ownership, Table, Target,
-    TargetKind,
+    LinuxHost, LoopDevice, LoopHandle, LoopSpec, MountSpec, MountedAt, Ownership, StoreHeader,
+    Table, Target, TargetKind,
 };
 
 /// The running Linux, up to a point.
@@ -59,6 +59,8 @@ impl Host for DeadlyHost {
         change write_record(path: &Path, content: &[u8]) -> Result<()>;
         change create_file(path: &Path, length: u64, durable: bool) -> Result<()>;
         change copy_file(from: &Path, path: &Path, length: u64, mode: CopyMode, durable: bool) -> Result<()>;
+        change allocate_file(path: &Path, length: u64) -> Result<()>;
+        look store_header(path: &Path) -> Result<StoreHeader>;
         change extend_file(path: &Path, length: u64) -> Result<()>;
         change remove_file(path: &Path) -> Result<()>;
         change remove_directory(path: &Path) -> Result<()>;
@@ -82,6 +84,7 @@ impl Host for DeadlyHost {
         look holders(number: DeviceNumber) -> Vec<Holder>;
         change make_node(path: &Path, number: DeviceNumber, owner: Ownership) -> Result<()>;
         look target(path: &Path) -> Result<Target>;
+        look target_usage(path: &Path) -> Result<FileSystemUsage>;
         change create_target(path: &Path, kind: TargetKind) -> Result<()>;
         change remove_target(path: &Path) -> Result<()>;
         change mount(spec: &MountSpec) -> Result<()>;

@@ -84,7 +84,7 @@ impl Environment {
     }
 }
 
-fn copy_directory(from: &Path, to: &Path) {
+pub(crate) fn copy_directory(from: &Path, to: &Path) {
     fs::create_dir(to).expect("a directory");
     for entry in fs::read_dir(from).expect("a directory") {
         let from = entry.expect("an entry").path();

@@ -5,7 +5,7 @@ use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 
 use calf::pool::layout::Layout;
-use calf::pool::record::{self, FORMAT, PoolRecord};
+use calf::pool::record::{self, FORMATS, PoolRecord};
 use calf::sys::{CopyMode, Host as _, LinuxHost};
 use calf::units::format_size;
 
@@ -31,13 +31,19 @@ pub(super) fn checks(path: &Path, reserve: u64) -> Vec<Check> {
 fn record_check(path: &Path) -> Check {
     const NAME: &str = "pool";
     match record::read::<PoolRecord>(&Layout::new(path).pool_record()) {
-        Ok(Some(pool)) if pool.format == FORMAT => {
+        Ok(Some(pool)) if FORMATS.contains(&pool.format) => {
             Check::ok(NAME, format!("{} (id {})", path.display(), pool.id))
         }
         Ok(Some(pool)) => Check::fail(
             NAME,
-            format!("{} has format {}, this calf knows {FORMAT}", path.display(), pool.format),
-            "use the calf version that made it",
+            format!(
+                "{} has format {}, this calf knows {} to {}",
+                path.display(),
+                pool.format,
+                FORMATS.start(),
+                FORMATS.end()
+            ),
+            "use the calf version that wrote it, or a newer one",
         ),
         Ok(None) => Check::warn(
             NAME,

@@ -1,6 +1,6 @@
 //! A volume as programs and people see it.
 
-use calf::pool::record::{Backing, Durability};
+use calf::pool::record::{Backing, Durability, Reserve};
 use calf::sys::DeviceNumber;
 use calf::units::format_size;
 use calf::volume::{Volume, VolumeState};
@@ -27,6 +27,9 @@ pub(in crate::cli) struct View<'a> {
     durability: Durability,
     backing: Backing,
     inline: bool,
+    reserve: Reserve,
+    /// When reconciliation may delete it.
+    expires: Option<Timestamp>,
     owner: OwnerView,
     /// Bytes that it occupies in the pool.
     allocated: u64,
@@ -68,6 +71,8 @@ impl<'a> View<'a> {
             durability: record.durability,
             backing: record.backing,
             inline: record.inline,
+            reserve: record.reserve,
+            expires: record.expires(),
             owner: OwnerView {
                 uid: record.owner.uid,
                 gid: record.owner.gid,
@@ -114,9 +119,11 @@ impl<'a> View<'a> {
             ("COW used", cow),
             ("Chunk size", format_size(self.chunk_size)),
             ("Allocated", format_size(self.allocated)),
+            ("Reserved", if self.reserve == Reserve::Full { "all" } else { "nothing" }.to_owned()),
             ("Owner", format!("{}:{} {}", self.owner.uid, self.owner.gid, self.owner.mode)),
             ("Inline", if self.inline { "yes" } else { "no" }.to_owned()),
             ("Created", moment(self.created)),
+            ("Expires", self.expires.map_or_else(|| "never".into(), moment)),
         ]
     }
 }

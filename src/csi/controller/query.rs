@@ -9,8 +9,8 @@ use super::super::request::volume_id;
 use super::super::v1::validate_volume_capabilities_response::Confirmed;
 use super::super::{v1, volume};
 use crate::error::{ErrorKind, Result};
-use crate::pool::record::{TemplateRecord, VolumeRecord};
-use crate::volume::MAX_SIZE;
+use crate::pool::record::{Backing, Reserve, TemplateRecord, VolumeRecord};
+use crate::volume::{MAX_SIZE, VolumeSpec, cow};
 
 impl Service {
     pub(super) fn validate_volume_capabilities(
@@ -87,6 +87,9 @@ impl Service {
             minimum_volume_size: None,
         };
         let parameters = Parameters::parse(Origin::Parameters, &request.parameters)?;
+        let reserved = parameters.reserve == Some(Reserve::Full);
+        let cow_limit = parameters.cow_limit;
+        let chunk_size = parameters.chunk_size.unwrap_or(VolumeSpec::DEFAULT_CHUNK_SIZE);
         let capabilities = match request.volume_capabilities.as_slice() {
             [] => Vec::new(),
             given => Capability::all("volume_capabilities", given)?,
@@ -98,11 +101,11 @@ impl Service {
         if elsewhere || capabilities.iter().any(|c| c.require_support().is_err()) {
             return Ok(none);
         }
-        match self.pool.backing() {
-            Ok(_) => {}
+        let backing = match self.pool.backing() {
+            Ok(backing) => backing,
             Err(error) if error.kind() == ErrorKind::Unsupported => return Ok(none),
             Err(error) => return Err(error),
-        }
+        };
         let template = match parameters.template.as_deref() {
             None => None,
             Some(name) => match self.pool.template(name) {
@@ -117,14 +120,27 @@ impl Service {
         if template.as_ref().is_some_and(|template| !mountable(template, &capabilities)) {
             return Ok(none);
         }
-        let available = self.pool.capacity()?.available;
-        if available == 0 {
+        // A private copy takes up its template's content before anything is written to it.
+        let copied = match (&template, backing) {
+            (Some(template), Backing::Copy) => {
+                self.pool.inspect_template(&template.name)?.allocated
+            }
+            _ => 0,
+        };
+        let available = self.pool.capacity()?.available.saturating_sub(copied);
+        let maximum = match reserved && cow_limit.is_none() {
+            true => cow::largest_volume(available, chunk_size),
+            // Not bounded by what is free: a volume takes only what is written to it.
+            false => MAX_SIZE,
+        };
+        let fits = template.as_ref().is_none_or(|template| template.size <= maximum);
+        let limit_fits = !reserved || cow_limit.is_none_or(|limit| limit < available);
+        if available == 0 || !fits || !limit_fits {
             return Ok(none);
         }
         Ok(v1::GetCapacityResponse {
             available_capacity: to_wire(available),
-            // Not bounded by what is free: a volume takes only what is written to it.
-            maximum_volume_size: Some(to_wire(MAX_SIZE)),
+            maximum_volume_size: Some(to_wire(maximum)),
             minimum_volume_size: template.map(|template| to_wire(template.size)),
         })
     }

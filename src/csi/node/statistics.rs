@@ -15,19 +15,25 @@ use crate::volume::{Volume, VolumeStatistics};
 const PATH: &str = "volume_path";
 
 impl Service {
+    /// A device that the kernel gave up is the reason for what its file system does, so it is told
+    /// first.
     pub(super) fn statistics(
         &self,
         request: &v1::NodeGetVolumeStatsRequest,
     ) -> Result<v1::NodeGetVolumeStatsResponse> {
         let id = volume_id("volume_id", &request.volume_id)?;
         let path = self.place_of(id, required(PATH, &request.volume_path)?)?;
-        let VolumeStatistics { volume, file_system } = self.pool.statistics(id, &path)?;
+        let VolumeStatistics { volume, file_system, file_system_failed } =
+            self.pool.statistics(id, &path)?;
         Ok(v1::NodeGetVolumeStatsResponse {
             usage: match file_system {
                 Some(usage) => file_system_usage(&usage),
                 None => vec![block_usage(&volume)],
             },
-            volume_condition: Some(volume::condition(&volume)),
+            volume_condition: Some(match volume::condition(&volume) {
+                well if !well.abnormal && file_system_failed => volume::failed_file_system(),
+                condition => condition,
+            }),
         })
     }
 

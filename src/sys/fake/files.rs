@@ -1,16 +1,25 @@
 //! The simulated machine's files: real ones, without the care for power losses.
 
 use std::fs::{self, OpenOptions};
-use std::io;
+use std::io::{self, Read as _};
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
 use crate::error::{Error, Result};
-use crate::sys::{FileExtent, Target, TargetKind};
+use crate::sys::{FileExtent, FileKind, StoreHeader, Target, TargetKind};
 
 pub(super) fn extent(path: &Path) -> Result<Option<FileExtent>> {
     match fs::symlink_metadata(path) {
-        Ok(meta) => Ok(Some(FileExtent { length: meta.len(), allocated: meta.blocks() * 512 })),
+        Ok(meta) => Ok(Some(FileExtent {
+            kind: match () {
+                () if meta.is_dir() => FileKind::Directory,
+                () if meta.is_file() && meta.nlink() > 1 => FileKind::Linked,
+                () if meta.is_file() => FileKind::Regular,
+                () => FileKind::Other,
+            },
+            length: meta.len(),
+            allocated: meta.blocks() * 512,
+        })),
         Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(None),
         Err(e) => Err(Error::io("look at", path.display(), e)),
     }
@@ -22,9 +31,7 @@ pub(super) fn resolve(path: &Path) -> PathBuf {
 }
 
 pub(super) fn write_record(path: &Path, content: &[u8]) -> Result<()> {
-    if let Some(parent) = path.parent() {
-        fs::create_dir_all(parent).map_err(|e| Error::io("make", parent.display(), e))?;
-    }
+    make_parent(path)?;
     let temporary = path.with_extension("new");
     fs::write(&temporary, content)
         .and_then(|()| fs::rename(&temporary, path))
@@ -32,6 +39,7 @@ pub(super) fn write_record(path: &Path, content: &[u8]) -> Result<()> {
 }
 
 pub(super) fn create(path: &Path, length: u64) -> Result<()> {
+    make_parent(path)?;
     OpenOptions::new()
         .write(true)
         .create_new(true)
@@ -56,6 +64,26 @@ pub(super) fn extend(path: &Path, length: u64) -> Result<()> {
             false => Ok(()),
         })
         .map_err(|e| Error::io("extend", path.display(), e))
+}
+
+pub(super) fn allocate(path: &Path, length: u64) -> Result<()> {
+    OpenOptions::new()
+        .write(true)
+        .open(path)
+        .and_then(|file| {
+            Ok(rustix::fs::fallocate(&file, rustix::fs::FallocateFlags::empty(), 0, length)?)
+        })
+        .map_err(|e| Error::io("allocate", path.display(), e))
+}
+
+/// The simulated kernel writes nothing into a store: what is there, a test put there.
+pub(super) fn store_header(path: &Path) -> Result<StoreHeader> {
+    let mut header = [0; StoreHeader::LENGTH];
+    match fs::File::open(path).and_then(|mut file| file.read_exact(&mut header)) {
+        Ok(()) => Ok(StoreHeader::parse(header)),
+        Err(e) if e.kind() == io::ErrorKind::UnexpectedEof => Ok(StoreHeader::Foreign),
+        Err(e) => Err(Error::io("read", path.display(), e)),
+    }
 }
 
 pub(super) fn remove(path: &Path) -> Result<()> {
@@ -91,9 +119,17 @@ pub(super) fn remove_target(path: &Path) -> Result<()> {
     let result = match target(path)? {
         Target::Plain(TargetKind::Directory) => fs::remove_dir(path),
         Target::Missing => Ok(()),
-        _ => fs::remove_file(path),
+        Target::Plain(TargetKind::File) if path.metadata().is_ok_and(|found| found.len() == 0) => {
+            fs::remove_file(path)
+        }
+        _ => Err(io::Error::from(io::ErrorKind::ResourceBusy)),
     };
     result.map_err(|e| Error::io("remove", path.display(), e))
+}
+
+fn make_parent(path: &Path) -> Result<()> {
+    let Some(parent) = path.parent() else { return Ok(()) };
+    fs::create_dir_all(parent).map_err(|e| Error::io("make", parent.display(), e))
 }
 
 fn missing_is_fine(result: io::Result<()>) -> io::Result<()> {

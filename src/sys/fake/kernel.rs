@@ -43,6 +43,7 @@ struct Mount {
     device: DeviceNumber,
     node: bool,
     read_only: bool,
+    failed: bool,
 }
 
 impl Kernel {
@@ -290,7 +291,11 @@ impl Kernel {
         Some(if mount.node {
             Target::Node { device: mount.device }
         } else {
-            Target::FileSystem { device: mount.device, read_only: mount.read_only }
+            Target::FileSystem {
+                device: mount.device,
+                read_only: mount.read_only,
+                failed: mount.failed,
+            }
         })
     }
 
@@ -308,15 +313,16 @@ impl Kernel {
             device: spec.device,
             node: false,
             read_only: spec.read_only || spec.options.iter().any(|option| option == "ro"),
+            failed: false,
         });
         Ok(())
     }
 
     pub(super) fn bind(&mut self, source: &Path, target: &Path, read_only: bool) -> Result<()> {
         let found = self.mounts.iter().rev().find(|mount| mount.target == source);
-        let (device, node) = match (self.nodes.get(source), found) {
-            (Some(number), _) => (*number, true),
-            (None, Some(mount)) => (mount.device, mount.node),
+        let (device, node, failed) = match (self.nodes.get(source), found) {
+            (Some(number), _) => (*number, true, false),
+            (None, Some(mount)) => (mount.device, mount.node, mount.failed),
             (None, None) => {
                 return Err(Error::new(ErrorKind::NotFound, "bind", source.display(), "nothing"));
             }
@@ -324,7 +330,7 @@ impl Kernel {
         files::extent(target)?.ok_or_else(|| {
             Error::new(ErrorKind::NotFound, "bind on", target.display(), "no such file")
         })?;
-        self.mounts.push(Mount { target: target.to_owned(), device, node, read_only });
+        self.mounts.push(Mount { target: target.to_owned(), device, node, read_only, failed });
         Ok(())
     }
 
@@ -335,6 +341,11 @@ impl Kernel {
         })?;
         self.mounts.remove(at);
         Ok(())
+    }
+
+    pub(super) fn fail_file_system(&mut self, number: DeviceNumber) {
+        let mounts = self.mounts.iter_mut().filter(|mount| mount.device == number && !mount.node);
+        mounts.for_each(|mount| mount.failed = !mount.read_only);
     }
 
     pub(super) fn mounts_of(&self, number: DeviceNumber) -> Vec<MountedAt> {

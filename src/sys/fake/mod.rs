@@ -9,14 +9,14 @@ mod files;
 mod kernel;
 
 use std::collections::HashSet;
-use std::path::{Path, PathBuf};
+use std::path::{Component, Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use self::kernel::Kernel;
 use super::{
     Capabilities, CopyMode, Device, DeviceNumber, FileExtent, FileSystemUsage, Holder, Host,
-    LoopDevice, LoopHandle, LoopSpec, MountSpec, MountedAt, Ownership, SnapshotUsage, Table,
-    Target, TargetKind,
+    LoopDevice, LoopHandle, LoopSpec, MountSpec, MountedAt, Ownership, SnapshotUsage, StoreHeader,
+    Table, Target, TargetKind,
 };
 use crate::error::{Error, ErrorKind, Result};
 use crate::key::DeviceId;
@@ -55,6 +55,7 @@ struct State {
     fail: Option<(u64, Failure)>,
     snapshot_missing: bool,
     free: u64,
+    confined: Option<PathBuf>,
 }
 
 impl Default for FakeHost {
@@ -73,6 +74,7 @@ impl FakeHost {
                 fail: None,
                 snapshot_missing: false,
                 free: 1 << 40,
+                confined: None,
             })),
         }
     }
@@ -100,6 +102,11 @@ impl FakeHost {
         self.state().snapshot_missing = missing;
     }
 
+    /// From now on panics when a path outside of `root` is touched.
+    pub fn confine(&self, root: &Path) {
+        self.state().confined = Some(root.to_owned());
+    }
+
     /// Sets the free space of the pool's file system, in bytes.
     pub fn set_free(&self, bytes: u64) {
         self.state().free = bytes;
@@ -123,6 +130,11 @@ impl FakeHost {
         self.state().kernel.set_usage(number, usage);
     }
 
+    /// Lets the file system on a device turn read-only, as an error does.
+    pub fn fail_file_system(&self, number: DeviceNumber) {
+        self.state().kernel.fail_file_system(number);
+    }
+
     /// Everything that is left in the kernel, in words; empty where nothing leaked.
     pub fn leftovers(&self) -> Vec<String> {
         self.state().kernel.leftovers()
@@ -135,6 +147,16 @@ impl FakeHost {
 
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// # Panics
+    ///
+    /// If a machine that is confined is to touch another path.
+    fn check(&self, path: &Path) {
+        let state = self.state();
+        let Some(root) = &state.confined else { return };
+        let up = path.components().any(|part| part == Component::ParentDir);
+        assert!(path.starts_with(root) && !up, "{} is outside", path.display());
     }
 
     /// Runs one call, or lets it fail.
@@ -219,14 +241,17 @@ impl Host for FakeHost {
     }
 
     fn file(&self, path: &Path) -> Result<Option<FileExtent>> {
+        self.check(path);
         self.call("file", |_| files::extent(path))
     }
 
     fn write_record(&self, path: &Path, content: &[u8]) -> Result<()> {
+        self.check(path);
         self.call("write_record", |_| files::write_record(path, content))
     }
 
     fn create_file(&self, path: &Path, length: u64, _durable: bool) -> Result<()> {
+        self.check(path);
         self.call("create_file", |_| files::create(path, length))
     }
 
@@ -238,14 +263,33 @@ impl Host for FakeHost {
         _mode: CopyMode,
         _durable: bool,
     ) -> Result<()> {
+        self.check(from);
+        self.check(path);
         self.call("copy_file", |_| files::copy(from, path, length))
     }
 
+    fn allocate_file(&self, path: &Path, length: u64) -> Result<()> {
+        self.check(path);
+        self.call("allocate_file", |state| {
+            if length > state.free {
+                return Err(Error::new(ErrorKind::NoSpace, "allocate", path.display(), "ENOSPC"));
+            }
+            files::allocate(path, length)
+        })
+    }
+
+    fn store_header(&self, path: &Path) -> Result<StoreHeader> {
+        self.check(path);
+        self.call("store_header", |_| files::store_header(path))
+    }
+
     fn extend_file(&self, path: &Path, length: u64) -> Result<()> {
+        self.check(path);
         self.call("extend_file", |_| files::extend(path, length))
     }
 
     fn remove_file(&self, path: &Path) -> Result<()> {
+        self.check(path);
         self.call("remove_file", |state| {
             state.kernel.check_unused(path);
             files::remove(path)
@@ -253,6 +297,7 @@ impl Host for FakeHost {
     }
 
     fn remove_directory(&self, path: &Path) -> Result<()> {
+        self.check(path);
         self.call("remove_directory", |state| {
             state.kernel.check_unused(path);
             files::remove_directory(path)
@@ -343,6 +388,7 @@ impl Host for FakeHost {
     }
 
     fn make_node(&self, path: &Path, number: DeviceNumber, _owner: Ownership) -> Result<()> {
+        self.check(path);
         self.call("make_node", |state| {
             files::write_record(path, number.to_string().as_bytes())?;
             state.kernel.nodes.insert(files::resolve(path), number);
@@ -351,17 +397,24 @@ impl Host for FakeHost {
     }
 
     fn target(&self, path: &Path) -> Result<Target> {
+        self.check(path);
         self.call("target", |state| match state.kernel.mounted(&files::resolve(path)) {
             Some(target) => Ok(target),
             None => files::target(path),
         })
     }
 
+    fn target_usage(&self, path: &Path) -> Result<FileSystemUsage> {
+        self.file_system_usage(path)
+    }
+
     fn create_target(&self, path: &Path, kind: TargetKind) -> Result<()> {
+        self.check(path);
         self.call("create_target", |_| files::create_target(path, kind))
     }
 
     fn remove_target(&self, path: &Path) -> Result<()> {
+        self.check(path);
         self.call("remove_target", |state| {
             state.kernel.check_not_mounted(&files::resolve(path));
             files::remove_target(path)
@@ -369,16 +422,20 @@ impl Host for FakeHost {
     }
 
     fn mount(&self, spec: &MountSpec) -> Result<()> {
+        self.check(&spec.target);
         self.call("mount", |state| state.kernel.mount(spec))
     }
 
     fn bind(&self, source: &Path, target: &Path, read_only: bool, _devices: bool) -> Result<()> {
+        self.check(source);
+        self.check(target);
         self.call("bind", |state| {
             state.kernel.bind(&files::resolve(source), &files::resolve(target), read_only)
         })
     }
 
     fn unmount(&self, path: &Path) -> Result<()> {
+        self.check(path);
         self.call("unmount", |state| state.kernel.unmount(&files::resolve(path)))
     }
 

@@ -31,6 +31,7 @@ pub(super) fn copy(
     let failed = |e: io::Error| Error::io("copy", subject(), e);
     let source =
         OpenOptions::new().read(true).custom_flags(O_NOFOLLOW).open(from).map_err(failed)?;
+    files::make_directory(files::parent(path))?;
     // A crash must not leave half a copy under the file's name; the next copy to it removes what
     // one left under this name.
     let temporary = path.with_added_extension("copying");

@@ -2,31 +2,32 @@
 
 use std::ffi::OsString;
 use std::fs::{self, DirBuilder, File, OpenOptions};
-use std::io::{self, Write as _};
+use std::io::{self, Read as _, Write as _};
 use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 
-use nix::libc::O_NOFOLLOW;
-use rustix::fs::StatVfs;
+use nix::libc::{EOPNOTSUPP, O_NOFOLLOW, O_NONBLOCK};
+use rustix::fs::{FallocateFlags, StatVfs};
 
-use super::super::{FileExtent, FileSystemUsage};
-use crate::error::{Error, Result};
+use super::super::{FileExtent, FileKind, FileSystemUsage, StoreHeader};
+use crate::error::{Error, ErrorKind, Result};
 
 pub(super) fn extent(path: &Path) -> Result<Option<FileExtent>> {
     match fs::symlink_metadata(path) {
-        // stat counts blocks in units of 512 bytes, whatever the file system's are.
-        Ok(found) => Ok(Some(FileExtent { length: found.len(), allocated: found.blocks() * 512 })),
+        Ok(found) => Ok(Some(FileExtent {
+            kind: match () {
+                () if found.is_dir() => FileKind::Directory,
+                () if found.is_file() && found.nlink() > 1 => FileKind::Linked,
+                () if found.is_file() => FileKind::Regular,
+                () => FileKind::Other,
+            },
+            length: found.len(),
+            // stat counts blocks in units of 512 bytes, whatever the file system's are.
+            allocated: found.blocks() * 512,
+        })),
         Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(None),
         Err(e) => Err(Error::io("look at", path.display(), e)),
     }
-}
-
-pub(super) fn resolve(path: &Path) -> PathBuf {
-    let resolved = path
-        .parent()
-        .zip(path.file_name())
-        .and_then(|(parent, name)| Some(fs::canonicalize(parent).ok()?.join(name)));
-    resolved.unwrap_or_else(|| path.to_owned())
 }
 
 pub(super) fn write_record(path: &Path, content: &[u8]) -> Result<()> {
@@ -55,7 +56,7 @@ pub(super) fn temporary_name(path: &Path) -> PathBuf {
 }
 
 /// Makes a directory and its missing parents, durably.
-fn make_directory(path: &Path) -> Result<()> {
+pub(super) fn make_directory(path: &Path) -> Result<()> {
     let make = || DirBuilder::new().mode(0o700).create(path);
     let failed = |e| Error::io("make directory", path.display(), e);
     match make() {
@@ -76,6 +77,7 @@ fn make_directory(path: &Path) -> Result<()> {
 pub(super) fn create(path: &Path, length: u64, durable: bool) -> Result<()> {
     const OPERATION: &str = "create file";
     let failed = |e| Error::io(OPERATION, path.display(), e);
+    make_directory(parent(path))?;
     let file = create_new(path).map_err(failed)?;
     let fill = || -> Result<()> {
         file.set_len(length).map_err(failed)?;
@@ -106,6 +108,43 @@ pub(super) fn extend(path: &Path, length: u64) -> Result<()> {
     extend().map_err(|e| Error::io("extend", path.display(), e))
 }
 
+pub(super) fn allocate(path: &Path, length: u64) -> Result<()> {
+    const OPERATION: &str = "allocate the space of";
+    let allocate = || -> io::Result<()> {
+        let file = OpenOptions::new().write(true).custom_flags(O_NOFOLLOW).open(path)?;
+        rustix::fs::fallocate(&file, FallocateFlags::empty(), 0, length)?;
+        file.sync_all()
+    };
+    allocate().map_err(|e| {
+        let unsupported = e.raw_os_error() == Some(EOPNOTSUPP);
+        let error = Error::io(OPERATION, path.display(), e);
+        match (unsupported, error.kind()) {
+            (true, _) => error
+                .with_kind(ErrorKind::Unsupported)
+                .remedy("put the pool on XFS or ext4, or leave out `reserve`"),
+            (_, ErrorKind::NoSpace) => error.remedy(
+                "delete volumes or templates, enlarge the pool's file system, or give a cowLimit",
+            ),
+            _ => error,
+        }
+    })
+}
+
+pub(super) fn store_header(path: &Path) -> Result<StoreHeader> {
+    let read = || -> io::Result<[u8; StoreHeader::LENGTH]> {
+        let mut header = [0; StoreHeader::LENGTH];
+        let flags = O_NOFOLLOW | O_NONBLOCK;
+        let mut file = OpenOptions::new().read(true).custom_flags(flags).open(path)?;
+        file.read_exact(&mut header)?;
+        Ok(header)
+    };
+    match read() {
+        Ok(header) => Ok(StoreHeader::parse(header)),
+        Err(e) if e.kind() == io::ErrorKind::UnexpectedEof => Ok(StoreHeader::Foreign),
+        Err(e) => Err(Error::io("read the header of", path.display(), e)),
+    }
+}
+
 pub(super) fn remove(path: &Path) -> Result<()> {
     missing_is_fine(fs::remove_file(path)).map_err(|e| Error::io("remove", path.display(), e))
 }
@@ -121,17 +160,21 @@ pub(super) fn remove_directory(path: &Path) -> Result<()> {
 }
 
 pub(super) fn usage(path: &Path) -> Result<FileSystemUsage> {
-    let StatVfs { f_frsize, f_blocks, f_bfree, f_bavail, f_files, f_ffree, .. } =
-        rustix::fs::statvfs(path)
-            .map_err(|e| Error::io("read size and free space of", path.display(), e))?;
-    Ok(FileSystemUsage {
-        total: f_blocks.saturating_mul(f_frsize),
-        used: f_blocks.saturating_sub(f_bfree).saturating_mul(f_frsize),
-        available: f_bavail.saturating_mul(f_frsize),
-        inodes: f_files,
-        inodes_used: f_files.saturating_sub(f_ffree),
-        inodes_free: f_ffree,
-    })
+    rustix::fs::statvfs(path)
+        .map(|found| usage_of(&found))
+        .map_err(|e| Error::io("read size and free space of", path.display(), e))
+}
+
+pub(super) fn usage_of(found: &StatVfs) -> FileSystemUsage {
+    let StatVfs { f_frsize, f_blocks, f_bfree, f_bavail, f_files, f_ffree, .. } = found;
+    FileSystemUsage {
+        total: f_blocks.saturating_mul(*f_frsize),
+        used: f_blocks.saturating_sub(*f_bfree).saturating_mul(*f_frsize),
+        available: f_bavail.saturating_mul(*f_frsize),
+        inodes: *f_files,
+        inodes_used: f_files.saturating_sub(*f_ffree),
+        inodes_free: *f_ffree,
+    }
 }
 
 pub(super) fn sync_directory(path: &Path) -> Result<()> {
@@ -161,17 +204,6 @@ mod tests {
     use super::*;
     use crate::ErrorKind;
     use std::os::unix::fs::{PermissionsExt as _, symlink};
-
-    #[test]
-    fn symlinks_are_followed_except_at_the_end() {
-        let directory = tempfile::tempdir().unwrap();
-        let root = fs::canonicalize(directory.path()).unwrap();
-        fs::create_dir(root.join("real")).unwrap();
-        symlink("real", root.join("link")).unwrap();
-        symlink("nowhere", root.join("real/end")).unwrap();
-        assert_eq!(resolve(&root.join("link/end")), root.join("real/end"));
-        assert_eq!(resolve(&root.join("missing/end")), root.join("missing/end"));
-    }
 
     #[test]
     fn a_record_is_replaced_and_nothing_else_is_left() {

@@ -1,16 +1,15 @@
 //! Grows a mounted file system to fill its device, by the file system's own ioctl: no child
 //! process, and none of the tools need be installed.
 
-use std::fs::{File, OpenOptions};
+use std::fs::File;
 use std::io;
 use std::os::fd::AsFd as _;
-use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::Path;
 
-use nix::libc::{EAGAIN, ENOTTY, EOPNOTSUPP, O_DIRECTORY, O_NOFOLLOW};
+use nix::libc::{EAGAIN, ENOTTY, EOPNOTSUPP};
 
-use super::super::Target;
-use super::{raw, sysfs, targets};
+use super::super::{DeviceNumber, Target};
+use super::{places, raw, sysfs, targets};
 use crate::error::{Error, ErrorKind, Result};
 
 const OPERATION: &str = "grow the file system at";
@@ -33,11 +32,14 @@ pub(super) fn grow(path: &Path, fs_type: &str) -> Result<()> {
         return Err(Error::new(ErrorKind::NotFound, OPERATION, path.display(), why));
     };
     let size = sysfs::size(device)?;
-    let root = OpenOptions::new()
-        .read(true)
-        .custom_flags(O_DIRECTORY | O_NOFOLLOW)
-        .open(path)
-        .map_err(failed)?;
+    let root = places::find(path)?.open_directory().map_err(|e| failed(e.into()))?;
+    let found = rustix::fs::fstat(&root).map_err(|e| failed(e.into()))?;
+    if DeviceNumber::from_dev(found.st_dev) != device {
+        let why = "what is mounted there changed during the call";
+        return Err(Error::new(ErrorKind::Internal, OPERATION, path.display(), why)
+            .remedy("repeat the call"));
+    }
+    let root = File::from(root);
     match fs_type {
         "ext2" | "ext3" | "ext4" => grow_ext4(&root, size),
         "xfs" => grow_xfs(&root, size),

@@ -7,6 +7,8 @@ mod attach;
 mod copy;
 mod dm;
 mod files;
+#[cfg(feature = "fuzzing")]
+pub(crate) mod fuzzing;
 mod grow;
 mod holders;
 mod loops;
@@ -14,6 +16,7 @@ mod mountinfo;
 mod mounts;
 mod nodes;
 mod options;
+mod places;
 mod raw;
 mod sysfs;
 mod table;
@@ -25,7 +28,8 @@ use std::path::{Path, PathBuf};
 
 use super::{
     Capabilities, CopyMode, Device, DeviceNumber, FileExtent, FileSystemUsage, Holder, Host,
-    LoopDevice, LoopHandle, LoopSpec, MountSpec, MountedAt, Ownership, Table, Target, TargetKind,
+    LoopDevice, LoopHandle, LoopSpec, MountSpec, MountedAt, Ownership, StoreHeader, Table, Target,
+    TargetKind,
 };
 use crate::error::{Error, Result};
 use crate::key::DeviceId;
@@ -92,6 +96,14 @@ impl Host for LinuxHost {
         durable: bool,
     ) -> Result<()> {
         copy::copy(from, path, length, mode, durable)
+    }
+
+    fn allocate_file(&self, path: &Path, length: u64) -> Result<()> {
+        files::allocate(path, length)
+    }
+
+    fn store_header(&self, path: &Path) -> Result<StoreHeader> {
+        files::store_header(path)
     }
 
     fn extend_file(&self, path: &Path, length: u64) -> Result<()> {
@@ -189,6 +201,10 @@ impl Host for LinuxHost {
         targets::look(path)
     }
 
+    fn target_usage(&self, path: &Path) -> Result<FileSystemUsage> {
+        targets::usage(path)
+    }
+
     fn create_target(&self, path: &Path, kind: TargetKind) -> Result<()> {
         targets::create(path, kind)
     }
@@ -210,7 +226,10 @@ impl Host for LinuxHost {
     }
 
     fn resolve(&self, path: &Path) -> PathBuf {
-        files::resolve(path)
+        places::find(path)
+            .ok()
+            .and_then(|place| place.shown_path())
+            .unwrap_or_else(|| path.to_owned())
     }
 
     fn mounts_of(&self, number: DeviceNumber) -> Result<Vec<MountedAt>> {

@@ -23,8 +23,10 @@ pub(super) struct Entry {
     pub(super) root: PathBuf,
     /// Where.
     pub(super) mount_point: PathBuf,
-    /// The mount or the file system refuses writes.
+    /// The mount refuses writes.
     pub(super) read_only: bool,
+    /// The file system refuses writes, through every mount of it.
+    pub(super) file_system_read_only: bool,
     /// `ext4`, `tmpfs`, …
     pub(super) fs_type: String,
     /// What was mounted, as it was named.
@@ -56,10 +58,20 @@ fn parse_line(line: &[u8]) -> Option<Entry> {
     let fs_type = String::from_utf8(unescape(fields.next()?)).ok()?;
     let source = path(fields.next()?);
     let super_options = fields.next()?;
-    let read_only = [options, super_options]
-        .iter()
-        .any(|options| options.split(|&byte| byte == b',').any(|option| option == b"ro"));
-    Some(Entry { id, device, root, mount_point, read_only, fs_type, source })
+    Some(Entry {
+        id,
+        device,
+        root,
+        mount_point,
+        read_only: has_ro(options),
+        file_system_read_only: has_ro(super_options),
+        fs_type,
+        source,
+    })
+}
+
+fn has_ro(options: &[u8]) -> bool {
+    options.split(|&byte| byte == b',').any(|option| option == b"ro")
 }
 
 fn path(field: &[u8]) -> PathBuf {
@@ -117,6 +129,7 @@ mod tests {
                 root: PathBuf::from("/"),
                 mount_point: PathBuf::from("/mnt/x"),
                 read_only: false,
+                file_system_read_only: false,
                 fs_type: "ext4".to_owned(),
                 source: PathBuf::from("/dev/dm-7"),
             }
@@ -125,13 +138,14 @@ mod tests {
 
     #[test]
     fn read_only_is_of_the_mount_or_of_the_file_system() {
-        for (line, read_only) in [
-            ("1 0 8:1 / / rw - xfs /dev/a rw", false),
-            ("1 0 8:1 / / ro,relatime - xfs /dev/a rw", true),
-            ("1 0 8:1 / / rw - xfs /dev/a ro,seclabel", true),
-            ("1 0 8:1 / / rw,nosuid - xfs /dev/a rw,errors=remount-ro", false),
+        for (line, mount, file_system) in [
+            ("1 0 8:1 / / rw - xfs /dev/a rw", false, false),
+            ("1 0 8:1 / / ro,relatime - xfs /dev/a rw", true, false),
+            ("1 0 8:1 / / rw - xfs /dev/a ro,seclabel", false, true),
+            ("1 0 8:1 / / rw,nosuid - xfs /dev/a rw,errors=remount-ro", false, false),
         ] {
-            assert_eq!(one(line).read_only, read_only, "{line}");
+            let entry = one(line);
+            assert_eq!((entry.read_only, entry.file_system_read_only), (mount, file_system));
         }
     }
 

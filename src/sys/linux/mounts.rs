@@ -9,7 +9,7 @@ use std::io;
 use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
 use std::path::Path;
 
-use rustix::fs::CWD;
+use rustix::fs::{AtFlags, FileType, StatxFlags};
 use rustix::io::Errno;
 use rustix::mount::{
     FsMountFlags, FsOpenFlags, MountAttrFlags, MoveMountFlags, OpenTreeFlags, UnmountFlags,
@@ -18,7 +18,7 @@ use rustix::mount::{
 use super::super::{DeviceNumber, MountSpec, MountedAt};
 use super::nodes::{self, Access};
 use super::options::{self, MountOptions};
-use super::{mountinfo, raw};
+use super::{mountinfo, places, raw};
 use crate::error::{Error, ErrorKind, Result};
 
 pub(super) fn mount(spec: &MountSpec) -> Result<()> {
@@ -40,9 +40,9 @@ pub(super) fn mount(spec: &MountSpec) -> Result<()> {
         })?;
     configure(context.as_fd(), &source, &options)
         .map_err(|(kind, cause)| Error::new(kind, OPERATION, &subject, cause))?;
-    rustix::mount::fsmount(&context, FsMountFlags::FSMOUNT_CLOEXEC, options.attributes)
-        .and_then(|mount| attach(&mount, &spec.target))
-        .map_err(|errno| Error::io(OPERATION, &subject, errno))
+    let mount = rustix::mount::fsmount(&context, FsMountFlags::FSMOUNT_CLOEXEC, options.attributes)
+        .map_err(|errno| Error::io(OPERATION, &subject, errno))?;
+    attach(OPERATION, &subject, &mount, &spec.target)
 }
 
 /// Sets all parameters and makes the file system's superblock.
@@ -112,20 +112,49 @@ impl std::error::Error for Refusal {
     }
 }
 
-fn attach(mount: &OwnedFd, target: &Path) -> rustix::io::Result<()> {
-    // Without MOVE_MOUNT_T_SYMLINKS, a symlink at the target's end is not followed.
-    rustix::mount::move_mount(mount, "", CWD, target, MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH)
+/// Makes a mount appear on what is at `target` at this moment, if that is a directory or a file. Where
+/// that has another name by then, the mount is taken back: nobody would find it again by its path.
+fn attach(operation: &'static str, subject: &str, mount: &OwnedFd, target: &Path) -> Result<()> {
+    let failed = |errno: Errno| Error::io(operation, subject, errno);
+    let place = places::find(target)?;
+    let there = place.open().map_err(failed)?;
+    let found = rustix::fs::fstat(&there).map_err(failed)?;
+    if !matches!(
+        FileType::from_raw_mode(found.st_mode),
+        FileType::Directory | FileType::RegularFile
+    ) {
+        let why = "what is there is neither a directory nor a file: it was replaced";
+        return Err(Error::new(ErrorKind::AlreadyExists, operation, subject, why)
+            .remedy("find out who changes this path, and repeat the call"));
+    }
+    let flags = MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH | MoveMountFlags::MOVE_MOUNT_T_EMPTY_PATH;
+    rustix::mount::move_mount(mount, "", &there, "", flags).map_err(failed)?;
+    if place.open().and_then(|now| mount_id(&now)) == mount_id(mount) {
+        return Ok(());
+    }
+    // Lazily, as this descriptor itself keeps it busy.
+    rustix::mount::unmount(places::descriptor(mount), UnmountFlags::DETACH).map_err(failed)?;
+    let why = "what is there was moved or replaced during the call";
+    Err(Error::new(ErrorKind::Internal, operation, subject, why)
+        .remedy("find out who changes this path, and repeat the call"))
+}
+
+/// The mount that an open file is on.
+fn mount_id(file: &OwnedFd) -> rustix::io::Result<u64> {
+    let found = rustix::fs::statx(file, "", AtFlags::EMPTY_PATH, StatxFlags::MNT_ID)?;
+    Ok(found.stx_mnt_id)
 }
 
 pub(super) fn bind(source: &Path, target: &Path, read_only: bool, devices: bool) -> Result<()> {
     const OPERATION: &str = "bind";
     let subject = format!("{} to {}", source.display(), target.display());
+    let source = places::find(source)?.open().map_err(|e| Error::io(OPERATION, &subject, e))?;
     let clone = rustix::mount::open_tree(
-        CWD,
-        source,
+        &source,
+        "",
         OpenTreeFlags::OPEN_TREE_CLONE
             | OpenTreeFlags::OPEN_TREE_CLOEXEC
-            | OpenTreeFlags::AT_SYMLINK_NOFOLLOW,
+            | OpenTreeFlags::AT_EMPTY_PATH,
     )
     .map_err(|e| unsupported_or(OPERATION, &subject, e))?;
     let flag = |flag: MountAttrFlags, on: bool| if on { flag.bits() } else { 0 };
@@ -137,7 +166,7 @@ pub(super) fn bind(source: &Path, target: &Path, read_only: bool, devices: bool)
             unsupported_or(OPERATION, &subject, errno)
         })?;
     }
-    attach(&clone, target).map_err(|e| Error::io(OPERATION, &subject, e))
+    attach(OPERATION, &subject, &clone, target)
 }
 
 fn unsupported_or(operation: &'static str, subject: &str, errno: Errno) -> Error {
@@ -151,7 +180,10 @@ fn unsupported_or(operation: &'static str, subject: &str, errno: Errno) -> Error
 
 pub(super) fn unmount(path: &Path) -> Result<()> {
     const OPERATION: &str = "unmount";
-    rustix::mount::unmount(path, UnmountFlags::NOFOLLOW).map_err(|errno| match errno {
+    // An open descriptor of the mount itself would keep it busy; one of its parent does not.
+    let place = places::find(path)?;
+    let by_descriptor = place.descriptor_path();
+    rustix::mount::unmount(by_descriptor, UnmountFlags::NOFOLLOW).map_err(|errno| match errno {
         Errno::INVAL => {
             let why = "nothing is mounted there";
             Error::new(ErrorKind::NotFound, OPERATION, path.display(), why)
@@ -170,7 +202,8 @@ pub(super) fn mounts_of(number: DeviceNumber) -> Result<Vec<MountedAt>> {
         } else {
             continue;
         };
-        mounts.push(MountedAt { path: entry.mount_point, node, read_only: entry.read_only });
+        let read_only = entry.read_only || entry.file_system_read_only;
+        mounts.push(MountedAt { path: entry.mount_point, node, read_only });
     }
     Ok(mounts)
 }

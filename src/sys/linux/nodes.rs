@@ -40,9 +40,10 @@ pub(super) fn make(path: &Path, number: DeviceNumber, owner: Ownership) -> Resul
     let temporary = files::temporary_name(path);
     let make = || -> io::Result<()> {
         mknod(&temporary, FileType::BlockDevice, number, 0o600)?;
+        // In this order: the mode of another's file is not to be changed without CAP_FOWNER.
+        rustix::fs::chmod(&temporary, Mode::from_raw_mode(owner.mode & 0o777))?;
         let (uid, gid) = (Uid::from_raw(owner.uid), Gid::from_raw(owner.gid));
         rustix::fs::chown(&temporary, Some(uid), Some(gid))?;
-        rustix::fs::chmod(&temporary, Mode::from_raw_mode(owner.mode & 0o777))?;
         fs::rename(&temporary, path)
     };
     make().map_err(|e| {

@@ -36,9 +36,15 @@ pub(super) fn size(number: DeviceNumber) -> Result<u64> {
         Error::io("find block device", number, none)
     };
     let sectors = attribute(number, "size")?.ok_or_else(missing)?;
-    let sectors: u64 =
-        sectors.parse().map_err(|e| Error::io("read size of", number, io::Error::other(e)))?;
-    Ok(sectors * super::SECTOR)
+    parse_size(&sectors).ok_or_else(|| {
+        let odd = io::Error::other(format!("sysfs says {sectors:?}"));
+        Error::io("read size of", number, odd)
+    })
+}
+
+/// Parses a number of sectors, and returns it in bytes.
+pub(super) fn parse_size(text: &str) -> Option<u64> {
+    text.parse::<u64>().ok()?.checked_mul(super::SECTOR)
 }
 
 /// Kernel names and numbers of all loop devices that are attached to a file, with the path that
@@ -105,6 +111,14 @@ mod tests {
         assert_eq!(parse_number("253:12"), Some(DeviceNumber { major: 253, minor: 12 }));
         for text in ["", "7", "7:", ":1", "7:x", "/dev/loop1"] {
             assert_eq!(parse_number(text), None, "{text}");
+        }
+    }
+
+    #[test]
+    fn sizes_parse_and_do_not_overflow() {
+        assert_eq!(parse_size("8"), Some(4096));
+        for text in ["", "x", "-1", "18446744073709551615"] {
+            assert_eq!(parse_size(text), None, "{text}");
         }
     }
 

@@ -24,12 +24,13 @@ pub(super) fn format(table: &Table) -> Result<Line, &'static str> {
     }
     let sectors = table.size() / SECTOR;
     match table {
-        Table::Snapshot { origin, cow, chunk_size, .. } => {
+        Table::Snapshot { origin, cow, chunk_size, discard, .. } => {
             if !chunk_size.is_power_of_two() || *chunk_size < SECTOR {
                 return Err("its chunk size is not a power of two of 512 bytes or more");
             }
             let chunk = chunk_size / SECTOR;
-            let parameters = format!("{origin} {cow} PO {chunk} 1 discard_zeroes_cow");
+            let features = if *discard { " 1 discard_zeroes_cow" } else { "" };
+            let parameters = format!("{origin} {cow} PO {chunk}{features}");
             Ok(Line { sectors, target: "snapshot", parameters, read_only: false })
         }
         Table::ReadOnly { device, .. } => {
@@ -57,7 +58,8 @@ pub(super) fn parse(
                 return None;
             }
             let chunk_size = words.next()?.parse::<u64>().ok()?.checked_mul(SECTOR)?;
-            Some(Table::Snapshot { origin, cow, size, chunk_size })
+            let discard = words.any(|word| word == "discard_zeroes_cow");
+            Some(Table::Snapshot { origin, cow, size, chunk_size, discard })
         }
         "linear" if read_only => {
             let device: DeviceNumber = device()?;
@@ -92,7 +94,18 @@ mod tests {
     const COW: DeviceNumber = DeviceNumber { major: 7, minor: 300 };
 
     fn snapshot() -> Table {
-        Table::Snapshot { origin: ORIGIN, cow: COW, size: 1 << 20, chunk_size: 4096 }
+        let size = 1 << 20;
+        Table::Snapshot { origin: ORIGIN, cow: COW, size, chunk_size: 4096, discard: true }
+    }
+
+    fn reserved() -> Table {
+        let size = 1 << 20;
+        Table::Snapshot { origin: ORIGIN, cow: COW, size, chunk_size: 4096, discard: false }
+    }
+
+    #[test]
+    fn a_reserved_store_takes_no_discards() {
+        assert_eq!(format(&reserved()).unwrap().parameters, "7:0 7:300 PO 8");
     }
 
     #[test]
@@ -122,8 +135,14 @@ mod tests {
         for table in [
             Table::ReadOnly { device: COW, size: 0 },
             Table::ReadOnly { device: COW, size: 1000 },
-            Table::Snapshot { origin: ORIGIN, cow: COW, size: 512, chunk_size: 1000 },
-            Table::Snapshot { origin: ORIGIN, cow: COW, size: 512, chunk_size: 256 },
+            Table::Snapshot {
+                origin: ORIGIN,
+                cow: COW,
+                size: 512,
+                chunk_size: 1000,
+                discard: true,
+            },
+            Table::Snapshot { origin: ORIGIN, cow: COW, size: 512, chunk_size: 256, discard: true },
         ] {
             assert!(format(&table).is_err(), "{table:?}");
         }
@@ -131,7 +150,7 @@ mod tests {
 
     #[test]
     fn tables_parse_back() {
-        for table in [snapshot(), Table::ReadOnly { device: COW, size: 512 }] {
+        for table in [snapshot(), reserved(), Table::ReadOnly { device: COW, size: 512 }] {
             let line = format(&table).unwrap();
             assert_eq!(
                 parse(line.sectors, line.target, &line.parameters, line.read_only),

@@ -1,36 +1,38 @@
 //! Paths that the orchestrator names: what is there, and making and removing them.
 //!
-//! Parents may be reached through symlinks (`/var/lib/kubelet` often is one); the last component
-//! never is: a pod must not be able to send a mount elsewhere.
+//! All of it happens at a [`Place`](super::places::Place): a pod must not be able to send a mount
+//! elsewhere.
 
-use std::fs::{self, DirBuilder};
-use std::io;
+use std::fs;
 use std::os::fd::{AsRawFd as _, OwnedFd};
-use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _};
 use std::path::Path;
 
 use rustix::fs::{
-    AtFlags, CWD, FileType, Mode, OFlags, StatVfsMountFlags, StatxAttributes, StatxFlags,
+    AtFlags, FileType, Mode, OFlags, StatVfsMountFlags, Statx, StatxAttributes, StatxFlags,
 };
 use rustix::io::Errno;
 
-use super::super::{DeviceNumber, Target, TargetKind};
-use super::{files, mountinfo};
+use super::super::{DeviceNumber, FileSystemUsage, Target, TargetKind};
+use super::{files, mountinfo, places};
 use crate::error::{Error, ErrorKind, Result};
 
 pub(super) fn look(path: &Path) -> Result<Target> {
     const OPERATION: &str = "look at";
     let failed = |e: Errno| Error::io(OPERATION, path.display(), e);
-    let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-    let place = match rustix::fs::openat(CWD, path, flags, Mode::empty()) {
-        Ok(place) => place,
+    let opened = match places::find(path) {
+        Ok(place) => place.open(),
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Target::Missing),
+        Err(error) => return Err(error),
+    };
+    let there = match opened {
+        Ok(there) => there,
         Err(Errno::NOENT) => return Ok(Target::Missing),
         Err(e) => return Err(failed(e)),
     };
     let mask = StatxFlags::TYPE | StatxFlags::MODE | StatxFlags::MNT_ID;
-    let found = match rustix::fs::statx(&place, "", AtFlags::EMPTY_PATH, mask) {
+    let found = match rustix::fs::statx(&there, "", AtFlags::EMPTY_PATH, mask) {
         Ok(found) => found,
-        Err(e) => return broken_mount(&place)?.ok_or_else(|| failed(e)),
+        Err(e) => return broken_mount(&there)?.ok_or_else(|| failed(e)),
     };
     if !found.stx_attributes_mask.contains(StatxAttributes::MOUNT_ROOT) {
         let why = "this kernel does not tell mount points";
@@ -39,13 +41,11 @@ pub(super) fn look(path: &Path) -> Result<Target> {
     }
     let mounted = found.stx_attributes.contains(StatxAttributes::MOUNT_ROOT);
     Ok(match (FileType::from_raw_mode(found.stx_mode.into()), mounted) {
-        (FileType::Directory, true) => Target::FileSystem {
-            device: DeviceNumber { major: found.stx_dev_major, minor: found.stx_dev_minor },
-            read_only: rustix::fs::fstatvfs(&place)
-                .map_err(failed)?
-                .f_flag
-                .contains(StatVfsMountFlags::RDONLY),
-        },
+        (FileType::Directory, true) => {
+            let flags = rustix::fs::fstatvfs(&there).map_err(failed)?.f_flag;
+            let read_only = flags.contains(StatVfsMountFlags::RDONLY);
+            file_system(&found, read_only)?
+        }
         (FileType::Directory, false) => Target::Plain(TargetKind::Directory),
         (FileType::BlockDevice, true) => Target::Node {
             device: DeviceNumber { major: found.stx_rdev_major, minor: found.stx_rdev_minor },
@@ -63,10 +63,22 @@ pub(super) fn look(path: &Path) -> Result<Target> {
     })
 }
 
+/// A mounted file system, `read_only` as a whole: whether the mount is, only the mount table tells.
+fn file_system(found: &Statx, read_only: bool) -> Result<Target> {
+    let device = DeviceNumber { major: found.stx_dev_major, minor: found.stx_dev_minor };
+    if !read_only {
+        return Ok(Target::FileSystem { device, read_only, failed: false });
+    }
+    let mounts = mountinfo::own()?;
+    let mount = mounts.iter().find(|entry| entry.id == found.stx_mnt_id);
+    let read_only = mount.is_none_or(|mount| mount.read_only);
+    Ok(Target::FileSystem { device, read_only, failed: !read_only })
+}
+
 /// A file system that was shut down after an I/O error (XFS on an invalid snapshot) answers
 /// `EIO` to everything; it must be found all the same, to be unmounted.
-fn broken_mount(place: &OwnedFd) -> Result<Option<Target>> {
-    let fd = place.as_raw_fd();
+fn broken_mount(there: &OwnedFd) -> Result<Option<Target>> {
+    let fd = there.as_raw_fd();
     let read = |what: &str| format!("/proc/self/{what}/{fd}");
     let path = fs::read_link(read("fd")).map_err(|e| Error::io("read", read("fd"), e))?;
     let info =
@@ -75,17 +87,28 @@ fn broken_mount(place: &OwnedFd) -> Result<Option<Target>> {
     let entry = mountinfo::own()?
         .into_iter()
         .find(|entry| Some(entry.id) == id && entry.mount_point == path);
-    Ok(entry.map(|entry| Target::FileSystem { device: entry.device, read_only: entry.read_only }))
+    Ok(entry.map(|entry| Target::FileSystem {
+        device: entry.device,
+        read_only: entry.read_only,
+        failed: true,
+    }))
 }
 
 pub(super) fn create(path: &Path, kind: TargetKind) -> Result<()> {
     const OPERATION: &str = "create target";
+    let place = places::find(path)?;
     let made = match kind {
-        TargetKind::Directory => DirBuilder::new().mode(0o750).create(path),
-        TargetKind::File => files::create_new(path).map(drop),
+        TargetKind::Directory => {
+            rustix::fs::mkdirat(place.parent(), place.name(), Mode::from_raw_mode(0o750))
+        }
+        TargetKind::File => {
+            let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::CLOEXEC;
+            let mode = Mode::from_raw_mode(0o600);
+            rustix::fs::openat(place.parent(), place.name(), flags, mode).map(drop)
+        }
     };
     match made {
-        Err(e) if e.kind() == io::ErrorKind::AlreadyExists => match look(path)? {
+        Err(Errno::EXIST) => match look(path)? {
             Target::Plain(found) if found == kind => Ok(()),
             found => Err(Error::new(
                 ErrorKind::AlreadyExists,
@@ -104,27 +127,34 @@ pub(super) fn remove(path: &Path) -> Result<()> {
         Error::new(ErrorKind::InUse, OPERATION, path.display(), format!("it is {what}"))
             .remedy("move away what is there, then repeat")
     };
-    let found = match fs::symlink_metadata(path) {
+    let place = match places::find(path) {
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(()),
+        found => found?,
+    };
+    let found = match rustix::fs::statat(place.parent(), place.name(), AtFlags::SYMLINK_NOFOLLOW) {
         Ok(found) => found,
-        Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(()),
+        Err(Errno::NOENT) => return Ok(()),
         Err(e) => return Err(Error::io(OPERATION, path.display(), e)),
     };
-    let removed = if found.is_dir() {
-        fs::remove_dir(path)
-    } else if found.is_file() && found.size() == 0 {
-        fs::remove_file(path)
-    } else if found.is_file() {
-        return Err(refuse("a file with content"));
-    } else {
-        return Err(refuse("neither a file nor a directory"));
+    let how = match FileType::from_raw_mode(found.st_mode) {
+        FileType::Directory => AtFlags::REMOVEDIR,
+        FileType::RegularFile if found.st_size == 0 => AtFlags::empty(),
+        FileType::RegularFile => return Err(refuse("a file with content")),
+        _ => return Err(refuse("neither a file nor a directory")),
     };
-    match removed {
-        Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(()),
-        Err(e) if e.kind() == io::ErrorKind::DirectoryNotEmpty => {
-            Err(refuse("a directory with content"))
-        }
-        other => other.map_err(|e| Error::io(OPERATION, path.display(), e)),
+    match rustix::fs::unlinkat(place.parent(), place.name(), how) {
+        Ok(()) | Err(Errno::NOENT) => Ok(()),
+        Err(Errno::NOTEMPTY) => Err(refuse("a directory with content")),
+        Err(e) => Err(Error::io(OPERATION, path.display(), e)),
     }
+}
+
+pub(super) fn usage(path: &Path) -> Result<FileSystemUsage> {
+    places::find(path)?
+        .open()
+        .and_then(rustix::fs::fstatvfs)
+        .map(|found| files::usage_of(&found))
+        .map_err(|e| Error::io("read size and free space of", path.display(), e))
 }
 
 fn describe(target: Target) -> &'static str {

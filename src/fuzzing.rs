@@ -1,0 +1,24 @@
+//! What fuzzers call: one function per parser, which takes any bytes and must return.
+//!
+//! Behind the feature `fuzzing`, for `tests/fuzz` and for the test that replays its corpus. Nothing
+//! here is part of the library's interface. Each function also checks what must hold of every input
+//! that is accepted, such as that it parses back from its own text.
+
+pub use crate::csi::fuzzing::requests;
+pub use crate::pool::fuzzing::records;
+pub use crate::sys::fuzzing::{device_mapper, mount_options, mountinfo};
+pub use crate::template::fuzzing::{names, superblock};
+
+/// A function to be fuzzed.
+pub type Target = fn(&[u8]);
+
+/// All of them, by the names of their corpora.
+pub const TARGETS: [(&str, Target); 7] = [
+    ("device_mapper", device_mapper),
+    ("mount_options", mount_options),
+    ("mountinfo", mountinfo),
+    ("names", names),
+    ("records", records),
+    ("requests", requests),
+    ("superblock", superblock),
+];

@@ -1,0 +1,29 @@
+//! Fuzzing of the records on disk.
+
+use serde::Serialize;
+
+use super::record::{self, PoolRecord, Record, TemplateRecord, VolumeRecord};
+use crate::volume::cow;
+
+/// Records: what is accepted is written and read back as the same, and harms nobody who uses it.
+pub fn records(data: &[u8]) {
+    if let Some(volume) = check::<VolumeRecord>(data) {
+        let size = cow::store_size(volume.size, volume.cow_limit, volume.chunk_size);
+        assert!(size >= 2 * volume.chunk_size && size < 1 << 45, "{volume:?}");
+        assert!(volume.expires().is_none_or(|end| end >= volume.created), "{volume:?}");
+        assert!((1..=2).contains(&volume.format()));
+        assert_eq!(volume.digest.len(), 64);
+    }
+    if let Some(template) = check::<TemplateRecord>(data) {
+        assert!(!template.name.contains('/') && !template.name.starts_with('.'));
+        assert_eq!(template.digest.len(), 64);
+    }
+    check::<PoolRecord>(data);
+}
+
+fn check<T: Record + Serialize + PartialEq + std::fmt::Debug>(data: &[u8]) -> Option<T> {
+    let record: T = record::parse(data).ok()?;
+    let again: T = record::parse(&record::to_bytes(&record)).expect("what was written can be read");
+    assert_eq!(record, again);
+    Some(record)
+}

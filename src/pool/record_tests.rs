@@ -1,0 +1,132 @@
+use std::fs;
+
+use super::*;
+
+/// Makes a record wrong.
+type Edit<T> = fn(&mut T);
+
+fn volume() -> VolumeRecord {
+    VolumeRecord {
+        id: "v".into(),
+        template: "base".into(),
+        digest: "0a".repeat(32),
+        template_size: 1 << 20,
+        fs_type: None,
+        size: 1 << 20,
+        cow_limit: None,
+        chunk_size: 4096,
+        durability: Durability::Ephemeral,
+        owner: NodeOwner::default(),
+        backing: Backing::Snapshot,
+        inline: false,
+        kata_direct: false,
+        boot: "b".into(),
+        created: Timestamp::UNIX_EPOCH,
+        reserve: Reserve::None,
+        ttl: None,
+        target: None,
+    }
+}
+
+fn template() -> TemplateRecord {
+    TemplateRecord {
+        name: "base".into(),
+        digest: "0a".repeat(32),
+        size: 1 << 20,
+        fs_type: None,
+        fs_block_size: None,
+        created: Timestamp::UNIX_EPOCH,
+        source: "/image".into(),
+    }
+}
+
+#[test]
+fn a_record_that_cannot_be_right_is_refused_by_field() {
+    let edits: [(&str, Edit<VolumeRecord>); 13] = [
+        ("id", |v| v.id.clear()),
+        ("id", |v| v.id = "a\nb".into()),
+        ("digest", |v| v.digest = "../../../etc".into()),
+        ("digest", |v| v.digest = "0A".repeat(32)),
+        ("templateSize", |v| v.template_size = 0),
+        ("size", |v| v.size = 512),
+        ("size", |v| v.size = u64::MAX),
+        ("size", |v| v.size += 1),
+        ("chunkSize", |v| v.chunk_size = 0),
+        ("chunkSize", |v| v.chunk_size = 4097),
+        ("owner.mode", |v| v.owner.mode = 0o4777),
+        ("owner.uid", |v| v.owner.uid = u32::MAX),
+        ("owner.gid", |v| v.owner.gid = u32::MAX),
+    ];
+    parse::<VolumeRecord>(&to_bytes(&volume())).expect("it is right");
+    for (field, edit) in edits {
+        let mut record = volume();
+        edit(&mut record);
+        let why = parse::<VolumeRecord>(&to_bytes(&record)).expect_err(field);
+        assert!(why.starts_with(field), "{field}: {why}");
+    }
+    let edits: [(&str, Edit<TemplateRecord>); 4] = [
+        ("name", |t| t.name = "../x".into()),
+        ("digest", |t| t.digest = "..".into()),
+        ("size", |t| t.size = 0),
+        ("size", |t| t.size = 513),
+    ];
+    parse::<TemplateRecord>(&to_bytes(&template())).expect("it is right");
+    for (field, edit) in edits {
+        let mut record = template();
+        edit(&mut record);
+        let why = parse::<TemplateRecord>(&to_bytes(&record)).expect_err(field);
+        assert!(why.starts_with(field), "{field}: {why}");
+    }
+}
+
+#[test]
+fn what_is_no_small_regular_file_is_not_read() {
+    let directory = tempfile::tempdir().unwrap();
+    let at = |name: &str| directory.path().join(name);
+    fs::write(at("good"), to_bytes(&volume())).unwrap();
+    std::os::unix::fs::symlink(at("good"), at("link")).unwrap();
+    fs::create_dir(at("directory")).unwrap();
+    fs::write(at("large"), vec![b' '; 1 << 20]).unwrap();
+    rustix::fs::mknodat(
+        rustix::fs::CWD,
+        at("pipe"),
+        rustix::fs::FileType::Fifo,
+        rustix::fs::Mode::RUSR,
+        0,
+    )
+    .unwrap();
+    assert_eq!(read::<VolumeRecord>(&at("good")).unwrap(), Some(volume()));
+    assert_eq!(read::<VolumeRecord>(&at("missing")).unwrap(), None);
+    for name in ["link", "directory", "large", "pipe"] {
+        let error = read::<VolumeRecord>(&at(name)).expect_err(name);
+        assert_eq!(error.kind(), ErrorKind::Corrupt, "{name}: {error:?}");
+        assert!(error.report().contains(name), "{error:?}");
+    }
+}
+
+#[test]
+fn a_record_needs_the_format_of_what_it_says() {
+    let of = |edit: fn(&mut VolumeRecord)| {
+        let mut record = volume();
+        edit(&mut record);
+        (record.format(), String::from_utf8(to_bytes(&record)).unwrap())
+    };
+    let (format, text) = of(|_| ());
+    assert_eq!(format, 1);
+    for field in ["reserve", "ttl", "target"] {
+        assert!(!text.contains(field), "an older calf reads it: {text}");
+    }
+    assert_eq!(of(|v| v.reserve = Reserve::Full).0, 2);
+    assert_eq!(of(|v| v.ttl = Some(1)).0, 2);
+    assert_eq!(of(|v| v.target = Some("/x".into())).0, 2);
+}
+
+#[test]
+fn a_time_to_live_ends_or_is_endless() {
+    let mut record = volume();
+    assert_eq!(record.expires(), None);
+    record.ttl = Some(60);
+    assert_eq!(record.expires(), Timestamp::new(60, 0).ok());
+    record.ttl = Some(u64::MAX);
+    assert_eq!(record.expires(), None, "beyond the end of time");
+}

@@ -1,0 +1,300 @@
+//! Walks to paths that the orchestrator named, so that nobody can lead the walk astray.
+//!
+//! Parents may be reached through symlinks (`/var/lib/kubelet` often is one), but only through
+//! those that root alone can have put there: owned by root, in a directory that is root's and that
+//! nobody else may write. What lies below a directory of a pod is reached without any. The last
+//! component is never followed.
+//!
+//! The walk ends in a [`Place`]: an open directory and a name in it. What is done there is done by
+//! these, so that renaming or replacing anything above changes nothing any more. Docs:
+//! `docs/security.md`, and the decision record 0030.
+
+use std::ffi::{OsStr, OsString};
+use std::fs;
+use std::os::fd::{AsFd, AsRawFd as _, OwnedFd};
+use std::os::unix::ffi::OsStringExt as _;
+use std::path::{Component, Path, PathBuf};
+
+use rustix::fs::{CWD, FileType, Mode, OFlags, ResolveFlags, Stat};
+use rustix::io::Errno;
+
+use crate::error::{Error, ErrorKind, Result};
+
+/// Symlinks that one walk follows at most, as the kernel does.
+const MOST_LINKS: u32 = 40;
+/// Bits that let others than the owner write.
+const OTHERS_WRITE: u32 = 0o022;
+
+/// A directory, open, and a name in it that may or may not exist.
+#[derive(Debug)]
+pub(super) struct Place {
+    parent: OwnedFd,
+    name: OsString,
+}
+
+/// Walks to `path`. `NotFound` if its parent is not there; `InvalidArgument` if it cannot be walked
+/// to safely.
+pub(super) fn find(path: &Path) -> Result<Place> {
+    const OPERATION: &str = "walk to";
+    let absolute =
+        std::path::absolute(path).map_err(|e| Error::io(OPERATION, path.display(), e))?;
+    let (Some(parent), Some(name)) = (absolute.parent(), absolute.file_name()) else {
+        let why = "it does not end in a name";
+        return Err(Error::new(ErrorKind::InvalidArgument, OPERATION, path.display(), why)
+            .remedy("give the path of a file or directory"));
+    };
+    let plain = match parent.components().any(|part| part == Component::ParentDir) {
+        true => Err(Errno::LOOP),
+        false => open(CWD, parent.as_os_str(), OFlags::DIRECTORY),
+    };
+    let parent = match plain {
+        Err(Errno::LOOP) => Walk::to(parent).map_err(|stopped| match stopped {
+            Stopped::Errno(errno) => Error::io(OPERATION, path.display(), errno),
+            Stopped::Untrusted(link) => untrusted(OPERATION, path, &link),
+        })?,
+        other => other.map_err(|errno| refused(OPERATION, path, errno))?,
+    };
+    Ok(Place { parent, name: name.to_owned() })
+}
+
+fn refused(operation: &'static str, path: &Path, errno: Errno) -> Error {
+    let error = Error::io(operation, path.display(), errno);
+    match errno {
+        Errno::NOSYS => error.with_kind(ErrorKind::Unsupported).remedy("use Linux 5.12 or newer"),
+        _ => error,
+    }
+}
+
+fn untrusted(operation: &'static str, path: &Path, link: &Path) -> Error {
+    let why =
+        format!("{} is a symbolic link that others than root may have put there", link.display());
+    Error::new(ErrorKind::InvalidArgument, operation, path.display(), why).remedy(
+        "name the path without it, or give the link and the directory that holds it to root, \
+         writable for nobody else",
+    )
+}
+
+/// Opens `path` as a place to start from or to act on, with no symlink on the way: `ELOOP`. With
+/// `NOFOLLOW` the last component is opened itself if it is one.
+fn open(directory: impl AsFd, path: &OsStr, flags: OFlags) -> rustix::io::Result<OwnedFd> {
+    rustix::fs::openat2(
+        directory,
+        path,
+        OFlags::PATH | OFlags::CLOEXEC | flags,
+        Mode::empty(),
+        ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_MAGICLINKS,
+    )
+}
+
+// === impl Place ===
+
+impl Place {
+    /// The directory.
+    pub(super) fn parent(&self) -> impl AsFd {
+        &self.parent
+    }
+
+    /// The name in it.
+    pub(super) fn name(&self) -> &OsStr {
+        &self.name
+    }
+
+    /// What is there now, itself if it is a symlink, to be looked at or mounted on.
+    pub(super) fn open(&self) -> rustix::io::Result<OwnedFd> {
+        open(&self.parent, &self.name, OFlags::NOFOLLOW)
+    }
+
+    /// The directory that is there now, for ioctls on its file system.
+    pub(super) fn open_directory(&self) -> rustix::io::Result<OwnedFd> {
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        rustix::fs::openat(&self.parent, &self.name, flags, Mode::empty())
+    }
+
+    /// A path for the one system call that takes nothing else (`umount2`): through this process's
+    /// own file descriptor. Valid while `self` lives.
+    pub(super) fn descriptor_path(&self) -> PathBuf {
+        descriptor(&self.parent).join(&self.name)
+    }
+
+    /// The path as the mount table shows it, if the kernel tells.
+    pub(super) fn shown_path(&self) -> Option<PathBuf> {
+        Some(fs::read_link(descriptor(&self.parent)).ok()?.join(&self.name))
+    }
+}
+
+/// A path to an open file, whatever its name.
+pub(super) fn descriptor(fd: &OwnedFd) -> PathBuf {
+    PathBuf::from(format!("/proc/self/fd/{}", fd.as_raw_fd()))
+}
+
+// === impl Walk ===
+
+/// A walk that follows trusted symlinks, component by component.
+struct Walk {
+    /// The directories that were walked through, to go back by on `..`, with their paths for
+    /// messages. Never empty.
+    trail: Vec<(OwnedFd, PathBuf)>,
+    /// What is still to be walked, the next one last.
+    rest: Vec<Part>,
+    links: u32,
+}
+
+enum Part {
+    Root,
+    Up,
+    Down(OsString),
+}
+
+enum Stopped {
+    Errno(Errno),
+    Untrusted(PathBuf),
+}
+
+impl From<Errno> for Stopped {
+    fn from(errno: Errno) -> Self {
+        Self::Errno(errno)
+    }
+}
+
+impl Walk {
+    fn to(path: &Path) -> Result<OwnedFd, Stopped> {
+        let mut walk = Self { trail: vec![root()?], rest: Vec::new(), links: 0 };
+        walk.queue(path);
+        while let Some(part) = walk.rest.pop() {
+            match part {
+                Part::Root => walk.trail = vec![root()?],
+                Part::Up => walk.trail.truncate(walk.trail.len().saturating_sub(1).max(1)),
+                Part::Down(name) => walk.down(&name)?,
+            }
+        }
+        Ok(walk.trail.swap_remove(walk.trail.len() - 1).0)
+    }
+
+    fn queue(&mut self, path: &Path) {
+        let parts = path.components().rev().filter_map(|component| match component {
+            Component::RootDir => Some(Part::Root),
+            Component::ParentDir => Some(Part::Up),
+            Component::Normal(name) => Some(Part::Down(name.to_owned())),
+            Component::CurDir | Component::Prefix(_) => None,
+        });
+        self.rest.extend(parts);
+    }
+
+    fn down(&mut self, name: &OsStr) -> Result<(), Stopped> {
+        let (directory, path) = &self.trail[self.trail.len() - 1];
+        let path = path.join(name);
+        let found = open(directory, name, OFlags::NOFOLLOW)?;
+        let status = rustix::fs::fstat(&found)?;
+        if FileType::from_raw_mode(status.st_mode) != FileType::Symlink {
+            self.trail.push((found, path));
+            return Ok(());
+        }
+        if !(is_own(&status) && is_closed(&rustix::fs::fstat(directory)?)) {
+            return Err(Stopped::Untrusted(path));
+        }
+        self.links += 1;
+        if self.links > MOST_LINKS {
+            return Err(Errno::LOOP.into());
+        }
+        let target = rustix::fs::readlinkat(&found, "", Vec::new())?;
+        self.queue(Path::new(&OsString::from_vec(target.into_bytes())));
+        Ok(())
+    }
+}
+
+fn root() -> rustix::io::Result<(OwnedFd, PathBuf)> {
+    Ok((open(CWD, OsStr::new("/"), OFlags::DIRECTORY)?, PathBuf::from("/")))
+}
+
+/// Root's, or that of the user whom this process runs as.
+fn is_own(status: &Stat) -> bool {
+    status.st_uid == 0 || status.st_uid == rustix::process::geteuid().as_raw()
+}
+
+/// Nobody else can put anything into the directory.
+fn is_closed(directory: &Stat) -> bool {
+    is_own(directory) && directory.st_mode & OTHERS_WRITE == 0
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::fs::{PermissionsExt as _, symlink};
+
+    /// Where the walk to `path` ends, as the kernel names it.
+    fn end(path: &Path) -> Result<PathBuf> {
+        find(path).map(|place| place.shown_path().expect("a path"))
+    }
+
+    #[test]
+    fn roots_own_links_are_followed_and_the_last_component_is_not() {
+        let directory = tempfile::tempdir().unwrap();
+        let root = fs::canonicalize(directory.path()).unwrap();
+        fs::create_dir_all(root.join("a/b")).unwrap();
+        symlink("a", root.join("relative")).unwrap();
+        symlink(root.join("relative/b"), root.join("absolute")).unwrap();
+        symlink("b/../b/./../../a", root.join("a/winding")).unwrap();
+        symlink("nowhere", root.join("a/b/end")).unwrap();
+        for (path, leads_to) in [
+            ("a/b/end", "a/b/end"),
+            ("relative/b/end", "a/b/end"),
+            ("absolute/end", "a/b/end"),
+            ("a/winding/b/new", "a/b/new"),
+            ("a/../a/b/../x", "a/x"),
+            ("relative/../x", "x"),
+            ("absolute/../y", "a/y"),
+        ] {
+            assert_eq!(end(&root.join(path)).unwrap(), root.join(leads_to), "{path}");
+        }
+        let place = find(&root.join("absolute/end")).unwrap();
+        let found = rustix::fs::fstat(place.open().unwrap()).unwrap();
+        assert_eq!(FileType::from_raw_mode(found.st_mode), FileType::Symlink);
+        assert!(place.open_directory().is_err());
+    }
+
+    #[test]
+    fn what_is_missing_or_endless_is_told() {
+        let directory = tempfile::tempdir().unwrap();
+        let at = |name: &str| directory.path().join(name);
+        fs::write(at("file"), b"").unwrap();
+        symlink("dangling", at("dangling-link")).unwrap();
+        symlink("loop", at("loop")).unwrap();
+        let kind = |name: &str| find(&at(name)).unwrap_err().kind();
+        assert_eq!(kind("no/end"), ErrorKind::NotFound);
+        assert_eq!(kind("dangling-link/end"), ErrorKind::NotFound);
+        assert_eq!(kind("file/end"), ErrorKind::InvalidArgument);
+        assert_eq!(kind("loop/end"), ErrorKind::InvalidArgument);
+        assert_eq!(kind(&format!("{}/end", "x".repeat(300))), ErrorKind::InvalidArgument);
+        assert_eq!(find(Path::new("/")).unwrap_err().kind(), ErrorKind::InvalidArgument);
+        assert_eq!(find(Path::new("/a/..")).unwrap_err().kind(), ErrorKind::InvalidArgument);
+    }
+
+    #[test]
+    fn a_link_in_a_directory_that_others_may_write_is_refused_by_name() {
+        let directory = tempfile::tempdir().unwrap();
+        let at = |name: &str| directory.path().join(name);
+        fs::create_dir_all(at("open/real")).unwrap();
+        symlink("real", at("open/link")).unwrap();
+        for mode in [0o777, 0o1777, 0o720, 0o702] {
+            fs::set_permissions(at("open"), fs::Permissions::from_mode(mode)).unwrap();
+            let error = find(&at("open/link/end")).unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::InvalidArgument, "{mode:o}");
+            assert!(error.report().contains("open/link is a symbolic link"), "{error:?}");
+            find(&at("open/real/end")).expect("no link, no danger");
+        }
+        fs::set_permissions(at("open"), fs::Permissions::from_mode(0o755)).unwrap();
+        find(&at("open/link/end")).expect("it is root's again");
+    }
+
+    #[test]
+    fn a_link_of_another_user_is_refused() {
+        let directory = tempfile::tempdir().unwrap();
+        let link = directory.path().join("link");
+        symlink("/tmp", &link).unwrap();
+        // Only root can give a link away, and only then there is something to refuse.
+        if std::os::unix::fs::lchown(&link, Some(1000), None).is_ok() {
+            let error = find(&link.join("end")).unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::InvalidArgument);
+        }
+    }
+}

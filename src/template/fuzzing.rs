@@ -1,0 +1,34 @@
+//! Fuzzing of what templates hold, and of names and sizes that people write.
+
+use std::path::Path;
+
+use super::journal::ImportRecord;
+use super::name;
+use super::superblock::{self as content, Content};
+use crate::pool::record;
+use crate::units;
+
+/// The first bytes of an image, and the record of its import.
+pub fn superblock(data: &[u8]) {
+    if let Content::FileSystem(found) = content::detect(data) {
+        assert!(found.block_size.is_power_of_two() && found.block_size >= 512, "{found:?}");
+        found.is_read_only();
+    }
+    let _ = record::parse::<ImportRecord>(data);
+}
+
+/// Names of templates, sizes, ids of volumes.
+pub fn names(data: &[u8]) {
+    let text = String::from_utf8_lossy(data);
+    if name::is_valid(&text) {
+        let path = Path::new(&*text);
+        assert_eq!(path.file_name(), Some(path.as_os_str()), "{text:?} is a file's name");
+        assert!(text.len() <= 128 && !text.starts_with('.'));
+    }
+    if crate::volume::is_valid_id(&text) {
+        assert!(!text.is_empty() && text.len() <= 128 && !text.contains('\0'));
+    }
+    if let Ok(size) = units::parse_size("size", &text) {
+        units::format_size(size);
+    }
+}
