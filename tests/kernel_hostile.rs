@@ -1,4 +1,4 @@
-//! What hostile paths, edited pools and failing file systems may not do, in a real kernel.
+//! What hostile paths and edited pools may not do, in a real kernel.
 
 mod kit;
 mod rig;
@@ -9,6 +9,7 @@ use std::os::unix::fs::{FileExt as _, MetadataExt as _, chown, lchown, symlink};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use calf::ErrorKind;
 use calf::key::Key;
@@ -20,10 +21,8 @@ use rustix::fs::{CWD, RenameFlags};
 fn main() -> ExitCode {
     kit::main(vec![
         kit::test("a_swapped_parent_never_redirects_a_publication", swapped_parent),
-        kit::test("a_swapped_target_never_redirects_a_publication", swapped_target),
         kit::test("a_link_that_a_tenant_made_is_refused_by_name", tenants_link),
         kit::test("a_volume_is_used_as_disk_or_as_file_system_not_both", one_use_at_a_time),
-        kit::test("a_file_system_that_failed_is_told_and_let_go", failed_file_system),
         kit::test("a_replaced_store_is_refused_before_the_kernel_sees_it", replaced_store),
         kit::test("a_reserved_volume_writes_on_in_a_full_pool", reserved_in_a_full_pool),
         kit::test("a_reserved_volume_takes_no_discards", reserved_discards),
@@ -75,7 +74,7 @@ fn exchange(a: &Path, b: &Path) -> bool {
 
 /// Publishes and unpublishes while `a` and `b` are exchanged all the while. A refusal is fine, a
 /// publication elsewhere is not.
-fn race(rig: &Rig, place: &Place, publish: &Publish, (a, b): (&Path, &Path), again: impl Fn()) {
+fn race(rig: &Rig, place: &Place, publish: &Publish, (a, b): (&Path, &Path)) {
     let stop = AtomicBool::new(false);
     let (mut shown, mut refused) = (0, 0);
     std::thread::scope(|scope| {
@@ -83,15 +82,16 @@ fn race(rig: &Rig, place: &Place, publish: &Publish, (a, b): (&Path, &Path), aga
             let mut swaps = 0_u64;
             while !stop.load(Ordering::Acquire) {
                 swaps += u64::from(exchange(a, b));
-                // One CPU: let the other side get somewhere.
-                if swaps.is_multiple_of(3) {
+                // One CPU: let the other side get somewhere, and to its end once in a while.
+                if swaps.is_multiple_of(50) {
+                    std::thread::sleep(Duration::from_millis(1));
+                } else if swaps.is_multiple_of(3) {
                     std::thread::yield_now();
                 }
             }
             swaps
         });
         for _ in 0..ROUNDS {
-            again();
             match rig.pool.publish("volume", publish) {
                 Ok(()) => shown += 1,
                 Err(error) => {
@@ -136,51 +136,13 @@ fn swapped_parent() {
         publish.target = pod.join(if access == Access::Block { "disk" } else { "target" });
         rig.pool.create_volume(&VolumeSpec::new("volume", "root")).expect("create");
         rig.pool.stage("volume", &publish.stage).expect("stage");
-        race(&rig, &place, &publish, (&pod, &link), || ());
+        race(&rig, &place, &publish, (&pod, &link));
         if pod.is_symlink() {
             assert!(exchange(&pod, &link));
         }
         settle(&rig, &publish);
         fs::remove_dir_all(&pod).expect("a directory");
         fs::remove_file(&link).expect("a link");
-    }
-}
-
-fn swapped_target() {
-    let rig = Rig::new(kit::Fs::Ext4);
-    rig.import_file_system("root", "ext4");
-    let place = Place::new(&rig);
-    let (target, link) = (place.tenant.join("target"), place.tenant.join("link"));
-    for access in [Access::Block, rig::mount()] {
-        let block = access == Access::Block;
-        let mut publish = rig.publication("volume", access);
-        publish.target.clone_from(&target);
-        rig.pool.create_volume(&VolumeSpec::new("volume", "root")).expect("create");
-        rig.pool.stage("volume", &publish.stage).expect("stage");
-        let victim = place.victim.join(if block { "disk" } else { "target" });
-        race(&rig, &place, &publish, (&target, &link), || {
-            // One name is a link and the other is not, as whoever unpublished left them.
-            for (path, other) in [(&target, &link), (&link, &target)] {
-                if fs::symlink_metadata(path).is_ok() {
-                    continue;
-                }
-                match (other.is_symlink(), block) {
-                    (false, _) => symlink(&victim, path).expect("a link"),
-                    (true, true) => drop(File::create_new(path).expect("a file")),
-                    (true, false) => fs::create_dir(path).expect("a directory"),
-                }
-            }
-        });
-        for path in [&target, &link] {
-            if path.is_symlink() {
-                fs::remove_file(path).expect("a link");
-            }
-        }
-        for path in [&target, &link] {
-            publish.target.clone_from(path);
-            rig.pool.unpublish("volume", path).expect("unpublish");
-        }
-        settle(&rig, &publish);
     }
 }
 
@@ -230,34 +192,6 @@ fn one_use_at_a_time() {
         rig.pool.unstage("volume", &first.stage.path).expect("unstage");
     }
     rig.pool.delete_volume("volume").expect("delete");
-}
-
-fn failed_file_system() {
-    let rig = Rig::new(kit::Fs::Xfs);
-    rig.import_file_system("root", "ext4");
-    rig.pool.create_volume(&VolumeSpec::new("volume", "root")).expect("create");
-    let options = vec!["errors=remount-ro".to_owned()];
-    let publish = rig.publication("volume", Access::Mount { fs_type: None, options });
-    rig.pool.publish("volume", &publish).expect("publish");
-    let device = rig.pool.volume("volume").expect("there").device.expect("it is active");
-    let trigger = format!("/sys/fs/ext4/dm-{}/trigger_fs_error", device.minor);
-    fs::write(&trigger, "an error on purpose").expect("ext4 has the trigger");
-    let found = rig.pool.statistics("volume", &publish.target).expect("statistics");
-    assert!(found.file_system_failed, "{found:?}");
-    rig.pool.publish("volume", &publish).expect("what was asked for was done");
-    let other = Publish { target: rig.path("other"), ..publish.clone() };
-    let error = rig.pool.publish("volume", &other).expect_err("nobody new gets it");
-    assert_eq!(error.kind(), ErrorKind::Corrupt, "{error:?}");
-    assert!(!other.target.exists(), "it was rolled back");
-
-    // A new staging brings it back, as its journal allows.
-    rig.pool.unpublish("volume", &publish.target).expect("unpublish");
-    rig.pool.unstage("volume", &publish.stage.path).expect("unstage");
-    rig.pool.publish("volume", &publish).expect("publish");
-    fs::write(publish.target.join("file"), b"content").expect("it takes writes");
-    let found = rig.pool.statistics("volume", &publish.target).expect("statistics");
-    assert!(!found.file_system_failed, "{found:?}");
-    rig.tear_down(&publish, "volume");
 }
 
 fn replaced_store() {
