@@ -1,9 +1,11 @@
 //! What hostile paths and edited pools may not do, in a real kernel.
 
+mod driver;
 mod kit;
 mod rig;
+mod torture;
 
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, File};
 use std::io::Write as _;
 use std::os::unix::fs::{FileExt as _, MetadataExt as _, chown, lchown, symlink};
 use std::path::{Path, PathBuf};
@@ -17,6 +19,7 @@ use calf::pool::record::{Durability, Reserve};
 use calf::volume::{Access, Publish, VolumeSpec, VolumeState};
 use rig::{Page, Random, Rig, TEMPLATE_SIZE};
 use rustix::fs::{CWD, RenameFlags};
+use torture::full::Filler;
 
 fn main() -> ExitCode {
     kit::main(vec![
@@ -232,14 +235,12 @@ fn replaced_store() {
     }
 }
 
-/// Writes to a file until the file system is full.
-fn fill(path: &Path) {
-    let mut file = File::create(path).expect("a file");
-    let block = vec![0xff; 1 << 16];
-    while file.write_all(&block).is_ok() {}
-    let mut rest = OpenOptions::new().append(true).open(path).expect("a file");
-    while rest.write_all(&[0xff; 512]).is_ok() {}
-    let _ = file.sync_all();
+/// Takes the last block of the file system of `directory`, until the filler is dropped.
+fn fill(directory: &Path) -> Filler {
+    let filler = Filler::leaving(directory, 0);
+    let mut rest = File::create(directory.join("rest")).expect("a file");
+    while rest.write_all(&[0xff; 512]).and_then(|()| rest.sync_data()).is_ok() {}
+    filler
 }
 
 fn reserved_in_a_full_pool() {
@@ -253,7 +254,7 @@ fn reserved_in_a_full_pool() {
         };
         let reserved = rig.open(&spec("reserved", Reserve::Full));
         let other = rig.open(&spec("other", Reserve::None));
-        fill(&rig.path("filler"));
+        let _filler = fill(&rig.path(""));
         let error = rig.pool.create_volume(&spec("new", Reserve::None)).expect_err("no space");
         assert_eq!(error.kind(), ErrorKind::NoSpace, "{error:?}");
 
