@@ -12,14 +12,15 @@ use crate::sys::{DeviceNumber, FileKind, Host};
 /// Looks at record, store and devices of the volume with this key.
 pub(super) fn observe(pool: &Pool, key: &Key) -> Result<Observed> {
     let host = pool.host();
-    let record = read_record(pool, key)?;
+    let directory = directory(pool, key)?;
+    let record = if directory { record_inside(pool, key)? } else { None };
     let backing = record.as_ref().map_or(Backing::Snapshot, |record| record.backing);
     let store = pool.layout().store(key, backing);
     let snapshot = mapped(pool, key, Role::Snapshot, backing)?;
     let bare = backing == Backing::Snapshot && snapshot.is_none();
     Ok(Observed {
         boot: host.boot_id()?,
-        directory: host.file(&pool.layout().volume_directory(key))?.is_some(),
+        directory,
         store: observe_store(host, &store, bare)?,
         snapshot,
         view: mapped(pool, key, Role::ReadOnlyView, backing)?,
@@ -79,7 +80,11 @@ fn mapped(
 
 /// The committed intent of the volume with this key; `Corrupt` if its record is of another one.
 pub(super) fn read_record(pool: &Pool, key: &Key) -> Result<Option<VolumeRecord>> {
-    directory(pool, key)?;
+    if directory(pool, key)? { record_inside(pool, key) } else { Ok(None) }
+}
+
+/// The same, where the volume's directory is known to be there.
+fn record_inside(pool: &Pool, key: &Key) -> Result<Option<VolumeRecord>> {
     let path = pool.layout().volume_record(key);
     match record::read::<VolumeRecord>(&path)? {
         Some(record) if record.key() != *key => {
