@@ -2,6 +2,7 @@
 
 use std::any::Any;
 use std::fmt;
+use std::io;
 use std::path::PathBuf;
 
 /// Major and minor number of a block device. Displays as `major:minor`.
@@ -164,6 +165,16 @@ pub enum StoreHeader {
 impl StoreHeader {
     /// Bytes of a header.
     pub const LENGTH: usize = 16;
+
+    /// Reads the header of a store from its first byte on. What is shorter is no store.
+    pub(super) fn read(mut store: impl io::Read) -> io::Result<Self> {
+        let mut header = [0; Self::LENGTH];
+        match store.read_exact(&mut header) {
+            Ok(()) => Ok(Self::parse(header)),
+            Err(e) if e.kind() == io::ErrorKind::UnexpectedEof => Ok(Self::Foreign),
+            Err(e) => Err(e),
+        }
+    }
 
     /// Reads a header: four little-endian words, namely magic, valid, version and chunk size in
     /// sectors (`struct disk_header` of Linux, `drivers/md/dm-snap-persistent.c`).

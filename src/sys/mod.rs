@@ -18,6 +18,7 @@
 mod device;
 #[cfg(feature = "fake-host")]
 pub mod fake;
+mod file;
 mod linux;
 pub mod lock;
 mod mount;
@@ -29,6 +30,7 @@ pub use device::{
     Device, DeviceNumber, Holder, LoopDevice, LoopHandle, LoopSpec, SnapshotUsage, StoreHeader,
     Table,
 };
+pub use file::{FileExtent, FileKind};
 pub use linux::LinuxHost;
 #[cfg(feature = "fuzzing")]
 pub(crate) use linux::fuzzing;
@@ -46,30 +48,6 @@ pub struct Capabilities {
     pub linear: Result<(u32, u32, u32), String>,
     /// Whether loop devices can be made, or why not.
     pub loop_control: Result<(), String>,
-}
-
-/// What a name in the pool stands for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum FileKind {
-    /// A regular file, with this one name.
-    Regular,
-    /// A regular file that has other names (hard links) as well.
-    Linked,
-    /// A directory.
-    Directory,
-    /// A symlink or anything else that calf never makes.
-    Other,
-}
-
-/// What a file is, and how much of it there is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct FileExtent {
-    /// What it is.
-    pub kind: FileKind,
-    /// Its length in bytes, holes included.
-    pub length: u64,
-    /// Bytes that it occupies.
-    pub allocated: u64,
 }
 
 /// How the content of a file is to be duplicated.

@@ -1,29 +1,11 @@
 //! The simulated machine's files: real ones, without the care for power losses.
 
 use std::fs::{self, OpenOptions};
-use std::io::{self, Read as _};
-use std::os::unix::fs::MetadataExt as _;
+use std::io;
 use std::path::{Path, PathBuf};
 
 use crate::error::{Error, Result};
-use crate::sys::{FileExtent, FileKind, StoreHeader, Target, TargetKind};
-
-pub(super) fn extent(path: &Path) -> Result<Option<FileExtent>> {
-    match fs::symlink_metadata(path) {
-        Ok(meta) => Ok(Some(FileExtent {
-            kind: match () {
-                () if meta.is_dir() => FileKind::Directory,
-                () if meta.is_file() && meta.nlink() > 1 => FileKind::Linked,
-                () if meta.is_file() => FileKind::Regular,
-                () => FileKind::Other,
-            },
-            length: meta.len(),
-            allocated: meta.blocks() * 512,
-        })),
-        Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(None),
-        Err(e) => Err(Error::io("look at", path.display(), e)),
-    }
-}
+use crate::sys::{StoreHeader, Target, TargetKind};
 
 pub(super) fn resolve(path: &Path) -> PathBuf {
     let parent = path.parent().and_then(|parent| fs::canonicalize(parent).ok());
@@ -78,12 +60,9 @@ pub(super) fn allocate(path: &Path, length: u64) -> Result<()> {
 
 /// The simulated kernel writes nothing into a store: what is there, a test put there.
 pub(super) fn store_header(path: &Path) -> Result<StoreHeader> {
-    let mut header = [0; StoreHeader::LENGTH];
-    match fs::File::open(path).and_then(|mut file| file.read_exact(&mut header)) {
-        Ok(()) => Ok(StoreHeader::parse(header)),
-        Err(e) if e.kind() == io::ErrorKind::UnexpectedEof => Ok(StoreHeader::Foreign),
-        Err(e) => Err(Error::io("read", path.display(), e)),
-    }
+    fs::File::open(path)
+        .and_then(StoreHeader::read)
+        .map_err(|e| Error::io("read", path.display(), e))
 }
 
 pub(super) fn remove(path: &Path) -> Result<()> {

@@ -7,7 +7,8 @@ use super::files;
 use crate::error::{Error, ErrorKind, Result};
 use crate::key::DeviceId;
 use crate::sys::{
-    Device, DeviceNumber, LoopDevice, LoopSpec, MountSpec, MountedAt, SnapshotUsage, Table, Target,
+    Device, DeviceNumber, FileExtent, LoopDevice, LoopSpec, MountSpec, MountedAt, SnapshotUsage,
+    Table, Target,
 };
 
 const LOOP_MAJOR: u32 = 7;
@@ -327,7 +328,7 @@ impl Kernel {
                 return Err(Error::new(ErrorKind::NotFound, "bind", source.display(), "nothing"));
             }
         };
-        files::extent(target)?.ok_or_else(|| {
+        FileExtent::at(target)?.ok_or_else(|| {
             Error::new(ErrorKind::NotFound, "bind on", target.display(), "no such file")
         })?;
         self.mounts.push(Mount { target: target.to_owned(), device, node, read_only, failed });
@@ -360,7 +361,7 @@ impl Kernel {
 }
 
 fn file_length(path: &Path) -> Result<u64> {
-    let extent = files::extent(path)?;
+    let extent = FileExtent::at(path)?;
     extent
         .map(|file| file.length)
         .ok_or_else(|| Error::new(ErrorKind::NotFound, "attach", path.display(), "no such file"))

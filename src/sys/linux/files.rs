@@ -2,33 +2,15 @@
 
 use std::ffi::OsString;
 use std::fs::{self, DirBuilder, File, OpenOptions};
-use std::io::{self, Read as _, Write as _};
-use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _};
+use std::io::{self, Write as _};
+use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 
 use nix::libc::{EOPNOTSUPP, O_NOFOLLOW, O_NONBLOCK};
 use rustix::fs::{FallocateFlags, StatVfs};
 
-use super::super::{FileExtent, FileKind, FileSystemUsage, StoreHeader};
+use super::super::{FileSystemUsage, StoreHeader};
 use crate::error::{Error, ErrorKind, Result};
-
-pub(super) fn extent(path: &Path) -> Result<Option<FileExtent>> {
-    match fs::symlink_metadata(path) {
-        Ok(found) => Ok(Some(FileExtent {
-            kind: match () {
-                () if found.is_dir() => FileKind::Directory,
-                () if found.is_file() && found.nlink() > 1 => FileKind::Linked,
-                () if found.is_file() => FileKind::Regular,
-                () => FileKind::Other,
-            },
-            length: found.len(),
-            // stat counts blocks in units of 512 bytes, whatever the file system's are.
-            allocated: found.blocks() * 512,
-        })),
-        Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(None),
-        Err(e) => Err(Error::io("look at", path.display(), e)),
-    }
-}
 
 pub(super) fn write_record(path: &Path, content: &[u8]) -> Result<()> {
     let parent = parent(path);
@@ -131,18 +113,12 @@ pub(super) fn allocate(path: &Path, length: u64) -> Result<()> {
 }
 
 pub(super) fn store_header(path: &Path) -> Result<StoreHeader> {
-    let read = || -> io::Result<[u8; StoreHeader::LENGTH]> {
-        let mut header = [0; StoreHeader::LENGTH];
-        let flags = O_NOFOLLOW | O_NONBLOCK;
-        let mut file = OpenOptions::new().read(true).custom_flags(flags).open(path)?;
-        file.read_exact(&mut header)?;
-        Ok(header)
-    };
-    match read() {
-        Ok(header) => Ok(StoreHeader::parse(header)),
-        Err(e) if e.kind() == io::ErrorKind::UnexpectedEof => Ok(StoreHeader::Foreign),
-        Err(e) => Err(Error::io("read the header of", path.display(), e)),
-    }
+    OpenOptions::new()
+        .read(true)
+        .custom_flags(O_NOFOLLOW | O_NONBLOCK)
+        .open(path)
+        .and_then(StoreHeader::read)
+        .map_err(|e| Error::io("read the header of", path.display(), e))
 }
 
 pub(super) fn remove(path: &Path) -> Result<()> {
@@ -203,7 +179,7 @@ fn missing_is_fine(result: io::Result<()>) -> io::Result<()> {
 mod tests {
     use super::*;
     use crate::ErrorKind;
-    use std::os::unix::fs::{PermissionsExt as _, symlink};
+    use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _, symlink};
 
     #[test]
     fn a_record_is_replaced_and_nothing_else_is_left() {

@@ -76,7 +76,7 @@ impl Host for LinuxHost {
     }
 
     fn file(&self, path: &Path) -> Result<Option<FileExtent>> {
-        files::extent(path)
+        FileExtent::at(path)
     }
 
     fn write_record(&self, path: &Path, content: &[u8]) -> Result<()> {
