@@ -121,11 +121,7 @@ fn one_volume() {
 fn two_drivers() {
     let rig = Rig::new(kit::Fs::Xfs);
     rig.import_file_system("root", "ext4");
-    let works = ["old", "new"].map(|name| kit::work_dir().join(name));
-    let drivers = works.each_ref().map(|work| {
-        fs::create_dir_all(work).expect("a directory");
-        Driver::start(rig.pool.root(), work, &[])
-    });
+    let drivers = Driver::old_and_new(rig.pool.root(), &kit::work_dir());
     let directory = rig.path("");
     std::thread::scope(|scope| {
         for caller in 0..8 {

@@ -39,7 +39,16 @@ impl Driver {
         Self::spawn(command, work)
     }
 
-    /// The same with any command that serves `csi/csi.sock` in `work`.
+    /// Two on one pool, each in a directory of its own below `work`, as during an upgrade.
+    pub(crate) fn old_and_new(pool: &Path, work: &Path) -> [Self; 2] {
+        ["old", "new"].map(|name| {
+            let work = work.join(name);
+            fs::create_dir_all(&work).expect("a directory");
+            Self::start(pool, &work, &[])
+        })
+    }
+
+    /// [`start`](Self::start) with any command that serves `csi/csi.sock` in `work`.
     pub(crate) fn spawn(mut command: Command, work: &Path) -> Self {
         let (socket, log) = (socket(work), work.join("driver.log"));
         fs::create_dir_all(socket.parent().expect("a directory")).expect("make a directory");

@@ -31,11 +31,7 @@ pub(crate) fn crowd() {
     let mut random = Random(seed);
     let rig = Rig::new(kit::Fs::Xfs);
     rig.import_file_system("root", "ext4");
-    let works = ["old", "new"].map(|name| kit::work_dir().join(name));
-    let drivers = works.each_ref().map(|work| {
-        fs::create_dir_all(work).expect("a directory");
-        Driver::start(rig.pool.root(), work, &[])
-    });
+    let drivers = Driver::old_and_new(rig.pool.root(), &kit::work_dir());
     let client = drivers[0].client();
     client.create("first", "root").and_then(|()| client.delete("first")).expect("a volume");
     let at_rest = Inventory::take(rig.pool.root());
