@@ -26,5 +26,7 @@ pub(crate) mod modules;
 pub(crate) mod process;
 #[path = "../kit/protocol.rs"]
 pub(crate) mod protocol;
+#[path = "../kit/qemu_kernel.rs"]
+pub(crate) mod qemu_kernel;
 #[path = "../kit/uml.rs"]
 pub(crate) mod uml;

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use crate::command::{self, Process};
 use crate::kit::initramfs::Initramfs;
 use crate::kit::modules;
+use crate::kit::qemu_kernel::QemuKernel;
 use crate::place::Place;
 use crate::volumes::Volume;
 use crate::{Result, stop, ui};
@@ -32,7 +33,7 @@ pub(crate) struct Written {
 
 /// Prepares the guest's early user space. Needed once for a kernel.
 pub(crate) fn make_initramfs(place: &Place) -> Result<()> {
-    let kernel = Kernel::find(place)?;
+    let kernel = QemuKernel::at(&place.kernel)?;
     let names = MODULES.map(String::from);
     let mut root = Initramfs::new();
     let mut files = Vec::new();
@@ -83,7 +84,7 @@ struct Guest {
 
 impl Guest {
     fn start(place: &Place, volume: &Volume, accelerator: Accelerator) -> Result<Self> {
-        let kernel = Kernel::find(place)?;
+        let kernel = QemuKernel::at(&place.kernel)?;
         let path = place.microvm_log();
         let failed = |error: std::io::Error| format!("{}: {error}", path.display());
         let log = File::options().create(true).append(true).open(&path).map_err(failed)?;
@@ -149,24 +150,5 @@ impl Guest {
             (Some(path), Some(sha256)) if done => Ok(Written { path, sha256 }),
             _ => Err(format!("the microVM did not finish ({status}): {last}")),
         }
-    }
-}
-
-/// Where tests/qemu-kernel.sh has put the guest's kernel.
-struct Kernel {
-    image: PathBuf,
-    modules_dir: PathBuf,
-}
-
-impl Kernel {
-    fn find(place: &Place) -> Result<Self> {
-        let file = place.kernel.join("release");
-        let release =
-            fs::read_to_string(&file).map_err(|error| format!("{}: {error}", file.display()))?;
-        let release = release.trim();
-        Ok(Self {
-            image: place.kernel.join("boot").join(format!("vmlinuz-{release}")),
-            modules_dir: place.kernel.join("lib/modules").join(release),
-        })
     }
 }

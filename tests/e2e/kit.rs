@@ -18,6 +18,8 @@ pub(crate) mod machine;
 pub(crate) mod modules;
 #[path = "../kit/protocol.rs"]
 pub(crate) mod protocol;
+#[path = "../kit/qemu_kernel.rs"]
+pub(crate) mod qemu_kernel;
 #[path = "../kit/target.rs"]
 pub(crate) mod target;
 #[path = "../kit/uml.rs"]

@@ -11,6 +11,7 @@ use std::process::Command;
 use crate::Result;
 use crate::kit::initramfs::Initramfs;
 use crate::kit::modules;
+use crate::kit::qemu_kernel::QemuKernel;
 use crate::kit::target::tools_dir;
 
 /// In the image: boots the device that its first argument names.
@@ -33,7 +34,7 @@ pub(crate) const TEMPLATE_BYTES: u64 = 64 << 20;
 
 /// What is in the VMM's image.
 pub(crate) fn image_root(work: &Path) -> Result<Initramfs> {
-    let kernel = Kernel::find()?;
+    let kernel = QemuKernel::at(&tools_dir().join("qemu-kernel"))?;
     let initramfs = make_initramfs(&kernel, work)?;
     let mut root = Initramfs::new();
     for program in QEMU {
@@ -53,7 +54,7 @@ pub(crate) fn image_root(work: &Path) -> Result<Initramfs> {
 }
 
 /// The guest's early user space.
-fn make_initramfs(kernel: &Kernel, work: &Path) -> Result<PathBuf> {
+fn make_initramfs(kernel: &QemuKernel, work: &Path) -> Result<PathBuf> {
     let mut root = Initramfs::new();
     let mut files = Vec::new();
     for module in modules::load_order(&kernel.modules_dir, &MODULES.map(String::from))? {
@@ -107,24 +108,4 @@ fn write(path: &Path, text: &str) -> Result<()> {
 fn make_executable(path: &Path) -> std::io::Result<()> {
     use std::os::unix::fs::PermissionsExt as _;
     fs::set_permissions(path, fs::Permissions::from_mode(0o755))
-}
-
-/// Where tests/qemu-kernel.sh has put the guest's kernel.
-struct Kernel {
-    image: PathBuf,
-    modules_dir: PathBuf,
-}
-
-impl Kernel {
-    fn find() -> Result<Self> {
-        let directory = tools_dir().join("qemu-kernel");
-        let file = directory.join("release");
-        let release =
-            fs::read_to_string(&file).map_err(|error| format!("{}: {error}", file.display()))?;
-        let release = release.trim();
-        Ok(Self {
-            image: directory.join("boot").join(format!("vmlinuz-{release}")),
-            modules_dir: directory.join("lib/modules").join(release),
-        })
-    }
 }

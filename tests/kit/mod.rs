@@ -60,6 +60,7 @@ mod modules;
 mod process;
 mod protocol;
 mod qemu;
+mod qemu_kernel;
 mod scratch;
 mod suite;
 mod target;

@@ -14,6 +14,7 @@ use super::initramfs::Initramfs;
 use super::machine::Machine;
 use super::modules;
 use super::protocol::SetUp;
+use super::qemu_kernel::QemuKernel;
 use super::target;
 
 const BOOT_LIMIT: Duration = Duration::from_secs(180);
@@ -51,7 +52,7 @@ pub(crate) fn disk_device(index: usize) -> String {
 
 /// Writes the guest's root to `path`.
 pub(crate) fn make_root(path: &Path, files: &[PathBuf], names: &[String]) -> Result<(), String> {
-    let kernel = Kernel::find()?;
+    let kernel = find_kernel()?;
     let mut root = Initramfs::new();
     for file in files.iter().filter(|file| file.exists()) {
         root.add_program(file)?;
@@ -78,7 +79,7 @@ pub(crate) fn boot(
     set_up: SetUp,
 ) -> Result<Machine, String> {
     static KVM_FAILED: AtomicBool = AtomicBool::new(false);
-    let kernel = Kernel::find()?;
+    let kernel = find_kernel()?;
     let set_up = |modules_dir: &Path| SetUp {
         modules_dir: modules_dir.into(),
         modules: set_up.modules.clone(),
@@ -103,7 +104,7 @@ pub(crate) fn boot(
 fn command(
     accel: &str,
     cpu: &str,
-    kernel: &Kernel,
+    kernel: &QemuKernel,
     init: &Path,
     root: &Path,
     disks: &[PathBuf],
@@ -136,22 +137,8 @@ fn command(
     command
 }
 
-/// Where tests/qemu-kernel.sh has put the kernel.
-struct Kernel {
-    image: PathBuf,
-    modules_dir: PathBuf,
-}
-
-impl Kernel {
-    fn find() -> Result<Self, String> {
-        let dir = target::tools_dir().join("qemu-kernel");
-        let release = std::fs::read_to_string(dir.join("release")).map_err(|_| {
-            format!("no kernel for QEMU in {}: fetch it with tests/qemu-kernel.sh", dir.display())
-        })?;
-        let release = release.trim();
-        let image = dir.join("boot").join(format!("vmlinuz-{release}"));
-        Ok(Self { image, modules_dir: dir.join("lib/modules").join(release) })
-    }
+fn find_kernel() -> Result<QemuKernel, String> {
+    QemuKernel::at(&target::tools_dir().join("qemu-kernel"))
 }
 
 fn which(program: &str) -> Option<PathBuf> {
