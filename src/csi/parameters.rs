@@ -292,24 +292,13 @@ mod tests {
 
     fn record(limit: Option<u64>, durability: Durability, owner: NodeOwner) -> VolumeRecord {
         VolumeRecord {
-            id: "v".into(),
-            template: "base".into(),
-            digest: "d".into(),
             template_size: 4096,
-            fs_type: None,
             size: 4096,
             cow_limit: limit,
             chunk_size: 8192,
             durability,
             owner,
-            backing: crate::pool::record::Backing::Snapshot,
-            inline: false,
-            kata_direct: false,
-            boot: "b".into(),
-            created: jiff::Timestamp::UNIX_EPOCH,
-            reserve: crate::pool::record::Reserve::None,
-            ttl: None,
-            target: None,
+            ..crate::pool::sample::volume()
         }
     }
 

@@ -12,6 +12,8 @@
 pub(crate) mod fuzzing;
 pub mod layout;
 pub mod record;
+#[cfg(test)]
+pub(crate) mod sample;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;

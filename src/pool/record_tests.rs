@@ -1,32 +1,10 @@
 use std::fs;
 
 use super::*;
+use crate::pool::sample::volume;
 
 /// Makes a record wrong.
 type Edit<T> = fn(&mut T);
-
-fn volume() -> VolumeRecord {
-    VolumeRecord {
-        id: "v".into(),
-        template: "base".into(),
-        digest: "0a".repeat(32),
-        template_size: 1 << 20,
-        fs_type: None,
-        size: 1 << 20,
-        cow_limit: None,
-        chunk_size: 4096,
-        durability: Durability::Ephemeral,
-        owner: NodeOwner::default(),
-        backing: Backing::Snapshot,
-        inline: false,
-        kata_direct: false,
-        boot: "b".into(),
-        created: Timestamp::UNIX_EPOCH,
-        reserve: Reserve::None,
-        ttl: None,
-        target: None,
-    }
-}
 
 fn template() -> TemplateRecord {
     TemplateRecord {

@@ -11,7 +11,8 @@ use crate::error::ErrorKind;
 use crate::key::Key;
 use crate::pool::PoolOptions;
 use crate::pool::layout::{IMPORT_PREFIX, Layout};
-use crate::pool::record::{self, Backing, Durability, NodeOwner, VolumeRecord};
+use crate::pool::record::{self, VolumeRecord};
+use crate::pool::sample;
 
 struct TestPool {
     pool: Pool,
@@ -49,20 +50,9 @@ impl TestPool {
             template: template.name.clone(),
             digest: template.digest.clone(),
             template_size: template.size,
-            fs_type: None,
             size: template.size,
-            cow_limit: None,
-            chunk_size: 4096,
-            durability: Durability::Ephemeral,
-            owner: NodeOwner::default(),
-            backing: Backing::Snapshot,
-            inline: false,
-            kata_direct: false,
-            boot: "b".into(),
             created: Timestamp::now(),
-            reserve: crate::pool::record::Reserve::None,
-            ttl: None,
-            target: None,
+            ..sample::volume()
         };
         let path = self.pool.layout().volume_record(&Key::of(id));
         self.pool.host().write_record(&path, &record::to_bytes(&record)).unwrap();

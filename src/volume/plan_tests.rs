@@ -4,7 +4,7 @@
 use proptest::prelude::*;
 
 use super::*;
-use crate::pool::record::NodeOwner;
+use crate::pool::sample;
 use crate::sys::Table;
 
 const TEMPLATE_SIZE: u64 = 1 << 20;
@@ -15,20 +15,11 @@ fn record(size: u64, durability: Durability, backing: Backing) -> VolumeRecord {
         template: "template".to_owned(),
         digest: "0".repeat(64),
         template_size: TEMPLATE_SIZE,
-        fs_type: None,
         size,
-        cow_limit: None,
-        chunk_size: 4096,
         durability,
-        owner: NodeOwner::default(),
         backing,
-        inline: false,
-        kata_direct: false,
         boot: "boot-1".to_owned(),
-        created: jiff::Timestamp::UNIX_EPOCH,
-        reserve: Reserve::None,
-        ttl: None,
-        target: None,
+        ..sample::volume()
     }
 }
 

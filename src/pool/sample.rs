@@ -1,0 +1,29 @@
+//! Records for tests, which change what they are about: `VolumeRecord { size, ..sample::volume() }`.
+
+use jiff::Timestamp;
+
+use super::record::{Backing, Durability, NodeOwner, Reserve, VolumeRecord};
+
+/// A volume of 1 MiB, as large as its template, and all else as by default.
+pub(crate) fn volume() -> VolumeRecord {
+    VolumeRecord {
+        id: "v".into(),
+        template: "base".into(),
+        digest: "0a".repeat(32),
+        template_size: 1 << 20,
+        fs_type: None,
+        size: 1 << 20,
+        cow_limit: None,
+        chunk_size: 4096,
+        durability: Durability::Ephemeral,
+        owner: NodeOwner::default(),
+        backing: Backing::Snapshot,
+        inline: false,
+        kata_direct: false,
+        boot: "b".into(),
+        created: Timestamp::UNIX_EPOCH,
+        reserve: Reserve::None,
+        ttl: None,
+        target: None,
+    }
+}
