@@ -20,6 +20,8 @@ pub(crate) mod initramfs;
 pub(crate) mod leak;
 #[path = "../kit/machine.rs"]
 pub(crate) mod machine;
+#[path = "../kit/microvm.rs"]
+pub(crate) mod microvm;
 #[path = "../kit/modules.rs"]
 pub(crate) mod modules;
 #[path = "../kit/process.rs"]

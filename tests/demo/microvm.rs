@@ -1,13 +1,12 @@
 //! A microVM whose root disk is a published volume.
 
-use std::fs::{self, File};
+use std::fs::File;
 use std::io::Write as _;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use crate::command::{self, Process};
-use crate::kit::initramfs::Initramfs;
-use crate::kit::modules;
+use crate::kit::microvm::early_user_space;
 use crate::kit::qemu_kernel::QemuKernel;
 use crate::place::Place;
 use crate::volumes::Volume;
@@ -18,9 +17,6 @@ const MARK: &str = "demo: ";
 /// The guest needs about 70 MiB. More could be too much: in User-Mode Linux each page of a process
 /// may take one of the 65530 mappings that a host grants.
 const MEMORY: &str = "128M";
-/// The root disk, and the bus that the machine type has. All else is built into the kernel.
-const MODULES: [&str; 2] = ["virtio_mmio", "virtio_blk"];
-const INITRAMFS_INIT: &str = include_str!("guest/initramfs.sh");
 
 const EMULATED_LIMIT: Duration = Duration::from_secs(150);
 const KVM_LIMIT: Duration = Duration::from_secs(20);
@@ -34,24 +30,10 @@ pub(crate) struct Written {
 /// Prepares the guest's early user space. Needed once for a kernel.
 pub(crate) fn make_initramfs(place: &Place) -> Result<()> {
     let kernel = QemuKernel::at(&place.kernel)?;
-    let names = MODULES.map(String::from);
-    let mut root = Initramfs::new();
-    let mut files = Vec::new();
-    for module in modules::load_order(&kernel.modules_dir, &names)? {
-        let file = kernel.modules_dir.join(module);
-        root.add_file(&file)?;
-        files.push(file.display().to_string());
-    }
-    let init = initramfs_init(place);
-    let failed = |error: std::io::Error| format!("{}: {error}", init.display());
-    fs::write(&init, INITRAMFS_INIT.replace("@MODULES@", &files.join(" "))).map_err(failed)?;
-    root.add_file(&init)?;
-    root.add_busybox(Path::new("/bin/busybox"))?;
-    root.write(&place.initramfs()).map_err(failed)
-}
-
-fn initramfs_init(place: &Place) -> PathBuf {
-    place.cache.join("initramfs-init")
+    let script = place.cache.join("initramfs-init");
+    let root = early_user_space(&kernel, &script, MARK, "/sbin/demo-init")?;
+    let path = place.initramfs();
+    root.write(&path).map_err(|error| format!("{}: {error}", path.display()))
 }
 
 /// Boots from `volume`, shows what the guest says, and waits until it has powered off.
@@ -88,11 +70,8 @@ impl Guest {
         let path = place.microvm_log();
         let failed = |error: std::io::Error| format!("{}: {error}", path.display());
         let log = File::options().create(true).append(true).open(&path).map_err(failed)?;
-        let mut kernel_arguments = format!(
-            "console=ttyS0 quiet loglevel=3 panic=-1 rdinit={} calf.volume={}",
-            initramfs_init(place).display(),
-            volume.id
-        );
+        let mut kernel_arguments =
+            format!("console=ttyS0 quiet loglevel=3 panic=-1 calf.volume={}", volume.id);
         let (accel, cpu) = match accelerator {
             Accelerator::Kvm => ("kvm", "host"),
             Accelerator::Emulation => {

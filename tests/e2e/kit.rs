@@ -14,6 +14,8 @@ pub(crate) mod guard;
 pub(crate) mod initramfs;
 #[path = "../kit/machine.rs"]
 pub(crate) mod machine;
+#[path = "../kit/microvm.rs"]
+pub(crate) mod microvm;
 #[path = "../kit/modules.rs"]
 pub(crate) mod modules;
 #[path = "../kit/protocol.rs"]

@@ -10,7 +10,7 @@ use std::process::Command;
 
 use crate::Result;
 use crate::kit::initramfs::Initramfs;
-use crate::kit::modules;
+use crate::kit::microvm::{BUSYBOX, early_user_space};
 use crate::kit::qemu_kernel::QemuKernel;
 use crate::kit::target::tools_dir;
 
@@ -20,11 +20,7 @@ pub(crate) const BOOT: &str = "/usr/bin/boot-microvm";
 pub(crate) const MARK: &str = "microvm: ";
 
 const BOOT_SCRIPT: &str = "tests/e2e/microvm/boot.sh";
-const INITRAMFS_INIT: &str = include_str!("microvm/initramfs.sh");
 const INIT: &str = include_str!("microvm/init.sh");
-const BUSYBOX: &str = "/bin/busybox";
-/// The root disk, and the bus that the machine type has. All else is built into the kernel.
-const MODULES: [&str; 2] = ["virtio_mmio", "virtio_blk"];
 const QEMU: [&str; 2] =
     ["/usr/bin/qemu-system-x86_64", "/usr/lib/x86_64-linux-gnu/qemu/accel-tcg-x86_64.so"];
 /// What the machine type `microvm` starts with.
@@ -55,17 +51,8 @@ pub(crate) fn image_root(work: &Path) -> Result<Initramfs> {
 
 /// The guest's early user space.
 fn make_initramfs(kernel: &QemuKernel, work: &Path) -> Result<PathBuf> {
-    let mut root = Initramfs::new();
-    let mut files = Vec::new();
-    for module in modules::load_order(&kernel.modules_dir, &MODULES.map(String::from))? {
-        let path = Path::new("/modules").join(module.file_name().unwrap_or_default());
-        root.add_file_as(&kernel.modules_dir.join(&module), &path);
-        files.push(path.display().to_string());
-    }
-    let init = work.join("microvm-initramfs-init");
-    write(&init, &INITRAMFS_INIT.replace("@MODULES@", &files.join(" ")))?;
-    root.add_file_as(&init, Path::new("/init"));
-    root.add_busybox(Path::new(BUSYBOX))?;
+    let script = work.join("microvm-initramfs-init");
+    let root = early_user_space(kernel, &script, MARK, "/init")?;
     let path = work.join("microvm-initramfs");
     root.write(&path).map_err(|error| format!("{}: {error}", path.display()))?;
     Ok(path)

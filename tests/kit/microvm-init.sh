@@ -9,6 +9,6 @@ while [ ! -b /dev/vda ] && [ "$tries" -lt 200 ]; do
     busybox usleep 50000
     tries=$((tries + 1))
 done
-busybox mount -t ext4 /dev/vda /run || { echo "microvm: cannot mount the root disk"; exit 1; }
+busybox mount -t ext4 /dev/vda /run || { echo "@MARK@cannot mount the root disk"; exit 1; }
 busybox mount -o move /dev /run/dev
-exec busybox chroot /run /init
+exec busybox chroot /run @INIT@
