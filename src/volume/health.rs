@@ -7,8 +7,9 @@
 use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use super::{Volume, VolumeState};
+use super::VolumeState;
 use crate::key::Key;
+use crate::pool::record::VolumeRecord;
 
 /// How many volumes were seen to be given up since the pool was opened.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -31,16 +32,16 @@ struct State {
 
 impl Health {
     /// Takes note of a volume's state; tells it if it is a loss that was not told.
-    pub(super) fn notice(&self, key: &Key, volume: &Volume) {
+    pub(super) fn notice(&self, key: &Key, record: &VolumeRecord, now: VolumeState) {
         let mut state = self.state();
-        if !volume.state.is_lost() {
+        if !now.is_lost() {
             state.told.remove(key);
             return;
         }
-        if state.told.insert(key.clone(), volume.state) == Some(volume.state) {
+        if state.told.insert(key.clone(), now) == Some(now) {
             return;
         }
-        let what = match volume.state {
+        let what = match now {
             VolumeState::Invalid => {
                 state.losses.invalid += 1;
                 "an I/O error on its COW store made it invalid: its content is lost; delete it"
@@ -51,7 +52,7 @@ impl Health {
             }
         };
         drop(state);
-        tracing::warn!(volume = volume.record.id, template = volume.record.template, what);
+        tracing::warn!(volume = record.id, template = record.template, what);
     }
 
     /// The volume is gone.

@@ -18,7 +18,7 @@ impl Pool {
         spec::check_id(id)?;
         let key = Key::of(id);
         let volume = volume(self, &key, id)?;
-        self.health().notice(&key, &volume);
+        self.health().notice(&key, &volume.record, volume.state);
         Ok(volume)
     }
 
@@ -122,9 +122,9 @@ pub(super) fn volume(pool: &Pool, key: &Key, id: &str) -> Result<Volume> {
 
 /// Takes note of the volume's state; returns whether the kernel gave it up.
 pub(super) fn is_lost(pool: &Pool, key: &Key, record: &VolumeRecord, observed: &Observed) -> bool {
-    let volume = describe(record.clone(), observed);
-    pool.health().notice(key, &volume);
-    volume.state.is_lost()
+    let state = state(observed);
+    pool.health().notice(key, record, state);
+    state.is_lost()
 }
 
 fn describe(record: VolumeRecord, observed: &Observed) -> Volume {
