@@ -11,7 +11,6 @@ use serde::Serialize;
 
 use super::context::Context;
 use super::output::{Outcome, fields, table};
-use super::volume::state_name;
 
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
@@ -78,13 +77,6 @@ fn view(
     volumes: &[Volume],
     damage: &[calf::Error],
 ) -> View {
-    let states = [
-        VolumeState::Active,
-        VolumeState::Inactive,
-        VolumeState::Interrupted,
-        VolumeState::Invalid,
-        VolumeState::Overflow,
-    ];
     let count = |state| volumes.iter().filter(|v| v.state == state).count();
     let healthy = [VolumeState::Active, VolumeState::Inactive];
     View {
@@ -105,12 +97,12 @@ fn view(
                 size: t.size,
             })
             .collect(),
-        volumes: states.into_iter().map(|state| (state_name(state), count(state))).collect(),
+        volumes: VolumeState::ALL.into_iter().map(|state| (state.as_str(), count(state))).collect(),
         damage: damage.iter().map(calf::Error::report).collect(),
         unhealthy: volumes
             .iter()
             .filter(|v| !healthy.contains(&v.state))
-            .map(|v| UnhealthyView { id: v.record.id.clone(), state: state_name(v.state) })
+            .map(|v| UnhealthyView { id: v.record.id.clone(), state: v.state.as_str() })
             .collect(),
     }
 }

@@ -15,7 +15,7 @@ use serde_json::json;
 use super::context::{Context, size};
 use super::help;
 use super::output::{Outcome, fields, table};
-pub(super) use view::{View, state_name};
+pub(super) use view::View;
 
 #[derive(Subcommand)]
 pub(super) enum Command {

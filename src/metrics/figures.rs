@@ -44,18 +44,8 @@ struct Collector {
     collector: &'static str,
 }
 
-/// The states that a volume is counted under. `unknown`: it could not be looked at.
-const STATES: [&str; 6] = ["inactive", "active", "interrupted", "invalid", "overflow", "unknown"];
-
-fn state(volume: &Volume) -> &'static str {
-    match volume.state {
-        VolumeState::Inactive => STATES[0],
-        VolumeState::Active => STATES[1],
-        VolumeState::Interrupted => STATES[2],
-        VolumeState::Invalid => STATES[3],
-        VolumeState::Overflow => STATES[4],
-    }
-}
+/// What a volume is counted under that could not be looked at.
+const UNKNOWN: &str = "unknown";
 
 /// What there is of one template and its volumes.
 #[derive(Default)]
@@ -70,7 +60,7 @@ struct Figures {
 
 impl Figures {
     fn add(&mut self, volume: &Volume) {
-        *self.states.entry(state(volume)).or_default() += 1;
+        *self.states.entry(volume.state.as_str()).or_default() += 1;
         self.allocated += volume.allocated;
         if let Some((used, total)) = volume.cow {
             self.cow_used += used;
@@ -164,8 +154,10 @@ fn loops(pool: &Pool, registry: &mut Registry) -> Result<()> {
 fn losses(pool: &Pool, registry: &mut Registry) {
     let family = Family::<State, Counter>::default();
     let losses = pool.losses();
-    for (state, count) in [(STATES[3], losses.invalid), (STATES[4], losses.overflow)] {
-        family.get_or_create(&State { state }).inc_by(count);
+    for (state, count) in
+        [(VolumeState::Invalid, losses.invalid), (VolumeState::Overflow, losses.overflow)]
+    {
+        family.get_or_create(&State { state: state.as_str() }).inc_by(count);
     }
     registry.register(
         "volumes_lost",
@@ -188,7 +180,7 @@ fn volumes(pool: &Pool, registry: &mut Registry) -> Result<()> {
             // Deleted since.
             Err(error) if error.kind() == ErrorKind::NotFound => {}
             Err(error) => {
-                *figures.states.entry("unknown").or_default() += 1;
+                *figures.states.entry(UNKNOWN).or_default() += 1;
                 tracing::debug!(volume = record.id, error = error.report(), "cannot be looked at");
             }
         }
@@ -201,7 +193,7 @@ fn volumes(pool: &Pool, registry: &mut Registry) -> Result<()> {
     let limits = Family::<Template, Bytes>::default();
     let fullest = Family::<Template, Number>::default();
     for (template, figures) in templates {
-        for state in STATES {
+        for state in VolumeState::ALL.map(VolumeState::as_str).into_iter().chain([UNKNOWN]) {
             let labels = TemplateAndState { template: template.clone(), state };
             let count = figures.states.get(state).copied().unwrap_or_default();
             counts.get_or_create(&labels).set(count);

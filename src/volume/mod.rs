@@ -125,6 +125,21 @@ pub enum VolumeState {
 }
 
 impl VolumeState {
+    /// Every state.
+    pub const ALL: [Self; 5] =
+        [Self::Inactive, Self::Active, Self::Interrupted, Self::Invalid, Self::Overflow];
+
+    /// A word for people, metrics and programs.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Inactive => "inactive",
+            Self::Active => "active",
+            Self::Interrupted => "interrupted",
+            Self::Invalid => "invalid",
+            Self::Overflow => "overflow",
+        }
+    }
+
     /// Whether the kernel gave the volume up: nothing brings it back.
     pub fn is_lost(self) -> bool {
         matches!(self, Self::Invalid | Self::Overflow)

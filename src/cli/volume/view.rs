@@ -3,7 +3,7 @@
 use calf::pool::record::{Backing, Durability, Reserve};
 use calf::sys::DeviceNumber;
 use calf::units::format_size;
-use calf::volume::{Volume, VolumeState};
+use calf::volume::Volume;
 use calf::{Pool, Result};
 use jiff::Timestamp;
 use serde::Serialize;
@@ -58,7 +58,7 @@ impl<'a> View<'a> {
         let record = &volume.record;
         Self {
             id: &record.id,
-            state: state_name(volume.state),
+            state: volume.state.as_str(),
             // One that went down since has no node any more.
             device: volume.device.and_then(|number| device_path(pool, number).ok()),
             template: &record.template,
@@ -125,17 +125,6 @@ impl<'a> View<'a> {
             ("Created", moment(self.created)),
             ("Expires", self.expires.map_or_else(|| "never".into(), moment)),
         ]
-    }
-}
-
-/// The state in one word.
-pub(in crate::cli) fn state_name(state: VolumeState) -> &'static str {
-    match state {
-        VolumeState::Inactive => "inactive",
-        VolumeState::Active => "active",
-        VolumeState::Interrupted => "interrupted",
-        VolumeState::Invalid => "invalid",
-        VolumeState::Overflow => "overflow",
     }
 }
 
