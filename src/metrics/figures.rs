@@ -17,8 +17,8 @@ use prometheus_client::registry::{Registry, Unit};
 use super::counters::PREFIX;
 use crate::error::{ErrorKind, Result};
 use crate::pool::Pool;
-use crate::template::RequiredTemplates;
-use crate::volume::{Volume, VolumeState};
+use crate::template::{self, RequiredTemplates};
+use crate::volume::{self, Volume, VolumeState};
 
 type Bytes = Gauge<u64, AtomicU64>;
 type Number = Gauge<f64, AtomicU64>;
@@ -167,13 +167,16 @@ fn losses(pool: &Pool, registry: &mut Registry) {
 }
 
 fn volumes(pool: &Pool, registry: &mut Registry) -> Result<()> {
+    let (known, damaged_templates) = template::survey(pool)?;
+    let (records, damaged_volumes) = volume::survey(pool)?;
     let damaged = Bytes::default();
-    damaged.set(u64::try_from(pool.damage()?.len()).unwrap_or(u64::MAX));
+    let count = damaged_templates.len() + damaged_volumes.len();
+    damaged.set(u64::try_from(count).unwrap_or(u64::MAX));
     let mut templates = BTreeMap::<String, Figures>::new();
-    for template in pool.templates()? {
+    for template in known {
         templates.entry(template.name).or_default().size = Some(template.size);
     }
-    for record in pool.volume_records()? {
+    for record in records {
         let figures = templates.entry(record.template).or_default();
         match pool.volume(&record.id) {
             Ok(volume) => figures.add(&volume),

@@ -188,8 +188,8 @@ impl Pool {
     /// What in the pool cannot be understood: records that were edited, damaged or put in another's
     /// place. Lists leave it out; everything else goes on beside it.
     pub fn damage(&self) -> Result<Vec<Error>> {
-        let mut damage = template::damaged_templates(self)?;
-        damage.extend(volume::damaged(self)?);
+        let (_, mut damage) = template::survey(self)?;
+        damage.extend(volume::survey(self)?.1);
         Ok(damage)
     }
 

@@ -34,7 +34,7 @@ pub use digest::Digest;
 pub use download::DownloadOptions;
 pub(crate) use name::is_valid as is_valid_name;
 pub use required::RequiredTemplates;
-pub(crate) use store::{damaged_templates, release_image};
+pub(crate) use store::{release_image, survey};
 pub(crate) use sweep::sweep;
 pub use url::ImageUrl;
 
@@ -160,7 +160,7 @@ impl Pool {
     /// All templates whose records can be read, ordered by name; [`damage`](Self::damage) tells of
     /// the others.
     pub fn templates(&self) -> Result<Vec<TemplateRecord>> {
-        store::readable_templates(self)
+        Ok(survey(self)?.0)
     }
 
     /// Removes a template. `InUse` (naming volumes) while volumes started from its content and no

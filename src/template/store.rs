@@ -25,7 +25,7 @@ pub(super) fn template(pool: &Pool, operation: &'static str, name: &str) -> Resu
     if let Some(record) = read(pool, name)? {
         return Ok(record);
     }
-    let names: Vec<String> = readable_templates(pool)?.into_iter().map(|t| t.name).collect();
+    let names: Vec<String> = survey(pool)?.0.into_iter().map(|t| t.name).collect();
     let remedy = match names.as_slice() {
         [] => "the pool has no templates: import one with `calf template import`".to_owned(),
         names => format!("the pool has {}", listing(names)),
@@ -66,29 +66,17 @@ pub(super) fn templates(pool: &Pool) -> Result<Vec<TemplateRecord>> {
     Ok(all)
 }
 
-/// All templates whose records can be read, ordered by name.
-pub(super) fn readable_templates(pool: &Pool) -> Result<Vec<TemplateRecord>> {
-    let mut all = Vec::new();
+/// All templates whose records can be read, ordered by name, and why the others' cannot.
+pub(crate) fn survey(pool: &Pool) -> Result<(Vec<TemplateRecord>, Vec<Error>)> {
+    let (mut all, mut damaged) = (Vec::new(), Vec::new());
     for name in names(pool)? {
         match read(pool, &name) {
-            Err(error) if error.kind() == ErrorKind::Corrupt => {}
+            Err(error) if error.kind() == ErrorKind::Corrupt => damaged.push(error),
             record => all.extend(record?),
         }
     }
     all.sort_by(|a, b| a.name.cmp(&b.name));
-    Ok(all)
-}
-
-/// Why the records of templates that cannot be read cannot.
-pub(crate) fn damaged_templates(pool: &Pool) -> Result<Vec<Error>> {
-    let mut damaged = Vec::new();
-    for name in names(pool)? {
-        match read(pool, &name) {
-            Err(error) if error.kind() == ErrorKind::Corrupt => damaged.push(error),
-            record => drop(record?),
-        }
-    }
-    Ok(damaged)
+    Ok((all, damaged))
 }
 
 /// Ids of the volumes that started from the content, ordered.

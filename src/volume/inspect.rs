@@ -44,15 +44,7 @@ impl Pool {
     /// The records of all volumes, as far as they can be read, ordered by id: cheaper than
     /// [`volumes`](Self::volumes), as the kernel is not asked.
     pub fn volume_records(&self) -> Result<Vec<VolumeRecord>> {
-        let mut records = Vec::new();
-        for key in observe::keys(self)? {
-            match observe::read_record(self, &key) {
-                Err(error) if is_passed_over(&error) => {}
-                record => records.extend(record?),
-            }
-        }
-        records.sort_by(|a, b| a.id.cmp(&b.id));
-        Ok(records)
+        Ok(survey(self)?.0)
     }
 
     /// Size and use of a volume; `path` is where it is staged or published, here or (as kubelet
@@ -84,16 +76,17 @@ impl Pool {
     }
 }
 
-/// Why the records of volumes that cannot be read cannot.
-pub(crate) fn damaged(pool: &Pool) -> Result<Vec<Error>> {
-    let mut damaged = Vec::new();
+/// The records of all volumes that can be read, ordered by id, and why the others cannot.
+pub(crate) fn survey(pool: &Pool) -> Result<(Vec<VolumeRecord>, Vec<Error>)> {
+    let (mut records, mut damaged) = (Vec::new(), Vec::new());
     for key in observe::keys(pool)? {
         match observe::read_record(pool, &key) {
             Err(error) if error.kind() == ErrorKind::Corrupt => damaged.push(error),
-            record => drop(record?),
+            record => records.extend(record?),
         }
     }
-    Ok(damaged)
+    records.sort_by(|a, b| a.id.cmp(&b.id));
+    Ok((records, damaged))
 }
 
 /// Whether a list goes on without this volume: it is gone since, or cannot be understood.

@@ -33,7 +33,7 @@ pub use access::Access;
 pub use direct::DEFAULT_KATA_ROOT;
 pub(crate) use health::Health;
 pub use health::Losses;
-pub(crate) use inspect::damaged;
+pub(crate) use inspect::survey;
 pub use report::{ReconcileOptions, ReconcileReport, Removal, RemovalKind, Repair};
 pub use spec::MAX_SIZE;
 pub(crate) use spec::{SECTOR, is_valid_id};
