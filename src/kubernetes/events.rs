@@ -38,6 +38,7 @@ const MAX_MESSAGE: usize = 1000;
 const TEMPLATE_MISSING: &str = "TemplateMissing";
 const TEMPLATE_IMPORTED: &str = "TemplateImported";
 const TEMPLATE_IMPORT_FAILED: &str = "TemplateImportFailed";
+const REASONS: [&str; 3] = [TEMPLATE_MISSING, TEMPLATE_IMPORTED, TEMPLATE_IMPORT_FAILED];
 
 /// What the driver found worth telling.
 enum Notice {
@@ -65,6 +66,7 @@ impl Events {
     ) -> Result<Self> {
         let (sender, notices) = sync_channel(QUEUE);
         let (driver, node) = (driver.to_owned(), node.to_owned());
+        metrics.expect_events(&REASONS);
         let poster = Poster {
             config,
             driver,

@@ -224,6 +224,15 @@ impl Metrics {
         self.events.get_or_create(&EventAndOutcome { reason, result }).inc();
     }
 
+    /// Events of these reasons may come: a rate needs the zero before the first.
+    pub(crate) fn expect_events(&self, reasons: &[&'static str]) {
+        for &reason in reasons {
+            for result in ["posted", "failed"] {
+                drop(self.events.get_or_create(&EventAndOutcome { reason, result }));
+            }
+        }
+    }
+
     /// The counters in Prometheus' text format.
     pub(super) fn encode(&self, text: &mut String) -> std::fmt::Result {
         prometheus_text::encode(text, &self.registry)
