@@ -148,6 +148,7 @@ fn given_up() {
         assert_eq!(set, allowed, "{field} is {set:#x}");
     }
     assert!(status.contains("NoNewPrivs:\t1"), "{status}");
+    assert!(status.contains("Seccomp:\t2"), "it runs without a filter: {status}");
     assert!(driver.stop().success());
 }
 

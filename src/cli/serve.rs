@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use calf::csi::{self, DEFAULT_DRIVER_NAME, ServeConfig};
 use calf::kubernetes::KubernetesConfig;
+use calf::sys::privilege::{self, SystemCalls};
 use calf::template::RequiredTemplates;
 use calf::{Error, ErrorKind, Result};
 use tokio::signal::unix::{SignalKind, signal};
@@ -47,6 +48,9 @@ pub(super) struct Args {
     #[arg(long, value_name = "TIME", env = "CALF_RECONCILE_INTERVAL", hide_env_values = true)]
     #[arg(default_value = "5m", value_parser = humantime::parse_duration)]
     reconcile_interval: Duration,
+    /// Let the driver make any system call: for a C library that needs one that calf does not list
+    #[arg(long, env = "CALF_NO_SECCOMP", hide_env_values = true)]
+    no_seccomp: bool,
     /// How to log
     #[arg(long, value_enum, value_name = "FORMAT", env = "CALF_LOG_FORMAT")]
     #[arg(hide_env_values = true, default_value_t = LogFormat::Text)]
@@ -68,7 +72,12 @@ pub(super) fn run(context: &Context, args: Args) -> Result<Outcome> {
         kubernetes: args.kubernetes_events.then(KubernetesConfig::in_cluster).transpose()?,
         reconcile_interval: args.reconcile_interval,
     };
-    calf::sys::privilege::drop_capabilities()?;
+    privilege::drop_capabilities()?;
+    if args.no_seccomp {
+        tracing::warn!("system calls are not limited: --no-seccomp was given");
+    } else if privilege::limit_system_calls()? == SystemCalls::Unlimited {
+        tracing::warn!("system calls are not limited: this kernel has no seccomp filters");
+    }
     let pool = context.pool()?;
     let failed = |e| Error::io("start", "the driver", e);
     let runtime =

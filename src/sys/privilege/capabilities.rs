@@ -1,8 +1,4 @@
-//! Gives up the rights that calf does not need.
-//!
-//! Kubernetes gives mounts that are seen outside to privileged containers only, with every
-//! capability there is. So the driver takes away what it does not need by itself, before it listens
-//! to anyone.
+//! The capabilities that the driver keeps.
 
 use rustix::thread::{CapabilitySet, CapabilitySets};
 
