@@ -68,6 +68,7 @@ fuzz: deps-build cargo-fuzz ## Fuzz each parser for FUZZ_SECONDS (FUZZ_TARGETS=n
 lint: deps-build deps-chart rust-components cargo-deny ## Check format, lints, licences, advisories, the chart
 	$(CARGO) fmt --check
 	$(CARGO) clippy --all-targets -- -D warnings
+	$(CARGO) metadata --quiet --locked --format-version 1 --manifest-path tests/fuzz/Cargo.toml >/dev/null
 	$(TOOLS)/helm lint --strict --quiet charts/calf
 	@PATH="$(abspath $(TOOLS))/bin:$$PATH" $(MAKE) --no-print-directory advisories
 
