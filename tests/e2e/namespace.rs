@@ -46,7 +46,7 @@ impl Namespace {
     pub(crate) fn wait_until_ready(&self, pod: &str) -> Result<()> {
         self.cluster.wait(&format!("pod {pod} to be ready"), POD, || {
             let pod = self.alive(pod)?;
-            Ok(condition(&pod, "Ready").filter(|ready| ready == "True").map(drop))
+            Ok(is_ready(&pod).then_some(()))
         })
     }
 
@@ -121,6 +121,20 @@ impl Namespace {
         found.map_err(|error| format!("{error}; there are {seen:#?}"))
     }
 
+    /// Waits until the scheduler says this of a pod that it cannot place. Returns its words. They are
+    /// read from the pod: its events about a pod are one series, which keeps the first message.
+    pub(crate) fn wait_until_refused(&self, pod: &str, saying: &str) -> Result<String> {
+        let mut last = String::new();
+        let found =
+            self.cluster.wait(&format!("the scheduler to say \"{saying}\" of {pod}"), POD, || {
+                let pod = self.get("pod", pod)?.unwrap_or_default();
+                let message = condition(&pod, "PodScheduled").and_then(|it| it["message"].as_str());
+                last = message.unwrap_or_default().to_owned();
+                Ok(last.contains(saying).then(|| last.clone()))
+            });
+        found.map_err(|error| format!("{error}: it said \"{last}\" last"))
+    }
+
     /// Deletes the namespace with all that is in it, and waits until it is gone.
     pub(crate) fn delete(&self) -> Result<()> {
         let delete = ["delete", "namespace", &self.name, "--ignore-not-found", "--wait=false"];
@@ -131,9 +145,12 @@ impl Namespace {
     }
 }
 
-/// The status of one of an object's conditions.
-pub(crate) fn condition(object: &Value, name: &str) -> Option<String> {
+/// Whether a pod or a node says that it is ready.
+pub(crate) fn is_ready(object: &Value) -> bool {
+    condition(object, "Ready").is_some_and(|ready| ready["status"] == "True")
+}
+
+fn condition<'a>(object: &'a Value, name: &str) -> Option<&'a Value> {
     let conditions = object["status"]["conditions"].as_array()?;
-    let condition = conditions.iter().find(|condition| condition["type"] == name)?;
-    condition["status"].as_str().map(str::to_owned)
+    conditions.iter().find(|condition| condition["type"] == name)
 }

@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 
 use crate::Result;
 use crate::cluster::Cluster;
+use crate::namespace::is_ready;
 use crate::tools;
 
 pub(crate) const NAMESPACE: &str = "calf-system";
@@ -76,10 +77,7 @@ impl Release {
         ])?;
         cluster.wait("the driver's pod to be ready", INSTALL, || {
             let pods = cluster.list(&["pods", "--namespace", NAMESPACE])?;
-            let ready = |pod: &Value| {
-                crate::namespace::condition(pod, "Ready").is_some_and(|ready| ready == "True")
-            };
-            Ok((!pods.is_empty() && pods.iter().all(ready)).then_some(()))
+            Ok((!pods.is_empty() && pods.iter().all(is_ready)).then_some(()))
         })
     }
 

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use crate::cluster::Cluster;
 use crate::control_plane::ControlPlane;
 use crate::kit::target::target_tmp;
-use crate::namespace::{Namespace, condition};
+use crate::namespace::{Namespace, is_ready};
 use crate::node::{self, Node, Service};
 use crate::release::{self, Release, TEMPLATE, TEMPLATE_IMAGES};
 use crate::scenarios::Scenario;
@@ -120,7 +120,7 @@ impl World {
     fn wait_for_node(&self) -> Result<()> {
         self.cluster.wait("the node to be ready", NODE_READY, || {
             let node = self.cluster.get(&["node", node::NAME])?.unwrap_or_default();
-            Ok(condition(&node, "Ready").filter(|ready| ready == "True").map(drop))
+            Ok(is_ready(&node).then_some(()))
         })
     }
 

@@ -64,7 +64,7 @@ fn one_disk(name: &str, size: &str) -> Value {
 
 /// The scheduler says why, and nothing was made.
 fn refused(namespace: &Namespace, pod: &str) -> Result<()> {
-    let why = namespace.wait_for_event(pod, REFUSAL)?;
+    let why = namespace.wait_until_refused(pod, REFUSAL)?;
     println!("the scheduler about {pod}: {why}");
     let claim = namespace.get("pvc", &format!("{pod}-disk"))?.unwrap_or_default();
     if claim["status"]["phase"] == "Pending" {

@@ -6,7 +6,7 @@ use std::time::Duration;
 use serde_json::Value;
 
 use crate::Result;
-use crate::namespace::{Namespace, condition};
+use crate::namespace::{Namespace, is_ready};
 use crate::release::{self, EPHEMERAL_CLASS, NAMESPACE};
 use crate::workers::{self, BLOCK, MOUNTED};
 use crate::workload::{self, DEVICE, Mode};
@@ -64,8 +64,7 @@ fn kill(world: &World) -> Result<u64> {
 fn wait_until_back(world: &World, before: u64) -> Result<()> {
     world.cluster.wait("the driver to be back", BACK, || {
         let pod = driver(world)?;
-        let ready = condition(&pod, "Ready").is_some_and(|ready| ready == "True");
-        Ok((ready && workers::restarts(&pod, CALF) > before).then_some(()))
+        Ok((is_ready(&pod) && workers::restarts(&pod, CALF) > before).then_some(()))
     })?;
     println!("the driver is back, its container restarted {} times", restarts(world)?);
     Ok(())
