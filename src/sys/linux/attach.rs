@@ -101,8 +101,8 @@ fn is_race(error: &io::Error) -> bool {
 
 /// Number of `loop<index>`: with the module's `max_part` set, minors are not indices.
 fn number_of_index(index: u32) -> io::Result<DeviceNumber> {
-    let text = std::fs::read_to_string(format!("/sys/block/loop{index}/dev"))?;
-    sysfs::parse_number(text.trim_end())
+    let text = sysfs::read(format!("/sys/block/loop{index}/dev").as_ref())?;
+    sysfs::parse_number(&text)
         .ok_or_else(|| io::Error::other(format!("loop{index} has no device number in sysfs")))
 }
 

@@ -25,6 +25,7 @@ mod write_cache;
 
 use std::fmt;
 use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
 
 use super::{
     Capabilities, CopyMode, Device, DeviceNumber, FileExtent, FileSystemUsage, Holder, Host,
@@ -41,6 +42,8 @@ const SECTOR: u64 = 512;
 #[derive(Default)]
 pub struct LinuxHost {
     device_mapper: dm::DeviceMapper,
+    /// A process does not outlive a boot.
+    boot_id: OnceLock<String>,
 }
 
 impl LinuxHost {
@@ -59,8 +62,11 @@ impl fmt::Debug for LinuxHost {
 impl Host for LinuxHost {
     fn boot_id(&self) -> Result<String> {
         const PATH: &str = "/proc/sys/kernel/random/boot_id";
+        if let Some(id) = self.boot_id.get() {
+            return Ok(id.clone());
+        }
         let id = std::fs::read_to_string(PATH).map_err(|e| Error::io("read", PATH, e))?;
-        Ok(id.trim_end().to_owned())
+        Ok(self.boot_id.get_or_init(|| id.trim_end().to_owned()).clone())
     }
 
     fn capabilities(&self) -> Result<Capabilities> {

@@ -1,8 +1,8 @@
 //! Facts about block devices that sysfs tells without opening them.
 
-use std::fs;
-use std::io;
-use std::path::PathBuf;
+use std::fs::{self, File};
+use std::io::{self, Read as _};
+use std::path::{Path, PathBuf};
 
 use super::super::DeviceNumber;
 use crate::error::{Error, Result};
@@ -15,12 +15,20 @@ pub(super) fn directory(number: DeviceNumber) -> PathBuf {
 /// An attribute of a block device, trimmed; `None` if it (or the device) is not there.
 pub(super) fn attribute(number: DeviceNumber, name: &str) -> Result<Option<String>> {
     let path = directory(number).join(name);
-    match fs::read_to_string(&path) {
-        Ok(text) => Ok(Some(text.trim_end().to_owned())),
+    match read(&path) {
+        Ok(text) => Ok(Some(text)),
         // A device that goes away while its attribute is read gives ENODEV or ENXIO.
         Err(e) if is_gone(&e) => Ok(None),
         Err(e) => Err(Error::io("read", path.display(), e)),
     }
+}
+
+/// Reads an attribute, trimmed. The kernel gives all of it, at most a page, to the first read: there
+/// is no need to ask for its size before or for more after.
+pub(super) fn read(path: &Path) -> io::Result<String> {
+    let mut page = [0; 4096];
+    let length = File::open(path)?.read(&mut page)?;
+    Ok(String::from_utf8_lossy(&page[..length]).trim_end().to_owned())
 }
 
 /// The kernel's name of a block device, such as `loop3`.

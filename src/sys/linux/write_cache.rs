@@ -36,7 +36,9 @@ impl Mode {
 /// Sets the mode of a loop device that takes writes, and reads it back.
 pub(super) fn set(number: DeviceNumber, mode: Mode) -> Result<()> {
     let read = || sysfs::attribute(number, ATTRIBUTE);
-    if read()?.as_deref() == Some(mode.word()) {
+    // A device that was just attached lets flushes through, but for a kernel that kept what an
+    // earlier user had set: asking first pays only for that mode.
+    if mode == Mode::WriteBack && read()?.as_deref() == Some(mode.word()) {
         return Ok(());
     }
     let path = sysfs::directory(number).join(ATTRIBUTE);
