@@ -118,6 +118,45 @@ fn an_edited_volume_record_is_told_and_harms_nobody() {
 }
 
 #[test]
+fn a_blank_record_is_a_creation_cut_short_unless_the_volume_was_used() {
+    for blank in [&b""[..], &[0; 300]] {
+        let damaged = Damaged::new();
+        let path = damaged.directory("victim").join("volume.json");
+        damaged.pool.activate("victim").expect("activate");
+        fs::write(&path, blank).expect("a blank record");
+        corrupt(damaged.pool.volume("victim"), "while it is active");
+        assert_eq!(damaged.pool.reconcile().expect("reconcile").failed.len(), 1);
+        assert!(path.exists(), "what is used is not deleted");
+
+        let damaged = Damaged::new();
+        let directory = damaged.directory("victim");
+        let header = [&b"SnAp\x01\0\0\0\x01\0\0\0\x08\0\0\0"[..], &[0; 4080]].concat();
+        fs::write(directory.join("cow"), header).expect("as the kernel leaves it");
+        fs::write(directory.join("volume.json"), blank).expect("a blank record");
+        corrupt(damaged.pool.volume("victim"), "after it was active");
+        damaged.everything_else_is_well("after it was active");
+        assert!(directory.join("volume.json").exists(), "what was used is not deleted");
+
+        let damaged = Damaged::new();
+        let directory = damaged.directory("victim");
+        fs::write(directory.join("volume.json"), blank).expect("a blank record");
+        let unknown = damaged.pool.volume("victim").expect_err("it was never made");
+        assert_eq!(unknown.kind(), ErrorKind::NotFound);
+        assert!(damaged.pool.damage().expect("a list").is_empty());
+        damaged.pool.reconcile().expect("reconcile");
+        assert!(!directory.exists(), "remains are removed");
+        damaged.pool.create_volume(&spec("victim")).expect("create again");
+        damaged.everything_else_is_well("never used");
+
+        fs::write(directory.join("volume.json"), blank).expect("a blank record");
+        damaged.pool.create_volume(&spec("victim")).expect("a repeated call creates it");
+        fs::write(directory.join("volume.json"), blank).expect("a blank record");
+        fs::rename(directory.join("cow"), directory.join("disk")).expect("as in fallback");
+        corrupt(damaged.pool.volume("victim"), "nothing tells whether a copy was used");
+    }
+}
+
+#[test]
 fn a_record_that_is_no_file_is_told_and_not_waited_for() {
     let replacements: [(&str, Replacement); 3] = [
         ("symbolic link", |path, precious| symlink(precious.join("cow"), path).expect("a link")),

@@ -198,6 +198,12 @@ pub fn read<T: Record>(path: &Path) -> Result<Option<T>> {
     parse(&text).map(Some).map_err(|why| corrupt(path, why))
 }
 
+/// Whether the record at `path` has nothing but its name: it is empty, or of zeros where a file
+/// system writes out lengths before data. That is what a loss of power may leave of a first record.
+pub(crate) fn is_blank(path: &Path) -> bool {
+    read_file(path).is_ok_and(|text| text.iter().all(|byte| *byte == 0))
+}
+
 /// Parses and checks a record, or says what is wrong with it.
 pub(crate) fn parse<T: Record>(text: &[u8]) -> Result<T, String> {
     let record: T = serde_json::from_slice(text).map_err(|e| e.to_string())?;

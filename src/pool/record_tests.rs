@@ -108,3 +108,17 @@ fn a_time_to_live_ends_or_is_endless() {
     record.ttl = Some(u64::MAX);
     assert_eq!(record.expires(), None, "beyond the end of time");
 }
+
+#[test]
+fn only_a_record_without_content_is_blank() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("volume.json");
+    assert!(!is_blank(&path));
+    for (text, blank) in
+        [(&b""[..], true), (&[0; 300], true), (b"{}", false), (b"{\"id\": \"a\"\0\0", false)]
+    {
+        fs::write(&path, text).unwrap();
+        assert_eq!(is_blank(&path), blank, "{text:?}");
+        assert_eq!(read::<VolumeRecord>(&path).unwrap_err().kind(), ErrorKind::Corrupt);
+    }
+}

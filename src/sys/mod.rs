@@ -85,9 +85,14 @@ pub trait Host: Send + Sync + 'static {
     /// The parent directory is made, durably, if missing.
     fn write_record(&self, path: &Path, content: &[u8]) -> Result<()>;
 
-    /// Makes a new sparse file of `length` bytes, mode 0600, and its parent directory, durably, if
-    /// that is missing. Fails if the file exists. `durable` says that the file must survive a power
-    /// loss after the return.
+    /// Makes the record at `path` of something that is new, durably, with its parent directory if
+    /// that is missing: waits for the disk once. A loss of power before the return may leave the
+    /// record, nothing, or a file of its name that is empty or of zeros.
+    fn write_first_record(&self, path: &Path, content: &[u8]) -> Result<()>;
+
+    /// Makes a new sparse file of `length` bytes, mode 0600, and its parent directory if that is
+    /// missing. Fails if the file exists. `durable` says that both must survive a power loss after
+    /// the return.
     fn create_file(&self, path: &Path, length: u64, durable: bool) -> Result<()>;
 
     /// Makes a new file at `path` with the content of `from`, `length` bytes long, and its parent

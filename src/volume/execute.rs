@@ -23,6 +23,8 @@ pub(crate) struct Executor<'a> {
     pool: &'a Pool,
     key: &'a Key,
     record: Option<VolumeRecord>,
+    /// A record is on disk.
+    recorded: bool,
     snapshot: Option<DeviceNumber>,
     table: Option<Table>,
     origin: Option<LoopHandle>,
@@ -42,6 +44,7 @@ impl<'a> Executor<'a> {
             pool,
             key,
             record: record.or(observed.record.as_ref()).cloned(),
+            recorded: observed.record.is_some(),
             snapshot: observed.snapshot.as_ref().map(|device| device.number),
             table: observed.snapshot.as_ref().and_then(|device| device.table.clone()),
             origin: None,
@@ -63,7 +66,10 @@ impl<'a> Executor<'a> {
         let layout = self.pool.layout();
         match step {
             Step::WriteRecord(record) => {
-                observe::write_record(self.pool, self.key, record)?;
+                // Of a private copy, nothing tells whether it was used.
+                let first = !self.recorded && record.backing == Backing::Snapshot;
+                observe::write_record(self.pool, self.key, record, first)?;
+                self.recorded = true;
                 self.record = Some((**record).clone());
                 Ok(())
             }

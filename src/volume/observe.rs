@@ -7,7 +7,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::key::{DeviceId, Key, Role};
 use crate::pool::Pool;
 use crate::pool::record::{self, Backing, VolumeRecord};
-use crate::sys::{DeviceNumber, FileKind, Host};
+use crate::sys::{DeviceNumber, FileKind, Host, StoreHeader};
 
 /// Looks at record, store and devices of the volume with this key.
 pub(super) fn observe(pool: &Pool, key: &Key) -> Result<Observed> {
@@ -86,18 +86,41 @@ pub(super) fn read_record(pool: &Pool, key: &Key) -> Result<Option<VolumeRecord>
 /// The same, where the volume's directory is known to be there.
 fn record_inside(pool: &Pool, key: &Key) -> Result<Option<VolumeRecord>> {
     let path = pool.layout().volume_record(key);
-    match record::read::<VolumeRecord>(&path)? {
-        Some(record) if record.key() != *key => {
+    match record::read::<VolumeRecord>(&path) {
+        Ok(Some(record)) if record.key() != *key => {
             Err(record::corrupt(&path, format!("it is the record of volume {}", record.id)))
         }
-        record => Ok(record),
+        Err(_) if record::is_blank(&path) && was_never_used(pool, key)? => Ok(None),
+        record => record,
     }
 }
 
-/// Commits the intent of the volume with this key.
-pub(super) fn write_record(pool: &Pool, key: &Key, record: &VolumeRecord) -> Result<()> {
+/// Whether nothing can have been written to the volume with this key. A blank record is then that of
+/// a creation that a loss of power cut short; over a store in use it is a damaged one.
+fn was_never_used(pool: &Pool, key: &Key) -> Result<bool> {
+    let (host, layout) = (pool.host(), pool.layout());
+    let device = host.device(&DeviceId::new(pool.id(), key, Role::Snapshot))?;
+    if device.is_some() || host.file(&layout.store(key, Backing::Copy))?.is_some() {
+        return Ok(false);
+    }
+    let store = observe_store(host, &layout.store(key, Backing::Snapshot), true)?;
+    Ok(store.is_none_or(|store| store.header == Some(StoreHeader::New)))
+}
+
+/// Commits the intent of the volume with this key; `first` says that it is new, with a COW store
+/// that tells whether it was used.
+pub(super) fn write_record(
+    pool: &Pool,
+    key: &Key,
+    record: &VolumeRecord,
+    first: bool,
+) -> Result<()> {
     pool.require_format(record.format())?;
-    pool.host().write_record(&pool.layout().volume_record(key), &record::to_bytes(record))
+    let (path, bytes) = (pool.layout().volume_record(key), record::to_bytes(record));
+    match first {
+        true => pool.host().write_first_record(&path, &bytes),
+        false => pool.host().write_record(&path, &bytes),
+    }
 }
 
 /// The keys of all directories under `volumes`, sorted.

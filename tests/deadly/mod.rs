@@ -57,6 +57,7 @@ impl Host for DeadlyHost {
         look file_system_usage(path: &Path) -> Result<FileSystemUsage>;
         look file(path: &Path) -> Result<Option<FileExtent>>;
         change write_record(path: &Path, content: &[u8]) -> Result<()>;
+        change write_first_record(path: &Path, content: &[u8]) -> Result<()>;
         change create_file(path: &Path, length: u64, durable: bool) -> Result<()>;
         change copy_file(from: &Path, path: &Path, length: u64, mode: CopyMode, durable: bool) -> Result<()>;
         change allocate_file(path: &Path, length: u64) -> Result<()>;

@@ -250,6 +250,11 @@ impl Host for FakeHost {
         self.call("write_record", |_| files::write_record(path, content))
     }
 
+    fn write_first_record(&self, path: &Path, content: &[u8]) -> Result<()> {
+        self.check(path);
+        self.call("write_first_record", |_| files::write_record(path, content))
+    }
+
     fn create_file(&self, path: &Path, length: u64, _durable: bool) -> Result<()> {
         self.check(path);
         self.call("create_file", |_| files::create(path, length))

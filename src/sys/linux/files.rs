@@ -15,18 +15,38 @@ use crate::error::{Error, ErrorKind, Result};
 pub(super) fn write_record(path: &Path, content: &[u8]) -> Result<()> {
     let parent = parent(path);
     make_directory(parent)?;
+    put(path, content, File::sync_all)?;
+    sync_directory(parent)
+}
+
+/// Nothing is lost if the name comes before the content, so one flush writes out both, and the
+/// directories with them; on file systems with a journal the others find nothing left to do.
+pub(super) fn write_first_record(path: &Path, content: &[u8]) -> Result<()> {
+    let directory = parent(path);
+    create_directory(directory)?;
+    let file = put(path, content, |_| Ok(()))?;
+    file.sync_all().map_err(|e| {
+        let _ = fs::remove_file(path);
+        Error::io("write", path.display(), e)
+    })?;
+    sync_directory(directory)?;
+    sync_directory(parent(directory))
+}
+
+/// Has a file with `content` at `path`, in one step; `settle` is called before it gets that name.
+fn put(path: &Path, content: &[u8], settle: fn(&File) -> io::Result<()>) -> Result<File> {
     let temporary = temporary_name(path);
-    let write = || -> io::Result<()> {
+    let write = || -> io::Result<File> {
         let mut file = create_new(&temporary)?;
         file.write_all(content)?;
-        file.sync_all()?;
-        fs::rename(&temporary, path)
+        settle(&file)?;
+        fs::rename(&temporary, path)?;
+        Ok(file)
     };
     write().map_err(|e| {
         let _ = fs::remove_file(&temporary);
         Error::io("write", path.display(), e)
-    })?;
-    sync_directory(parent)
+    })
 }
 
 /// A name beside `path` that nobody else uses: processes in different containers may share a
@@ -39,27 +59,36 @@ pub(super) fn temporary_name(path: &Path) -> PathBuf {
 
 /// Makes a directory and its missing parents, durably.
 pub(super) fn make_directory(path: &Path) -> Result<()> {
-    let make = || DirBuilder::new().mode(0o700).create(path);
-    let failed = |e| Error::io("make directory", path.display(), e);
+    match create_directory(path)? {
+        true => sync_directory(parent(path)),
+        false => Ok(()),
+    }
+}
+
+/// Makes a directory, and its missing parents durably. Returns whether it is new.
+fn create_directory(path: &Path) -> Result<bool> {
+    let make = || match DirBuilder::new().mode(0o700).create(path) {
+        Ok(()) => Ok(true),
+        Err(e) if e.kind() == io::ErrorKind::AlreadyExists => Ok(false),
+        Err(e) => Err(e),
+    };
     match make() {
-        Ok(()) => {}
-        Err(e) if e.kind() == io::ErrorKind::AlreadyExists => return Ok(()),
         Err(e) if e.kind() == io::ErrorKind::NotFound && path.parent().is_some() => {
             make_directory(parent(path))?;
-            match make() {
-                Err(e) if e.kind() != io::ErrorKind::AlreadyExists => return Err(failed(e)),
-                _ => {}
-            }
+            make()
         }
-        Err(e) => return Err(failed(e)),
+        made => made,
     }
-    sync_directory(parent(path))
+    .map_err(|e| Error::io("make directory", path.display(), e))
 }
 
 pub(super) fn create(path: &Path, length: u64, durable: bool) -> Result<()> {
     const OPERATION: &str = "create file";
     let failed = |e| Error::io(OPERATION, path.display(), e);
-    make_directory(parent(path))?;
+    match durable {
+        true => make_directory(parent(path))?,
+        false => create_directory(parent(path)).map(drop)?,
+    }
     let file = create_new(path).map_err(failed)?;
     let fill = || -> Result<()> {
         file.set_len(length).map_err(failed)?;
@@ -195,12 +224,29 @@ mod tests {
     }
 
     #[test]
+    fn a_first_record_is_whole_and_alone_in_a_directory_that_may_be_there() {
+        let directory = tempfile::tempdir().unwrap();
+        for name in ["volumes/new/volume.json", "volumes/there/volume.json"] {
+            let path = directory.path().join(name);
+            if name.contains("there") {
+                fs::create_dir_all(path.parent().unwrap()).unwrap();
+            }
+            write_first_record(&path, b"first").unwrap();
+            assert_eq!(fs::read(&path).unwrap(), b"first");
+            assert_eq!(fs::read_dir(path.parent().unwrap()).unwrap().count(), 1);
+            assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
+        }
+    }
+
+    #[test]
     fn a_record_that_cannot_be_written_leaves_nothing() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("taken");
         fs::create_dir(&path).unwrap();
-        assert!(write_record(&path, b"x").is_err());
-        assert_eq!(fs::read_dir(directory.path()).unwrap().count(), 1);
+        for write in [write_record, write_first_record] {
+            assert!(write(&path, b"x").is_err());
+            assert_eq!(fs::read_dir(directory.path()).unwrap().count(), 1);
+        }
     }
 
     #[test]

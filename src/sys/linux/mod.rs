@@ -89,6 +89,10 @@ impl Host for LinuxHost {
         files::write_record(path, content)
     }
 
+    fn write_first_record(&self, path: &Path, content: &[u8]) -> Result<()> {
+        files::write_first_record(path, content)
+    }
+
     fn create_file(&self, path: &Path, length: u64, durable: bool) -> Result<()> {
         files::create(path, length, durable)
     }
