@@ -104,6 +104,18 @@ fn elsewhere(id: &str, path: &Path) -> Error {
     .remedy("give a path where the volume is staged or published")
 }
 
+/// A volume that this call has made: nobody can have activated it yet.
+pub(super) fn fresh(pool: &Pool, key: &Key, record: VolumeRecord) -> Result<Volume> {
+    let store = pool.host().file(&pool.layout().store(key, record.backing))?;
+    Ok(Volume {
+        state: VolumeState::Inactive,
+        device: None,
+        allocated: store.map_or(0, |file| file.allocated),
+        cow: None,
+        record,
+    })
+}
+
 /// The volume with this key, as it is now.
 pub(super) fn volume(pool: &Pool, key: &Key, id: &str) -> Result<Volume> {
     let observed = observe::observe(pool, key)?;

@@ -29,8 +29,10 @@ impl Pool {
         spec::check(spec)?;
         let _lock = self.lock_volume(&spec.id, "create volume")?;
         let key = Key::of(&spec.id);
-        create(self, &key, spec, None)?;
-        inspect::volume(self, &key, &spec.id)
+        match create(self, &key, spec, None)? {
+            (record, true) => inspect::fresh(self, &key, record),
+            (_, false) => inspect::volume(self, &key, &spec.id),
+        }
     }
 
     /// Deletes a volume: device, loops, files. An unknown id is fine. `InUse` (naming the

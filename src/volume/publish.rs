@@ -155,6 +155,9 @@ fn refuse_if_published_elsewhere(
     id: &str,
     publish: &Publish,
 ) -> Result<()> {
+    if was_never_shown(pool, key)? {
+        return Ok(());
+    }
     let (target, staged) =
         (pool.host().resolve(&publish.target), pool.host().resolve(&publish.stage.path));
     let mounts = mounts(pool, key)?;
@@ -176,4 +179,19 @@ fn refuse_if_published_elsewhere(
         )
         .remedy("unpublish it there first, or use SINGLE_NODE_MULTI_WRITER")),
     }
+}
+
+/// Whether the volume cannot be published anywhere: the node that every block target is bound from
+/// stays until the volume goes, a mounted file system has the device open, and no Kata can have been
+/// told of it. Spares reading the mount table, which grows with the node's volumes.
+fn was_never_shown(pool: &Pool, key: &Key) -> Result<bool> {
+    let nodes = [Role::Snapshot, Role::ReadOnlyView].map(|role| pool.layout().node(key, role));
+    for node in nodes {
+        if pool.host().file(&node)?.is_some() {
+            return Ok(false);
+        }
+    }
+    let observed = observe::observe(pool, key)?;
+    let told = observed.record.as_ref().is_some_and(|record| record.kata_direct);
+    Ok(!told && observed.open_devices().is_empty())
 }

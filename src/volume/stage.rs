@@ -4,9 +4,11 @@
 use std::path::Path;
 
 use super::lifecycle::{self, activate, existing};
-use super::plan::Observed;
-use super::target::{Shown, check_path, is_device_of, mounts, refuse_other_use, show, unmount_all};
-use super::{Access, Stage, direct, spec};
+use super::plan::{Goal, Observed};
+use super::target::{
+    Shown, check_path, is_device_of, mounts_of, refuse_other_use, show, unmount_all,
+};
+use super::{Access, Stage, direct, observe, spec};
 use crate::error::{Error, ErrorKind, Result};
 use crate::key::Key;
 use crate::pool::Pool;
@@ -30,7 +32,9 @@ impl Pool {
         let _lock = self.lock_volume(id, "unstage volume")?;
         let key = Key::of(id);
         let staged = self.host().resolve(path);
-        if let Some(elsewhere) = mounts(self, &key)?.iter().find(|mount| mount.path != staged) {
+        let observed = observe::observe(self, &key)?;
+        let mounts = mounts_of(self, &observed)?;
+        if let Some(elsewhere) = mounts.iter().find(|mount| mount.path != staged) {
             return Err(Error::new(
                 ErrorKind::InUse,
                 "unstage volume",
@@ -38,6 +42,9 @@ impl Pool {
                 format!("it is still published at {}", elsewhere.path.display()),
             )
             .remedy("unpublish it there first"));
+        }
+        if mounts.is_empty() {
+            return lifecycle::reach(self, &key, Goal::Inactive, &observed);
         }
         if matches!(self.host().target(path)?, Target::FileSystem { device, .. }
             if is_device_of(self, &key, device)?)

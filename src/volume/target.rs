@@ -37,8 +37,12 @@ pub(super) fn is_device_of(pool: &Pool, key: &Key, number: DeviceNumber) -> Resu
 
 /// Everywhere that the volume with this key is mounted, its node bound, or Kata told of it.
 pub(super) fn mounts(pool: &Pool, key: &Key) -> Result<Vec<MountedAt>> {
+    mounts_of(pool, &observe::observe(pool, key)?)
+}
+
+/// The same of a volume that was observed.
+pub(super) fn mounts_of(pool: &Pool, observed: &Observed) -> Result<Vec<MountedAt>> {
     let mut mounts = Vec::new();
-    let observed = observe::observe(pool, key)?;
     for number in observed.devices() {
         mounts.extend(pool.host().mounts_of(number)?);
     }
