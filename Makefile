@@ -17,8 +17,8 @@ FUZZ_TARGETS ?= $(notdir $(wildcard tests/fuzz/corpus/*))
 FILTER ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help demo build release image test test-unit test-kernel test-smp torture e2e fuzz lint fmt install \
-	clean chart-docs deps deps-build deps-smp deps-demo deps-chart deps-e2e rust-components cargo-deny \
+.PHONY: help demo build release image test test-unit test-kernel test-smp torture e2e bench micro fuzz lint fmt \
+	install clean chart-docs deps deps-build deps-smp deps-demo deps-chart deps-e2e rust-components cargo-deny \
 	cargo-fuzz advisories
 
 help: ## List these commands
@@ -65,6 +65,15 @@ fuzz: deps-build cargo-fuzz ## Fuzz each parser for FUZZ_SECONDS (FUZZ_TARGETS=n
 			-max_total_time=$(FUZZ_SECONDS) -timeout=20 -rss_limit_mb=1024 || exit 1; \
 	done
 
+bench: deps-build ## Compare calf with what else there is (KERNEL=uml|qemu|host, SCALE=full|short)
+	tests/deps.sh bench $(if $(filter qemu,$(KERNEL)),smp)
+	$(if $(filter qemu,$(KERNEL)),tests/qemu-kernel.sh $(TOOLS)/qemu-kernel)
+	CALF_KERNEL=$(or $(KERNEL),uml) CALF_KERNEL_MEMORY=6G CALF_BENCH=$(or $(SCALE),full) \
+		CALF_BENCH_OUT=docs/benchmarks $(CARGO) test --release --test kernel_bench -- $(FILTER)
+
+micro: deps-build ## Run the micro-benchmarks of pure code
+	$(CARGO) bench --bench micro
+
 lint: deps-build deps-chart rust-components cargo-deny ## Check format, lints, licences, advisories, the chart
 	$(CARGO) fmt --check
 	$(CARGO) clippy --all-targets -- -D warnings
@@ -85,7 +94,7 @@ clean: ## Remove everything that was built
 	$(CARGO) clean
 
 deps: deps-build deps-chart # everything that `make test` needs
-	tests/deps.sh test
+	tests/deps.sh test bench
 	tests/sanity/install.sh $(TOOLS)
 
 deps-build:

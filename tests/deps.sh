@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Installs the Debian packages that calf needs and this machine lacks.
 #
-# usage: tests/deps.sh GROUP...     build | test | smp | demo | image | e2e
+# usage: tests/deps.sh GROUP...     build | test | smp | bench | demo | image | e2e
 #
 # CALF_SKIP_DEPS=1 makes it do nothing, for machines that have the same things by other names.
 set -euo pipefail
@@ -15,6 +15,7 @@ packages_of() {
     e2e) echo user-mode-linux qemu-system-x86 busybox-static xz-utils iproute2 util-linux \
         containernetworking-plugins libseccomp-dev dmsetup kmod e2fsprogs xfsprogs ;;
     image) echo buildah mmdebstrap ;;
+    bench) echo user-mode-linux lvm2 thin-provisioning-tools qemu-utils dmsetup kmod e2fsprogs xfsprogs ;;
     demo) echo user-mode-linux qemu-system-x86 busybox-static xz-utils mmdebstrap uidmap fakeroot \
         dmsetup kmod e2fsprogs xfsprogs ;;
     *) echo "$0: unknown group $1" >&2 && return 1 ;;

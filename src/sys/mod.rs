@@ -34,6 +34,9 @@ pub use file::{FileExtent, FileKind};
 pub use linux::LinuxHost;
 #[cfg(feature = "fuzzing")]
 pub(crate) use linux::fuzzing;
+#[cfg(feature = "micro")]
+#[doc(hidden)]
+pub use linux::micro;
 pub use mount::{FileSystemUsage, MountSpec, MountedAt, Ownership, Target, TargetKind};
 
 use crate::error::Result;

@@ -18,6 +18,9 @@ mod execute;
 mod health;
 mod inspect;
 mod lifecycle;
+#[cfg(feature = "micro")]
+#[doc(hidden)]
+pub mod micro;
 mod observe;
 mod origin;
 mod plan;

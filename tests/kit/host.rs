@@ -13,7 +13,7 @@ use super::machine::Machine;
 use super::protocol::{Outcome, Report, Run, SetUp};
 use super::scratch::Scratch;
 use super::suite::{Suite, Test};
-use super::{process, qemu, uml};
+use super::{modules, process, qemu, uml};
 
 /// More reboots than any test needs.
 const REBOOTS: u32 = 20;
@@ -93,8 +93,11 @@ impl Runner {
     }
 
     fn run_once(&mut self, test: Test, boot: u32, output: &mut String) -> Result<Report, String> {
-        let show_output = self.show_output;
+        let (show_output, listener) = (self.show_output, self.suite.listener);
         let mut add = |line: &str| {
+            if let Some(listener) = listener {
+                listener(line);
+            }
             if show_output {
                 print!("{line}");
             }
@@ -128,7 +131,11 @@ impl Runner {
             Some(Booted { machine: Some(_), .. }) => return Ok(()),
             Some(Booted { .. }) if self.kernel == Kernel::Host => return Ok(()),
             Some(booted) => booted,
-            none => none.insert(prepare(self.kernel, &self.suite)?),
+            none => {
+                let more = optional_modules(self.kernel, &mut self.suite)?;
+                self.suite.modules.extend(more);
+                none.insert(prepare(self.kernel, &self.suite)?)
+            }
         };
         let set_up = SetUp {
             modules_dir: PathBuf::new(),
@@ -162,6 +169,18 @@ impl Runner {
             (false, true) => Ok(Some("this kernel has dm-snapshot".into())),
             _ => Ok(None),
         }
+    }
+}
+
+/// Takes those of the suite's optional modules that the kernel has; on this machine's own kernel,
+/// loading modules is its owner's matter.
+fn optional_modules(kernel: Kernel, suite: &mut Suite) -> Result<Vec<String>, String> {
+    let names = std::mem::take(&mut suite.optional_modules);
+    match kernel {
+        _ if names.is_empty() => Ok(names),
+        Kernel::UserMode => Ok(modules::available(&uml::modules_dir()?, &names)),
+        Kernel::Qemu => Ok(modules::available(&qemu::modules_dir()?, &names)),
+        _ => Ok(Vec::new()),
     }
 }
 

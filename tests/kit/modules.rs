@@ -19,6 +19,12 @@ pub(crate) fn load_order(directory: &Path, names: &[String]) -> Result<Vec<PathB
         .map_err(|name| format!("the kernel of {} has no module {name}", directory.display()))
 }
 
+/// Those of `names` that the kernel has.
+pub(crate) fn available(directory: &Path, names: &[String]) -> Vec<String> {
+    let has = |name: &&String| load_order(directory, std::slice::from_ref(*name)).is_ok();
+    names.iter().filter(has).cloned().collect()
+}
+
 fn resolve(dep: &str, builtin: &str, names: &[String]) -> Result<Vec<PathBuf>, String> {
     let mut order: Vec<PathBuf> = Vec::new();
     for name in names {

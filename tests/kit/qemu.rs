@@ -137,6 +137,11 @@ fn command(
     command
 }
 
+/// The directory with `modules.dep`.
+pub(crate) fn modules_dir() -> Result<PathBuf, String> {
+    find_kernel().map(|kernel| kernel.modules_dir)
+}
+
 fn find_kernel() -> Result<QemuKernel, String> {
     QemuKernel::at(&target::tools_dir().join("qemu-kernel"))
 }

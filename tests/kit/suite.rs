@@ -42,14 +42,23 @@ impl Test {
 pub(crate) struct Suite {
     pub(crate) tests: Vec<Test>,
     pub(crate) modules: Vec<String>,
+    pub(crate) optional_modules: Vec<String>,
     pub(crate) files: Vec<PathBuf>,
     pub(crate) device_mapper: bool,
+    pub(crate) listener: Option<fn(&str)>,
 }
 
 impl Suite {
     pub(crate) fn new(tests: Vec<Test>) -> Self {
         let modules = MODULES.map(String::from).into();
-        Self { tests, modules, files: Vec::new(), device_mapper: true }
+        Self {
+            tests,
+            modules,
+            optional_modules: Vec::new(),
+            files: Vec::new(),
+            device_mapper: true,
+            listener: None,
+        }
     }
 
     /// In a kernel in which device-mapper is not loaded.
@@ -64,10 +73,22 @@ impl Suite {
         self
     }
 
+    /// With one more kernel module where the kernel has it; tests look whether it is there.
+    pub(crate) fn optional_module(mut self, name: &str) -> Self {
+        self.optional_modules.push(name.into());
+        self
+    }
+
     /// With one more file or program of this machine in the guest, at its own path. (User-Mode
     /// Linux sees them all anyway; the `calf` binary is always there.)
     pub(crate) fn file(mut self, path: impl Into<PathBuf>) -> Self {
         self.files.push(path.into());
+        self
+    }
+
+    /// With a listener on this side for each line that a test writes, as it comes.
+    pub(crate) fn listener(mut self, listener: fn(&str)) -> Self {
+        self.listener = Some(listener);
         self
     }
 

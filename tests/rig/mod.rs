@@ -118,11 +118,20 @@ pub(crate) fn mount() -> Access {
 
 /// Opens a block device for reading and writing, with no page cache in between.
 pub(crate) fn open(path: &Path) -> File {
+    open_as(path, true)
+}
+
+/// Opens a block device for reading only, with no page cache in between.
+pub(crate) fn open_for_reading(path: &Path) -> File {
+    open_as(path, false)
+}
+
+fn open_as(path: &Path, write: bool) -> File {
     use std::os::unix::fs::OpenOptionsExt as _;
     let direct = i32::try_from(rustix::fs::OFlags::DIRECT.bits()).expect("a flag");
     OpenOptions::new()
         .read(true)
-        .write(true)
+        .write(write)
         .custom_flags(direct)
         .open(path)
         .unwrap_or_else(|error| panic!("cannot open {}: {error}", path.display()))

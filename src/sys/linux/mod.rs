@@ -12,6 +12,8 @@ pub(crate) mod fuzzing;
 mod grow;
 mod holders;
 mod loops;
+#[cfg(feature = "micro")]
+pub mod micro;
 mod mountinfo;
 mod mounts;
 mod nodes;

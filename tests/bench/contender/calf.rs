@@ -1,0 +1,225 @@
+//! calf, as a driver and as a library.
+
+use std::path::{Path, PathBuf};
+
+use calf::Pool;
+use calf::volume::{Access, Publish, Stage, VolumeSpec};
+
+use super::{Caller, Contender, Disk, Weight};
+use crate::driver::{Client, Driver, Usage};
+use crate::kit;
+use crate::world::{TEMPLATE, World};
+
+/// `calf serve` in a process of its own.
+pub(crate) struct Grpc {
+    driver: Driver,
+    paths: PathBuf,
+}
+
+impl Grpc {
+    pub(crate) fn new(world: &World, pool: &Pool, options: &[&str]) -> Self {
+        Self {
+            driver: Driver::start(pool.root(), &kit::work_dir(), options),
+            // As a kubelet has them: on a disk.
+            paths: world.directory("kubelet"),
+        }
+    }
+
+    pub(crate) fn driver(&self) -> &Driver {
+        &self.driver
+    }
+
+    /// Ends the driver as a crash would; its volumes stay.
+    pub(crate) fn kill(self) {
+        self.driver.kill();
+    }
+}
+
+impl Contender for Grpc {
+    fn name(&self) -> &str {
+        "calf (gRPC)"
+    }
+
+    fn weight(&self) -> Weight {
+        Weight::Light
+    }
+
+    fn caller(&self) -> Box<dyn Caller + '_> {
+        let client = self.driver.client();
+        // A sidecar is connected before the first request.
+        client.probe().expect("probe");
+        Box::new(GrpcCaller { client, paths: &self.paths })
+    }
+}
+
+struct GrpcCaller<'a> {
+    client: Client,
+    paths: &'a Path,
+}
+
+impl Caller for GrpcCaller<'_> {
+    fn create(&mut self, id: &str) -> Disk {
+        let usage = Usage::new(id, self.paths, true);
+        self.client.create(id, TEMPLATE).expect("create");
+        self.client.stage(&usage).expect("stage");
+        self.client.publish(&usage).expect("publish");
+        Disk { id: id.to_owned(), device: usage.target, below: String::new() }
+    }
+
+    fn delete(&mut self, disk: Disk) {
+        let usage = Usage::new(&disk.id, self.paths, true);
+        self.client.unpublish(&usage).expect("unpublish");
+        self.client.unstage(&usage).expect("unstage");
+        self.client.delete(&disk.id).expect("delete");
+    }
+}
+
+/// The engine in this process.
+pub(crate) struct Library {
+    pool: Pool,
+}
+
+impl Library {
+    pub(crate) fn new(pool: Pool) -> Self {
+        Self { pool }
+    }
+}
+
+impl Contender for Library {
+    fn name(&self) -> &str {
+        "calf (library)"
+    }
+
+    fn weight(&self) -> Weight {
+        Weight::Light
+    }
+
+    fn caller(&self) -> Box<dyn Caller + '_> {
+        Box::new(LibraryCaller(self.pool.clone()))
+    }
+}
+
+struct LibraryCaller(Pool);
+
+impl Caller for LibraryCaller {
+    fn create(&mut self, id: &str) -> Disk {
+        // The driver serves the same pool: the names must differ.
+        let id = format!("library-{id}");
+        self.0.create_volume(&VolumeSpec::new(&id, TEMPLATE)).expect("create");
+        let number = self.0.activate(&id).expect("activate");
+        let device = self.0.device_node(number).expect("a node");
+        Disk { id, device, below: String::new() }
+    }
+
+    fn delete(&mut self, disk: Disk) {
+        self.0.delete_volume(&disk.id).expect("delete");
+    }
+}
+
+type Shape = Box<dyn Fn(VolumeSpec) -> VolumeSpec + Send + Sync>;
+
+/// The engine in this process, with volumes that differ from the default.
+pub(crate) struct Variant {
+    pool: Pool,
+    name: String,
+    shape: Shape,
+}
+
+impl Variant {
+    /// `shape` makes its volumes' specs from the default.
+    pub(crate) fn new(
+        pool: Pool,
+        name: String,
+        shape: impl Fn(VolumeSpec) -> VolumeSpec + Send + Sync + 'static,
+    ) -> Self {
+        Self { pool, name, shape: Box::new(shape) }
+    }
+}
+
+impl Contender for Variant {
+    fn name(&self) -> &str {
+        &self.name
+    }
+
+    fn weight(&self) -> Weight {
+        Weight::Light
+    }
+
+    fn caller(&self) -> Box<dyn Caller + '_> {
+        Box::new(VariantCaller(self))
+    }
+}
+
+struct VariantCaller<'a>(&'a Variant);
+
+impl Caller for VariantCaller<'_> {
+    fn create(&mut self, id: &str) -> Disk {
+        let Variant { pool, name, shape } = self.0;
+        let id = format!("{name}-{id}");
+        pool.create_volume(&shape(VolumeSpec::new(&id, TEMPLATE))).expect("create");
+        let number = pool.activate(&id).expect("activate");
+        let device = pool.device_node(number).expect("a node");
+        Disk { id, device, below: String::new() }
+    }
+
+    fn delete(&mut self, disk: Disk) {
+        self.0.pool.delete_volume(&disk.id).expect("delete");
+    }
+}
+
+/// The engine's part of a whole CSI life, without the driver around it: create, stage, publish.
+pub(crate) struct Published {
+    pool: Pool,
+    paths: PathBuf,
+    shape: Shape,
+}
+
+impl Published {
+    pub(crate) fn new(
+        world: &World,
+        pool: Pool,
+        shape: impl Fn(VolumeSpec) -> VolumeSpec + Send + Sync + 'static,
+    ) -> Self {
+        Self { pool, paths: world.directory("kubelet"), shape: Box::new(shape) }
+    }
+}
+
+impl Contender for Published {
+    fn name(&self) -> &str {
+        "calf (engine, published)"
+    }
+
+    fn weight(&self) -> Weight {
+        Weight::Light
+    }
+
+    fn caller(&self) -> Box<dyn Caller + '_> {
+        Box::new(PublishedCaller(self))
+    }
+}
+
+struct PublishedCaller<'a>(&'a Published);
+
+impl Caller for PublishedCaller<'_> {
+    fn create(&mut self, id: &str) -> Disk {
+        let Published { pool, paths, shape } = self.0;
+        let target = paths.join(format!("{id}-target"));
+        let stage = Stage {
+            path: paths.join(format!("{id}-staging")),
+            access: Access::Block,
+            read_only: false,
+        };
+        pool.create_volume(&shape(VolumeSpec::new(id, TEMPLATE))).expect("create");
+        pool.stage(id, &stage).expect("stage");
+        let publish = Publish { target: target.clone(), stage, read_only: false, exclusive: true };
+        pool.publish(id, &publish).expect("publish");
+        Disk { id: id.to_owned(), device: target, below: String::new() }
+    }
+
+    fn delete(&mut self, disk: Disk) {
+        let Published { pool, paths, .. } = self.0;
+        pool.unpublish(&disk.id, &disk.device).expect("unpublish");
+        pool.unstage(&disk.id, &paths.join(format!("{}-staging", disk.id))).expect("unstage");
+        pool.delete_inactive_volume(&disk.id).expect("delete");
+    }
+}

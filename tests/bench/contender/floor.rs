@@ -1,0 +1,100 @@
+//! The floor: what the kernel takes for a snapshot, with no record, lock or check around it.
+//!
+//! The device is the one that calf makes by default: an autoclear loop with flushes dropped, a
+//! persistent store with overflow, a chunk of 4 KiB or as the default is.
+
+use std::fs::{self, File, OpenOptions};
+use std::path::PathBuf;
+
+use calf::volume::{VolumeSpec, cow};
+
+use super::{Caller, Contender, Disk, Weight};
+use crate::raw::Controls;
+use crate::world::World;
+
+const SECTOR: u64 = 512;
+
+pub(crate) struct Floor {
+    name: &'static str,
+    /// `PO`, as calf's, or another kind of store.
+    store: &'static str,
+    controls: Controls,
+    directory: PathBuf,
+    size: u64,
+    /// Bytes of each store; `None` for what the whole disk takes.
+    limit: Option<u64>,
+    /// Holds the template's loop device.
+    _origin: File,
+    origin: u32,
+}
+
+impl Floor {
+    pub(crate) fn new(world: &World) -> Self {
+        Self::with_store(world, "floor", "PO")
+    }
+
+    /// The same with another kind of store under another name.
+    pub(crate) fn with_store(world: &World, name: &'static str, store: &'static str) -> Self {
+        let controls = Controls::open().expect("the control devices");
+        let image = File::open(&world.image).expect("the image");
+        let (origin, device) = controls.attach(&image, true).expect("a loop device");
+        let directory = world.directory(&format!("floor-{store}"));
+        let size = world.scale.template;
+        Self { name, store, controls, directory, size, limit: None, _origin: device, origin }
+    }
+
+    /// With stores that take `limit` bytes of data.
+    pub(crate) fn store_for(self, limit: u64) -> Self {
+        Self { limit: Some(limit), ..self }
+    }
+}
+
+impl Contender for Floor {
+    fn name(&self) -> &str {
+        self.name
+    }
+
+    fn weight(&self) -> Weight {
+        Weight::Light
+    }
+
+    fn caller(&self) -> Box<dyn Caller + '_> {
+        Box::new(FloorCaller(self))
+    }
+}
+
+struct FloorCaller<'a>(&'a Floor);
+
+impl Caller for FloorCaller<'_> {
+    fn create(&mut self, id: &str) -> Disk {
+        let floor = self.0;
+        let chunk = VolumeSpec::DEFAULT_CHUNK_SIZE;
+        let store = OpenOptions::new()
+            .read(true)
+            .write(true)
+            .create_new(true)
+            .open(floor.directory.join(id))
+            .expect("a store");
+        store.set_len(cow::store_size(floor.size, floor.limit, chunk)).expect("a length");
+        let (cow, _device) = floor.controls.attach(&store, false).expect("a loop device");
+        let cache = format!("/sys/block/loop{cow}/queue/write_cache");
+        fs::write(cache, "write through").expect("set the write cache");
+        let name = format!("floor-{}-{id}", floor.store);
+        let parameters = format!(
+            "/dev/loop{} /dev/loop{cow} {} {} 1 discard_zeroes_cow",
+            floor.origin,
+            floor.store,
+            chunk / SECTOR
+        );
+        let device = floor
+            .controls
+            .create(&name, floor.size / SECTOR, "snapshot", &parameters)
+            .expect("a device");
+        Disk { id: id.to_owned(), device, below: name }
+    }
+
+    fn delete(&mut self, disk: Disk) {
+        self.0.controls.remove(&disk.below).expect("remove");
+        fs::remove_file(self.0.directory.join(&disk.id)).expect("unlink");
+    }
+}

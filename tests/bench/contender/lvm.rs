@@ -1,0 +1,119 @@
+//! LVM snapshots: thick (a store of fixed size per disk) and thin (from a pool).
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use super::{Caller, Contender, Disk, Weight};
+use crate::kit;
+use crate::world::{World, run, text};
+
+/// Sees the benchmark's own loop device and no other, writes nothing outside of its directory, and
+/// waits for no udev.
+fn configuration(device: &str) -> String {
+    format!(
+        r#"
+        devices {{
+            use_devicesfile=0
+            filter=["a|^{device}$|","r|.*|"]
+            global_filter=["a|^{device}$|","r|.*|"]
+        }}
+        activation {{ udev_sync=0 udev_rules=0 monitoring=0 verify_udev_operations=1 }}
+        backup {{ backup=0 archive=0 }}
+        global {{ thin_check_executable="" use_lvmpolld=0 event_activation=0 }}
+        "#
+    )
+}
+
+pub(crate) struct Lvm {
+    thin: bool,
+    group: &'static str,
+    system: PathBuf,
+    device: String,
+    /// Bytes of a thick snapshot's store.
+    store: u64,
+}
+
+impl Lvm {
+    pub(crate) fn new(world: &World, thin: bool) -> Self {
+        let group = if thin { "benchthin" } else { "benchthick" };
+        let directory = world.directory(group);
+        let size = world.scale.template;
+        let store = (size / 16).max(8 << 20);
+        let file = directory.join("pv");
+        run("truncate", &["--size", &(2 * size + 128 * store).to_string(), text(&file)]);
+        let device = run("losetup", &["--find", "--show", text(&file)]);
+        let system = kit::work_dir().join(group);
+        fs::create_dir_all(&system).expect("a directory");
+        fs::write(system.join("lvm.conf"), configuration(&device)).expect("a configuration");
+        let lvm = Self { thin, group, system, device, store };
+        lvm.run(&["vgcreate", "--quiet", group, &lvm.device]);
+        let bytes = format!("{size}b");
+        if thin {
+            let pool = format!("{}b", size + (1 << 30).min(size));
+            lvm.run(&["lvcreate", "--type", "thin-pool", "-L", &pool, "-n", "pool", "-Zn", group]);
+            lvm.run(&["lvcreate", "--thin", "-V", &bytes, "-n", "base", &format!("{group}/pool")]);
+        } else {
+            lvm.run(&["lvcreate", "-L", &bytes, "-n", "base", "-Wn", "-Zn", group]);
+        }
+        let base = format!("of=/dev/mapper/{group}-base");
+        run("dd", &[&format!("if={}", text(&world.image)), &base, "bs=4M", "conv=fsync,notrunc"]);
+        lvm
+    }
+
+    fn run(&self, arguments: &[&str]) {
+        let output = Command::new("lvm")
+            .args(arguments)
+            .env("LVM_SYSTEM_DIR", &self.system)
+            .env("LVM_SUPPRESS_FD_WARNINGS", "1")
+            .output()
+            .expect("lvm");
+        let errors = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "lvm {arguments:?}: {errors}");
+    }
+}
+
+impl Drop for Lvm {
+    fn drop(&mut self) {
+        self.run(&["vgremove", "--quiet", "--force", "--yes", self.group]);
+        run("losetup", &["--detach", &self.device]);
+    }
+}
+
+impl Contender for Lvm {
+    fn name(&self) -> &str {
+        if self.thin { "LVM thin" } else { "LVM thick" }
+    }
+
+    fn weight(&self) -> Weight {
+        Weight::Heavy
+    }
+
+    fn caller(&self) -> Box<dyn Caller + '_> {
+        Box::new(LvmCaller(self))
+    }
+}
+
+struct LvmCaller<'a>(&'a Lvm);
+
+impl Caller for LvmCaller<'_> {
+    fn create(&mut self, id: &str) -> Disk {
+        let lvm = self.0;
+        let id = id.replace('-', "_");
+        let base = format!("{}/base", lvm.group);
+        let store = format!("{}b", lvm.store);
+        let mut arguments = vec!["lvcreate", "--quiet", "--yes", "--snapshot", "-n", &id];
+        match lvm.thin {
+            true => arguments.extend(["-kn", "-ay", &base]),
+            false => arguments.extend(["-L", &store, &base]),
+        }
+        lvm.run(&arguments);
+        let device = Path::new("/dev/mapper").join(format!("{}-{id}", lvm.group));
+        Disk { id, device, below: String::new() }
+    }
+
+    fn delete(&mut self, disk: Disk) {
+        let volume = format!("{}/{}", self.0.group, disk.id);
+        self.0.run(&["lvremove", "--quiet", "--force", "--yes", &volume]);
+    }
+}

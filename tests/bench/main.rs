@@ -1,0 +1,70 @@
+//! The benchmark: calf against what a user would pick instead, in one run, on one kernel, over one
+//! file system.
+//!
+//! ```text
+//! make bench ── cargo test --release --test kernel_bench ══ the kit's kernel
+//!                 │                                           │
+//!                 │◂──────── series of numbers, one a line ───┤ room after room
+//!                 └─▸ report: JSON, Markdown, SVG             └─ contenders, interleaved
+//! ```
+//!
+//! Each *room* asks one question and is a kernel test of its own, so it starts on a new file system
+//! and must leave nothing behind. What it measures goes out as lines on its standard output; the
+//! outer side collects them, writes the report and reads it again. Nothing is asserted about time: a
+//! machine may be busy, and only the ratios of one run mean something. What is asserted: each disk
+//! shows the template, and the report is whole.
+//!
+//! `CALF_BENCH` says how much is done (`smoke`, `short`, `full`), `CALF_BENCH_OUT` where the
+//! report goes (`target/tmp/bench` unless it is set).
+
+#[path = "../driver/mod.rs"]
+mod driver;
+#[path = "../kit/mod.rs"]
+mod kit;
+#[path = "../rig/mod.rs"]
+mod rig;
+
+mod contender;
+mod raw;
+mod report;
+mod room;
+mod scale;
+mod series;
+mod world;
+
+use std::process::ExitCode;
+use std::time::Duration;
+
+/// For a full run of one room on a slow machine.
+const LIMIT: Duration = Duration::from_secs(3600);
+
+/// Programs of the contenders, for guests that do not see this machine's.
+const PROGRAMS: [&str; 4] =
+    ["/usr/sbin/lvm", "/usr/bin/qemu-img", "/usr/bin/qemu-nbd", "/usr/bin/cp"];
+
+fn main() -> ExitCode {
+    let tests = room::ALL.map(|(name, body)| kit::test(name, body).timeout(LIMIT));
+    let mut suite = kit::Suite::new(tests.into())
+        .optional_module("dm-thin-pool")
+        .optional_module("nbd")
+        .listener(series::collect);
+    for program in PROGRAMS {
+        suite = suite.file(program);
+    }
+    let inside = kit::Kernel::from_environment().is_ok_and(kit::Kernel::is_inside);
+    let code = suite.run();
+    let collected = series::collected();
+    if inside || collected.series.is_empty() {
+        return code;
+    }
+    match report::write(&collected) {
+        Ok(directory) => {
+            println!("report: {}", directory.display());
+            code
+        }
+        Err(error) => {
+            eprintln!("cannot write the report: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}

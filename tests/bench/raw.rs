@@ -1,0 +1,132 @@
+//! The bare ioctls of the floor, and of setting up contenders.
+//!
+//! The floor is what no driver can go below, so it must not go through calf's own wrappers, which
+//! check what the kernel did. Structures and numbers are those of `linux/loop.h` and
+//! `linux/dm-ioctl.h`. Apart from `src/sys/linux/raw.rs`, only this file has `unsafe` code.
+#![allow(unsafe_code)]
+
+use std::fs::{File, OpenOptions};
+use std::io;
+use std::mem::size_of;
+use std::os::fd::AsRawFd as _;
+use std::path::PathBuf;
+
+use devicemapper_sys::{
+    DM_DEV_CREATE_CMD, DM_DEV_REMOVE_CMD, DM_DEV_SUSPEND_CMD, DM_TABLE_LOAD_CMD,
+    DM_TABLE_STATUS_CMD, dm_ioctl,
+};
+use nix::libc;
+
+const LOOP_CONFIGURE: libc::c_ulong = 0x4C0A;
+const LOOP_CTL_GET_FREE: libc::c_ulong = 0x4C82;
+const LOOP_READ_ONLY: u32 = 1;
+const LOOP_AUTOCLEAR: u32 = 4;
+/// `LOOP_CONFIGURE` reads a `struct loop_config` of 304 bytes: the file, the block size, and a
+/// `struct loop_info64` in which only the flags are set.
+const LOOP_CONFIG: usize = 304 / 4;
+const FLAGS_AT: usize = (8 + 52) / 4;
+
+/// `_IOWR(0xfd, command, struct dm_ioctl)` less the command.
+const DM: libc::c_ulong =
+    (3 << 30) | ((size_of::<dm_ioctl>() as libc::c_ulong) << 16) | (0xfd << 8);
+/// Bytes of a request: the header and one target with its parameters.
+const DM_ROOM: usize = 512;
+
+/// `/dev/loop-control` and `/dev/mapper/control`, open.
+pub(crate) struct Controls {
+    loops: File,
+    mapper: File,
+}
+
+/// A device-mapper request.
+#[repr(C)]
+struct Request {
+    header: dm_ioctl,
+    data: [u8; DM_ROOM],
+}
+
+impl Controls {
+    pub(crate) fn open() -> io::Result<Self> {
+        let open = |path| OpenOptions::new().read(true).write(true).open(path);
+        Ok(Self { loops: open("/dev/loop-control")?, mapper: open("/dev/mapper/control")? })
+    }
+
+    /// Attaches a free loop device that detaches itself at its last close; its index with it.
+    pub(crate) fn attach(&self, file: &File, read_only: bool) -> io::Result<(u32, File)> {
+        loop {
+            // SAFETY: LOOP_CTL_GET_FREE takes no argument.
+            let index = unsafe { libc::ioctl(self.loops.as_raw_fd(), LOOP_CTL_GET_FREE, 0) };
+            let index = u32::try_from(index).map_err(|_| io::Error::last_os_error())?;
+            let path = format!("/dev/loop{index}");
+            let device = OpenOptions::new().read(true).write(!read_only).open(path)?;
+            let mut config = [0_u32; LOOP_CONFIG];
+            config[0] = u32::try_from(file.as_raw_fd()).map_err(io::Error::other)?;
+            config[FLAGS_AT] = LOOP_AUTOCLEAR | if read_only { LOOP_READ_ONLY } else { 0 };
+            // SAFETY: LOOP_CONFIGURE reads 304 bytes, which the array has.
+            let result =
+                unsafe { libc::ioctl(device.as_raw_fd(), LOOP_CONFIGURE, config.as_ptr()) };
+            match result {
+                0 => return Ok((index, device)),
+                _ if io::Error::last_os_error().raw_os_error() == Some(libc::EBUSY) => {}
+                _ => return Err(io::Error::last_os_error()),
+            }
+        }
+    }
+
+    /// Makes a device of one target and lets I/O flow.
+    pub(crate) fn create(
+        &self,
+        name: &str,
+        sectors: u64,
+        target: &str,
+        parameters: &str,
+    ) -> io::Result<PathBuf> {
+        let created = self.send(DM_DEV_CREATE_CMD, name, None)?;
+        self.send(DM_TABLE_LOAD_CMD, name, Some((sectors, target, parameters)))?;
+        self.send(DM_DEV_SUSPEND_CMD, name, None)?;
+        Ok(PathBuf::from(format!("/dev/dm-{}", rustix::fs::minor(created.header.dev))))
+    }
+
+    /// Removes a device.
+    pub(crate) fn remove(&self, name: &str) -> io::Result<()> {
+        self.send(DM_DEV_REMOVE_CMD, name, None).map(drop)
+    }
+
+    /// Reads a device's state: one ioctl.
+    pub(crate) fn status(&self, name: &str) -> io::Result<()> {
+        self.send(DM_TABLE_STATUS_CMD, name, None).map(drop)
+    }
+
+    fn send(
+        &self,
+        command: u32,
+        name: &str,
+        target: Option<(u64, &str, &str)>,
+    ) -> io::Result<Box<Request>> {
+        let mut request = Box::new(Request { header: dm_ioctl::default(), data: [0; DM_ROOM] });
+        let header = &mut request.header;
+        header.version = [4, 0, 0];
+        header.data_size = size_of::<Request>() as u32;
+        header.data_start = size_of::<dm_ioctl>() as u32;
+        for (to, from) in header.name.iter_mut().zip(name.bytes()) {
+            *to = from as libc::c_char;
+        }
+        if let Some((sectors, target, parameters)) = target {
+            header.target_count = 1;
+            // `struct dm_target_spec`: start, length, status, next, type; then the parameters.
+            request.data[8..16].copy_from_slice(&sectors.to_ne_bytes());
+            request.data[24..24 + target.len()].copy_from_slice(target.as_bytes());
+            request.data[40..40 + parameters.len()].copy_from_slice(parameters.as_bytes());
+        }
+        // SAFETY: a device-mapper ioctl reads and writes at most `data_size` bytes, which is the
+        // size of the request; integers and bytes are valid with any bits.
+        let result = unsafe {
+            libc::ioctl(
+                self.mapper.as_raw_fd(),
+                DM | libc::c_ulong::from(command),
+                std::ptr::from_mut(&mut *request),
+            )
+        };
+        if result == 0 { Ok(request) } else { Err(io::Error::last_os_error()) }
+    }
+}

@@ -1,0 +1,127 @@
+//! What do many volumes cost: memory of the kernel and of the driver, disk, the driver's restart,
+//! and its idling?
+
+use std::fs;
+use std::thread;
+use std::time::Instant;
+
+use calf::key::{DeviceId, Key, Role};
+use calf::volume::VolumeSpec;
+
+use super::since;
+use crate::contender::{Contender, Disk, Grpc, Variant};
+use crate::raw::Controls;
+use crate::series::emit;
+use crate::world::World;
+
+const ROOM: &str = "density";
+const GRPC: &str = "calf (gRPC)";
+/// Milliseconds of a clock tick, as the kernel shows processor time (`USER_HZ`).
+const TICK: u64 = 10;
+/// Volumes of each chunk size.
+const OF_EACH_CHUNK: usize = 20;
+
+pub(super) fn density() {
+    let world = World::new();
+    chunks(&world);
+    let pool = world.pool();
+    let count = world.scale.dense;
+    let case = format!("{count} volumes");
+    let report = |metric, value: f64| emit(ROOM, &case, GRPC, metric, &[value]);
+    let controls = Controls::open().expect("the control devices");
+
+    let grpc = Grpc::new(&world, &pool, &[]);
+    let empty = resident(grpc.driver().pid());
+    let (kernel, free) = (kernel_memory(), world.free());
+    let mut caller = grpc.caller();
+    let disks: Vec<Disk> = (0..count).map(|number| caller.create(&format!("d{number}"))).collect();
+    drop(caller);
+    let disk = free.saturating_sub(world.free()) as f64 / count as f64 / 1024.0;
+    report(("disk per fresh volume", "KiB"), disk);
+    let each = kernel_memory().saturating_sub(kernel) as f64 / count as f64;
+    report(("kernel memory per volume", "KiB"), each);
+    report(("driver memory without volumes", "KiB"), empty as f64);
+    report(("driver memory with all volumes", "KiB"), resident(grpc.driver().pid()) as f64);
+    let before = processor_time(grpc.driver().pid());
+    thread::sleep(world.scale.idle);
+    let idle = processor_time(grpc.driver().pid()) - before;
+    report(
+        ("processor time of the idle driver", "ms/s"),
+        idle as f64 / world.scale.idle.as_secs_f64(),
+    );
+
+    grpc.kill();
+    let mut restarted = None;
+    for _ in 0..world.scale.rounds.min(3) {
+        drop(restarted.take());
+        let start = Instant::now();
+        for disk in &disks {
+            let id = DeviceId::new(pool.id(), &Key::of(&disk.id), Role::Snapshot);
+            controls.status(&id.name).expect("status");
+        }
+        report(("listing, one ioctl each", "ms"), since(start));
+        let start = Instant::now();
+        restarted = Some(Grpc::new(&world, &pool, &[]));
+        report(("restart", "ms"), since(start));
+    }
+    let grpc = restarted.expect("a driver");
+    report(("driver memory after restart", "KiB"), resident(grpc.driver().pid()) as f64);
+    let mut caller = grpc.caller();
+    disks.into_iter().for_each(|disk| caller.delete(disk));
+    report(("driver memory after deletion", "KiB"), resident(grpc.driver().pid()) as f64);
+}
+
+/// Kernel memory and ready time by chunk size.
+fn chunks(world: &World) {
+    let pool = world.pool();
+    for &kib in world.scale.chunks {
+        let name = format!("calf, {kib} KiB chunks");
+        let variant = Variant::new(pool.clone(), name, move |spec| VolumeSpec {
+            chunk_size: kib << 10,
+            ..spec
+        });
+        let mut caller = variant.caller();
+        let count = OF_EACH_CHUNK.min(world.scale.dense);
+        let before = kernel_memory();
+        let mut times = Vec::new();
+        let disks: Vec<Disk> = (0..count)
+            .map(|number| {
+                let start = Instant::now();
+                let disk = caller.create(&format!("k{kib}-{number}"));
+                times.push(since(start));
+                disk
+            })
+            .collect();
+        let each = kernel_memory().saturating_sub(before) as f64 / count as f64;
+        emit(ROOM, "chunk sizes", variant.name(), ("kernel memory per volume", "KiB"), &[each]);
+        emit(ROOM, "chunk sizes", variant.name(), ("ready", "ms"), &times);
+        disks.into_iter().for_each(|disk| caller.delete(disk));
+    }
+}
+
+/// Kibibytes that neither are free nor could be: the page cache and what is reclaimable do not
+/// count.
+fn kernel_memory() -> u64 {
+    let text = fs::read_to_string("/proc/meminfo").expect("meminfo");
+    let field = |name: &str| -> u64 {
+        let line = text.lines().find(|line| line.split(':').next() == Some(name));
+        line.and_then(|line| line.split_whitespace().nth(1)?.parse().ok()).unwrap_or(0)
+    };
+    let reclaimable = ["MemFree", "Buffers", "Cached", "SReclaimable", "AnonPages"].map(field);
+    field("MemTotal") - reclaimable.iter().sum::<u64>()
+}
+
+/// Kibibytes of a process that are in memory.
+fn resident(pid: u32) -> u64 {
+    let text = fs::read_to_string(format!("/proc/{pid}/status")).expect("status");
+    let line = text.lines().find(|line| line.starts_with("VmRSS:")).expect("VmRSS");
+    line.split_whitespace().nth(1).and_then(|word| word.parse().ok()).expect("a number")
+}
+
+/// Milliseconds that a process has used a processor for: fields 14 and 15 of its `stat`.
+fn processor_time(pid: u32) -> u64 {
+    let text = fs::read_to_string(format!("/proc/{pid}/stat")).expect("stat");
+    let fields: Vec<&str> = text.rsplit_once(") ").expect("a name").1.split(' ').collect();
+    let ticks = |index: usize| fields[index].parse::<u64>().expect("ticks");
+    (ticks(11) + ticks(12)) * TICK
+}

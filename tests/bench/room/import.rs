@@ -1,0 +1,84 @@
+//! How fast does an image become a template, against what bounds it: the disk and SHA-256?
+
+use std::fs::{self, File};
+use std::os::unix::fs::FileExt as _;
+use std::path::Path;
+use std::time::Instant;
+
+use calf::Pool;
+use calf::template::ImportSpec;
+
+use super::since;
+use crate::kit;
+use crate::series::emit;
+use crate::world::{World, run, text, write_random};
+
+const ROOM: &str = "import";
+const CALF: &str = "calf";
+
+pub(super) fn import() {
+    let world = World::new();
+    let pool = Pool::open(world.path().join("pool")).expect("a pool");
+    let megabytes = world.scale.template as f64 / 1e6;
+    let rate = |case, contender, time: f64| {
+        emit(ROOM, case, contender, ("rate", "MB/s"), &[megabytes * 1000.0 / time]);
+    };
+    for round in 0..world.scale.rounds.min(3) {
+        let image = text(&world.image);
+        let case = "image on the pool's file system";
+        rate(case, "sha256sum", timed(&|| drop(run("sha256sum", &[image]))));
+        rate(
+            case,
+            "cp --reflink=never",
+            timed(&|| {
+                let copy = world.path().join("copy.img");
+                run("cp", &["--reflink=never", image, text(&copy)]);
+                run("sync", &["--file-system", text(&copy)]);
+            }),
+        );
+        fs::remove_file(world.path().join("copy.img")).expect("unlink");
+        let name = format!("here-{round}");
+        rate(case, CALF, timed(&|| import_once(&pool, &world.image, &name)));
+    }
+    // Another file system: nothing can be shared, so all must be read and written.
+    let elsewhere = kit::pool_dir(kit::Fs::Ext4);
+    let case = "image on another file system";
+    for round in 0..world.scale.rounds.min(3) {
+        let image = elsewhere.path().join("other.img");
+        write_random(&image, world.scale.template);
+        rate(case, "sha256sum", timed(&|| drop(run("sha256sum", &[text(&image)]))));
+        rate(
+            case,
+            "cp and sync",
+            timed(&|| {
+                let copy = world.path().join("copy.img");
+                run("cp", &[text(&image), text(&copy)]);
+                run("sync", &["--file-system", text(&copy)]);
+            }),
+        );
+        fs::remove_file(world.path().join("copy.img")).expect("unlink");
+        let name = format!("other-{round}");
+        rate(case, CALF, timed(&|| import_once(&pool, &image, &name)));
+        fs::remove_file(&image).expect("unlink");
+    }
+    // Holes are hashed, but never read.
+    let sparse = world.path().join("sparse.img");
+    let file = File::create(&sparse).expect("a file");
+    file.set_len(world.scale.template * 4).expect("a length");
+    file.write_all_at(&[1; 4096], world.scale.template * 2).expect("write");
+    let time = timed(&|| import_once(&pool, &sparse, "sparse"));
+    emit(ROOM, "holes, 4 times the size", CALF, ("time", "ms"), &[time]);
+}
+
+fn timed(work: &dyn Fn()) -> f64 {
+    let start = Instant::now();
+    work();
+    since(start)
+}
+
+fn import_once(pool: &Pool, source: &Path, name: &str) {
+    let spec = ImportSpec::new(source, name);
+    pool.import_template(&spec, &mut |_| ()).expect("an import");
+    // The next round must not find the content.
+    pool.remove_template(name).expect("remove");
+}

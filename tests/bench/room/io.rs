@@ -1,0 +1,327 @@
+//! What does a disk do once it is ready?
+//!
+//! All I/O is direct, as a VMM issues it for its guest: the page cache that counts is the pool's.
+//! Each round makes a fresh disk of each contender, runs all patterns on it, and takes it away.
+//! Beside the times, the counters of the pool's own disk say what reached it.
+
+use std::fs::{self, File};
+use std::os::unix::fs::{FileExt as _, MetadataExt as _};
+use std::path::PathBuf;
+use std::time::Instant;
+
+use calf::Pool;
+use calf::pool::record::Durability;
+use calf::volume::VolumeSpec;
+
+use crate::contender::{self, Caller, Contender, Floor, Script, Variant};
+use crate::raw::Controls;
+use crate::rig::{self, Random};
+use crate::series::emit;
+use crate::world::World;
+
+const ROOM: &str = "io";
+const PAGE: usize = 4096;
+/// Bytes of a sequential request.
+const LARGE: usize = 128 << 10;
+/// Random writes between two flushes.
+const FLUSH_EACH: usize = 16;
+/// Commits of the database between two checkpoints, and the pages that a checkpoint writes.
+const CHECKPOINT: usize = 32;
+
+/// The requests of a real boot: see the file's own head.
+const BOOT: &str = include_str!("boot.trace");
+
+/// A buffer for direct I/O.
+#[repr(align(4096))]
+struct Buffer([u8; LARGE]);
+
+pub(super) fn input_output() {
+    let world = World::new();
+    let pool = world.pool();
+    let variants = variants(&pool, world.scale.chunks);
+    let transient = Floor::with_store(&world, "transient (N), flushes dropped", "N");
+    let mut contenders: Vec<Box<dyn Contender>> = vec![Box::new(transient)];
+    if world.scale.all_rivals_everywhere {
+        contenders.push(Box::new(Script::new(&world, "losetup+dmsetup, N 8", "N 8")));
+    }
+    contenders.extend(variants.into_iter().map(|variant| Box::new(variant) as Box<dyn Contender>));
+    contenders.extend(contender::rivals_again(&world));
+    let disk = PoolDisk::of(&world);
+    for round in 0..world.scale.rounds.min(3) {
+        template_reads(&world);
+        for contender in &contenders {
+            let mut caller = contender.caller();
+            patterns(&world, &disk, contender.name(), &mut *caller, round);
+        }
+        println!("{ROOM}: round {round} done");
+    }
+}
+
+/// calf with each chunk size (in KiB) and durability.
+fn variants(pool: &Pool, chunks: &[u64]) -> Vec<Variant> {
+    let durabilities = [(Durability::Ephemeral, "ephemeral"), (Durability::Durable, "durable")];
+    let mut variants = Vec::new();
+    for (durability, word) in durabilities {
+        for &kib in chunks {
+            let name = format!("calf {word} {kib} KiB");
+            variants.push(Variant::new(pool.clone(), name, move |spec| VolumeSpec {
+                chunk_size: kib << 10,
+                durability,
+                ..spec
+            }));
+        }
+    }
+    variants
+}
+
+/// The template itself, through a loop device: what reading can be at best.
+fn template_reads(world: &World) {
+    let controls = Controls::open().expect("the control devices");
+    let image = File::open(&world.image).expect("the image");
+    let (index, _held) = controls.attach(&image, true).expect("a loop device");
+    let device = rig::open_for_reading(&PathBuf::from(format!("/dev/loop{index}")));
+    let bench = Bench { device: &device, size: world.scale.template, bytes: world.scale.io };
+    bench.reads("template loop");
+}
+
+fn patterns(world: &World, disk: &PoolDisk, name: &str, caller: &mut dyn Caller, round: usize) {
+    let (size, bytes) = (world.scale.template, world.scale.io);
+    let made = caller.create(&format!("io-{round}"));
+    let device = rig::open(&made.device);
+    let bench = Bench { device: &device, size, bytes };
+    bench.reads(name);
+    bench.sequential_writes(name);
+    let counted = |case: &str, written: f64, work: &dyn Fn() -> f64| {
+        let before = disk.counters();
+        let seconds = work();
+        rustix::fs::syncfs(&disk.root).expect("sync the pool");
+        let after = disk.counters();
+        emit(
+            ROOM,
+            case,
+            name,
+            ("bytes to the pool per byte", "×"),
+            &[after.written.saturating_sub(before.written) as f64 / written],
+        );
+        emit(
+            ROOM,
+            case,
+            name,
+            ("flushes of the pool's disk", "1/s"),
+            &[after.flushes.saturating_sub(before.flushes) as f64 / seconds],
+        );
+    };
+    counted("random first write, fsync each 16", bytes as f64, &|| {
+        bench.random_writes(name, "random first write, fsync each 16")
+    });
+    bench.random_writes(name, "random rewrite, fsync each 16");
+    drop(device);
+    caller.delete(made);
+    // A database and a boot start on a disk of their own.
+    let made = caller.create(&format!("io-db-{round}"));
+    let device = rig::open(&made.device);
+    let bench = Bench { device: &device, size, bytes };
+    let commits = bytes as usize / PAGE / 2;
+    let pages = commits + commits / CHECKPOINT * CHECKPOINT;
+    counted("database", (pages * PAGE) as f64, &|| bench.database(name, commits));
+    drop(device);
+    caller.delete(made);
+    let made = caller.create(&format!("io-boot-{round}"));
+    let device = rig::open(&made.device);
+    Bench { device: &device, size, bytes }.boot(name, world.scale.boot);
+    drop(device);
+    caller.delete(made);
+}
+
+/// One disk under test.
+struct Bench<'a> {
+    device: &'a File,
+    size: u64,
+    /// How much each pattern moves.
+    bytes: u64,
+}
+
+impl Bench<'_> {
+    fn reads(&self, name: &str) {
+        let mut buffer = Box::new(Buffer([0; LARGE]));
+        self.timed(name, "sequential read", || {
+            for offset in (0..self.bytes).step_by(LARGE) {
+                self.device.read_exact_at(&mut buffer.0, offset).expect("read");
+            }
+        });
+        let offsets = self.offsets(0);
+        self.timed(name, "random read", || {
+            for offset in &offsets {
+                self.device.read_exact_at(&mut buffer.0[..PAGE], *offset).expect("read");
+            }
+        });
+    }
+
+    fn sequential_writes(&self, name: &str) {
+        let buffer = random_buffer();
+        for case in ["sequential first write", "sequential rewrite"] {
+            self.timed(name, case, || {
+                for offset in (0..self.bytes).step_by(LARGE) {
+                    self.device.write_all_at(&buffer.0, offset).expect("write");
+                }
+                self.device.sync_data().expect("sync");
+            });
+        }
+    }
+
+    /// The same offsets each time: the first call writes first, the second again.
+    fn random_writes(&self, name: &str, case: &str) -> f64 {
+        let buffer = random_buffer();
+        let offsets = self.offsets(self.bytes);
+        self.timed(name, case, || {
+            for (index, offset) in offsets.iter().enumerate() {
+                self.device.write_all_at(&buffer.0[..PAGE], *offset).expect("write");
+                if (index + 1) % FLUSH_EACH == 0 {
+                    self.device.sync_data().expect("sync");
+                }
+            }
+        })
+    }
+
+    /// A log that is appended to and flushed at each commit, and pages that follow at checkpoints.
+    fn database(&self, name: &str, commits: usize) -> f64 {
+        let buffer = random_buffer();
+        let pages = self.offsets(self.bytes);
+        let start = Instant::now();
+        for commit in 0..commits {
+            let offset = (commit * PAGE) as u64;
+            self.device.write_all_at(&buffer.0[..PAGE], offset).expect("write");
+            self.device.sync_data().expect("sync");
+            if (commit + 1) % CHECKPOINT == 0 {
+                for page in &pages[commit + 1 - CHECKPOINT..=commit] {
+                    self.device.write_all_at(&buffer.0[..PAGE], *page).expect("write");
+                }
+                self.device.sync_data().expect("sync");
+            }
+        }
+        let seconds = start.elapsed().as_secs_f64();
+        emit(ROOM, "database", name, ("commits", "1/s"), &[commits as f64 / seconds]);
+        seconds
+    }
+
+    fn boot(&self, name: &str, most: usize) {
+        let mut buffer = random_buffer();
+        let mut requests = requests(BOOT);
+        requests.truncate(most);
+        let start = Instant::now();
+        for request in &requests {
+            match *request {
+                Request::Read { offset, length } => {
+                    let offset = offset % (self.size - LARGE as u64);
+                    self.device.read_exact_at(&mut buffer.0[..length], offset).expect("read");
+                }
+                Request::Write { offset, length } => {
+                    let offset = offset % (self.size - LARGE as u64);
+                    self.device.write_all_at(&buffer.0[..length], offset).expect("write");
+                }
+                Request::Flush => self.device.sync_data().expect("sync"),
+            }
+        }
+        let time = start.elapsed().as_secs_f64() * 1000.0;
+        emit(ROOM, "boot trace", name, ("time", "ms"), &[time]);
+    }
+
+    fn timed(&self, name: &str, case: &str, work: impl FnOnce()) -> f64 {
+        let start = Instant::now();
+        work();
+        let seconds = start.elapsed().as_secs_f64();
+        let rate = self.bytes as f64 / seconds / 1e6;
+        emit(ROOM, case, name, ("rate", "MB/s"), &[rate]);
+        seconds
+    }
+
+    /// Different pages beyond `from`, in random order.
+    fn offsets(&self, from: u64) -> Vec<u64> {
+        let count = self.bytes / PAGE as u64;
+        let room = (self.size - from) / PAGE as u64;
+        let stride = room / count;
+        let mut random = Random(23);
+        let mut offsets: Vec<u64> = (0..count)
+            .map(|index| from + (index * stride + random.below(stride)) * PAGE as u64)
+            .collect();
+        for index in (1..offsets.len()).rev() {
+            let other = random.below(index as u64 + 1);
+            offsets.swap(index, usize::try_from(other).expect("an index"));
+        }
+        offsets
+    }
+}
+
+fn random_buffer() -> Box<Buffer> {
+    let mut buffer = Box::new(Buffer([0; LARGE]));
+    Random(5).fill(&mut buffer.0);
+    buffer
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Request {
+    Read { offset: u64, length: usize },
+    Write { offset: u64, length: usize },
+    Flush,
+}
+
+/// Parses the trace: `R <page> <pages>`, `W <page> <pages>`, `F`; `#` starts a comment. A request
+/// that is larger than the buffer becomes several.
+fn requests(trace: &str) -> Vec<Request> {
+    let mut requests = Vec::new();
+    for line in trace.lines().filter(|line| !line.starts_with('#')) {
+        let mut words = line.split(' ');
+        let kind = words.next().unwrap_or_default();
+        if kind == "F" {
+            requests.push(Request::Flush);
+            continue;
+        }
+        let mut number =
+            || words.next().and_then(|word| word.parse::<u64>().ok()).expect("a number");
+        let (page, pages) = (number(), number());
+        let (mut offset, end) = (page * PAGE as u64, (page + pages) * PAGE as u64);
+        while offset < end {
+            let length = usize::try_from(end - offset).expect("a length").min(LARGE);
+            requests.push(match kind {
+                "R" => Request::Read { offset, length },
+                "W" => Request::Write { offset, length },
+                other => panic!("the trace has a request {other:?}"),
+            });
+            offset += length as u64;
+        }
+    }
+    requests
+}
+
+/// The disk under the pool's file system, and what it counts.
+struct PoolDisk {
+    statistics: PathBuf,
+    root: File,
+}
+
+struct Counters {
+    /// Bytes.
+    written: u64,
+    flushes: u64,
+}
+
+impl PoolDisk {
+    fn of(world: &World) -> Self {
+        let device = fs::metadata(world.path()).expect("the pool's file system").dev();
+        let number = calf::sys::DeviceNumber::from_dev(device);
+        Self {
+            statistics: PathBuf::from(format!("/sys/dev/block/{number}/stat")),
+            root: File::open(world.path()).expect("the pool's file system"),
+        }
+    }
+
+    /// Fields 7 and 16 of the kernel's `Documentation/block/stat.rst`. Nothing where the file
+    /// system is on no device of its own (Btrfs).
+    fn counters(&self) -> Counters {
+        let text = fs::read_to_string(&self.statistics).unwrap_or_default();
+        let field = |index: usize| {
+            text.split_whitespace().nth(index).and_then(|word| word.parse().ok()).unwrap_or(0)
+        };
+        Counters { written: field(6) * 512, flushes: field(15) }
+    }
+}

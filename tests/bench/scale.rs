@@ -1,0 +1,116 @@
+//! How much is measured.
+
+use std::time::Duration;
+
+use crate::kit::Fs;
+
+/// The knobs. Sizes are in bytes.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Scale {
+    pub(crate) name: &'static str,
+    /// Size of the template.
+    pub(crate) template: u64,
+    /// How many volumes exist at once, one after the other made.
+    pub(crate) counts: &'static [usize],
+    /// Most volumes of a case for a contender, by how heavy it is: light (ioctls), middle (a few
+    /// processes), heavy (many processes), copy (the whole image).
+    pub(crate) most: [usize; 4],
+    /// How often the case of one volume is repeated.
+    pub(crate) repeats: usize,
+    /// Callers at once.
+    pub(crate) callers: &'static [usize],
+    /// Volumes that callers at once make together.
+    pub(crate) together: usize,
+    /// How often each of these cases is repeated.
+    pub(crate) rounds: usize,
+    /// Bytes that each pattern of the I/O room moves.
+    pub(crate) io: u64,
+    /// Requests of the recorded boot that are replayed.
+    pub(crate) boot: usize,
+    /// Chunk sizes that are compared, in KiB.
+    pub(crate) chunks: &'static [u64],
+    /// Volumes of the density room.
+    pub(crate) dense: usize,
+    /// Volumes of the growth room.
+    pub(crate) growth: usize,
+    /// How long the idle driver is watched.
+    pub(crate) idle: Duration,
+    /// Each room that compares has all rivals; otherwise only the first.
+    pub(crate) all_rivals_everywhere: bool,
+}
+
+/// Everything once, as small as it goes: part of `make test`.
+const SMOKE: Scale = Scale {
+    name: "smoke",
+    template: 32 << 20,
+    counts: &[1],
+    most: [2, 1, 1, 1],
+    repeats: 1,
+    callers: &[1, 2],
+    together: 2,
+    rounds: 1,
+    io: 128 << 10,
+    boot: 40,
+    chunks: &[4],
+    dense: 2,
+    growth: 2,
+    idle: Duration::from_millis(200),
+    all_rivals_everywhere: false,
+};
+
+const SHORT: Scale = Scale {
+    name: "short",
+    template: 256 << 20,
+    counts: &[1, 10, 100],
+    most: [100, 10, 5, 3],
+    repeats: 10,
+    callers: &[1, 8, 100],
+    together: 100,
+    rounds: 2,
+    io: 4 << 20,
+    boot: usize::MAX,
+    chunks: &[4, 16, 64],
+    dense: 100,
+    growth: 200,
+    idle: Duration::from_secs(3),
+    all_rivals_everywhere: true,
+};
+
+const FULL: Scale = Scale {
+    name: "full",
+    template: 1 << 30,
+    counts: &[1, 10, 100, 1000],
+    most: [1000, 100, 10, 3],
+    repeats: 50,
+    callers: &[1, 8, 32, 100],
+    together: 100,
+    rounds: 5,
+    io: 4 << 20,
+    boot: usize::MAX,
+    chunks: &[4, 8, 16, 32, 64],
+    dense: 1000,
+    growth: 2000,
+    idle: Duration::from_secs(3),
+    all_rivals_everywhere: true,
+};
+
+/// What `CALF_BENCH` says; a smoke run without it.
+pub(crate) fn scale() -> Scale {
+    match std::env::var("CALF_BENCH").as_deref() {
+        Err(_) | Ok("smoke") => SMOKE,
+        Ok("short") => SHORT,
+        Ok("full") => FULL,
+        Ok(other) => panic!("CALF_BENCH={other} is unknown: use smoke, short or full"),
+    }
+}
+
+/// The file system of the pool, which `CALF_BENCH_FS` may choose. XFS: all contenders can use it,
+/// the copies with reflink too.
+pub(crate) fn file_system() -> Fs {
+    match std::env::var("CALF_BENCH_FS").as_deref() {
+        Err(_) | Ok("xfs") => Fs::Xfs,
+        Ok("ext4") => Fs::Ext4,
+        Ok("btrfs") => Fs::Btrfs,
+        Ok(other) => panic!("CALF_BENCH_FS={other} is unknown: use xfs, ext4 or btrfs"),
+    }
+}

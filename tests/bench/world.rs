@@ -1,0 +1,151 @@
+//! The place where all contenders meet: one file system, one template.
+
+use std::fs::{self, File};
+use std::io::Write as _;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use calf::Pool;
+use calf::template::ImportSpec;
+
+use crate::kit;
+use crate::rig::{self, Random};
+use crate::scale::{self, Scale};
+use crate::series::{self, About};
+
+/// The name of the template in calf's pool.
+pub(crate) const TEMPLATE: &str = "base";
+
+/// A file system with an image of random bytes. The mounted disk goes last.
+pub(crate) struct World {
+    pub(crate) scale: Scale,
+    /// The template as a plain file, for those who take that.
+    pub(crate) image: PathBuf,
+    disk: kit::PoolDir,
+}
+
+impl World {
+    /// A new file system with an image that has no holes.
+    pub(crate) fn new() -> Self {
+        let scale = scale::scale();
+        let file_system = scale::file_system();
+        series::tell(&about(&scale, file_system));
+        let disk = kit::pool_dir(file_system);
+        let image = disk.path().join("base.img");
+        write_random(&image, scale.template);
+        Self { scale, image, disk }
+    }
+
+    /// The directory that is the file system.
+    pub(crate) fn path(&self) -> &Path {
+        self.disk.path()
+    }
+
+    /// A new directory of it.
+    pub(crate) fn directory(&self, name: &str) -> PathBuf {
+        let path = self.path().join(name);
+        fs::create_dir_all(&path).expect("a directory");
+        path
+    }
+
+    /// calf's pool on it, with the image imported.
+    pub(crate) fn pool(&self) -> Pool {
+        let pool = Pool::open(self.path().join("pool")).expect("a pool");
+        let spec = ImportSpec::new(&*self.image, TEMPLATE);
+        pool.import_template(&spec, &mut |_| ()).expect("an import");
+        pool
+    }
+
+    /// Whether files of the file system can share blocks, or why not.
+    pub(crate) fn reflink(&self) -> Result<(), String> {
+        let copy = self.path().join("reflink-trial");
+        let target = File::create(&copy).expect("a file");
+        let source = File::open(&self.image).expect("the image");
+        let shared = rustix::fs::ioctl_ficlone(&target, &source);
+        fs::remove_file(&copy).expect("unlink");
+        shared.map_err(|error| format!("files of the pool's file system share no blocks: {error}"))
+    }
+
+    /// Proves that a disk shows the template: at its start, at its end and in between.
+    pub(crate) fn check(&self, device: &Path) {
+        const PIECE: u64 = 1 << 20;
+        const LOOKS: u64 = 4;
+        let image = File::open(&self.image).expect("the image");
+        let disk = rig::open_for_reading(device);
+        let last = self.scale.template / PIECE - 1;
+        for offset in (0..=LOOKS).map(|look| last * look / LOOKS * PIECE) {
+            let same = rig::read_page(&disk, offset).0 == rig::read_page(&image, offset).0;
+            assert!(same, "{} does not show the template at {offset}", device.display());
+        }
+    }
+
+    /// Free bytes, after all that is under way has been written.
+    pub(crate) fn free(&self) -> u64 {
+        rustix::fs::sync();
+        let found = rustix::fs::statvfs(self.path()).expect("statvfs");
+        found.f_bfree * found.f_frsize
+    }
+}
+
+/// The machine as it shows itself.
+fn about(scale: &Scale, file_system: kit::Fs) -> About {
+    let kernel = rustix::system::uname();
+    let processors = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
+    let model = processors.lines().find_map(|line| {
+        let (key, value) = line.split_once(':')?;
+        ["model name", "vendor_id"].contains(&key.trim()).then(|| value.trim().to_owned())
+    });
+    let memory = rustix::system::sysinfo();
+    About {
+        kernel: format!(
+            "{} {}",
+            kernel.sysname().to_string_lossy(),
+            kernel.release().to_string_lossy()
+        ),
+        machine: model.unwrap_or_default(),
+        processors: std::thread::available_parallelism().map_or(0, usize::from),
+        memory: (memory.totalram as u64 * u64::from(memory.mem_unit)) >> 20,
+        file_system: file_system.name().to_owned(),
+        template: scale.template >> 20,
+        scale: scale.name.to_owned(),
+    }
+}
+
+/// Writes `length` random bytes, in pieces that a small machine can hold.
+pub(crate) fn write_random(path: &Path, length: u64) {
+    let mut file = File::create(path).expect("an image");
+    let mut piece = vec![0; 1 << 20];
+    let mut random = Random(7);
+    random.fill(&mut piece);
+    let mut left = length;
+    while left > 0 {
+        // Filling all of each piece anew would take longer than writing it: the first page of each
+        // differs from all others.
+        random.fill(&mut piece[..4096]);
+        let part = usize::try_from(left.min(piece.len() as u64)).expect("a piece");
+        file.write_all(&piece[..part]).expect("write");
+        left -= part as u64;
+    }
+    file.sync_all().expect("sync");
+}
+
+/// Runs a program that must succeed, and returns what it printed.
+pub(crate) fn run(program: &str, arguments: &[&str]) -> String {
+    let output = Command::new(program).args(arguments).output();
+    let output = output.unwrap_or_else(|error| panic!("cannot run {program}: {error}"));
+    let errors = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{program} {arguments:?}: {errors}");
+    String::from_utf8_lossy(&output.stdout).trim().to_owned()
+}
+
+/// Whether a program is there.
+pub(crate) fn has(program: &str) -> bool {
+    ["/usr/sbin", "/usr/bin", "/sbin", "/bin"]
+        .iter()
+        .any(|directory| Path::new(directory).join(program).exists())
+}
+
+/// A path as text: those of the benchmark are.
+pub(crate) fn text(path: &Path) -> &str {
+    path.to_str().expect("a path of the benchmark")
+}
