@@ -12,6 +12,9 @@ use sha2::{Digest as _, Sha256};
 /// Every device-mapper UUID of calf starts with this, as the field does it (`LVM-`, `mpath-`).
 pub const UUID_PREFIX: &str = "CALF-";
 
+/// Every device-mapper name of calf starts with this.
+const NAME_PREFIX: &str = "calf-";
+
 /// The name of a volume on disk and in the kernel: 32 hexadecimal digits.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Key(String);
@@ -94,23 +97,32 @@ impl DeviceId {
             Role::ReadOnlyView => "-ro",
         };
         Self {
-            name: format!("calf-{key}{suffix}"),
+            name: format!("{NAME_PREFIX}{key}{suffix}"),
             uuid: format!("{}{key}{suffix}", uuid_prefix(pool)),
         }
     }
 
+    /// The volume and role that a device of this name has, if it is calf's, of whichever pool.
+    pub fn parse_name(name: &str) -> Option<(Key, Role)> {
+        parse_tail(name.strip_prefix(NAME_PREFIX)?)
+    }
+
     /// The volume and role behind a UUID, if the device belongs to `pool`.
     pub fn parse_uuid(pool: &PoolId, uuid: &str) -> Option<(Key, Role)> {
-        let rest = uuid.strip_prefix(&uuid_prefix(pool))?;
-        match rest.strip_suffix("-ro") {
-            Some(key) => Some((Key::parse(key)?, Role::ReadOnlyView)),
-            None => Some((Key::parse(rest)?, Role::Snapshot)),
-        }
+        parse_tail(uuid.strip_prefix(&uuid_prefix(pool))?)
+    }
+}
+
+/// What names and UUIDs end in.
+fn parse_tail(tail: &str) -> Option<(Key, Role)> {
+    match tail.strip_suffix("-ro") {
+        Some(key) => Some((Key::parse(key)?, Role::ReadOnlyView)),
+        None => Some((Key::parse(tail)?, Role::Snapshot)),
     }
 }
 
 /// What the UUIDs of all devices of `pool` start with.
-pub fn uuid_prefix(pool: &PoolId) -> String {
+fn uuid_prefix(pool: &PoolId) -> String {
     format!("{UUID_PREFIX}{pool}-")
 }
 
@@ -152,7 +164,8 @@ mod tests {
             let key = Key::of(&id);
             let role = if ro { Role::ReadOnlyView } else { Role::Snapshot };
             let device = DeviceId::new(&pool, &key, role);
-            prop_assert_eq!(DeviceId::parse_uuid(&pool, &device.uuid), Some((key, role)));
+            prop_assert_eq!(DeviceId::parse_uuid(&pool, &device.uuid), Some((key.clone(), role)));
+            prop_assert_eq!(DeviceId::parse_name(&device.name), Some((key, role)));
             prop_assert!(device.name.len() < 128 && device.uuid.len() < 129);
         }
 

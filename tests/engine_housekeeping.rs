@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
+use calf::key::Key;
 use calf::sys::SnapshotUsage;
 use calf::volume::{
     Losses, Publish, ReconcileOptions, ReconcileReport, RemovalKind, VolumeSpec, VolumeState,
@@ -218,4 +219,58 @@ fn a_loss_is_told_once() {
     pool.unpublish("volume", &publish.target).expect("unpublish");
     pool.delete_volume("volume").expect("a lost volume can be deleted");
     assert_eq!(environment.host.leftovers(), Vec::<String>::new());
+}
+
+#[test]
+fn a_look_at_many_volumes_asks_few_things_of_each() {
+    let environment = Environment::new();
+    let pool = environment.pool();
+    let calls = || {
+        let before = environment.host.calls();
+        let report = pool.reconcile().expect("reconcile");
+        assert!(
+            report.repaired.is_empty() && report.removed.is_empty() && report.failed.is_empty()
+        );
+        (environment.host.calls() - before, report.live)
+    };
+    let (empty, _) = calls();
+    for number in 0..10 {
+        pool.create_volume(&spec(&format!("inactive-{number}"))).expect("create");
+    }
+    let (inactive, live) = calls();
+    assert_eq!(live, 0);
+    // Its directory; the record is read past the host.
+    assert_eq!(inactive - empty, 10, "one question for each inactive volume");
+    for number in 0..10 {
+        pool.activate(&format!("inactive-{number}")).expect("activate");
+    }
+    let (active, live) = calls();
+    assert_eq!(live, 10);
+    assert_eq!(active - inactive, 2 * 10, "two more for each live one: its device and its store");
+}
+
+#[test]
+fn what_a_glance_does_not_show_to_be_well_is_looked_at_closely() {
+    let environment = Environment::new();
+    let pool = environment.pool();
+    pool.create_volume(&spec("volume")).expect("create");
+    let device = pool.activate("volume").expect("activate");
+    let volumes = environment.directory.path().join("pool/volumes");
+    let store = volumes.join(Key::of("volume").as_str()).join("cow");
+
+    environment.host.set_usage(device, SnapshotUsage::Invalid);
+    assert_eq!(pool.reconcile().expect("reconcile").live, 1);
+    assert_eq!(pool.losses(), Losses { invalid: 1, overflow: 0 }, "a loss is told");
+    let valid = SnapshotUsage::Valid { used: 8192, total: 1 << 20, metadata: 8192 };
+    environment.host.set_usage(device, valid);
+
+    let length = fs::metadata(&store).expect("a store").len();
+    fs::File::options().write(true).open(&store).and_then(|f| f.set_len(length / 2)).expect("cut");
+    let repaired = pool.reconcile().expect("reconcile").repaired;
+    assert_eq!(repaired.len(), 1, "a store that is short is extended: {repaired:?}");
+    assert_eq!(fs::metadata(&store).expect("a store").len(), length);
+
+    fs::remove_file(&store).expect("a store");
+    let failed = pool.reconcile().expect("reconcile").failed;
+    assert!(failed.len() == 1 && failed[0].contains("store is missing"), "{failed:?}");
 }

@@ -225,8 +225,9 @@ fn read_file(path: &Path) -> io::Result<Vec<u8>> {
     if found.len() > MAX_RECORD {
         return Err(invalid("it is much too large for a record"));
     }
-    let mut text = Vec::new();
-    file.take(MAX_RECORD).read_to_end(&mut text)?;
+    // All of it in one go: records are replaced, never written to.
+    let mut text = Vec::with_capacity(usize::try_from(found.len()).unwrap_or_default());
+    file.take(found.len()).read_to_end(&mut text)?;
     Ok(text)
 }
 

@@ -128,6 +128,19 @@ pub struct Device {
     pub usage: Option<SnapshotUsage>,
 }
 
+/// What one question tells of a live snapshot device: enough to see that nothing is to be done.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SnapshotGlance {
+    /// Size of the device, in bytes.
+    pub size: u64,
+    /// No I/O flows.
+    pub suspended: bool,
+    /// A table waits in the inactive slot.
+    pub inactive_table: bool,
+    /// How full the COW store is.
+    pub usage: SnapshotUsage,
+}
+
 /// What a snapshot target reports of its COW store.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum SnapshotUsage {

@@ -24,11 +24,12 @@ pub mod lock;
 mod mount;
 pub mod privilege;
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 pub use device::{
-    Device, DeviceNumber, Holder, LoopDevice, LoopHandle, LoopSpec, SnapshotUsage, StoreHeader,
-    Table,
+    Device, DeviceNumber, Holder, LoopDevice, LoopHandle, LoopSpec, SnapshotGlance, SnapshotUsage,
+    StoreHeader, Table,
 };
 pub use file::{FileExtent, FileKind};
 pub use linux::LinuxHost;
@@ -165,8 +166,15 @@ pub trait Host: Send + Sync + 'static {
     /// name has another UUID: it is not ours.
     fn device(&self, id: &DeviceId) -> Result<Option<Device>>;
 
-    /// Identities of all devices whose UUID starts with `uuid_prefix`. For recovery.
-    fn devices(&self, uuid_prefix: &str) -> Result<Vec<DeviceId>>;
+    /// The state of a live snapshot device as far as one question tells; `None` if it is not there,
+    /// is no snapshot, or tells nothing of its store. Fails as [`device`](Self::device) does.
+    fn glance(&self, id: &DeviceId) -> Result<Option<SnapshotGlance>>;
+
+    /// The names of all devices, whosoever they are: one question for all.
+    fn device_names(&self) -> Result<BTreeSet<String>>;
+
+    /// Name and UUID of the device with this name; `None` if there is none, or if it has no UUID.
+    fn device_id(&self, name: &str) -> Result<Option<DeviceId>>;
 
     /// The UUID of the device-mapper device with this number; `None` for any other device.
     fn device_uuid(&self, number: DeviceNumber) -> Result<Option<String>>;

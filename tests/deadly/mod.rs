@@ -1,6 +1,7 @@
 //! A host that kills its process at the n-th change it is asked for: as SIGKILL would, with
 //! nothing unwound and nothing cleaned up.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -8,8 +9,8 @@ use calf::Result;
 use calf::key::DeviceId;
 use calf::sys::{
     Capabilities, CopyMode, Device, DeviceNumber, FileExtent, FileSystemUsage, Holder, Host,
-    LinuxHost, LoopDevice, LoopHandle, LoopSpec, MountSpec, MountedAt, Ownership, StoreHeader,
-    Table, Target, TargetKind,
+    LinuxHost, LoopDevice, LoopHandle, LoopSpec, MountSpec, MountedAt, Ownership, SnapshotGlance,
+    StoreHeader, Table, Target, TargetKind,
 };
 
 /// The running Linux, up to a point.
@@ -74,7 +75,9 @@ impl Host for DeadlyHost {
         look device_node(number: DeviceNumber) -> Result<PathBuf>;
         look device_size(number: DeviceNumber) -> Result<u64>;
         look device(id: &DeviceId) -> Result<Option<Device>>;
-        look devices(uuid_prefix: &str) -> Result<Vec<DeviceId>>;
+        look glance(id: &DeviceId) -> Result<Option<SnapshotGlance>>;
+        look device_names() -> Result<BTreeSet<String>>;
+        look device_id(name: &str) -> Result<Option<DeviceId>>;
         look device_uuid(number: DeviceNumber) -> Result<Option<String>>;
         change create_device(id: &DeviceId) -> Result<DeviceNumber>;
         change load_table(id: &DeviceId, table: &Table) -> Result<()>;

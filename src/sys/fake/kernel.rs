@@ -1,14 +1,14 @@
 //! The simulated kernel's loop devices, device-mapper devices and mounts.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::path::{Path, PathBuf};
 
 use super::files;
 use crate::error::{Error, ErrorKind, Result};
 use crate::key::DeviceId;
 use crate::sys::{
-    Device, DeviceNumber, FileExtent, LoopDevice, LoopSpec, MountSpec, MountedAt, SnapshotUsage,
-    Table, Target,
+    Device, DeviceNumber, FileExtent, LoopDevice, LoopSpec, MountSpec, MountedAt, SnapshotGlance,
+    SnapshotUsage, Table, Target,
 };
 
 const LOOP_MAJOR: u32 = 7;
@@ -175,9 +175,17 @@ impl Kernel {
         })
     }
 
-    pub(super) fn devices(&self, uuid_prefix: &str) -> Vec<DeviceId> {
-        let all = self.mapped.values().map(|device| &device.id);
-        all.filter(|id| id.uuid.starts_with(uuid_prefix)).cloned().collect()
+    pub(super) fn glance(&self, id: &DeviceId) -> Option<SnapshotGlance> {
+        let Device { suspended, inactive_table, table, usage, .. } = self.device(id)?;
+        Some(SnapshotGlance { size: table?.size(), suspended, inactive_table, usage: usage? })
+    }
+
+    pub(super) fn device_names(&self) -> BTreeSet<String> {
+        self.mapped.values().map(|device| device.id.name.clone()).collect()
+    }
+
+    pub(super) fn device_id(&self, name: &str) -> Option<DeviceId> {
+        self.mapped.values().map(|device| &device.id).find(|id| id.name == name).cloned()
     }
 
     pub(super) fn uuid(&self, number: DeviceNumber) -> Option<String> {

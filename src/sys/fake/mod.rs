@@ -8,15 +8,15 @@
 mod files;
 mod kernel;
 
-use std::collections::HashSet;
+use std::collections::{BTreeSet, HashSet};
 use std::path::{Component, Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use self::kernel::Kernel;
 use super::{
     Capabilities, CopyMode, Device, DeviceNumber, FileExtent, FileSystemUsage, Holder, Host,
-    LoopDevice, LoopHandle, LoopSpec, MountSpec, MountedAt, Ownership, SnapshotUsage, StoreHeader,
-    Table, Target, TargetKind,
+    LoopDevice, LoopHandle, LoopSpec, MountSpec, MountedAt, Ownership, SnapshotGlance,
+    SnapshotUsage, StoreHeader, Table, Target, TargetKind,
 };
 use crate::error::{Error, ErrorKind, Result};
 use crate::key::DeviceId;
@@ -90,6 +90,11 @@ impl FakeHost {
     pub fn heal(&self) -> bool {
         let mut state = self.state();
         state.fail.take().is_some_and(|(n, _)| state.calls >= n)
+    }
+
+    /// How many calls there were since [`fail_at`](Self::fail_at), or ever.
+    pub fn calls(&self) -> u64 {
+        self.state().calls
     }
 
     /// Restarts the machine: devices and mounts are gone, files are left.
@@ -351,8 +356,16 @@ impl Host for FakeHost {
         self.call("device", |state| Ok(state.kernel.device(id)))
     }
 
-    fn devices(&self, uuid_prefix: &str) -> Result<Vec<DeviceId>> {
-        self.call("devices", |state| Ok(state.kernel.devices(uuid_prefix)))
+    fn glance(&self, id: &DeviceId) -> Result<Option<SnapshotGlance>> {
+        self.call("glance", |state| Ok(state.kernel.glance(id)))
+    }
+
+    fn device_names(&self) -> Result<BTreeSet<String>> {
+        self.call("device_names", |state| Ok(state.kernel.device_names()))
+    }
+
+    fn device_id(&self, name: &str) -> Result<Option<DeviceId>> {
+        self.call("device_id", |state| Ok(state.kernel.device_id(name)))
     }
 
     fn device_uuid(&self, number: DeviceNumber) -> Result<Option<String>> {

@@ -7,6 +7,7 @@
 //! Everything that changes a device addresses it by UUID, which names the pool: a device of
 //! another owner is never found, whatever its name.
 
+use std::collections::BTreeSet;
 use std::path::Path;
 use std::sync::OnceLock;
 
@@ -17,10 +18,10 @@ use devicemapper::{
 use devicemapper_sys::{DM_DEV_REMOVE_CMD, DM_DEV_SUSPEND_CMD, DM_GET_TARGET_VERSION_CMD};
 use nix::libc::{EBUSY, EINVAL, ENODEV, ENOTTY, ENXIO};
 
-use super::super::{Device, DeviceNumber, Table};
+use super::super::{Device, DeviceNumber, SnapshotGlance, Table};
 use super::raw::DmRequest;
 use super::write_cache::{self, Mode};
-use super::{nodes, sysfs, table};
+use super::{SECTOR, nodes, sysfs, table};
 use crate::error::{Error, ErrorKind, Result};
 use crate::key::DeviceId;
 
@@ -131,27 +132,50 @@ impl DeviceMapper {
         }))
     }
 
-    /// Asks for each device in turn: a device without a table is not in sysfs, and listing shows
-    /// no UUIDs.
-    pub(super) fn devices(&self, uuid_prefix: &str) -> Result<Vec<DeviceId>> {
-        const OPERATION: &str = "list";
-        const SUBJECT: &str = "device-mapper devices";
-        let Some(dm) = self.control_if_any()? else { return Ok(Vec::new()) };
-        let listed = dm.list_devices().map_err(|e| failed(OPERATION, SUBJECT, e))?;
-        let mut devices = Vec::new();
-        for (name, _, _) in listed {
-            let info = match dm.device_info(&DevId::Name(&name)) {
-                Ok(info) => info,
-                // Removed in the meantime.
-                Err(e) if errno(&e) == Some(ENXIO) => continue,
-                Err(e) => return Err(failed(OPERATION, SUBJECT, e)),
-            };
-            let uuid = info.uuid().map(ToString::to_string).unwrap_or_default();
-            if uuid.starts_with(uuid_prefix) {
-                devices.push(DeviceId { name: name.to_string(), uuid });
-            }
+    pub(super) fn glance(&self, id: &DeviceId) -> Result<Option<SnapshotGlance>> {
+        const OPERATION: &str = "look at device";
+        let Some(dm) = self.control_if_any()? else { return Ok(None) };
+        let name = name(OPERATION, id)?;
+        let (info, lines) = match dm.table_status(&DevId::Name(name), DmOptions::default()) {
+            Ok(status) => status,
+            Err(e) if errno(&e) == Some(ENXIO) => return Ok(None),
+            Err(e) => return Err(failed(OPERATION, &id.name, e)),
+        };
+        check_owner(OPERATION, id, &info)?;
+        let [(0, sectors, target, status)] = &lines[..] else { return Ok(None) };
+        let usage = match &**target {
+            "snapshot" => table::parse_usage(status),
+            _ => None,
+        };
+        let size = sectors.checked_mul(SECTOR);
+        Ok(usage.zip(size).map(|(usage, size)| SnapshotGlance {
+            size,
+            suspended: info.flags().contains(DmFlags::DM_SUSPEND),
+            inactive_table: info.flags().contains(DmFlags::DM_INACTIVE_PRESENT),
+            usage,
+        }))
+    }
+
+    pub(super) fn names(&self) -> Result<BTreeSet<String>> {
+        let Some(dm) = self.control_if_any()? else { return Ok(BTreeSet::new()) };
+        let listed = dm.list_devices().map_err(|e| failed("list", "device-mapper devices", e))?;
+        Ok(listed.into_iter().map(|(name, ..)| name.to_string()).collect())
+    }
+
+    /// Asked of the device itself: one without a table is not in sysfs, and a list of devices shows
+    /// no UUIDs on the oldest kernels.
+    pub(super) fn id(&self, name: &str) -> Result<Option<DeviceId>> {
+        const OPERATION: &str = "read UUID of device";
+        let Some(dm) = self.control_if_any()? else { return Ok(None) };
+        let named = DmName::new(name).map_err(|e| failed(OPERATION, name, e))?;
+        match dm.device_info(&DevId::Name(named)) {
+            Ok(info) => Ok(info
+                .uuid()
+                .map(|uuid| DeviceId { name: name.to_owned(), uuid: uuid.to_string() })),
+            // Removed in the meantime.
+            Err(e) if errno(&e) == Some(ENXIO) => Ok(None),
+            Err(e) => Err(failed(OPERATION, name, e)),
         }
-        Ok(devices)
     }
 
     pub(super) fn create(&self, id: &DeviceId) -> Result<DeviceNumber> {

@@ -25,14 +25,15 @@ mod table;
 mod targets;
 mod write_cache;
 
+use std::collections::BTreeSet;
 use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
 use super::{
     Capabilities, CopyMode, Device, DeviceNumber, FileExtent, FileSystemUsage, Holder, Host,
-    LoopDevice, LoopHandle, LoopSpec, MountSpec, MountedAt, Ownership, StoreHeader, Table, Target,
-    TargetKind,
+    LoopDevice, LoopHandle, LoopSpec, MountSpec, MountedAt, Ownership, SnapshotGlance, StoreHeader,
+    Table, Target, TargetKind,
 };
 use crate::error::{Error, Result};
 use crate::key::DeviceId;
@@ -169,8 +170,16 @@ impl Host for LinuxHost {
         self.device_mapper.device(id)
     }
 
-    fn devices(&self, uuid_prefix: &str) -> Result<Vec<DeviceId>> {
-        self.device_mapper.devices(uuid_prefix)
+    fn glance(&self, id: &DeviceId) -> Result<Option<SnapshotGlance>> {
+        self.device_mapper.glance(id)
+    }
+
+    fn device_names(&self) -> Result<BTreeSet<String>> {
+        self.device_mapper.names()
+    }
+
+    fn device_id(&self, name: &str) -> Result<Option<DeviceId>> {
+        self.device_mapper.id(name)
     }
 
     fn device_uuid(&self, number: DeviceNumber) -> Result<Option<String>> {
