@@ -190,8 +190,9 @@ fn exhaust(tally: &Tally, fs: kit::Fs, random: &mut Random) {
     let at_rest = Inventory::take(rig.pool.root());
 
     let rest = rig.disk.path().join("rest");
-    let filler = Filler::leaving(rig.disk.path(), random.below(4 << 20));
+    // Before there is no room for an inode.
     let mut last = File::create(&rest).expect("a file");
+    let filler = Filler::leaving(rig.disk.path(), random.below(4 << 20));
     let writer = open(&greedy.target);
     let written =
         (0..TEMPLATE_SIZE / 4096).find(|n| writer.write_all_at(&page.0, n * 4096).is_err());
