@@ -51,6 +51,12 @@ struct EventAndOutcome {
     result: &'static str,
 }
 
+impl EventAndOutcome {
+    fn new(reason: &'static str, posted: bool) -> Self {
+        Self { reason, result: if posted { "posted" } else { "failed" } }
+    }
+}
+
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct Kind {
     kind: &'static str,
@@ -220,15 +226,14 @@ impl Metrics {
 
     /// A Kubernetes Event was posted, or could not be.
     pub(crate) fn event(&self, reason: &'static str, posted: bool) {
-        let result = if posted { "posted" } else { "failed" };
-        self.events.get_or_create(&EventAndOutcome { reason, result }).inc();
+        self.events.get_or_create(&EventAndOutcome::new(reason, posted)).inc();
     }
 
     /// Events of these reasons may come: a rate needs the zero before the first.
     pub(crate) fn expect_events(&self, reasons: &[&'static str]) {
         for &reason in reasons {
-            for result in ["posted", "failed"] {
-                drop(self.events.get_or_create(&EventAndOutcome { reason, result }));
+            for posted in [true, false] {
+                drop(self.events.get_or_create(&EventAndOutcome::new(reason, posted)));
             }
         }
     }

@@ -14,8 +14,9 @@
 use std::path::Path;
 
 use super::lifecycle::{self, activate, existing};
+use super::plan::Observed;
 use super::stage::{check_access, ensure_staged};
-use super::target::{check_path, mounts, refuse_other_use, show, unmount_all};
+use super::target::{check_path, mounts_of, refuse_other_use, show, unmount_all};
 use super::{Access, Publish, Stage, VolumeSpec, direct, observe, spec};
 use crate::error::{Error, ErrorKind, Result};
 use crate::key::{Key, Role};
@@ -155,12 +156,13 @@ fn refuse_if_published_elsewhere(
     id: &str,
     publish: &Publish,
 ) -> Result<()> {
-    if was_never_shown(pool, key)? {
+    let observed = observe::observe(pool, key)?;
+    if was_never_shown(pool, key, &observed)? {
         return Ok(());
     }
     let (target, staged) =
         (pool.host().resolve(&publish.target), pool.host().resolve(&publish.stage.path));
-    let mounts = mounts(pool, key)?;
+    let mounts = mounts_of(pool, &observed)?;
     if mounts.iter().any(|mount| mount.path == target) {
         // A repeated call; who may have bound it elsewhere since is the caller's matter.
         return Ok(());
@@ -184,14 +186,13 @@ fn refuse_if_published_elsewhere(
 /// Whether the volume cannot be published anywhere: the node that every block target is bound from
 /// stays until the volume goes, a mounted file system has the device open, and no Kata can have been
 /// told of it. Spares reading the mount table, which grows with the node's volumes.
-fn was_never_shown(pool: &Pool, key: &Key) -> Result<bool> {
+fn was_never_shown(pool: &Pool, key: &Key, observed: &Observed) -> Result<bool> {
     let nodes = [Role::Snapshot, Role::ReadOnlyView].map(|role| pool.layout().node(key, role));
     for node in nodes {
         if pool.host().file(&node)?.is_some() {
             return Ok(false);
         }
     }
-    let observed = observe::observe(pool, key)?;
     let told = observed.record.as_ref().is_some_and(|record| record.kata_direct);
     Ok(!told && observed.open_devices().is_empty())
 }

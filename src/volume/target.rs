@@ -35,12 +35,7 @@ pub(super) fn is_device_of(pool: &Pool, key: &Key, number: DeviceNumber) -> Resu
     Ok(observe::observe(pool, key)?.copies.iter().any(|copy| copy.number == number))
 }
 
-/// Everywhere that the volume with this key is mounted, its node bound, or Kata told of it.
-pub(super) fn mounts(pool: &Pool, key: &Key) -> Result<Vec<MountedAt>> {
-    mounts_of(pool, &observe::observe(pool, key)?)
-}
-
-/// The same of a volume that was observed.
+/// Everywhere that the volume that was observed is mounted, its node bound, or Kata told of it.
 pub(super) fn mounts_of(pool: &Pool, observed: &Observed) -> Result<Vec<MountedAt>> {
     let mut mounts = Vec::new();
     for number in observed.devices() {
