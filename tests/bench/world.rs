@@ -3,7 +3,6 @@
 use std::fs::{self, File};
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
-use std::process::Command;
 
 use calf::Pool;
 use calf::template::ImportSpec;
@@ -127,15 +126,6 @@ pub(crate) fn write_random(path: &Path, length: u64) {
         left -= part as u64;
     }
     file.sync_all().expect("sync");
-}
-
-/// Runs a program that must succeed, and returns what it printed.
-pub(crate) fn run(program: &str, arguments: &[&str]) -> String {
-    let output = Command::new(program).args(arguments).output();
-    let output = output.unwrap_or_else(|error| panic!("cannot run {program}: {error}"));
-    let errors = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success(), "{program} {arguments:?}: {errors}");
-    String::from_utf8_lossy(&output.stdout).trim().to_owned()
 }
 
 /// Whether a program is there.

@@ -74,60 +74,23 @@ impl Caller for GrpcCaller<'_> {
     }
 }
 
-/// The engine in this process.
-pub(crate) struct Library {
-    pool: Pool,
-}
-
-impl Library {
-    pub(crate) fn new(pool: Pool) -> Self {
-        Self { pool }
-    }
-}
-
-impl Contender for Library {
-    fn name(&self) -> &str {
-        "calf (library)"
-    }
-
-    fn weight(&self) -> Weight {
-        Weight::Light
-    }
-
-    fn caller(&self) -> Box<dyn Caller + '_> {
-        Box::new(LibraryCaller(self.pool.clone()))
-    }
-}
-
-struct LibraryCaller(Pool);
-
-impl Caller for LibraryCaller {
-    fn create(&mut self, id: &str) -> Disk {
-        // The driver serves the same pool: the names must differ.
-        let id = format!("library-{id}");
-        self.0.create_volume(&VolumeSpec::new(&id, TEMPLATE)).expect("create");
-        let number = self.0.activate(&id).expect("activate");
-        let device = self.0.device_node(number).expect("a node");
-        Disk { id, device, below: String::new() }
-    }
-
-    fn delete(&mut self, disk: Disk) {
-        self.0.delete_volume(&disk.id).expect("delete");
-    }
-}
-
 type Shape = Box<dyn Fn(VolumeSpec) -> VolumeSpec + Send + Sync>;
 
-/// The engine in this process, with volumes that differ from the default.
-pub(crate) struct Variant {
+/// The engine in this process.
+pub(crate) struct Library {
     pool: Pool,
     name: String,
     shape: Shape,
 }
 
-impl Variant {
-    /// `shape` makes its volumes' specs from the default.
-    pub(crate) fn new(
+impl Library {
+    /// With volumes as they are by default.
+    pub(crate) fn new(pool: Pool) -> Self {
+        Self::with_shape(pool, "calf (library)".to_owned(), |spec| spec)
+    }
+
+    /// With volumes whose specs `shape` makes from the default, under another name.
+    pub(crate) fn with_shape(
         pool: Pool,
         name: String,
         shape: impl Fn(VolumeSpec) -> VolumeSpec + Send + Sync + 'static,
@@ -136,7 +99,7 @@ impl Variant {
     }
 }
 
-impl Contender for Variant {
+impl Contender for Library {
     fn name(&self) -> &str {
         &self.name
     }
@@ -146,15 +109,16 @@ impl Contender for Variant {
     }
 
     fn caller(&self) -> Box<dyn Caller + '_> {
-        Box::new(VariantCaller(self))
+        Box::new(LibraryCaller(self))
     }
 }
 
-struct VariantCaller<'a>(&'a Variant);
+struct LibraryCaller<'a>(&'a Library);
 
-impl Caller for VariantCaller<'_> {
+impl Caller for LibraryCaller<'_> {
     fn create(&mut self, id: &str) -> Disk {
-        let Variant { pool, name, shape } = self.0;
+        let Library { pool, name, shape } = self.0;
+        // The driver serves the same pool: the names must differ.
         let id = format!("{name}-{id}");
         pool.create_volume(&shape(VolumeSpec::new(&id, TEMPLATE))).expect("create");
         let number = pool.activate(&id).expect("activate");

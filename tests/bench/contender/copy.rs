@@ -3,7 +3,8 @@
 use std::path::PathBuf;
 
 use super::{Caller, Contender, Disk, Weight};
-use crate::world::{World, run, text};
+use crate::rig::run;
+use crate::world::{World, text};
 
 pub(crate) struct Copy {
     reflink: bool,
@@ -42,13 +43,13 @@ impl Caller for CopyCaller<'_> {
             true => &["--reflink=always"],
             false => &["--reflink=never", "--sparse=never"],
         };
-        run("cp", &[how, &[text(&copy.image), text(&file)]].concat());
-        let device = run("losetup", &["--find", "--show", text(&file)]);
+        run("cp", &[how, &[text(&copy.image), text(&file)]].concat(), &[]);
+        let device = run("losetup", &["--find", "--show"], &[&file]);
         Disk { id: id.to_owned(), device: device.clone().into(), below: device }
     }
 
     fn delete(&mut self, disk: Disk) {
-        run("losetup", &["--detach", &disk.below]);
-        run("rm", &[text(&self.0.directory.join(&disk.id))]);
+        run("losetup", &["--detach", &disk.below], &[]);
+        run("rm", &[], &[&self.0.directory.join(&disk.id)]);
     }
 }

@@ -6,7 +6,8 @@ use std::process::Command;
 
 use super::{Caller, Contender, Disk, Weight};
 use crate::kit;
-use crate::world::{World, run, text};
+use crate::rig::run;
+use crate::world::{World, text};
 
 /// Sees the benchmark's own loop device and no other, writes nothing outside of its directory, and
 /// waits for no udev.
@@ -41,8 +42,8 @@ impl Lvm {
         let size = world.scale.template;
         let store = (size / 16).max(8 << 20);
         let file = directory.join("pv");
-        run("truncate", &["--size", &(2 * size + 128 * store).to_string(), text(&file)]);
-        let device = run("losetup", &["--find", "--show", text(&file)]);
+        run("truncate", &["--size", &(2 * size + 128 * store).to_string()], &[&file]);
+        let device = run("losetup", &["--find", "--show"], &[&file]);
         let system = kit::work_dir().join(group);
         fs::create_dir_all(&system).expect("a directory");
         fs::write(system.join("lvm.conf"), configuration(&device)).expect("a configuration");
@@ -57,7 +58,11 @@ impl Lvm {
             lvm.run(&["lvcreate", "-L", &bytes, "-n", "base", "-Wn", "-Zn", group]);
         }
         let base = format!("of=/dev/mapper/{group}-base");
-        run("dd", &[&format!("if={}", text(&world.image)), &base, "bs=4M", "conv=fsync,notrunc"]);
+        run(
+            "dd",
+            &[&format!("if={}", text(&world.image)), &base, "bs=4M", "conv=fsync,notrunc"],
+            &[],
+        );
         lvm
     }
 
@@ -76,7 +81,7 @@ impl Lvm {
 impl Drop for Lvm {
     fn drop(&mut self) {
         self.run(&["vgremove", "--quiet", "--force", "--yes", self.group]);
-        run("losetup", &["--detach", &self.device]);
+        run("losetup", &["--detach", &self.device], &[]);
     }
 }
 

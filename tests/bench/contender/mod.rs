@@ -22,7 +22,7 @@ mod thin;
 
 use std::path::{Path, PathBuf};
 
-pub(crate) use calf::{Grpc, Library, Published, Variant};
+pub(crate) use calf::{Grpc, Library, Published};
 pub(crate) use copy::Copy;
 pub(crate) use floor::Floor;
 pub(crate) use lvm::Lvm;
@@ -30,8 +30,9 @@ pub(crate) use qcow2::Qcow2;
 pub(crate) use script::Script;
 pub(crate) use thin::Thin;
 
+use crate::rig::run;
 use crate::series;
-use crate::world::{World, has, run};
+use crate::world::{World, has};
 
 /// How much one disk costs, so how many are made: an index into [`crate::scale::Scale::most`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -98,7 +99,7 @@ impl Need {
                 (!has(name)).then(|| format!("there is no program {name} (Debian's {package})"))
             }
             Self::Target(target, module) => {
-                let targets = run("dmsetup", &["targets"]);
+                let targets = run("dmsetup", &["targets"], &[]);
                 let there = targets.lines().any(|line| line.split(' ').next() == Some(target));
                 (!there)
                     .then(|| format!("the kernel has no device-mapper target {target} ({module})"))

@@ -7,7 +7,8 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use super::{Caller, Contender, Disk, Weight};
-use crate::world::{World, run, text};
+use crate::rig::run;
+use crate::world::{World, text};
 
 /// The devices that the nbd module has unless told otherwise.
 const DEVICES: u32 = 16;
@@ -85,10 +86,10 @@ impl Caller for Qcow2Caller<'_> {
         let qcow2 = self.0;
         let file = qcow2.directory.join(id);
         let base = text(&qcow2.image);
-        run("qemu-img", &["create", "-q", "-f", "qcow2", "-b", base, "-F", "raw", text(&file)]);
+        run("qemu-img", &["create", "-q", "-f", "qcow2", "-b", base, "-F", "raw"], &[&file]);
         let index = qcow2.take();
         let device = format!("/dev/nbd{index}");
-        run("qemu-nbd", &["--connect", &device, "--format", "qcow2", text(&file)]);
+        run("qemu-nbd", &["--connect", &device, "--format", "qcow2"], &[&file]);
         wait_until("qemu-nbd's device", || size(index) > 0);
         Disk { id: id.to_owned(), device: device.into(), below: index.to_string() }
     }
@@ -96,7 +97,7 @@ impl Caller for Qcow2Caller<'_> {
     fn delete(&mut self, disk: Disk) {
         let index: u32 = disk.below.parse().expect("an index");
         let pid = server(index);
-        run("qemu-nbd", &["--disconnect", text(&disk.device)]);
+        run("qemu-nbd", &["--disconnect"], &[&disk.device]);
         wait_until("qemu-nbd's end", || {
             server(index).is_none()
                 && pid.as_ref().is_none_or(|pid| {

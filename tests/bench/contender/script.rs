@@ -3,7 +3,8 @@
 use std::path::PathBuf;
 
 use super::{Caller, Contender, Disk, Weight};
-use crate::world::{World, run, text};
+use crate::rig::run;
+use crate::world::World;
 
 pub(crate) struct Script {
     name: &'static str,
@@ -16,7 +17,7 @@ pub(crate) struct Script {
 
 impl Script {
     pub(crate) fn new(world: &World, name: &'static str, store: &'static str) -> Self {
-        let origin = run("losetup", &["--find", "--show", "--read-only", text(&world.image)]);
+        let origin = run("losetup", &["--find", "--show", "--read-only"], &[&world.image]);
         let directory = world.directory(&name.replace(['+', ' '], "-"));
         Self { name, store, directory, origin, size: world.scale.template }
     }
@@ -24,7 +25,7 @@ impl Script {
 
 impl Drop for Script {
     fn drop(&mut self) {
-        run("losetup", &["--detach", &self.origin]);
+        run("losetup", &["--detach", &self.origin], &[]);
     }
 }
 
@@ -50,19 +51,19 @@ impl Caller for ScriptCaller<'_> {
         let store = script.directory.join(id);
         // The store can take all of the disk, with room for its metadata.
         let length = script.size + script.size / 64 + (1 << 20);
-        run("truncate", &["--size", &length.to_string(), text(&store)]);
-        let cow = run("losetup", &["--find", "--show", text(&store)]);
+        run("truncate", &["--size", &length.to_string()], &[&store]);
+        let cow = run("losetup", &["--find", "--show"], &[&store]);
         let name = format!("script-{id}");
         let table =
             format!("0 {} snapshot {} {cow} {}", script.size / 512, script.origin, script.store);
-        run("dmsetup", &["create", &name, "--table", &table]);
+        run("dmsetup", &["create", &name, "--table", &table], &[]);
         let device = PathBuf::from(format!("/dev/mapper/{name}"));
         Disk { id: id.to_owned(), device, below: cow }
     }
 
     fn delete(&mut self, disk: Disk) {
-        run("dmsetup", &["remove", &format!("script-{}", disk.id)]);
-        run("losetup", &["--detach", &disk.below]);
-        run("rm", &[text(&self.0.directory.join(&disk.id))]);
+        run("dmsetup", &["remove", &format!("script-{}", disk.id)], &[]);
+        run("losetup", &["--detach", &disk.below], &[]);
+        run("rm", &[], &[&self.0.directory.join(&disk.id)]);
     }
 }

@@ -4,7 +4,8 @@ use std::path::PathBuf;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use super::{Caller, Contender, Disk, Weight};
-use crate::world::{World, run, text};
+use crate::rig::run;
+use crate::world::{World, text};
 
 /// Sectors per block: 64 KiB, the least.
 const BLOCK: u64 = 128;
@@ -26,15 +27,15 @@ impl Thin {
         let data = world.scale.template + (1 << 30);
         let loops = [("metadata", METADATA), ("data", data)].map(|(name, length)| {
             let file = directory.join(name);
-            run("truncate", &["--size", &length.to_string(), text(&file)]);
-            run("losetup", &["--find", "--show", text(&file)])
+            run("truncate", &["--size", &length.to_string()], &[&file]);
+            run("losetup", &["--find", "--show"], &[&file])
         });
         let [metadata, content] = &loops;
         let table = format!(
             "0 {} thin-pool {metadata} {content} {BLOCK} 0 1 skip_block_zeroing",
             data / 512
         );
-        run("dmsetup", &["create", POOL, "--table", &table]);
+        run("dmsetup", &["create", POOL, "--table", &table], &[]);
         let thin =
             Self { loops, sectors: world.scale.template / 512, next: AtomicU32::new(BASE + 1) };
         message(&format!("create_thin {BASE}"));
@@ -47,27 +48,28 @@ impl Thin {
                 "bs=4M",
                 "conv=fsync",
             ],
+            &[],
         );
-        run("dmsetup", &["remove", "bench-thin-base"]);
+        run("dmsetup", &["remove", "bench-thin-base"], &[]);
         thin
     }
 
     fn activate(&self, name: &str, id: u32) -> PathBuf {
         let table = format!("0 {} thin /dev/mapper/{POOL} {id}", self.sectors);
-        run("dmsetup", &["create", name, "--table", &table]);
+        run("dmsetup", &["create", name, "--table", &table], &[]);
         PathBuf::from(format!("/dev/mapper/{name}"))
     }
 }
 
 fn message(text: &str) {
-    run("dmsetup", &["message", POOL, "0", text]);
+    run("dmsetup", &["message", POOL, "0", text], &[]);
 }
 
 impl Drop for Thin {
     fn drop(&mut self) {
-        run("dmsetup", &["remove", POOL]);
+        run("dmsetup", &["remove", POOL], &[]);
         for device in &self.loops {
-            run("losetup", &["--detach", device]);
+            run("losetup", &["--detach", device], &[]);
         }
     }
 }
@@ -97,7 +99,7 @@ impl Caller for ThinCaller<'_> {
     }
 
     fn delete(&mut self, disk: Disk) {
-        run("dmsetup", &["remove", &format!("thin-{}", disk.id)]);
+        run("dmsetup", &["remove", &format!("thin-{}", disk.id)], &[]);
         message(&format!("delete {}", disk.below));
     }
 }

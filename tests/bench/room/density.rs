@@ -9,7 +9,7 @@ use calf::key::{DeviceId, Key, Role};
 use calf::volume::VolumeSpec;
 
 use super::since;
-use crate::contender::{Contender, Disk, Grpc, Variant};
+use crate::contender::{Contender, Disk, Grpc, Library};
 use crate::raw::Controls;
 use crate::series::emit;
 use crate::world::World;
@@ -76,7 +76,7 @@ fn chunks(world: &World) {
     let pool = world.pool();
     for &kib in world.scale.chunks {
         let name = format!("calf, {kib} KiB chunks");
-        let variant = Variant::new(pool.clone(), name, move |spec| VolumeSpec {
+        let variant = Library::with_shape(pool.clone(), name, move |spec| VolumeSpec {
             chunk_size: kib << 10,
             ..spec
         });

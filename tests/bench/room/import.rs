@@ -10,8 +10,9 @@ use calf::template::ImportSpec;
 
 use super::since;
 use crate::kit;
+use crate::rig::run;
 use crate::series::emit;
-use crate::world::{World, run, text, write_random};
+use crate::world::{World, text, write_random};
 
 const ROOM: &str = "import";
 const CALF: &str = "calf";
@@ -26,14 +27,14 @@ pub(super) fn import() {
     for round in 0..world.scale.rounds.min(3) {
         let image = text(&world.image);
         let case = "image on the pool's file system";
-        rate(case, "sha256sum", timed(&|| drop(run("sha256sum", &[image]))));
+        rate(case, "sha256sum", timed(&|| drop(run("sha256sum", &[image], &[]))));
         rate(
             case,
             "cp --reflink=never",
             timed(&|| {
                 let copy = world.path().join("copy.img");
-                run("cp", &["--reflink=never", image, text(&copy)]);
-                run("sync", &["--file-system", text(&copy)]);
+                run("cp", &["--reflink=never", image], &[&copy]);
+                run("sync", &["--file-system"], &[&copy]);
             }),
         );
         fs::remove_file(world.path().join("copy.img")).expect("unlink");
@@ -46,14 +47,14 @@ pub(super) fn import() {
     for round in 0..world.scale.rounds.min(3) {
         let image = elsewhere.path().join("other.img");
         write_random(&image, world.scale.template);
-        rate(case, "sha256sum", timed(&|| drop(run("sha256sum", &[text(&image)]))));
+        rate(case, "sha256sum", timed(&|| drop(run("sha256sum", &[], &[&image]))));
         rate(
             case,
             "cp and sync",
             timed(&|| {
                 let copy = world.path().join("copy.img");
-                run("cp", &[text(&image), text(&copy)]);
-                run("sync", &["--file-system", text(&copy)]);
+                run("cp", &[text(&image), text(&copy)], &[]);
+                run("sync", &["--file-system"], &[&copy]);
             }),
         );
         fs::remove_file(world.path().join("copy.img")).expect("unlink");

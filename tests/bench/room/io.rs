@@ -13,7 +13,7 @@ use calf::Pool;
 use calf::pool::record::Durability;
 use calf::volume::VolumeSpec;
 
-use crate::contender::{self, Caller, Contender, Floor, Script, Variant};
+use crate::contender::{self, Caller, Contender, Floor, Library, Script};
 use crate::raw::Controls;
 use crate::rig::{self, Random};
 use crate::series::emit;
@@ -58,13 +58,13 @@ pub(super) fn input_output() {
 }
 
 /// calf with each chunk size (in KiB) and durability.
-fn variants(pool: &Pool, chunks: &[u64]) -> Vec<Variant> {
+fn variants(pool: &Pool, chunks: &[u64]) -> Vec<Library> {
     let durabilities = [(Durability::Ephemeral, "ephemeral"), (Durability::Durable, "durable")];
     let mut variants = Vec::new();
     for (durability, word) in durabilities {
         for &kib in chunks {
             let name = format!("calf {word} {kib} KiB");
-            variants.push(Variant::new(pool.clone(), name, move |spec| VolumeSpec {
+            variants.push(Library::with_shape(pool.clone(), name, move |spec| VolumeSpec {
                 chunk_size: kib << 10,
                 durability,
                 ..spec
