@@ -278,6 +278,20 @@ impl Filler {
             assert_eq!(error, rustix::io::Errno::NOSPC);
             take -= 1 << 20;
         }
+        // Btrfs tells of free space that no data can have.
+        let probe = directory.join("probe");
+        let trial = File::create(&probe).expect("a file");
+        let try_it = || fallocate(&trial, FallocateFlags::empty(), 0, free);
+        while free > 0
+            && let Err(error) = try_it()
+        {
+            assert_eq!(error, rustix::io::Errno::NOSPC);
+            take = take.checked_sub(1 << 20).expect("the file system is too small");
+            file.set_len(take).expect("a smaller file");
+            rustix::fs::sync();
+        }
+        fs::remove_file(probe).expect("unlink");
+        rustix::fs::sync();
         Self(path)
     }
 }
