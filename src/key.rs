@@ -15,6 +15,10 @@ pub const UUID_PREFIX: &str = "CALF-";
 /// Every device-mapper name of calf starts with this.
 const NAME_PREFIX: &str = "calf-";
 
+/// The device-mapper name of each spare device starts with this, and goes on with the pool's id: a
+/// spare has no UUID yet that could say whose it is.
+pub const SPARE_PREFIX: &str = "calf-spare-";
+
 /// The name of a volume on disk and in the kernel: 32 hexadecimal digits.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Key(String);
@@ -23,6 +27,11 @@ impl Key {
     /// The key of the volume with this id.
     pub fn of(volume_id: &str) -> Self {
         Self(hex::encode(&Sha256::digest(volume_id.as_bytes())[..16]))
+    }
+
+    /// A key that belongs to no volume: the name of a spare.
+    pub(crate) fn random() -> Self {
+        Self(hex::encode(rand::random::<[u8; 16]>()))
     }
 
     /// Parses a key, as found in a directory name or a device name.
@@ -113,6 +122,16 @@ impl DeviceId {
     }
 }
 
+/// The device-mapper name of the spare `token` of `pool`.
+pub(crate) fn spare_name(pool: &PoolId, token: &Key) -> String {
+    format!("{SPARE_PREFIX}{pool}-{token}")
+}
+
+/// The spare that has this device-mapper name, if it is one of `pool`.
+pub(crate) fn parse_spare_name(pool: &PoolId, name: &str) -> Option<Key> {
+    Key::parse(name.strip_prefix(SPARE_PREFIX)?.strip_prefix(pool.as_str())?.strip_prefix('-')?)
+}
+
 /// What names and UUIDs end in.
 fn parse_tail(tail: &str) -> Option<(Key, Role)> {
     match tail.strip_suffix("-ro") {
@@ -167,6 +186,16 @@ mod tests {
             prop_assert_eq!(DeviceId::parse_uuid(&pool, &device.uuid), Some((key.clone(), role)));
             prop_assert_eq!(DeviceId::parse_name(&device.name), Some((key, role)));
             prop_assert!(device.name.len() < 128 && device.uuid.len() < 129);
+        }
+
+        #[test]
+        fn a_spares_name_tells_pool_and_spare_and_no_volume(bytes in any::<[u8; 16]>()) {
+            let (pool, token) = (PoolId::random(), Key(hex::encode(bytes)));
+            let name = spare_name(&pool, &token);
+            prop_assert_eq!(parse_spare_name(&pool, &name), Some(token));
+            prop_assert_eq!(parse_spare_name(&PoolId::random(), &name), None);
+            prop_assert_eq!(DeviceId::parse_name(&name), None);
+            prop_assert!(name.len() < 128);
         }
 
         #[test]

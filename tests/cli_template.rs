@@ -52,7 +52,7 @@ fn json_is_for_programs_and_stays_as_it_is() {
     let keys: Vec<&String> = imported.as_object().unwrap().keys().collect();
     assert_eq!(
         keys,
-        ["created", "digest", "fsBlockSize", "fsType", "name", "size", "source"],
+        ["created", "digest", "fsBlockSize", "fsType", "name", "size", "source", "warm"],
         "fields are added, and never renamed or removed"
     );
     assert!(!run.stderr.contains('%'), "no progress for programs: {}", run.stderr);
@@ -65,6 +65,25 @@ fn json_is_for_programs_and_stays_as_it_is() {
     assert_eq!(error["error"]["kind"], "notFound");
     assert_eq!(error["error"]["exitCode"], 3);
     assert_eq!(error["error"]["message"], "cannot inspect template a: there is no such template");
+}
+
+#[test]
+fn a_number_of_spares_is_checked_and_stays() {
+    let env = TestEnv::new();
+    let image = env.image("a.img", 1 << 20, 4096);
+    env.ok(&["template", "import", image.to_str().unwrap(), "--name", "a"]);
+    let run = env.ok(&["template", "warm", "a", "0"]);
+    assert_eq!(run.stdout, "template a: 0 of 0 spares are ready\n");
+    for (arguments, code, word) in [
+        (["template", "warm", "a", "257"], 2, "256"),
+        (["template", "warm", "a", "-1"], 2, "-1"),
+        (["template", "warm", "b", "1"], 3, "no such template"),
+    ] {
+        let run = env.run(&arguments);
+        assert_eq!(run.code, Some(code), "{arguments:?}: {}", run.stderr);
+        assert!(run.stderr.contains(word), "{arguments:?}: {}", run.stderr);
+    }
+    assert_eq!(env.json(&["template", "inspect", "a"])["warm"], 0);
 }
 
 #[test]

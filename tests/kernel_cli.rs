@@ -22,6 +22,7 @@ fn main() -> ExitCode {
         kit::test("a_volume_lives_by_the_command_line_alone", alone),
         kit::test("the_command_line_and_a_driver_share_a_pool", beside_a_driver),
         kit::test("doctor_finds_all_in_order", doctor),
+        kit::test("spares_are_made_claimed_and_removed_without_a_driver", spares),
         kit::test("an_import_shares_its_blocks_with_the_source", shared_blocks),
         kit::test("reconcile_mends_what_a_kill_left", kill),
         kit::test("exit_codes_tell_what_went_wrong", exit_codes),
@@ -187,6 +188,28 @@ fn beside_a_driver() {
     client.delete("ours").expect("it is gone already");
     client.stage(&theirs).expect_err("it is gone");
     assert!(driver.stop().success());
+}
+
+fn spares() {
+    let cli = Cli::new(kit::Fs::Ext4);
+    cli.import();
+    assert_eq!(
+        cli.ok(&["template", "warm", "root", "2"]),
+        "template root: 2 of 2 spares are ready\n"
+    );
+    cli.ok(&["volume", "create", "vm1", "--template", "root"]);
+    let device = cli.ok(&["volume", "activate", "vm1"]);
+    let inspected = cli.json(&["template", "inspect", "root"]);
+    assert_eq!((&inspected["warm"], &inspected["spares"]), (&2.into(), &1.into()));
+    let page = Page::random(&mut Random(2));
+    let file = open(Path::new(device.trim_end()));
+    file.write_all_at(&page.0, 8192).expect("write");
+    assert!(read_page(&file, 8192).0 == page.0);
+    drop(file);
+    let told = cli.json(&["template", "warm", "root", "0"]);
+    assert_eq!((&told["warm"], &told["spares"]), (&0.into(), &0.into()));
+    assert_eq!(cli.json(&["reconcile"])["removed"], Value::Array(Vec::new()));
+    cli.ok(&["volume", "rm", "vm1"]);
 }
 
 fn doctor() {

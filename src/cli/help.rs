@@ -70,6 +70,17 @@ Examples:
   calf template import https://example.org/debian.img --name debian-12 --sha256 0a1b…
   qemu-img convert -O raw cloud.qcow2 cloud.img && calf template import cloud.img --name cloud";
 
+pub(super) const WARM: &str = "\
+A spare is the device that a volume of the template has with everything at its default. A volume that \
+is activated takes one over, in place of having its own made, if its size is the template's and it is \
+ephemeral, with the default chunk size, no cowLimit and nothing reserved. The number stays with the \
+template until it is set anew; the driver makes new spares when it is idle, without a driver this \
+command makes them. A spare takes up about as much as a volume that was not written to.
+
+Examples:
+  calf template warm debian-12 10
+  calf template warm debian-12 0                    removes them";
+
 pub(super) const CREATE: &str = "\
 The same command again is fine: a volume that exists with the same properties is a success.
 
@@ -105,8 +116,10 @@ Logs go to stderr. SIGTERM and SIGINT let running calls end, up to the drain tim
 
 Templates of --templates FILE are imported while the driver serves, and tried again until they are \
 there. FILE is JSON; a sha256 is required for URLs:
-  {\"templates\": [{\"name\": \"base\", \"source\": \"/images/base.img\"},
+  {\"templates\": [{\"name\": \"base\", \"source\": \"/images/base.img\", \"warm\": 10},
                  {\"name\": \"web\", \"source\": \"https://…/web.img\", \"sha256\": \"…\"}]}
+`warm` is how many spare devices are ready for the next volumes, 0 without it (`calf template warm \
+--help`).
 
 Examples:
   calf serve --endpoint unix:///run/calf/csi.sock --pool /var/lib/calf --node-id $(hostname)

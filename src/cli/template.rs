@@ -26,6 +26,15 @@ pub(super) enum Command {
         /// The template
         name: String,
     },
+    /// Set how many spare devices of a template are ready to become volumes', and make them
+    #[command(after_help = help::WARM)]
+    Warm {
+        /// The template
+        name: String,
+        /// How many; 0 for none
+        #[arg(value_name = "N")]
+        spares: u32,
+    },
     /// Remove templates that no volume uses
     #[command(visible_alias = "rm")]
     Remove {
@@ -53,6 +62,7 @@ pub(super) fn run(context: &Context, command: Command) -> Result<Outcome> {
         Command::Import(args) => import(context, args),
         Command::List => list(context),
         Command::Inspect { name } => inspect(context, &name),
+        Command::Warm { name, spares } => warm(context, &name, spares),
         Command::Remove { names } => {
             let pool = context.existing_pool()?;
             context.output.each("removed", "template", &names, |name| pool.remove_template(name))
@@ -93,9 +103,11 @@ fn list(context: &Context) -> Result<()> {
 }
 
 fn inspect(context: &Context, name: &str) -> Result<()> {
-    let template = context.existing_pool()?.inspect_template(name)?;
+    let pool = context.existing_pool()?;
+    let template = pool.inspect_template(name)?;
     let Template { record, allocated, volumes } = &template;
-    let view = DetailView { template: record.into(), allocated: *allocated, volumes };
+    let spares = pool.spares()?.get(name).copied().unwrap_or_default();
+    let view = DetailView { template: record.into(), allocated: *allocated, spares, volumes };
     context.output.result(&view, || {
         let file_system = match (&record.fs_type, record.fs_block_size) {
             (Some(fs_type), Some(block)) => {
@@ -115,10 +127,28 @@ fn inspect(context: &Context, name: &str) -> Result<()> {
             ("Size", format!("{} ({} bytes)", format_size(record.size), record.size)),
             ("Allocated", format_size(*allocated)),
             ("File system", file_system),
+            ("Spares", format!("{spares} of {}", record.warm)),
             ("Source", record.source.clone()),
             ("Created", moment(record.created)),
             ("Used by", used_by),
         ])
+    })
+}
+
+fn warm(context: &Context, name: &str, spares: u32) -> Result<()> {
+    let pool = context.existing_pool()?;
+    let record = pool.set_warm(name, spares)?;
+    // Someone else may tend the same pool already, and does what is left.
+    let report = pool.tend_spares(&|| false)?;
+    let there = pool.spares()?.get(name).copied().unwrap_or_default();
+    let view =
+        WarmView { template: name, warm: record.warm, spares: there, failed: &report.failed };
+    context.output.result(&view, || {
+        let mut text = format!("template {name}: {there} of {spares} spares are ready");
+        for what in &report.failed {
+            text.push_str(&format!("\nnot removed: {what}"));
+        }
+        text
     })
 }
 
@@ -140,6 +170,15 @@ struct View<'a> {
     fs_block_size: Option<u32>,
     created: Timestamp,
     source: &'a str,
+    warm: u32,
+}
+
+#[derive(Serialize)]
+struct WarmView<'a> {
+    template: &'a str,
+    warm: u32,
+    spares: u64,
+    failed: &'a [String],
 }
 
 #[derive(Serialize)]
@@ -148,6 +187,7 @@ struct DetailView<'a> {
     #[serde(flatten)]
     template: View<'a>,
     allocated: u64,
+    spares: u64,
     volumes: &'a [String],
 }
 
@@ -161,6 +201,7 @@ impl<'a> From<&'a TemplateRecord> for View<'a> {
             fs_block_size: record.fs_block_size,
             created: record.created,
             source: &record.source,
+            warm: record.warm,
         }
     }
 }

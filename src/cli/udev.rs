@@ -64,7 +64,7 @@ fn install(path: &Path) -> io::Result<bool> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use calf::key::UUID_PREFIX;
+    use calf::key::{SPARE_PREFIX, UUID_PREFIX};
     use calf::pool::layout::Layout;
     use calf::pool::record::Backing;
 
@@ -85,6 +85,7 @@ mod tests {
     #[test]
     fn the_rules_know_the_names_that_calf_gives() {
         assert!(RULES.contains(&format!("ATTR{{dm/uuid}}==\"{UUID_PREFIX}?*\"")));
+        assert!(RULES.contains(&format!("ATTR{{dm/name}}==\"{SPARE_PREFIX}?*\"")));
         let layout = Layout::new("*");
         let key = calf::key::Key::of("v");
         let masked = |path: std::path::PathBuf, name: &str| {
@@ -94,6 +95,8 @@ mod tests {
         for pattern in [
             masked(layout.store(&key, Backing::Snapshot), key.as_str()),
             masked(layout.store(&key, Backing::Copy), key.as_str()),
+            masked(Layout::spare_store(&layout.spare_directory(&key)), key.as_str()),
+            masked(Layout::spare_store(&layout.claim(&key)), key.as_str()),
             masked(layout.image(&digest), &digest),
         ] {
             assert!(RULES.contains(&format!("==\"{pattern}\"")), "{pattern}");

@@ -8,6 +8,7 @@
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
+use tokio::sync::Notify;
 use tokio_util::task::TaskTracker;
 use tonic::{Response, Status};
 
@@ -34,12 +35,18 @@ pub(super) struct Service {
 pub(super) struct Driver {
     service: Arc<Service>,
     work: TaskTracker,
+    ended: Arc<Notify>,
     metrics: Arc<Metrics>,
 }
 
 impl Driver {
     pub(super) fn new(service: Service, metrics: Arc<Metrics>) -> Self {
-        Self { service: Arc::new(service), work: TaskTracker::new(), metrics }
+        Self {
+            service: Arc::new(service),
+            work: TaskTracker::new(),
+            ended: Arc::default(),
+            metrics,
+        }
     }
 
     /// Runs `work` for the request `method` about `volume` (empty where there is none).
@@ -52,11 +59,13 @@ impl Driver {
         let call = Call::start(method, volume);
         let request = self.metrics.request(method);
         let service = Arc::clone(&self.service);
+        let ended = Arc::clone(&self.ended);
         let task = self.work.spawn_blocking(move || {
             let result = catch_unwind(AssertUnwindSafe(|| work(&service)))
                 .unwrap_or_else(|panic| Err(panicked(method, &*panic)));
             call.end(&result);
             request.end(status::name(status::outcome(&result)));
+            ended.notify_one();
             result
         });
         match task.await {
@@ -69,6 +78,11 @@ impl Driver {
     /// How many calls are still at work, those with no caller left included.
     pub(super) fn running(&self) -> usize {
         self.work.len()
+    }
+
+    /// Waits until a call has ended since the last time that somebody waited for it.
+    pub(super) async fn call_ended(&self) {
+        self.ended.notified().await;
     }
 
     /// Waits until no call is at work. No new one may come in by then.

@@ -31,6 +31,7 @@ mod parameters;
 mod request;
 mod server;
 mod socket;
+mod spares;
 mod status;
 mod templates;
 mod topology;

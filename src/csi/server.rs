@@ -8,13 +8,14 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use tokio::net::UnixListener;
-use tokio::sync::oneshot;
+use tokio::sync::{Notify, oneshot};
 use tokio::task::JoinSet;
 use tokio_stream::wrappers::UnixListenerStream;
 use tonic::transport::Server;
 
 use super::driver::{Driver, Service};
 use super::housekeeping::{self, Housekeeping};
+use super::spares::Warmer;
 use super::templates::Keeper;
 use super::topology::Topology;
 use super::v1::controller_server::ControllerServer;
@@ -135,8 +136,14 @@ pub async fn serve(
         None => Events::off(),
         Some(to) => Events::start(to, &config.driver_name, &config.node_id, Arc::clone(&metrics))?,
     };
-    let keeper =
-        Keeper { pool: pool.clone(), metrics: Arc::clone(&metrics), events: events.clone() };
+    let changed = Arc::new(Notify::new());
+    let keeper = Keeper {
+        pool: pool.clone(),
+        metrics: Arc::clone(&metrics),
+        events: events.clone(),
+        changed: Arc::clone(&changed),
+    };
+    let warmer = Warmer { pool: pool.clone(), changed, stop: Arc::clone(&stop) };
     let service = Service {
         pool,
         driver_name: config.driver_name.clone(),
@@ -161,6 +168,7 @@ pub async fn serve(
     let mut server = pin!(server);
     health.enter(Phase::Serving);
     beside.spawn(keeper.run(config.templates));
+    beside.spawn(warmer.run(driver.clone()));
     tracing::info!(
         target: "calf::csi",
         endpoint = %path.display(),

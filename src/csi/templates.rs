@@ -9,6 +9,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::sync::Notify;
 use tokio::time::Instant;
 
 use crate::error::{Error, ErrorKind, Result};
@@ -16,7 +17,7 @@ use crate::kubernetes::Events;
 use crate::metrics::{ImportOutcome, Metrics};
 use crate::pool::Pool;
 use crate::pool::record::TemplateRecord;
-use crate::template::{ImportSource, ImportSpec, Progress, RequiredTemplates};
+use crate::template::{ImportSource, ImportSpec, Progress, RequiredTemplate, RequiredTemplates};
 use crate::units::format_size;
 
 /// Pause after the first failure; each further one doubles it.
@@ -30,10 +31,13 @@ pub(super) struct Keeper {
     pub(super) pool: Pool,
     pub(super) metrics: Arc<Metrics>,
     pub(super) events: Events,
+    /// Told that a template came or asks for another number of spares.
+    pub(super) changed: Arc<Notify>,
 }
 
 struct Task {
     spec: ImportSpec,
+    warm: u32,
     due: Instant,
     failures: u32,
     /// It was there, as this process knows.
@@ -44,13 +48,14 @@ impl Keeper {
     /// Runs until it is dropped. An import that is under way then goes on until it or the process
     /// ends; the next start resumes it.
     pub(super) async fn run(self, required: RequiredTemplates) {
-        let task = |spec: &ImportSpec| Task {
-            spec: spec.clone(),
+        let task = |RequiredTemplate { import, warm }: &RequiredTemplate| Task {
+            spec: import.clone(),
+            warm: *warm,
             due: Instant::now(),
             failures: 0,
             seen: false,
         };
-        let mut tasks: Vec<Task> = required.specs().iter().map(task).collect();
+        let mut tasks: Vec<Task> = required.templates().iter().map(task).collect();
         while let Some(task) = tasks.iter_mut().min_by_key(|task| task.due) {
             tokio::time::sleep_until(task.due).await;
             self.see_to(task).await;
@@ -59,8 +64,12 @@ impl Keeper {
 
     async fn see_to(&self, task: &mut Task) {
         let (pool, metrics) = (self.pool.clone(), Arc::clone(&self.metrics));
-        let (spec, seen) = (task.spec.clone(), task.seen);
-        let ensured = tokio::task::spawn_blocking(move || ensure(&pool, &spec, seen, &metrics));
+        let (spec, warm, seen) = (task.spec.clone(), task.warm, task.seen);
+        let ensured = tokio::task::spawn_blocking(move || {
+            let ensured = ensure(&pool, &spec, seen, &metrics)?;
+            pool.set_warm(&spec.name, warm)?;
+            Ok(ensured)
+        });
         let ensured = ensured.await.unwrap_or_else(|panic| {
             Err(Error::new(ErrorKind::Internal, "import", "a template", panic))
         });
@@ -70,6 +79,7 @@ impl Keeper {
                 if outcome == ImportOutcome::Imported || !task.seen {
                     self.metrics.template_import(name, outcome);
                     tracing::info!(target: "calf::csi", template = name, digest, "template is there");
+                    self.changed.notify_one();
                 }
                 if outcome == ImportOutcome::Imported {
                     self.events.template_imported(name, &digest);

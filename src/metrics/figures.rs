@@ -17,7 +17,7 @@ use prometheus_client::registry::{Registry, Unit};
 use super::counters::PREFIX;
 use crate::error::{ErrorKind, Result};
 use crate::pool::Pool;
-use crate::template::{self, RequiredTemplates};
+use crate::template::{self, RequiredTemplate, RequiredTemplates};
 use crate::volume::{self, Volume, VolumeState};
 
 type Bytes = Gauge<u64, AtomicU64>;
@@ -89,11 +89,12 @@ pub(super) fn encode(
     tell("pool", space(pool, &mut registry));
     tell("loops", loops(pool, &mut registry));
     tell("volumes", volumes(pool, &mut registry));
+    tell("spares", spares(pool, &mut registry));
     losses(pool, &mut registry);
     ready(pool, required, &mut registry);
     registry.register(
         "scrape_collector_success",
-        "Whether a part of this scrape (pool, loops, volumes) could be read",
+        "Whether a part of this scrape (pool, loops, volumes, spares) could be read",
         success.clone(),
     );
     let duration = Number::default();
@@ -110,7 +111,7 @@ pub(super) fn encode(
 /// A template that cannot be looked at is as good as missing.
 fn ready(pool: &Pool, required: &RequiredTemplates, registry: &mut Registry) {
     let family = Family::<Template, Gauge>::default();
-    for spec in required.specs() {
+    for RequiredTemplate { import: spec, .. } in required.templates() {
         let found = pool.template(&spec.name).is_ok_and(|record| {
             spec.digest.as_ref().is_none_or(|digest| digest.as_str() == record.digest)
         });
@@ -147,6 +148,23 @@ fn loops(pool: &Pool, registry: &mut Registry) -> Result<()> {
     let gauge = Bytes::default();
     gauge.set(pool.host().loops_below(pool.root())?);
     registry.register("pool_loop_devices", "Loop devices over files of the pool", gauge);
+    Ok(())
+}
+
+fn spares(pool: &Pool, registry: &mut Registry) -> Result<()> {
+    let (there, wanted) =
+        (Family::<Template, Bytes>::default(), Family::<Template, Bytes>::default());
+    let counts = pool.spares()?;
+    for record in template::survey(pool)?.0 {
+        let labels = Template { template: record.name };
+        there.get_or_create(&labels).set(counts.get(&labels.template).copied().unwrap_or_default());
+        wanted.get_or_create(&labels).set(record.warm.into());
+    }
+    let claims = Counter::<u64>::default();
+    claims.inc_by(pool.claimed_spares());
+    registry.register("spares", "Spare devices of a template that are there", there);
+    registry.register("spares_wanted", "Spare devices that a template is to have (`warm`)", wanted);
+    registry.register("spares_claimed", "Spares that became volumes' devices", claims);
     Ok(())
 }
 

@@ -12,6 +12,9 @@
 //! <pool>/volumes/<key>/cow           its COW store (or `disk`, a private copy, in fallback)
 //! <pool>/volumes/<key>/abandoned     since when an inline volume's pod seems to be gone
 //! <pool>/volumes/<key>/node          its published device node (`node-ro` for readers)
+//! <pool>/volumes/<key>/claim/        the spare that is about to become its device
+//! <pool>/spares/<token>/spare.json   what a spare device would be as a volume
+//! <pool>/spares/<token>/cow          its COW store
 //! ```
 
 use std::path::{Path, PathBuf};
@@ -116,6 +119,31 @@ impl Layout {
             Backing::Snapshot => "cow",
             Backing::Reflink | Backing::Copy => "disk",
         })
+    }
+
+    /// The directory of the spare that is about to become the volume's device.
+    pub fn claim(&self, key: &Key) -> PathBuf {
+        self.volume_directory(key).join("claim")
+    }
+
+    /// All spares.
+    pub fn spares(&self) -> PathBuf {
+        self.root.join("spares")
+    }
+
+    /// Everything of one spare.
+    pub fn spare_directory(&self, token: &Key) -> PathBuf {
+        self.spares().join(token.as_str())
+    }
+
+    /// What a spare would be as a volume, in its directory or in that of the volume that claims it.
+    pub fn spare_record(directory: &Path) -> PathBuf {
+        directory.join("spare.json")
+    }
+
+    /// A spare's COW store, likewise.
+    pub fn spare_store(directory: &Path) -> PathBuf {
+        directory.join("cow")
     }
 
     /// Since when the pod of an inline volume seems to be gone.

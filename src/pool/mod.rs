@@ -17,7 +17,7 @@ pub(crate) mod sample;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
 use jiff::Timestamp;
 
@@ -123,6 +123,7 @@ impl PoolOptions {
             id: record.id,
             format: AtomicU32::new(record.format),
             health: Health::default(),
+            claims: AtomicU64::new(0),
             reserve: self.reserve,
             fallback: self.fallback,
             downloads: self.downloads,
@@ -142,6 +143,7 @@ struct Inner {
     /// What the pool's record said when it was last read: it only ever rises.
     format: AtomicU32,
     health: Health,
+    claims: AtomicU64,
     reserve: u64,
     fallback: Option<Fallback>,
     downloads: DownloadOptions,
@@ -234,6 +236,16 @@ impl Pool {
         &self.0.health
     }
 
+    /// How many spares became volumes' devices since the pool was opened.
+    pub fn claimed_spares(&self) -> u64 {
+        self.0.claims.load(Ordering::Relaxed)
+    }
+
+    /// Counts a spare that became a volume's device.
+    pub(crate) fn count_claim(&self) {
+        self.0.claims.fetch_add(1, Ordering::Relaxed);
+    }
+
     /// The machine that the pool works on.
     pub(crate) fn host(&self) -> &dyn Host {
         &*self.0.host
@@ -275,13 +287,14 @@ impl Pool {
         Ok(())
     }
 
-    /// Takes the lock of a volume.
+    /// Takes the lock of a volume, and completes what a crash left of its claim for a spare.
     ///
     /// # Errors
     ///
     /// `InProgress` if another operation on the volume is running, here or in another process.
     pub(crate) fn lock_volume(&self, id: &str, operation: &'static str) -> Result<Lock> {
-        self.try_lock_key(&Key::of(id))?.ok_or_else(|| {
+        let key = Key::of(id);
+        let lock = self.try_lock_key(&key)?.ok_or_else(|| {
             Error::new(
                 ErrorKind::InProgress,
                 operation,
@@ -289,13 +302,26 @@ impl Pool {
                 "another operation on this volume is running",
             )
             .remedy("repeat the call when it has ended")
-        })
+        })?;
+        volume::settle(self, &key)?;
+        Ok(lock)
     }
 
     /// Takes the lock of the volume with this key; `None` if it is held elsewhere.
     pub(crate) fn try_lock_key(&self, key: &Key) -> Result<Option<Lock>> {
         let subject = format!("volume/{key}");
         lock::try_lock(&self.layout().lock_file(), &subject, Mode::Exclusive)
+    }
+
+    /// Takes the lock of a spare; `None` if it is held elsewhere.
+    pub(crate) fn try_lock_spare(&self, token: &Key) -> Result<Option<Lock>> {
+        let subject = format!("spare/{token}");
+        lock::try_lock(&self.layout().lock_file(), &subject, Mode::Exclusive)
+    }
+
+    /// Takes the lock of who makes and removes spares; `None` if somebody does.
+    pub(crate) fn try_lock_spares(&self) -> Result<Option<Lock>> {
+        lock::try_lock(&self.layout().lock_file(), "spares", Mode::Exclusive)
     }
 
     /// Takes the lock of a template's content, waiting for its holder: shared to use the

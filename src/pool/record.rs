@@ -10,8 +10,9 @@
 //! | --- | --- |
 //! | 1 | |
 //! | 2 | volumes: `reserve`, `ttl`, `target`, `kataDirect` |
+//! | 3 | templates: `warm`; spares |
 //!
-//! Every record of format 1 is one of format 2. A pool is raised to format 2 when the first record
+//! Every record of a format is one of the next. A pool is raised to a format when the first record
 //! that needs it is about to be written, and not before: until then, an older calf can be put back.
 
 use std::fs::OpenOptions;
@@ -26,10 +27,13 @@ use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::key::{Key, PoolId};
-use crate::volume::{self, MAX_SIZE, cow};
+use crate::volume::{self, MAX_SIZE, MAX_WARM, cow};
 
 /// The formats of layout and records that this calf reads and writes.
-pub const FORMATS: std::ops::RangeInclusive<u32> = 1..=2;
+pub const FORMATS: std::ops::RangeInclusive<u32> = 1..=3;
+
+/// The format from which on a pool may hold spares.
+pub(crate) const SPARES_FORMAT: u32 = 3;
 
 /// Most bytes in a record: many times what the largest has.
 const MAX_RECORD: u64 = 64 << 10;
@@ -70,6 +74,9 @@ pub struct TemplateRecord {
     pub created: Timestamp,
     /// Where the content came from, for people.
     pub source: String,
+    /// How many spare devices of it are to be ready (format 3).
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub warm: u32,
 }
 
 /// `volumes/<key>/volume.json`: the intent behind one volume.
@@ -120,6 +127,10 @@ pub struct VolumeRecord {
     /// pod (format 2).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub target: Option<String>,
+}
+
+fn is_zero(number: &u32) -> bool {
+    *number == 0
 }
 
 /// How much of the pool's space is set aside for a volume when it is made.
@@ -275,7 +286,8 @@ impl Record for TemplateRecord {
     fn check(&self) -> Result<(), String> {
         require(crate::template::is_valid_name(&self.name), "name", &self.name)?;
         require(is_digest(&self.digest), "digest", &self.digest)?;
-        require(is_device_size(self.size), "size", self.size)
+        require(is_device_size(self.size), "size", self.size)?;
+        require(self.warm <= MAX_WARM, "warm", self.warm)
     }
 }
 
@@ -290,6 +302,15 @@ impl Record for VolumeRecord {
         require(self.owner.mode <= 0o777, "owner.mode", self.owner.mode)?;
         require(self.owner.uid != u32::MAX, "owner.uid", self.owner.uid)?;
         require(self.owner.gid != u32::MAX, "owner.gid", self.owner.gid)
+    }
+}
+
+// === impl TemplateRecord ===
+
+impl TemplateRecord {
+    /// The oldest format that has all that the record says.
+    pub(crate) fn format(&self) -> u32 {
+        if self.warm > 0 { SPARES_FORMAT } else { 1 }
     }
 }
 

@@ -15,6 +15,7 @@ fn template() -> TemplateRecord {
         fs_block_size: None,
         created: Timestamp::UNIX_EPOCH,
         source: "/image".into(),
+        warm: 0,
     }
 }
 
@@ -42,11 +43,12 @@ fn a_record_that_cannot_be_right_is_refused_by_field() {
         let why = parse::<VolumeRecord>(&to_bytes(&record)).expect_err(field);
         assert!(why.starts_with(field), "{field}: {why}");
     }
-    let edits: [(&str, Edit<TemplateRecord>); 4] = [
+    let edits: [(&str, Edit<TemplateRecord>); 5] = [
         ("name", |t| t.name = "../x".into()),
         ("digest", |t| t.digest = "..".into()),
         ("size", |t| t.size = 0),
         ("size", |t| t.size = 513),
+        ("warm", |t| t.warm = 1000),
     ];
     parse::<TemplateRecord>(&to_bytes(&template())).expect("it is right");
     for (field, edit) in edits {

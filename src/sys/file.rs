@@ -46,7 +46,11 @@ impl FileExtent {
                 // stat counts blocks in units of 512 bytes, whatever the file system's are.
                 allocated: found.blocks() * 512,
             })),
-            Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(e)
+                if matches!(e.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) =>
+            {
+                Ok(None)
+            }
             Err(e) => Err(Error::io("look at", path.display(), e)),
         }
     }

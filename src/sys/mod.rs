@@ -122,12 +122,19 @@ pub trait Host: Send + Sync + 'static {
     /// Extends a file to `length` bytes with a hole; a longer file stays as it is.
     fn extend_file(&self, path: &Path, length: u64) -> Result<()>;
 
+    /// Moves a file or a directory within the pool, in one step; a file that is there is replaced.
+    /// A loss of power may take that back. `NotFound` if there is nothing to move.
+    fn rename(&self, from: &Path, to: &Path) -> Result<()>;
+
     /// Removes a file; a missing one is fine.
     fn remove_file(&self, path: &Path) -> Result<()>;
 
     /// Removes a directory of the pool with what is left in it, and makes the removal durable;
     /// a missing one is fine. Never follows symlinks.
     fn remove_directory(&self, path: &Path) -> Result<()>;
+
+    /// The same without waiting for the disk: a loss of power may bring it back.
+    fn discard_directory(&self, path: &Path) -> Result<()>;
 
     // --- loop devices ---
 
@@ -181,6 +188,16 @@ pub trait Host: Send + Sync + 'static {
 
     /// Makes an empty device. `AlreadyExists` if the name or UUID is taken.
     fn create_device(&self, id: &DeviceId) -> Result<DeviceNumber>;
+
+    /// Makes a device that has a name and is nobody's yet, as it has no UUID, with a live table.
+    /// `AlreadyExists` if the name is taken. A failure may leave it without a live table.
+    fn create_spare(&self, name: &str, table: &Table) -> Result<DeviceNumber>;
+
+    /// Gives the device of this name, which has no UUID, that of `id`, once and for all, and then its
+    /// name: from here on it is a device like others. One that has the UUID already gets the name.
+    /// `NotFound` if there is no device of that name; `AlreadyExists` if it has another UUID, or if
+    /// another device has what it is to get.
+    fn adopt(&self, name: &str, id: &DeviceId) -> Result<()>;
 
     /// Loads a table into the inactive slot, which must be empty: the kernel refuses a third
     /// snapshot over one COW store.

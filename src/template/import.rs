@@ -193,7 +193,10 @@ fn publish(
     let mut template = describe(&layout.image(digest), name, shown, found)?;
     match &previous {
         Some(same) if same.digest == digest => template = same.clone(),
-        _ => pool.host().write_record(&path, &record::to_bytes(&template))?,
+        _ => {
+            template.warm = previous.as_ref().map_or(0, |previous| previous.warm);
+            pool.host().write_record(&path, &record::to_bytes(&template))?;
+        }
     }
     drop(image_lock);
     if let Some(old) = previous.filter(|old| old.digest != digest) {
@@ -253,6 +256,7 @@ fn describe(image: &Path, name: &str, shown: &str, found: &Found<'_>) -> Result<
         fs_block_size: file_system.as_ref().map(|f| f.block_size),
         created: Timestamp::now(),
         source: shown.to_owned(),
+        warm: 0,
     })
 }
 

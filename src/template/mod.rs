@@ -33,7 +33,7 @@ use crate::pool::record::TemplateRecord;
 pub use digest::Digest;
 pub use download::DownloadOptions;
 pub(crate) use name::is_valid as is_valid_name;
-pub use required::RequiredTemplates;
+pub use required::{RequiredTemplate, RequiredTemplates};
 pub(crate) use store::{release_image, survey};
 pub(crate) use sweep::sweep;
 pub use url::ImageUrl;
@@ -161,6 +161,17 @@ impl Pool {
     /// the others.
     pub fn templates(&self) -> Result<Vec<TemplateRecord>> {
         Ok(survey(self)?.0)
+    }
+
+    /// Sets how many spare devices of the template are to be ready (`warm`), at most
+    /// [`MAX_WARM`](crate::volume::MAX_WARM); 0, as for each new template, is none.
+    /// [`tend_spares`](Self::tend_spares) makes and removes them.
+    ///
+    /// # Errors
+    ///
+    /// `InvalidArgument` (too many), `NotFound`.
+    pub fn set_warm(&self, name: &str, warm: u32) -> Result<TemplateRecord> {
+        store::set_warm(self, name, warm)
     }
 
     /// Removes a template. `InUse` (naming volumes) while volumes started from its content and no

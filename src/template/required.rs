@@ -10,15 +10,26 @@ use serde::Deserialize;
 
 use super::{Digest, ImportSource, ImportSpec, name};
 use crate::error::{Error, ErrorKind, Result};
+use crate::volume::MAX_WARM;
 
 const OPERATION: &str = "read the list of templates";
-const FORM: &str = "write {\"templates\": [{\"name\": …, \"source\": PATH or URL, \"sha256\": …}]}";
+const FORM: &str =
+    "write {\"templates\": [{\"name\": …, \"source\": PATH or URL, \"sha256\": …, \"warm\": N}]}";
 /// Most bytes of a list: a thousand templates with long URLs.
 const MAX_FILE: u64 = 1 << 20;
 
 /// The templates that a node is to have, each once.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct RequiredTemplates(Vec<ImportSpec>);
+pub struct RequiredTemplates(Vec<RequiredTemplate>);
+
+/// A template that a node is to have.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RequiredTemplate {
+    /// What to import, and under which name.
+    pub import: ImportSpec,
+    /// How many spares of it are to be ready.
+    pub warm: u32,
+}
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -32,15 +43,17 @@ struct Entry {
     name: String,
     source: String,
     sha256: Option<String>,
+    #[serde(default)]
+    warm: u32,
 }
 
 impl RequiredTemplates {
-    /// Reads the list in a JSON file: `{"templates": [{"name", "source", "sha256"}, …]}`.
+    /// Reads the list in a JSON file: `{"templates": [{"name", "source", "sha256", "warm"}, …]}`.
     ///
     /// # Errors
     ///
     /// `InvalidArgument` for what is no such list, an invalid or repeated name, a source that is
-    /// neither an absolute path nor a URL, a URL without a digest.
+    /// neither an absolute path nor a URL, a URL without a digest, too many spares.
     pub fn read(path: &Path) -> Result<Self> {
         let failed = |e| Error::io(OPERATION, path.display(), e);
         let size = path.metadata().map_err(failed)?.len();
@@ -60,7 +73,7 @@ impl RequiredTemplates {
             Error::new(ErrorKind::InvalidArgument, "parse", "its JSON", e).remedy(FORM)
         })?;
         let mut names = BTreeSet::new();
-        let mut specs = Vec::new();
+        let mut templates = Vec::new();
         for entry in list.templates {
             name::check("accept", &entry.name)?;
             let refuse = |why: &'static str, remedy: &'static str| {
@@ -69,6 +82,9 @@ impl RequiredTemplates {
             };
             if !names.insert(entry.name.clone()) {
                 return Err(refuse("its name is there twice", "give each name once"));
+            }
+            if entry.warm > MAX_WARM {
+                return Err(refuse("`warm` asks for too many spares", "give at most 256"));
             }
             let digest = entry.sha256.as_deref().map(Digest::parse).transpose()?;
             let source = ImportSource::parse(&entry.source)?;
@@ -87,20 +103,22 @@ impl RequiredTemplates {
                 }
                 _ => {}
             }
-            specs.push(ImportSpec { source, name: entry.name, digest });
+            let import = ImportSpec { source, name: entry.name, digest };
+            templates.push(RequiredTemplate { import, warm: entry.warm });
         }
-        Ok(Self(specs))
+        Ok(Self(templates))
     }
 
-    /// What to import, in the order of the list.
-    pub fn specs(&self) -> &[ImportSpec] {
+    /// The templates, in the order of the list.
+    pub fn templates(&self) -> &[RequiredTemplate] {
         &self.0
     }
 }
 
 impl From<Vec<ImportSpec>> for RequiredTemplates {
+    /// Without spares.
     fn from(specs: Vec<ImportSpec>) -> Self {
-        Self(specs)
+        Self(specs.into_iter().map(|import| RequiredTemplate { import, warm: 0 }).collect())
     }
 }
 
@@ -114,19 +132,21 @@ mod tests {
     fn a_list_names_files_and_urls() {
         let text = format!(
             r#"{{"templates": [
-                {{"name": "a", "source": "/images/a.img"}},
+                {{"name": "a", "source": "/images/a.img", "warm": 3}},
                 {{"name": "b", "source": "https://h/b.img", "sha256": "{DIGITS}"}}
             ]}}"#
         );
         let list = RequiredTemplates::parse(text.as_bytes()).unwrap();
-        let [a, b] = list.specs() else { panic!("{list:?}") };
+        let [a, b] = list.templates() else { panic!("{list:?}") };
+        assert_eq!((a.warm, b.warm), (3, 0));
+        let [a, b] = [&a.import, &b.import];
         assert_eq!(
             (a.name.as_str(), &a.source),
             ("a", &ImportSource::File("/images/a.img".into()))
         );
         assert_eq!(b.digest.as_ref().unwrap().as_str(), DIGITS);
         assert_eq!(b.source.to_string(), "https://h/b.img");
-        assert_eq!(RequiredTemplates::parse(br#"{"templates": []}"#).unwrap().specs(), []);
+        assert_eq!(RequiredTemplates::parse(br#"{"templates": []}"#).unwrap().templates(), []);
     }
 
     #[test]
@@ -140,6 +160,8 @@ mod tests {
             (r#"{"templates": [{"name": "a", "source": "/x", "sha": "1"}]}"#, "sha"),
             (r#"{"templates": [{"name": "/a", "source": "/x"}]}"#, "/a"),
             (r#"{"templates": [{"name": "a", "source": "x.img"}]}"#, "absolute"),
+            (r#"{"templates": [{"name": "a", "source": "/x", "warm": 257}]}"#, "256"),
+            (r#"{"templates": [{"name": "a", "source": "/x", "warm": -1}]}"#, "warm"),
             (r#"{"templates": [{"name": "a", "source": "https://h/x"}]}"#, "sha256"),
             (r#"{"templates": [{"name": "a", "source": "/x", "sha256": "12"}]}"#, "SHA-256"),
             (

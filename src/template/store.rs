@@ -15,6 +15,7 @@ use crate::key::Key;
 use crate::pool::Pool;
 use crate::pool::record::{self, TemplateRecord, VolumeRecord};
 use crate::sys::lock::Mode;
+use crate::volume::{self, MAX_WARM};
 
 /// How many names a message lists.
 const NAMED: usize = 5;
@@ -117,9 +118,30 @@ pub(super) fn remove(pool: &Pool, name: &str) -> Result<()> {
     pool.host().remove_file(&layout.template_record(name))?;
     sync_directory(&layout.templates())?;
     if last {
+        volume::discard_spares(pool, &record.digest)?;
         pool.host().remove_directory(&layout.image_directory(&record.digest))?;
     }
     Ok(())
+}
+
+/// Notes how many spares of the template are to be ready.
+pub(super) fn set_warm(pool: &Pool, name: &str, warm: u32) -> Result<TemplateRecord> {
+    const OPERATION: &str = "set the number of spares of";
+    name::check(OPERATION, name)?;
+    if warm > MAX_WARM {
+        let why = format!("{warm} are too many");
+        return Err(Error::new(ErrorKind::InvalidArgument, OPERATION, name, why)
+            .remedy(format!("give at most {MAX_WARM}: each spare is a device")));
+    }
+    let _name = pool.lock_template(name)?;
+    let record = template(pool, OPERATION, name)?;
+    if record.warm == warm {
+        return Ok(record);
+    }
+    let record = TemplateRecord { warm, ..record };
+    pool.require_format(record.format())?;
+    pool.host().write_record(&pool.layout().template_record(name), &record::to_bytes(&record))?;
+    Ok(record)
 }
 
 /// Removes content that no name and no volume refers to; true if it did. Called when a volume
@@ -134,6 +156,7 @@ pub(crate) fn release_image(pool: &Pool, digest: &str) -> Result<bool> {
     if !directory.exists() || named()? || !users(pool, digest)?.is_empty() {
         return Ok(false);
     }
+    volume::discard_spares(pool, digest)?;
     pool.host().remove_directory(&directory)?;
     Ok(true)
 }

@@ -3,20 +3,16 @@
 //! An [`Executor`] lives for one call. It holds the loop devices that it attached until a
 //! device-mapper table holds them too; if the call ends early, dropping it lets them vanish.
 
-use std::time::Duration;
+use std::path::PathBuf;
 
 use super::plan::Observed;
 use super::step::{Step, store_length};
-use super::{observe, origin};
+use super::{observe, origin, teardown};
 use crate::error::{Error, ErrorKind, Result};
 use crate::key::{DeviceId, Key, Role};
 use crate::pool::Pool;
 use crate::pool::record::{Backing, Durability, Reserve, VolumeRecord};
 use crate::sys::{CopyMode, DeviceNumber, LoopHandle, LoopSpec, Table};
-
-/// Waits between tries to remove a busy device, in milliseconds: a udev worker or a scan holds
-/// it for moments, a mount or a process for good. They add up to 1.3 seconds.
-const BUSY_WAITS: [u64; 8] = [1, 5, 20, 50, 125, 250, 350, 500];
 
 /// Executes steps for one volume.
 pub(crate) struct Executor<'a> {
@@ -89,14 +85,14 @@ impl<'a> Executor<'a> {
                 origin::grow(self.pool, &self.record()?.digest, *origin, *size)
             }
             Step::AttachStore => {
-                self.store = Some(self.attach(true, false)?);
+                self.store = Some(self.attach(false)?);
                 Ok(())
             }
-            Step::AttachCopy { read_only } => self.attach(false, *read_only).map(drop),
+            Step::AttachCopy { read_only } => self.attach(*read_only).map(drop),
             Step::RefreshLoop(number) => host.refresh_loop(*number),
             Step::DetachCopy(number) => {
                 let path = layout.store(self.key, self.record()?.backing);
-                self.while_busy(*number, || host.detach_loop(*number, &path))
+                teardown::while_busy(host, *number, || host.detach_loop(*number, &path))
             }
             Step::CreateDevice(role) => {
                 let number = host.create_device(&self.id(*role))?;
@@ -117,7 +113,10 @@ impl<'a> Executor<'a> {
             Step::Suspend(role) => host.suspend(&self.id(*role)),
             Step::Resume(role) => host.resume(&self.id(*role)),
             Step::RemoveDevice(role) => self.remove_device(*role),
-            Step::AwaitRelease { number } => self.await_release(*number),
+            Step::AwaitRelease { number } => {
+                let path = layout.store(self.key, Backing::Snapshot);
+                teardown::await_release(host, *number, &path)
+            }
             Step::RemoveRecord => host.remove_file(&layout.volume_record(self.key)),
             Step::RemoveDirectory => host.remove_directory(&layout.volume_directory(self.key)),
         }
@@ -141,14 +140,10 @@ impl<'a> Executor<'a> {
         }
     }
 
-    fn attach(&self, autoclear: bool, read_only: bool) -> Result<LoopHandle> {
+    fn attach(&self, read_only: bool) -> Result<LoopHandle> {
         let record = self.record()?;
-        self.pool.host().attach_loop(&LoopSpec {
-            file: self.pool.layout().store(self.key, record.backing),
-            read_only,
-            autoclear,
-            elide_flushes: record.durability == Durability::Ephemeral,
-        })
+        let file = self.pool.layout().store(self.key, record.backing);
+        self.pool.host().attach_loop(&store_loop(file, record, read_only))
     }
 
     fn table(&self, role: Role) -> Result<Table> {
@@ -165,70 +160,16 @@ impl<'a> Executor<'a> {
             (_, _, Some(Table::Snapshot { origin, cow, .. })) => (*origin, *cow),
             _ => return Err(missing("it has no loop devices")),
         };
-        Ok(Table::Snapshot {
-            origin,
-            cow,
-            size: record.size,
-            chunk_size: record.chunk_size,
-            // A discard would punch a hole into what was reserved.
-            discard: record.reserve == Reserve::None,
-        })
+        Ok(snapshot_table(record, origin, cow))
     }
 
     fn remove_device(&mut self, role: Role) -> Result<()> {
-        let host = self.pool.host();
-        let id = self.id(role);
-        let Some(device) = host.device(&id)? else { return Ok(()) };
-        match self.while_busy(device.number, || host.remove_device(&id)) {
-            // Someone else was faster.
-            Err(error) if error.kind() == ErrorKind::NotFound => {}
-            removed => removed?,
-        }
-        if host.device(&id)?.is_some() {
-            return Err(Error::new(
-                ErrorKind::InUse,
-                "remove device",
-                &id.name,
-                "the kernel still shows it after its removal",
-            )
-            .remedy("repeat the call"));
-        }
+        teardown::remove_device(self.pool.host(), &self.id(role))?;
         if role == Role::Snapshot {
             self.snapshot = None;
             self.table = None;
         }
         Ok(())
-    }
-
-    /// The loop device detaches by itself at its last close; the store must not be unlinked
-    /// before that.
-    fn await_release(&self, number: DeviceNumber) -> Result<()> {
-        let host = self.pool.host();
-        let path = self.pool.layout().store(self.key, Backing::Snapshot);
-        self.while_busy(number, || match host.open_loop(number, &path)? {
-            None => Ok(()),
-            Some(_still_attached) => Err(Error::new(
-                ErrorKind::InUse,
-                "release loop device",
-                number,
-                "it is still attached to the COW store",
-            )),
-        })
-    }
-
-    /// Repeats `action` for a bounded time while something holds the device, then fails with
-    /// the holders' names.
-    fn while_busy(&self, number: DeviceNumber, action: impl Fn() -> Result<()>) -> Result<()> {
-        let mut waits = BUSY_WAITS.iter();
-        loop {
-            match action() {
-                Err(error) if error.kind() == ErrorKind::InUse => match waits.next() {
-                    Some(wait) => std::thread::sleep(Duration::from_millis(*wait)),
-                    None => return Err(observe::name_holders(self.pool.host(), number, error)),
-                },
-                result => return result,
-            }
-        }
     }
 
     fn id(&self, role: Role) -> DeviceId {
@@ -239,5 +180,32 @@ impl<'a> Executor<'a> {
         self.record.as_ref().ok_or_else(|| {
             Error::new(ErrorKind::Internal, "work on volume", self.key, "it has no record")
         })
+    }
+}
+
+/// How the store of `record`, the file at `file`, is attached.
+pub(super) fn store_loop(file: PathBuf, record: &VolumeRecord, read_only: bool) -> LoopSpec {
+    LoopSpec {
+        file,
+        read_only,
+        // A device over it holds it; a private copy has none.
+        autoclear: record.backing == Backing::Snapshot,
+        elide_flushes: record.durability == Durability::Ephemeral,
+    }
+}
+
+/// The table of the device of `record`.
+pub(super) fn snapshot_table(
+    record: &VolumeRecord,
+    origin: DeviceNumber,
+    cow: DeviceNumber,
+) -> Table {
+    Table::Snapshot {
+        origin,
+        cow,
+        size: record.size,
+        chunk_size: record.chunk_size,
+        // A discard would punch a hole into what was reserved.
+        discard: record.reserve == Reserve::None,
     }
 }

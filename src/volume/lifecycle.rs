@@ -6,13 +6,13 @@ use std::path::{Path, PathBuf};
 use super::execute::Executor;
 use super::plan::{Goal, Observed, plan};
 use super::step::store_length;
-use super::{Volume, VolumeSpec, direct, inspect, observe, origin, spec};
+use super::{Volume, VolumeSpec, direct, inspect, observe, origin, spare, spec};
 use crate::error::{Error, ErrorKind, Result};
 use crate::key::Key;
 use crate::pool::Pool;
 use crate::pool::record::{Backing, Reserve, TemplateRecord, VolumeRecord};
-use crate::sys::DeviceNumber;
 use crate::sys::lock::{Lock, Mode};
+use crate::sys::{DeviceNumber, StoreHeader};
 use crate::template;
 
 /// Bytes of the pool that a new volume must find free beyond the reserve.
@@ -135,7 +135,7 @@ pub(super) fn create(
 
 /// What the template `name` points to, and the lock that keeps its content in place. The name may
 /// move and take its former content away between the two looks: then it is read again.
-fn hold_content(pool: &Pool, name: &str) -> Result<(TemplateRecord, Lock)> {
+pub(super) fn hold_content(pool: &Pool, name: &str) -> Result<(TemplateRecord, Lock)> {
     let mut template = pool.template(name)?;
     loop {
         let lock = pool.lock_image(&template.digest, Mode::Shared)?;
@@ -188,11 +188,16 @@ fn bring_up(
     before: &Observed,
 ) -> Result<DeviceNumber> {
     let goal = Goal::Active { record, view };
-    let steps = plan(goal, before)?;
+    let claimed = match is_untouched(record, before) && spare::claim(pool, key, record)? {
+        true => Some(observe::observe(pool, key)?),
+        false => None,
+    };
+    let now = claimed.as_ref().unwrap_or(before);
+    let steps = plan(goal, now)?;
     let device = if steps.is_empty() {
-        before.device(view)
+        now.device(view)
     } else {
-        Executor::new(pool, key, Some(record), before).run(&steps)?;
+        Executor::new(pool, key, Some(record), now).run(&steps)?;
         let after = observe::observe(pool, key)?;
         // A store that the kernel gave up earlier comes up like any other, and cannot be read.
         plan(goal, &after)?;
@@ -202,6 +207,14 @@ fn bring_up(
         Error::new(ErrorKind::Internal, "activate volume", &record.id, "its device vanished")
             .remedy("something outside calf removed it; repeat the call")
     })
+}
+
+/// Whether the volume never had a device: then a spare may become it, and bring its own store.
+fn is_untouched(record: &VolumeRecord, observed: &Observed) -> bool {
+    let store = observed
+        .store
+        .is_some_and(|store| store.damage.is_none() && store.header == Some(StoreHeader::New));
+    store && observed.devices().is_empty() && record.boot == observed.boot
 }
 
 /// Takes the devices down, unless the volume is still shown somewhere.
@@ -285,7 +298,8 @@ fn space_at_once(pool: &Pool, record: &VolumeRecord) -> Result<u64> {
     }
 }
 
-fn check_free(pool: &Pool, record: &VolumeRecord) -> Result<()> {
+/// Fails if making the volume would eat into the reserve.
+pub(super) fn check_free(pool: &Pool, record: &VolumeRecord) -> Result<()> {
     require_free(pool, &record.id, LEAST_FREE + space_at_once(pool, record)?)
 }
 

@@ -27,10 +27,13 @@ mod plan;
 mod publish;
 mod reconcile;
 mod report;
+mod spare;
 mod spec;
 mod stage;
 mod step;
 mod target;
+mod teardown;
+mod warm;
 
 pub use access::Access;
 pub use direct::DEFAULT_KATA_ROOT;
@@ -38,8 +41,10 @@ pub(crate) use health::Health;
 pub use health::Losses;
 pub(crate) use inspect::survey;
 pub use report::{ReconcileOptions, ReconcileReport, Removal, RemovalKind, Repair};
+pub(crate) use spare::{discard_all as discard_spares, settle};
 pub use spec::MAX_SIZE;
 pub(crate) use spec::{SECTOR, is_valid_id};
+pub use warm::{MAX_WARM, SpareReport};
 
 use std::path::PathBuf;
 use std::time::Duration;

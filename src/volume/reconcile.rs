@@ -10,6 +10,7 @@
 //! | --- | --- |
 //! | remains of a volume without a record | at once |
 //! | a device of this pool without a directory | at once |
+//! | a spare that is broken, or one more than its template is to have | at once |
 //! | what tells Kata of a volume without a record | at once |
 //! | an inline volume | nobody uses it, and the directory of its target has been gone for a while |
 //! | a volume with a time to live | that is over, and nobody uses it |
@@ -28,7 +29,7 @@ use super::execute::Executor;
 use super::plan::{Goal, Observed, plan};
 use super::report::{ReconcileOptions, ReconcileReport, Removal, RemovalKind, Repair};
 use super::step::{Step, store_length};
-use super::{direct, inspect, lifecycle, observe};
+use super::{direct, inspect, lifecycle, observe, spare, warm};
 use crate::error::Result;
 use crate::key::{DeviceId, Key, Role};
 use crate::pool::Pool;
@@ -62,11 +63,12 @@ impl Pool {
         // In this order: a volume's directory is there before its devices are.
         let names = self.host().device_names()?;
         let keys = observe::keys(self)?;
+        let may_claim = self.host().file(&self.layout().spares())?.is_some();
         for key in &keys {
             if options.is_stopped() {
                 return Ok(report);
             }
-            match glance(self, key, &names) {
+            match glance(self, key, &names, may_claim) {
                 Some(Glance::Inactive) => {}
                 Some(Glance::Live) => report.live += 1,
                 None => {
@@ -77,6 +79,8 @@ impl Pool {
             }
         }
         orphaned_devices(self, &keys, &names, options, &mut report)?;
+        // After the volumes: what a claim took out of a spare's directory has gone to its volume.
+        warm::tidy(self, &names, options.dry_run, &mut report)?;
         if let Err(error) = direct::reconcile(self, options, &mut report) {
             report.failed.push(error.report());
         }
@@ -105,13 +109,15 @@ enum Glance {
 
 /// Looks at a volume in as few calls as will do: at its record, and at its store and its device if
 /// that is among `names`. `None` wherever that does not show that all is well: then a closer look
-/// tells. What it asks for is what [`plan`] would find nothing to do about.
-fn glance(pool: &Pool, key: &Key, names: &BTreeSet<String>) -> Option<Glance> {
+/// tells. What it asks for is what [`plan`] would find nothing to do about. `may_claim` says that the
+/// pool has had spares.
+fn glance(pool: &Pool, key: &Key, names: &BTreeSet<String>, may_claim: bool) -> Option<Glance> {
     let record = observe::read_record(pool, key).ok()??;
     let may_go = record.inline || record.ttl.is_some();
     let [snapshot, view] =
         [Role::Snapshot, Role::ReadOnlyView].map(|role| DeviceId::new(pool.id(), key, role));
-    if record.backing != Backing::Snapshot || may_go || names.contains(&view.name) {
+    let plain = record.backing == Backing::Snapshot && !may_go;
+    if !plain || names.contains(&view.name) || may_claim && spare::is_claiming(pool, key).ok()? {
         return None;
     }
     if !names.contains(&snapshot.name) {
@@ -133,11 +139,21 @@ fn volume(
     options: &ReconcileOptions,
     report: &mut ReconcileReport,
 ) -> Result<()> {
-    if let Verdict::Well { active } = judge(pool, key, &observe::observe(pool, key)?, options)? {
+    let claiming = spare::is_claiming(pool, key)?;
+    let first = judge(pool, key, &observe::observe(pool, key)?, options)?;
+    if let (false, Verdict::Well { active }) = (claiming, first) {
         report.live += usize::from(active);
         return Ok(());
     }
     let Some(_lock) = pool.try_lock_key(key)? else { return Ok(()) };
+    if claiming {
+        if !options.dry_run {
+            spare::settle(pool, key)?;
+        }
+        let volume = observe::read_record(pool, key)?.map_or(key.to_string(), |record| record.id);
+        let steps = vec!["complete the claim for a spare".to_owned()];
+        report.repaired.push(Repair { volume, steps });
+    }
     let observed = observe::observe(pool, key)?;
     match judge(pool, key, &observed, options)? {
         Verdict::Well { active } => report.live += usize::from(active),

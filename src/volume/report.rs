@@ -79,12 +79,21 @@ pub enum RemovalKind {
     Import,
     /// Template content without a name or a volume.
     Content,
+    /// A spare that is broken, or one more than its template is to have.
+    Spare,
 }
 
 impl RemovalKind {
     /// All kinds.
-    pub const ALL: [Self; 6] =
-        [Self::Remains, Self::Device, Self::Inline, Self::Expired, Self::Import, Self::Content];
+    pub const ALL: [Self; 7] = [
+        Self::Remains,
+        Self::Device,
+        Self::Inline,
+        Self::Expired,
+        Self::Import,
+        Self::Content,
+        Self::Spare,
+    ];
 
     /// A word for logs, metrics and programs.
     pub fn as_str(self) -> &'static str {
@@ -95,6 +104,7 @@ impl RemovalKind {
             Self::Expired => "expired",
             Self::Import => "import",
             Self::Content => "content",
+            Self::Spare => "spare",
         }
     }
 }

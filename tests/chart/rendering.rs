@@ -96,7 +96,7 @@ pub(crate) fn the_driver_gets_what_the_values_say() {
 
 const TEMPLATES: &str = "templateImages: {path: /srv/images}\n\
                          templates:\n\
-                         - {name: base, source: /srv/images/base.img}\n\
+                         - {name: base, source: /srv/images/base.img, warm: 12}\n\
                          - {name: web, source: 'https://images.example/web.img', sha256: SUM}\n";
 
 fn templates() -> String {
@@ -109,7 +109,7 @@ pub(crate) fn templates_reach_the_driver() {
     assert_eq!(
         serde_json::from_str::<Value>(file).expect("JSON"),
         json!({ "templates": [
-            { "name": "base", "source": "/srv/images/base.img" },
+            { "name": "base", "source": "/srv/images/base.img", "warm": 12 },
             { "name": "web", "source": "https://images.example/web.img", "sha256": "f".repeat(64) },
         ] })
     );

@@ -48,6 +48,8 @@ const REFUSED: &[(&str, &str)] = &[
     // Without a digest, whoever answers for the URL decides what boots.
     ("templates: [{name: base, source: 'https://images.example/base.img'}]", "sha256"),
     ("templates: [{name: base, source: /srv/base.img, sha256: abc}]", "sha256"),
+    ("templates: [{name: base, source: /srv/base.img, warm: 257}]", "warm"),
+    ("templates: [{name: base, source: /srv/base.img, warm: '2'}]", "warm"),
     ("templates: [{name: base, source: /srv/base.img, digest: SUM}]", "digest"),
     ("templates: {base: /srv/base.img}", "templates"),
     // Two values together.

@@ -66,6 +66,8 @@ impl Host for DeadlyHost {
         change extend_file(path: &Path, length: u64) -> Result<()>;
         change remove_file(path: &Path) -> Result<()>;
         change remove_directory(path: &Path) -> Result<()>;
+        change discard_directory(path: &Path) -> Result<()>;
+        change rename(from: &Path, to: &Path) -> Result<()>;
         change attach_loop(spec: &LoopSpec) -> Result<LoopHandle>;
         look open_loop(number: DeviceNumber, path: &Path) -> Result<Option<LoopHandle>>;
         look find_loops(path: &Path) -> Result<Vec<LoopDevice>>;
@@ -80,6 +82,8 @@ impl Host for DeadlyHost {
         look device_id(name: &str) -> Result<Option<DeviceId>>;
         look device_uuid(number: DeviceNumber) -> Result<Option<String>>;
         change create_device(id: &DeviceId) -> Result<DeviceNumber>;
+        change create_spare(name: &str, table: &Table) -> Result<DeviceNumber>;
+        change adopt(name: &str, id: &DeviceId) -> Result<()>;
         change load_table(id: &DeviceId, table: &Table) -> Result<()>;
         change clear_table(id: &DeviceId) -> Result<()>;
         change suspend(id: &DeviceId) -> Result<()>;

@@ -37,6 +37,10 @@ pub(super) fn copy(from: &Path, path: &Path, length: u64) -> Result<()> {
     extend(path, length)
 }
 
+pub(super) fn rename(from: &Path, to: &Path) -> Result<()> {
+    fs::rename(from, to).map_err(|e| Error::io("move", from.display(), e))
+}
+
 pub(super) fn extend(path: &Path, length: u64) -> Result<()> {
     OpenOptions::new()
         .write(true)

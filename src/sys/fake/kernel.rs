@@ -132,6 +132,16 @@ impl Kernel {
         Ok(())
     }
 
+    /// A file, or the directory around it, has another path now.
+    pub(super) fn follow(&mut self, from: &Path, to: &Path) {
+        for device in self.loops.values_mut() {
+            if let Ok(rest) = device.file.strip_prefix(from) {
+                let moved = if rest.as_os_str().is_empty() { to.to_owned() } else { to.join(rest) };
+                device.file = moved;
+            }
+        }
+    }
+
     /// Detaches the loop devices that were waiting for their last close.
     pub(super) fn autoclear(&mut self) {
         let unused: Vec<u32> = self
@@ -185,7 +195,8 @@ impl Kernel {
     }
 
     pub(super) fn device_id(&self, name: &str) -> Option<DeviceId> {
-        self.mapped.values().map(|device| &device.id).find(|id| id.name == name).cloned()
+        let ids = self.mapped.values().map(|device| &device.id);
+        ids.into_iter().find(|id| id.name == name && !id.uuid.is_empty()).cloned()
     }
 
     pub(super) fn uuid(&self, number: DeviceNumber) -> Option<String> {
@@ -194,7 +205,10 @@ impl Kernel {
     }
 
     pub(super) fn create_device(&mut self, id: &DeviceId) -> Result<DeviceNumber> {
-        if self.device(id).is_some() {
+        let taken = |device: &Mapped| {
+            device.id.name == id.name || !id.uuid.is_empty() && device.id.uuid == id.uuid
+        };
+        if self.mapped.values().any(taken) {
             return Err(Error::new(ErrorKind::AlreadyExists, "create", &id.name, "name taken"));
         }
         let minor = (0..).find(|n| !self.mapped.contains_key(n)).unwrap_or_default();
@@ -202,6 +216,27 @@ impl Kernel {
         let device = Mapped { id: id.clone(), live: None, inactive: None, suspended: false, usage };
         self.mapped.insert(minor, device);
         Ok(DeviceNumber { major: MAPPER_MAJOR, minor })
+    }
+
+    pub(super) fn give_uuid(&mut self, name: &str, uuid: &str) -> Result<()> {
+        let taken = self.mapped.values().any(|device| device.id.uuid == uuid);
+        let device = self.named_mut(name)?;
+        if device.id.uuid == uuid {
+            return Ok(());
+        }
+        if taken || !device.id.uuid.is_empty() {
+            return Err(Error::new(ErrorKind::AlreadyExists, "adopt", name, "UUID taken"));
+        }
+        device.id.uuid = uuid.to_owned();
+        Ok(())
+    }
+
+    pub(super) fn give_name(&mut self, name: &str, to: &str) -> Result<()> {
+        if self.mapped.values().any(|device| device.id.name == to) {
+            return Err(Error::new(ErrorKind::AlreadyExists, "adopt", name, "name taken"));
+        }
+        self.named_mut(name)?.id.name = to.to_owned();
+        Ok(())
     }
 
     pub(super) fn load_table(&mut self, id: &DeviceId, table: &Table) -> Result<()> {
@@ -280,6 +315,11 @@ impl Kernel {
 
     fn mapped_mut(&mut self, id: &DeviceId) -> Result<&mut Mapped> {
         self.mapped.values_mut().find(|device| device.id == *id).ok_or_else(|| no_such(id))
+    }
+
+    fn named_mut(&mut self, name: &str) -> Result<&mut Mapped> {
+        let found = self.mapped.values_mut().find(|device| device.id.name == name);
+        found.ok_or_else(|| Error::new(ErrorKind::NotFound, "find device", name, "no such device"))
     }
 
     fn open_count(&self, number: DeviceNumber) -> u32 {

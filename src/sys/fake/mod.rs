@@ -298,6 +298,17 @@ impl Host for FakeHost {
         self.call("extend_file", |_| files::extend(path, length))
     }
 
+    fn rename(&self, from: &Path, to: &Path) -> Result<()> {
+        self.check(from);
+        self.check(to);
+        self.call("rename", |state| {
+            state.kernel.check_unused(to);
+            files::rename(from, to)?;
+            state.kernel.follow(from, to);
+            Ok(())
+        })
+    }
+
     fn remove_file(&self, path: &Path) -> Result<()> {
         self.check(path);
         self.call("remove_file", |state| {
@@ -309,6 +320,14 @@ impl Host for FakeHost {
     fn remove_directory(&self, path: &Path) -> Result<()> {
         self.check(path);
         self.call("remove_directory", |state| {
+            state.kernel.check_unused(path);
+            files::remove_directory(path)
+        })
+    }
+
+    fn discard_directory(&self, path: &Path) -> Result<()> {
+        self.check(path);
+        self.call("discard_directory", |state| {
             state.kernel.check_unused(path);
             files::remove_directory(path)
         })
@@ -374,6 +393,20 @@ impl Host for FakeHost {
 
     fn create_device(&self, id: &DeviceId) -> Result<DeviceNumber> {
         self.call("create_device", |state| state.kernel.create_device(id))
+    }
+
+    fn create_spare(&self, name: &str, table: &Table) -> Result<DeviceNumber> {
+        let id = DeviceId { name: name.to_owned(), uuid: String::new() };
+        let number = self.create_device(&id)?;
+        self.load_table(&id, table)?;
+        self.resume(&id)?;
+        Ok(number)
+    }
+
+    /// Two calls, as it is two changes.
+    fn adopt(&self, name: &str, id: &DeviceId) -> Result<()> {
+        self.call("adopt: UUID", |state| state.kernel.give_uuid(name, &id.uuid))?;
+        self.call("adopt: name", |state| state.kernel.give_name(name, &id.name))
     }
 
     fn load_table(&self, id: &DeviceId, table: &Table) -> Result<()> {

@@ -5,7 +5,8 @@
 //! udev answers. So these two are issued here, with flags for udev and nothing to wait for.
 //!
 //! Everything that changes a device addresses it by UUID, which names the pool: a device of
-//! another owner is never found, whatever its name.
+//! another owner is never found, whatever its name. Only a spare has none, until it is adopted: it is
+//! made and adopted by its name, and nothing else is done to it.
 
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -15,7 +16,9 @@ use devicemapper::errors::Error as CoreError;
 use devicemapper::{
     DM, DevId, DeviceInfo, DmError, DmFlags, DmName, DmOptions, DmUdevFlags, DmUuid,
 };
-use devicemapper_sys::{DM_DEV_REMOVE_CMD, DM_DEV_SUSPEND_CMD, DM_GET_TARGET_VERSION_CMD};
+use devicemapper_sys::{
+    DM_DEV_REMOVE_CMD, DM_DEV_RENAME_CMD, DM_DEV_SUSPEND_CMD, DM_GET_TARGET_VERSION_CMD,
+};
 use nix::libc::{EBUSY, EINVAL, ENODEV, ENOTTY, ENXIO};
 
 use super::super::{Device, DeviceNumber, SnapshotGlance, Table};
@@ -25,6 +28,7 @@ use super::{SECTOR, nodes, sysfs, table};
 use crate::error::{Error, ErrorKind, Result};
 use crate::key::DeviceId;
 
+const LOAD: &str = "load a table into device";
 const CONTROL: &str = "/dev/mapper/control";
 /// `MAPPER_CTRL_MINOR`
 const CONTROL_MINOR: u32 = 236;
@@ -167,7 +171,7 @@ impl DeviceMapper {
     pub(super) fn id(&self, name: &str) -> Result<Option<DeviceId>> {
         const OPERATION: &str = "read UUID of device";
         let Some(dm) = self.control_if_any()? else { return Ok(None) };
-        let named = DmName::new(name).map_err(|e| failed(OPERATION, name, e))?;
+        let named = name_of(OPERATION, name)?;
         match dm.device_info(&DevId::Name(named)) {
             Ok(info) => Ok(info
                 .uuid()
@@ -191,20 +195,72 @@ impl DeviceMapper {
     }
 
     pub(super) fn load(&self, id: &DeviceId, table: &Table) -> Result<()> {
-        const OPERATION: &str = "load a table into device";
+        self.load_into(&DevId::Uuid(uuid(LOAD, id)?), &id.name, table)
+    }
+
+    fn load_into(&self, device: &DevId<'_>, shown: &str, table: &Table) -> Result<()> {
         let line = table::format(table)
-            .map_err(|why| Error::new(ErrorKind::InvalidArgument, OPERATION, &id.name, why))?;
+            .map_err(|why| Error::new(ErrorKind::InvalidArgument, LOAD, shown, why))?;
         let flags = if line.read_only { DmFlags::DM_READONLY } else { DmFlags::empty() };
         let targets = [(0, line.sectors, line.target.to_owned(), line.parameters)];
         let options = DmOptions::default().set_flags(flags);
-        match self.control()?.table_load(&DevId::Uuid(uuid(OPERATION, id)?), &targets, options) {
+        match self.control()?.table_load(device, &targets, options) {
             Ok(_) => Ok(()),
             Err(e) => {
-                let subject = format!("{} ({} {})", id.name, targets[0].2, targets[0].3);
-                Err(failed(OPERATION, subject, e)
+                let subject = format!("{shown} ({} {})", targets[0].2, targets[0].3);
+                Err(failed(LOAD, subject, e)
                     .remedy("the kernel log (`dmesg`) has device-mapper's reason"))
             }
         }
+    }
+
+    pub(super) fn create_spare(&self, name: &str, table: &Table) -> Result<DeviceNumber> {
+        const OPERATION: &str = "create spare device";
+        let named = name_of(OPERATION, name)?;
+        let dm = self.control()?;
+        let info = match dm.device_create(named, None, DmOptions::default()) {
+            Ok(info) => info,
+            Err(e) if errno(&e) == Some(EBUSY) => {
+                return Err(failed(OPERATION, name, e).with_kind(ErrorKind::AlreadyExists));
+            }
+            Err(e) => return Err(failed(OPERATION, name, e)),
+        };
+        self.load_into(&DevId::Name(named), name, table)?;
+        self.send_with_uevent(
+            "resume device",
+            DM_DEV_SUSPEND_CMD,
+            name,
+            DmRequest::new().name(name),
+        )?;
+        Ok(number(&info))
+    }
+
+    /// The kernel sets a UUID once, and finds the device to be renamed by its name alone.
+    pub(super) fn adopt(&self, spare: &str, id: &DeviceId) -> Result<()> {
+        const OPERATION: &str = "adopt spare device";
+        name_of(OPERATION, spare)?;
+        name(OPERATION, id)?;
+        uuid(OPERATION, id)?;
+        let give = |flags, text: &str| {
+            let request = DmRequest::new().name(spare).flags(flags).rename_to(text);
+            self.send_with_uevent(OPERATION, DM_DEV_RENAME_CMD, spare, request)
+        };
+        match give(DmFlags::DM_UUID, &id.uuid) {
+            // The UUID is taken, or this device has one: its own, if an adoption was cut short. The
+            // kernel looks for the UUID before it looks for the device.
+            Err(error) if matches!(error.raw_os_error(), Some(EBUSY | EINVAL)) => {
+                let found = self.control()?.device_info(&DevId::Name(name_of(OPERATION, spare)?));
+                let found = found.map_err(|e| failed(OPERATION, spare, e))?;
+                if found.uuid().is_none_or(|uuid| uuid.to_string() != id.uuid) {
+                    return Err(error.with_kind(ErrorKind::AlreadyExists));
+                }
+            }
+            given => given?,
+        }
+        give(DmFlags::empty(), &id.name).map_err(|error| match error.raw_os_error() {
+            Some(EBUSY) => error.with_kind(ErrorKind::AlreadyExists),
+            _ => error,
+        })
     }
 
     pub(super) fn clear(&self, id: &DeviceId) -> Result<()> {
@@ -225,7 +281,7 @@ impl DeviceMapper {
     }
 
     pub(super) fn resume(&self, id: &DeviceId) -> Result<()> {
-        self.send_with_uevent("resume device", DM_DEV_SUSPEND_CMD, id)
+        self.change_with_uevent("resume device", DM_DEV_SUSPEND_CMD, id)
     }
 
     /// Loop devices below vanish with the device, so their write cache is put in order before,
@@ -244,7 +300,7 @@ impl DeviceMapper {
             .into_iter()
             .filter(|below| write_cache::hand_back(*below))
             .collect();
-        self.send_with_uevent(OPERATION, DM_DEV_REMOVE_CMD, id).inspect_err(|_| {
+        self.change_with_uevent(OPERATION, DM_DEV_REMOVE_CMD, id).inspect_err(|_| {
             for below in elided {
                 if let Err(error) = write_cache::set(below, Mode::WriteThrough) {
                     tracing::warn!(device = id.name, error = error.report(), "device is slow now");
@@ -253,13 +309,27 @@ impl DeviceMapper {
         })
     }
 
-    fn send_with_uevent(&self, operation: &'static str, command: u32, id: &DeviceId) -> Result<()> {
+    fn change_with_uevent(
+        &self,
+        operation: &'static str,
+        command: u32,
+        id: &DeviceId,
+    ) -> Result<()> {
         uuid(operation, id)?;
-        DmRequest::new()
-            .uuid(&id.uuid)
+        self.send_with_uevent(operation, command, &id.name, DmRequest::new().uuid(&id.uuid))
+    }
+
+    fn send_with_uevent(
+        &self,
+        operation: &'static str,
+        command: u32,
+        shown: &str,
+        request: DmRequest,
+    ) -> Result<()> {
+        request
             .cookie(UDEV_FLAGS.bits() << UDEV_FLAGS_SHIFT)
             .send(self.control()?.file(), command)
-            .map_err(|e| io_failed(operation, &id.name, e))
+            .map_err(|e| io_failed(operation, shown, e))
     }
 }
 
@@ -290,7 +360,11 @@ fn number(info: &DeviceInfo) -> DeviceNumber {
 }
 
 fn name<'id>(operation: &'static str, id: &'id DeviceId) -> Result<&'id DmName> {
-    DmName::new(&id.name).map_err(|e| failed(operation, &id.name, e))
+    name_of(operation, &id.name)
+}
+
+fn name_of<'a>(operation: &'static str, name: &'a str) -> Result<&'a DmName> {
+    DmName::new(name).map_err(|e| failed(operation, name, e))
 }
 
 /// An empty UUID would address a device by its empty name, or make one that is nobody's.

@@ -150,13 +150,22 @@ pub(super) fn store_header(path: &Path) -> Result<StoreHeader> {
         .map_err(|e| Error::io("read the header of", path.display(), e))
 }
 
+pub(super) fn rename(from: &Path, to: &Path) -> Result<()> {
+    fs::rename(from, to)
+        .map_err(|e| Error::io("move", format_args!("{} to {}", from.display(), to.display()), e))
+}
+
 pub(super) fn remove(path: &Path) -> Result<()> {
     missing_is_fine(fs::remove_file(path)).map_err(|e| Error::io("remove", path.display(), e))
 }
 
-pub(super) fn remove_directory(path: &Path) -> Result<()> {
+pub(super) fn discard_directory(path: &Path) -> Result<()> {
     missing_is_fine(fs::remove_dir_all(path))
-        .map_err(|e| Error::io("remove directory", path.display(), e))?;
+        .map_err(|e| Error::io("remove directory", path.display(), e))
+}
+
+pub(super) fn remove_directory(path: &Path) -> Result<()> {
+    discard_directory(path)?;
     match sync_directory(parent(path)) {
         // Gone with its parent.
         Err(e) if e.kind() == crate::ErrorKind::NotFound => Ok(()),

@@ -123,12 +123,20 @@ impl Host for LinuxHost {
         files::extend(path, length)
     }
 
+    fn rename(&self, from: &Path, to: &Path) -> Result<()> {
+        files::rename(from, to)
+    }
+
     fn remove_file(&self, path: &Path) -> Result<()> {
         files::remove(path)
     }
 
     fn remove_directory(&self, path: &Path) -> Result<()> {
         files::remove_directory(path)
+    }
+
+    fn discard_directory(&self, path: &Path) -> Result<()> {
+        files::discard_directory(path)
     }
 
     fn attach_loop(&self, spec: &LoopSpec) -> Result<LoopHandle> {
@@ -188,6 +196,14 @@ impl Host for LinuxHost {
 
     fn create_device(&self, id: &DeviceId) -> Result<DeviceNumber> {
         self.device_mapper.create(id)
+    }
+
+    fn create_spare(&self, name: &str, table: &Table) -> Result<DeviceNumber> {
+        self.device_mapper.create_spare(name, table)
+    }
+
+    fn adopt(&self, name: &str, id: &DeviceId) -> Result<()> {
+        self.device_mapper.adopt(name, id)
     }
 
     fn load_table(&self, id: &DeviceId, table: &Table) -> Result<()> {

@@ -10,6 +10,7 @@ use std::io;
 use std::mem::{offset_of, size_of};
 use std::os::fd::{AsRawFd as _, BorrowedFd};
 
+use devicemapper::DmFlags;
 use devicemapper_sys::dm_ioctl;
 use nix::libc;
 use rustix::ioctl::{Opcode, opcode};
@@ -198,6 +199,20 @@ impl DmRequest {
     /// Sets what commands that emit a uevent pass on to udev.
     pub(super) fn cookie(mut self, cookie: u32) -> Self {
         self.header.event_nr = cookie;
+        self
+    }
+
+    /// Passes on flags, such as what kind of name [`rename_to`](Self::rename_to) gives.
+    pub(super) fn flags(mut self, flags: DmFlags) -> Self {
+        self.header.flags = flags.bits();
+        self
+    }
+
+    /// What `DM_DEV_RENAME` is to give: a text that is cut where it is too long for any device.
+    pub(super) fn rename_to(mut self, text: &str) -> Self {
+        let room = DM_DATA - 1;
+        let text = &text.as_bytes()[..text.len().min(room)];
+        self.data[..text.len()].copy_from_slice(text);
         self
     }
 

@@ -1,0 +1,92 @@
+//! The warm pool in a running driver: spares are made while no call is at work.
+//!
+//! Nothing is polled but once in a while, for numbers that somebody else set: a call that claimed a spare
+//! has them tended as soon as it has been quiet for a moment.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use tokio::sync::Notify;
+
+use super::driver::Driver;
+use crate::error::{Error, ErrorKind, Result};
+use crate::pool::Pool;
+use crate::volume::SpareReport;
+
+/// No call has been at work for this long: the next of a pod's calls would have come by now.
+const QUIET: Duration = Duration::from_millis(100);
+/// Time between looks that nothing asked for.
+const LOOK: Duration = Duration::from_secs(600);
+
+/// Keeps as many spares as templates ask for.
+pub(super) struct Warmer {
+    pub(super) pool: Pool,
+    /// A template came or asks for another number.
+    pub(super) changed: Arc<Notify>,
+    /// The driver is going down.
+    pub(super) stop: Arc<AtomicBool>,
+}
+
+impl Warmer {
+    /// Runs until it is dropped. A spare that is being made then is completed, or removed by the next
+    /// start.
+    pub(super) async fn run(self, driver: Driver) {
+        let mut told = None;
+        loop {
+            quiet(&driver).await;
+            let claimed = self.pool.claimed_spares();
+            let (pool, stop, busy) = (self.pool.clone(), Arc::clone(&self.stop), driver.clone());
+            let better = move || stop.load(Ordering::Acquire) || busy.running() > 0;
+            let tended = tokio::task::spawn_blocking(move || pool.tend_spares(&better)).await;
+            let tended = tended.unwrap_or_else(|panic| {
+                Err(Error::new(ErrorKind::Internal, "tend", "the warm pool", panic))
+            });
+            let put_off = tended.as_ref().is_ok_and(|report| report.missing > 0);
+            told = tell(tended, told);
+            if !put_off {
+                self.wait(&driver, claimed).await;
+            }
+        }
+    }
+
+    /// Waits until there may be something to do.
+    async fn wait(&self, driver: &Driver, claimed: u64) {
+        let look = tokio::time::sleep(LOOK);
+        tokio::pin!(look);
+        while self.pool.claimed_spares() == claimed {
+            tokio::select! {
+                () = self.changed.notified() => return,
+                () = driver.call_ended() => {}
+                () = &mut look => return,
+            }
+        }
+    }
+}
+
+/// Waits until no call has been at work for a moment.
+async fn quiet(driver: &Driver) {
+    loop {
+        let call = tokio::time::timeout(QUIET, driver.call_ended());
+        if call.await.is_err() && driver.running() == 0 {
+            return;
+        }
+    }
+}
+
+/// Logs what was done, and a failure when it is new; returns that.
+fn tell(tended: Result<SpareReport>, told: Option<String>) -> Option<String> {
+    let failure = match tended {
+        Ok(SpareReport { made, removed, failed, .. }) => {
+            if made + removed > 0 {
+                tracing::info!(target: "calf::csi", made, removed, "tended the warm pool");
+            }
+            (!failed.is_empty()).then(|| failed.join("; "))
+        }
+        Err(error) => Some(error.report()),
+    };
+    if let Some(what) = failure.as_ref().filter(|what| told.as_ref() != Some(what)) {
+        tracing::warn!(target: "calf::csi", what, "cannot keep the warm pool; tried again");
+    }
+    failure
+}

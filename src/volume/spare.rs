@@ -1,0 +1,254 @@
+//! Spares: devices that were made ahead, one of which becomes a volume's by getting its name.
+//!
+//! A spare is the device that a volume of a template has if everything is at its default. The kernel
+//! lets a device be renamed, and be given a UUID once; so a spare has a name of its own and no UUID, and
+//! who claims it gives it both. What is left to be done is to move its COW store to its place.
+//!
+//! ```text
+//! made:     spares/<token>/{spare.json, cow}                  device calf-spare-<pool>-<token>
+//! claimed:  spares/<token>/ ─▸ volumes/<key>/claim/           under the locks of spare and volume
+//!           device: UUID CALF-<pool>-<key>, name calf-<key>
+//!           volumes/<key>/claim/cow ─▸ volumes/<key>/cow      over a store that was never used
+//!           volumes/<key>/claim/ removed
+//! ```
+//!
+//! Each step tells where a crash stopped: whoever locks the volume next [settles](settle) its claim. A
+//! loss of power ends all spares: no device outlives it, and their stores are of an earlier boot.
+//!
+//! A device without a UUID that names the pool is never suspended or removed, be it a spare: one that is
+//! to go gets a UUID first, by the very step that a claim makes, and is then a device like others.
+
+use std::path::Path;
+
+use super::execute::{snapshot_table, store_loop};
+use super::step::store_length;
+use super::{VolumeSpec, lifecycle, origin, spec, teardown};
+use crate::error::{Error, ErrorKind, Result};
+use crate::key::{self, DeviceId, Key, Role};
+use crate::pool::Pool;
+use crate::pool::layout::Layout;
+use crate::pool::record::{self, Backing, SPARES_FORMAT, TemplateRecord, VolumeRecord};
+use crate::sys::lock::Lock;
+use crate::sys::{Device, SnapshotUsage, Table};
+
+/// The tokens of all spares, whole or not, in no order; one may be claimed since.
+pub(super) fn tokens(pool: &Pool) -> Result<Vec<Key>> {
+    let path = pool.layout().spares();
+    let failed = |e| Error::io("list spares in", path.display(), e);
+    let entries = match std::fs::read_dir(&path) {
+        Ok(entries) => entries,
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
+        Err(e) => return Err(failed(e)),
+    };
+    let mut tokens = Vec::new();
+    for entry in entries {
+        tokens.extend(entry.map_err(failed)?.file_name().to_str().and_then(Key::parse));
+    }
+    Ok(tokens)
+}
+
+/// Takes the lock of a spare; `None` while it is made, claimed or removed elsewhere.
+pub(super) fn lock(pool: &Pool, token: &Key) -> Result<Option<Lock>> {
+    pool.try_lock_spare(token)
+}
+
+/// What the spare would be as a volume; `None` if it is not there, or nobody knows.
+pub(super) fn read(pool: &Pool, token: &Key) -> Option<VolumeRecord> {
+    read_in(&pool.layout().spare_directory(token))
+}
+
+fn read_in(directory: &Path) -> Option<VolumeRecord> {
+    record::read::<VolumeRecord>(&Layout::spare_record(directory)).ok().flatten()
+}
+
+/// Makes a spare of the template. What fails leaves nothing that [`discard`] could remove.
+pub(super) fn make(pool: &Pool, template: &str) -> Result<()> {
+    let token = Key::random();
+    let Some(_lock) = lock(pool, &token)? else { return Ok(()) };
+    let made = assemble(pool, &token, template);
+    if made.is_err()
+        && let Err(error) = discard(pool, &token)
+    {
+        tracing::warn!(spare = %token, error = error.report(), "cannot remove a failed spare yet");
+    }
+    made
+}
+
+fn assemble(pool: &Pool, token: &Key, template: &str) -> Result<()> {
+    let host = pool.host();
+    let directory = pool.layout().spare_directory(token);
+    // Once the record is there, the content is not removed before the spare.
+    let record = {
+        let (template, _image) = lifecycle::hold_content(pool, template)?;
+        let record = as_volume(pool, token, &template)?;
+        lifecycle::check_free(pool, &record)?;
+        pool.require_format(SPARES_FORMAT)?;
+        host.write_record(&Layout::spare_record(&directory), &record::to_bytes(&record))?;
+        record
+    };
+    let store = Layout::spare_store(&directory);
+    host.create_file(&store, store_length(&record), false)?;
+    let origin = origin::acquire(pool, &record, record.size)?;
+    let cow = host.attach_loop(&store_loop(store, &record, false))?;
+    let table = snapshot_table(&record, origin.number, cow.number);
+    host.create_spare(&key::spare_name(pool.id(), token), &table).map(drop)
+}
+
+/// The record of a volume of the template with everything at its default.
+fn as_volume(pool: &Pool, token: &Key, template: &TemplateRecord) -> Result<VolumeRecord> {
+    let backing = pool.backing()?;
+    if backing != Backing::Snapshot {
+        let why = "volumes are private copies here, and a copy is made for one volume";
+        return Err(Error::new(ErrorKind::Unsupported, "make a spare of", &template.name, why)
+            .remedy("load dm-snapshot, or set `warm` to 0"));
+    }
+    let default = VolumeSpec::new(token.as_str(), &template.name);
+    spec::record(&default, template, backing, pool.host().boot_id()?)
+}
+
+/// Lets a spare become the device of the volume of `record`, which has a store that was never used and
+/// no device. Returns whether there was one. The caller holds the volume's lock.
+pub(super) fn claim(pool: &Pool, key: &Key, record: &VolumeRecord) -> Result<bool> {
+    let mut tokens = tokens(pool)?;
+    if !tokens.is_empty() {
+        // Callers at once should not all try for the same one.
+        let first = rand::random_range(0..tokens.len());
+        tokens.rotate_left(first);
+    }
+    for token in tokens {
+        let Some(_lock) = lock(pool, &token)? else { continue };
+        if !read(pool, &token).is_some_and(|spare| fits(&spare, record)) {
+            continue;
+        }
+        let (from, to) = (pool.layout().spare_directory(&token), pool.layout().claim(key));
+        match pool.host().rename(&from, &to) {
+            // It was claimed or removed before the lock was taken.
+            Err(error) if error.kind() == ErrorKind::NotFound => continue,
+            moved => moved?,
+        }
+        if settle(pool, key)? {
+            pool.count_claim();
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}
+
+/// Whether the device of a spare is the one that the volume would be given.
+fn fits(spare: &VolumeRecord, wanted: &VolumeRecord) -> bool {
+    let [spare, wanted] = [spare, wanted].map(|record| {
+        let VolumeRecord { digest, size, cow_limit, chunk_size, durability, .. } = record;
+        let VolumeRecord { backing, boot, reserve, .. } = record;
+        (digest, size, cow_limit, chunk_size, durability, backing, boot, reserve)
+    });
+    spare == wanted
+}
+
+/// Whether a claim for the volume has begun and not ended.
+pub(super) fn is_claiming(pool: &Pool, key: &Key) -> Result<bool> {
+    Ok(pool.host().file(&pool.layout().claim(key))?.is_some())
+}
+
+/// Completes a claim for the volume that has begun, if there is one; returns whether the volume has a
+/// device by that. A spare that is no more, or is not sound, is taken away. The caller holds the
+/// volume's lock.
+pub(crate) fn settle(pool: &Pool, key: &Key) -> Result<bool> {
+    if !is_claiming(pool, key)? {
+        return Ok(false);
+    }
+    let (host, claim) = (pool.host(), pool.layout().claim(key));
+    let id = DeviceId::new(pool.id(), key, Role::Snapshot);
+    let store = Layout::spare_store(&claim);
+    if host.file(&store)?.is_none() {
+        // All that matters was done.
+        host.discard_directory(&claim)?;
+        return Ok(host.device(&id)?.is_some());
+    }
+    let spare = read_in(&claim);
+    if let Some(token) = spare.as_ref().and_then(|spare| Key::parse(&spare.id)) {
+        adopt(pool, &token, &id)?;
+    }
+    if let Some(device) = host.device(&id)?
+        && is_over(pool, &device, &store)?
+    {
+        if spare.is_some_and(|spare| is_sound(&device, &spare)) {
+            host.rename(&store, &pool.layout().store(key, Backing::Snapshot))?;
+            host.discard_directory(&claim)?;
+            return Ok(true);
+        }
+        teardown::remove_device(host, &id)?;
+    }
+    remove_store(pool, &claim)?;
+    Ok(false)
+}
+
+/// Removes a spare, or what there is of it. The caller holds its lock. Its record goes first: what has
+/// none is not claimed, whatever else a crash leaves.
+pub(super) fn discard(pool: &Pool, token: &Key) -> Result<()> {
+    pool.host().remove_file(&Layout::spare_record(&pool.layout().spare_directory(token)))?;
+    let id = DeviceId::new(pool.id(), token, Role::Snapshot);
+    adopt(pool, token, &id)?;
+    teardown::remove_device(pool.host(), &id)?;
+    remove_store(pool, &pool.layout().spare_directory(token))
+}
+
+/// Removes all spares of the content, which the caller has locked against new ones.
+///
+/// # Errors
+///
+/// `InUse` if one of them is being made or claimed.
+pub(crate) fn discard_all(pool: &Pool, digest: &str) -> Result<()> {
+    for token in tokens(pool)? {
+        // One without a record may be of any content.
+        if read(pool, &token).is_some_and(|spare| spare.digest != digest) {
+            continue;
+        }
+        match lock(pool, &token)? {
+            Some(_lock) => discard(pool, &token)?,
+            None if pool.host().file(&pool.layout().spare_directory(&token))?.is_none() => {}
+            None => {
+                let why = "a spare of it is being made or claimed";
+                return Err(Error::new(ErrorKind::InUse, "release template content", digest, why)
+                    .remedy("repeat the call"));
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Gives the spare's device, if there is one, another identity.
+fn adopt(pool: &Pool, token: &Key, id: &DeviceId) -> Result<()> {
+    match pool.host().adopt(&key::spare_name(pool.id(), token), id) {
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),
+        adopted => adopted,
+    }
+}
+
+/// Removes the directory of a spare whose device is gone.
+fn remove_store(pool: &Pool, directory: &Path) -> Result<()> {
+    let (host, store) = (pool.host(), Layout::spare_store(directory));
+    for attached in host.find_loops(&store)? {
+        teardown::await_release(host, attached.number, &store)?;
+    }
+    host.remove_directory(directory)
+}
+
+/// Whether the device uses the store, or nothing yet.
+fn is_over(pool: &Pool, device: &Device, store: &Path) -> Result<bool> {
+    match device.table {
+        Some(Table::Snapshot { cow, .. }) => Ok(pool.host().open_loop(cow, store)?.is_some()),
+        Some(Table::ReadOnly { .. }) => Ok(false),
+        None => Ok(true),
+    }
+}
+
+/// Whether a device works as the spare of `record` was made to.
+fn is_sound(device: &Device, record: &VolumeRecord) -> bool {
+    let shape = match device.table {
+        Some(Table::Snapshot { size, chunk_size, .. }) => Some((size, chunk_size)),
+        _ => None,
+    };
+    let valid = matches!(device.usage, Some(SnapshotUsage::Valid { .. }));
+    let whole = !device.suspended && !device.inactive_table;
+    valid && whole && shape == Some((record.size, record.chunk_size))
+}

@@ -1,0 +1,145 @@
+//! The warm pool: as many spares of a template as its record asks for.
+//!
+//! The number is in the pool, so it holds for whoever tends it: the driver in idle time, `calf template
+//! warm`, a program with the library. Making a spare takes what making a volume takes, and is refused
+//! like it where the pool is short of space.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::report::{ReconcileReport, Removal, RemovalKind};
+use super::spare;
+use crate::error::Result;
+use crate::key::{self, Key};
+use crate::pool::Pool;
+use crate::pool::record::VolumeRecord;
+use crate::template;
+
+/// Most spares of one template.
+pub const MAX_WARM: u32 = 256;
+
+/// What was done to have the spares that are wanted.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct SpareReport {
+    /// Spares that were made.
+    pub made: usize,
+    /// Spares that were removed: too many, broken, or of content that no name points to.
+    pub removed: usize,
+    /// Spares that are still to be made, as there was something better to do.
+    pub missing: usize,
+    /// What could not be removed, in words; the rest was done.
+    pub failed: Vec<String>,
+}
+
+impl Pool {
+    /// Removes spares that nobody wants and makes those that are missing, until `stop` says, asked
+    /// before each, that there is something better to do. Does nothing while another process does it.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`create_volume`](Self::create_volume) where a spare cannot be made; what was made
+    /// before stays.
+    pub fn tend_spares(&self, stop: &dyn Fn() -> bool) -> Result<SpareReport> {
+        let Some(_lock) = self.try_lock_spares()? else { return Ok(SpareReport::default()) };
+        let names = self.host().device_names()?;
+        let mut tidied = ReconcileReport::default();
+        tidy(self, &names, false, &mut tidied)?;
+        let removed = tidied.removed.len();
+        let mut report = SpareReport { removed, failed: tidied.failed, ..SpareReport::default() };
+        let mut missing = wanted(self)?;
+        for spare in spares(self)? {
+            take_one(&mut missing, &spare.digest);
+        }
+        for template in self.templates()? {
+            while template.warm > 0 && !stop() && take_one(&mut missing, &template.digest) {
+                spare::make(self, &template.name)?;
+                report.made += 1;
+            }
+        }
+        report.missing = missing.values().map(|count| *count as usize).sum();
+        Ok(report)
+    }
+
+    /// How many spares there are, by template.
+    pub fn spares(&self) -> Result<BTreeMap<String, u64>> {
+        let mut counts = BTreeMap::new();
+        for spare in spares(self)? {
+            *counts.entry(spare.template).or_default() += 1;
+        }
+        Ok(counts)
+    }
+}
+
+/// The records of all spares, whole or not.
+fn spares(pool: &Pool) -> Result<Vec<VolumeRecord>> {
+    Ok(spare::tokens(pool)?.iter().filter_map(|token| spare::read(pool, token)).collect())
+}
+
+/// How many spares of each content there are to be.
+fn wanted(pool: &Pool) -> Result<BTreeMap<String, u32>> {
+    let mut wanted = BTreeMap::<String, u32>::new();
+    for template in template::survey(pool)?.0 {
+        *wanted.entry(template.digest).or_default() += template.warm;
+    }
+    Ok(wanted)
+}
+
+/// Whether one more of the content is wanted; from now on, one less.
+fn take_one(wanted: &mut BTreeMap<String, u32>, digest: &str) -> bool {
+    match wanted.get_mut(digest) {
+        Some(left) if *left > 0 => {
+            *left -= 1;
+            true
+        }
+        _ => false,
+    }
+}
+
+/// Removes spares that nobody wants, and devices of spares that are no more. `names` are those of all
+/// devices, asked for before. One whose lock is held is someone's business already.
+pub(super) fn tidy(
+    pool: &Pool,
+    names: &BTreeSet<String>,
+    dry_run: bool,
+    report: &mut ReconcileReport,
+) -> Result<()> {
+    let boot = pool.host().boot_id()?;
+    let mut wanted = wanted(pool)?;
+    let tokens = spare::tokens(pool)?;
+    for token in &tokens {
+        let Some(_lock) = spare::lock(pool, token)? else { continue };
+        if pool.host().file(&pool.layout().spare_directory(token))?.is_none() {
+            continue;
+        }
+        let (record, name) = (spare::read(pool, token), key::spare_name(pool.id(), token));
+        // One that was made since the names were asked for is looked at next time.
+        let live = names.contains(&name) || pool.host().device_names()?.contains(&name);
+        let useful = record
+            .as_ref()
+            .is_some_and(|r| live && r.boot == boot && take_one(&mut wanted, &r.digest));
+        if !useful {
+            let of = record.map_or("an unknown template".to_owned(), |r| r.template);
+            remove(pool, token, format!("spare {token} of {of}"), dry_run, report);
+        }
+    }
+    for name in names {
+        let Some(token) = key::parse_spare_name(pool.id(), name) else { continue };
+        if tokens.contains(&token) {
+            continue;
+        }
+        // It may be claimed, made or gone since the names were asked for.
+        let Some(_lock) = spare::lock(pool, &token)? else { continue };
+        let kept = pool.host().file(&pool.layout().spare_directory(&token))?.is_some();
+        if !kept && pool.host().device_names()?.contains(name) {
+            remove(pool, &token, format!("spare device {name}"), dry_run, report);
+        }
+    }
+    Ok(())
+}
+
+fn remove(pool: &Pool, token: &Key, what: String, dry_run: bool, report: &mut ReconcileReport) {
+    let removed = if dry_run { Ok(()) } else { spare::discard(pool, token) };
+    match removed {
+        Ok(()) => report.removed.push(Removal { kind: RemovalKind::Spare, what }),
+        Err(error) => report.failed.push(error.report()),
+    }
+}
