@@ -45,6 +45,7 @@ pub(super) fn judge(run: &Run<'_>) -> Vec<Judgement> {
         let row = run.series.iter().find(|row| row.room == "density" && row.metric == metric);
         row.map(|row| row.summary.median)
     };
+    let warm = |contender: &str, metric: &str| run.median("warm", "1 volumes", contender, metric);
     let first = "random first write, fsync each 16";
     let tail = run.most("ready", GRPC, "ready").map(|row| row.summary);
     let rate =
@@ -61,6 +62,16 @@ pub(super) fn judge(run: &Run<'_>) -> Vec<Judgement> {
             "callers at once over gRPC against the floor's one, total",
             AtMost(1.1),
             ratio(together, sequential),
+        ),
+        judgement(
+            "a claim of a spare against the floor",
+            AtMost(0.3),
+            ratio(warm("calf (library)", "claim"), warm(FLOOR, "ready")),
+        ),
+        judgement(
+            "create, stage and publish over gRPC with a spare against the floor",
+            AtMost(1.25),
+            ratio(warm(GRPC, "ready"), warm(FLOOR, "ready")),
         ),
         judgement(
             "p99 against the median, over gRPC",

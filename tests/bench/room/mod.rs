@@ -6,13 +6,15 @@ mod import;
 mod io;
 mod ready;
 mod sandbox;
+mod warm;
 
 use std::time::Instant;
 
 /// Name and body of each room, in the order in which they run.
-pub(crate) const ALL: [(&str, fn()); 7] = [
+pub(crate) const ALL: [(&str, fn()); 8] = [
     ("ready_alone", ready::alone),
     ("ready_together", ready::together),
+    ("spares", warm::spares),
     ("sandboxes", sandbox::sandboxes),
     ("input_output", io::input_output),
     ("density", density::density),
