@@ -107,12 +107,23 @@ impl Run<'_> {
         })
     }
 
-    /// Of the cases with up to a hundred (volumes, callers), the row of the one with most.
-    fn most(&self, room: &str, contender: &str, metric: &str) -> Option<&Summarized> {
+    /// Of the cases with up to `limit` volumes or callers that all these contenders have, the one
+    /// with most.
+    fn largest(
+        &self,
+        room: &str,
+        contenders: &[&str],
+        metric: &str,
+        limit: u64,
+    ) -> Option<&Summarized> {
+        let (first, others) = contenders.split_first()?;
         self.series
             .iter()
-            .filter(|row| (&*row.room, &*row.contender, &*row.metric) == (room, contender, metric))
-            .filter(|row| row.number() <= 100)
+            .filter(|row| (&*row.room, &*row.contender, &*row.metric) == (room, *first, metric))
+            .filter(|row| row.number() <= limit)
+            .filter(|row| {
+                others.iter().all(|other| self.row(room, &row.case, other, metric).is_some())
+            })
             .max_by_key(|row| row.number())
     }
 

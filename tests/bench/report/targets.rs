@@ -7,6 +7,11 @@ const FLOOR: &str = "floor";
 const GRPC: &str = "calf (gRPC)";
 const SCRIPT: &str = "losetup+dmsetup";
 const CALF: &str = "calf ephemeral 4 KiB";
+/// Who else keeps the template as it is: all contenders.
+const RIVALS: [&str; 7] =
+    [SCRIPT, "dm-thin", "LVM thick", "LVM thin", "qcow2", "reflink+loop", "copy+loop"];
+/// Most volumes or callers of the cases that goals without a number of their own are judged by.
+const HUNDRED: u64 = 100;
 
 /// One goal.
 pub(super) struct Judgement {
@@ -32,77 +37,99 @@ enum Goal {
     AtLeast(f64),
 }
 
-/// All goals. Where a case is not named, it is the one with most volumes or callers up to a hundred,
-/// whose number the run's scale says.
+/// A number, and the case that it is of where the goal does not say.
+struct Figure<'a> {
+    value: f64,
+    case: &'a str,
+}
+
+/// All goals. Where a case is not named, it is the one with most volumes or callers up to a hundred
+/// that both contenders have; the number stands beside the result.
 pub(super) fn judge(run: &Run<'_>) -> Vec<Judgement> {
-    let ready = |contender: &str| Some(run.most("ready", contender, "ready")?.summary.median);
-    // The floor's one caller: its sequential total.
-    let total = "ready, total per volume";
-    let sequential = run.median("together", "1 callers", FLOOR, total);
-    let together = run.most("together", GRPC, total).map(|row| row.summary.median);
-    let io = |case: &str, contender: &str, metric: &str| run.median("io", case, contender, metric);
-    let density = |metric: &str| {
-        let row = run.series.iter().find(|row| row.room == "density" && row.metric == metric);
-        row.map(|row| row.summary.median)
-    };
-    let warm = |contender: &str, metric: &str| run.median("warm", "1 volumes", contender, metric);
-    let first = "random first write, fsync each 16";
-    let tail = run.most("ready", GRPC, "ready").map(|row| row.summary);
-    let rate =
-        |contender: &str| run.median("import", "image on another file system", contender, "rate");
-    let slower = || Some(rate("sha256sum")?.min(rate("cp and sync")?));
+    let mut all = ready(run);
+    all.extend(warm(run));
+    all.extend(input_output(run));
+    all.extend(density(run));
+    all.extend(import(run));
+    all
+}
+
+fn ready(run: &Run<'_>) -> Vec<Judgement> {
     use Goal::{AtLeast, AtMost};
+    // How often the one's median fits into the other's.
+    let times = |above: &str, below: &str, limit: u64| {
+        let row = run.largest("ready", &[above, below], "ready", limit)?;
+        let other = run.median("ready", &row.case, below, "ready")?;
+        Some(Figure { value: row.summary.median / other, case: &row.case })
+    };
+    let tail = |limit: u64| {
+        let row = run.largest("ready", &[GRPC], "ready", limit)?;
+        Some(Figure { value: row.summary.p99 / row.summary.median, case: &row.case })
+    };
+    let together = || {
+        // The floor's one caller: its sequential total.
+        let total = "ready, total per volume";
+        let sequential = run.median("together", "1 callers", FLOOR, total)?;
+        let row = run.largest("together", &[GRPC], total, HUNDRED)?;
+        Some(Figure { value: row.summary.median / sequential, case: &row.case })
+    };
     let mut all = vec![
         judgement(
             "create, stage and publish over gRPC against the floor",
             AtMost(1.25),
-            ratio(ready(GRPC), ready(FLOOR)),
+            times(GRPC, FLOOR, HUNDRED),
         ),
+        judgement("the same with the most volumes", AtMost(1.25), times(GRPC, FLOOR, u64::MAX)),
         judgement(
             "callers at once over gRPC against the floor's one, total",
             AtMost(1.1),
-            ratio(together, sequential),
+            together(),
         ),
-        judgement(
-            "a claim of a spare against the floor",
-            AtMost(0.3),
-            ratio(warm("calf (library)", "claim"), warm(FLOOR, "ready")),
-        ),
-        judgement(
-            "create, stage and publish over gRPC with a spare against the floor",
-            AtMost(1.25),
-            ratio(warm(GRPC, "ready"), warm(FLOOR, "ready")),
-        ),
-        judgement(
-            "p99 against the median, over gRPC",
-            AtMost(3.0),
-            tail.map(|tail| tail.p99 / tail.median),
-        ),
-        judgement(
-            "faster than `losetup`+`dmsetup`",
-            AtLeast(10.0),
-            ratio(ready(SCRIPT), ready(GRPC)),
-        ),
-        judgement(
-            "faster than a full copy",
-            AtLeast(300.0),
-            ratio(ready("copy+loop"), ready(GRPC)),
-        ),
+        judgement("p99 against the median, over gRPC", AtMost(3.0), tail(HUNDRED)),
+        judgement("p99 with the most volumes", AtMost(3.0), tail(u64::MAX)),
     ];
-    for (what, other) in [
-        ("faster than dm-thin", "dm-thin"),
-        ("faster than LVM thick", "LVM thick"),
-        ("faster than LVM thin", "LVM thin"),
-        ("faster than qcow2", "qcow2"),
-        ("faster than reflink and loop", "reflink+loop"),
+    for (what, least, other) in [
+        ("faster than `losetup`+`dmsetup`", 10.0, SCRIPT),
+        ("faster than a full copy", 300.0, "copy+loop"),
+        ("faster than dm-thin", 1.0, "dm-thin"),
+        ("faster than LVM thick", 1.0, "LVM thick"),
+        ("faster than LVM thin", 1.0, "LVM thin"),
+        ("faster than qcow2", 1.0, "qcow2"),
+        ("faster than reflink and loop", 1.0, "reflink+loop"),
     ] {
-        let judgement = judgement(what, AtLeast(1.0), ratio(ready(other), ready(GRPC)));
+        let judgement = judgement(what, AtLeast(least), times(other, GRPC, HUNDRED));
         all.push(match run.absent.contains_key(other) {
             true => Judgement { verdict: Verdict::Absent, ..judgement },
             false => judgement,
         });
     }
-    all.extend([
+    all
+}
+
+fn warm(run: &Run<'_>) -> [Judgement; 2] {
+    let floor = run.median("warm", "1 volumes", FLOOR, "ready");
+    let against_floor = |contender: &str, metric: &str| {
+        ratio(run.median("warm", "1 volumes", contender, metric), floor)
+    };
+    [
+        judgement(
+            "a claim of a spare against the floor",
+            Goal::AtMost(0.3),
+            against_floor("calf (library)", "claim"),
+        ),
+        judgement(
+            "create, stage and publish over gRPC with a spare against the floor",
+            Goal::AtMost(1.25),
+            against_floor(GRPC, "ready"),
+        ),
+    ]
+}
+
+fn input_output(run: &Run<'_>) -> Vec<Judgement> {
+    use Goal::{AtLeast, AtMost};
+    let io = |case: &str, contender: &str, metric: &str| run.median("io", case, contender, metric);
+    let first = "random first write, fsync each 16";
+    let mut all = vec![
         judgement(
             "first 4 KiB random writes, fsync each 16, against `P 8`",
             AtLeast(5.0),
@@ -116,59 +143,95 @@ pub(super) fn judge(run: &Run<'_>) -> Vec<Judgement> {
                 io("boot trace", "transient (N), flushes dropped", "time"),
             ),
         ),
-    ]);
+    ];
     for (what, case) in [
         ("sequential read against the best that keeps a template", "sequential read"),
         ("sequential first write, likewise", "sequential first write"),
         ("sequential rewrite, likewise", "sequential rewrite"),
         ("random rewrite, likewise", "random rewrite, fsync each 16"),
     ] {
-        let best = ["losetup+dmsetup", "dm-thin", "LVM thick", "LVM thin", "qcow2", "reflink+loop"]
+        let best = RIVALS
             .iter()
-            .filter_map(|other| io(case, other, "rate"))
-            .max_by(f64::total_cmp);
-        all.push(judgement(what, AtLeast(1.0), ratio(io(case, CALF, "rate"), best)));
+            .filter_map(|other| Some((io(case, other, "rate")?, *other)))
+            .max_by(|one, other| one.0.total_cmp(&other.0));
+        let figure = || {
+            let (best, name) = best?;
+            Some(Figure { value: io(case, CALF, "rate")? / best, case: name })
+        };
+        all.push(judgement(what, AtLeast(1.0), figure()));
     }
-    all.extend([
-        judgement("KiB of disk per fresh volume", AtMost(16.0), density("disk per fresh volume")),
-        judgement(
-            "KiB of driver memory with all volumes",
-            AtMost(20.0 * 1024.0),
-            density("driver memory with all volumes"),
-        ),
-        judgement(
-            "restart against listing with one ioctl each",
-            AtMost(2.0),
-            ratio(density("restart"), density("listing, one ioctl each")),
-        ),
-        judgement(
-            "ms of processor time of the idle driver in a second",
-            AtMost(0.0),
-            density("processor time of the idle driver"),
-        ),
-        judgement(
-            "import against the slower of disk and SHA-256",
-            AtLeast(1.0),
-            ratio(rate("calf"), slower()),
-        ),
-    ]);
     all
 }
 
-fn ratio(above: Option<f64>, below: Option<f64>) -> Option<f64> {
-    Some(above? / below?)
+fn density(run: &Run<'_>) -> Vec<Judgement> {
+    use Goal::AtMost;
+    let of = |metric: &str| {
+        let row = run.largest("density", &[GRPC], metric, u64::MAX)?;
+        Some(Figure { value: row.summary.median, case: &row.case })
+    };
+    let restart = || {
+        let (restart, listing) = (of("restart")?, of("listing, one ioctl each")?);
+        Some(Figure { value: restart.value / listing.value, case: restart.case })
+    };
+    vec![
+        judgement("KiB of disk per fresh volume", AtMost(16.0), of("disk per fresh volume")),
+        judgement(
+            "KiB of driver memory with all volumes",
+            AtMost(20.0 * 1024.0),
+            of("driver memory with all volumes"),
+        ),
+        judgement("restart against listing with one ioctl each", AtMost(2.0), restart()),
+        judgement(
+            "ms of processor time of the idle driver in a second",
+            AtMost(0.0),
+            of("processor time of the idle driver"),
+        ),
+    ]
 }
 
-fn judgement(what: &'static str, goal: Goal, measured: Option<f64>) -> Judgement {
+fn import(run: &Run<'_>) -> Vec<Judgement> {
+    use Goal::{AtLeast, AtMost};
+    let (here, elsewhere) = ("image on the pool's file system", "image on another file system");
+    let rate = |case: &str, contender: &str| run.median("import", case, contender, "rate");
+    let slower = || Some(rate(elsewhere, "sha256sum")?.min(rate(elsewhere, "cp and sync")?));
+    vec![
+        judgement(
+            "import against the slower of disk and SHA-256",
+            AtLeast(1.0),
+            ratio(rate(elsewhere, "calf"), slower()),
+        ),
+        judgement(
+            "import by reflink against SHA-256",
+            AtLeast(1.0),
+            ratio(rate(here, "calf"), rate(here, "sha256sum")),
+        ),
+        judgement(
+            "MiB that are read of holes",
+            AtMost(1.0),
+            run.median("import", "holes, 4 times the size", "calf", "read")
+                .map(|value| Figure { value, case: "" }),
+        ),
+    ]
+}
+
+fn ratio(above: Option<f64>, below: Option<f64>) -> Option<Figure<'static>> {
+    Some(Figure { value: above? / below?, case: "" })
+}
+
+fn judgement(what: &'static str, goal: Goal, measured: Option<Figure<'_>>) -> Judgement {
     let (text, reached): (_, fn(f64, f64) -> bool) = match goal {
         Goal::AtMost(limit) => (format!("≤ {}", number(limit)), |value, limit| value <= limit),
         Goal::AtLeast(limit) => (format!("≥ {}", number(limit)), |value, limit| value >= limit),
     };
     let (Goal::AtMost(limit) | Goal::AtLeast(limit)) = goal;
-    let verdict = match measured {
+    let verdict = match &measured {
         None => Verdict::Unknown,
-        Some(value) if reached(value, limit) => Verdict::Reached,
+        Some(figure) if reached(figure.value, limit) => Verdict::Reached,
         Some(_) => Verdict::Missed,
     };
-    Judgement { what, goal: text, measured: measured.map_or(String::new(), number), verdict }
+    let measured = measured.map_or(String::new(), |Figure { value, case }| match case {
+        "" => number(value),
+        case => format!("{} ({case})", number(value)),
+    });
+    Judgement { what, goal: text, measured, verdict }
 }
