@@ -67,8 +67,19 @@ pub(super) fn import() {
     let file = File::create(&sparse).expect("a file");
     file.set_len(world.scale.template * 4).expect("a length");
     file.write_all_at(&[1; 4096], world.scale.template * 2).expect("write");
+    let case = "holes, 4 times the size";
+    let before = bytes_read();
     let time = timed(&|| import_once(&pool, &sparse, "sparse"));
-    emit(ROOM, "holes, 4 times the size", CALF, ("time", "ms"), &[time]);
+    let read = (bytes_read() - before) as f64 / f64::from(1 << 20);
+    emit(ROOM, case, CALF, ("time", "ms"), &[time]);
+    emit(ROOM, case, CALF, ("read", "MiB"), &[read]);
+}
+
+/// Bytes that this process has read by system calls, those of holes too.
+fn bytes_read() -> u64 {
+    let text = fs::read_to_string("/proc/self/io").expect("the kernel's I/O accounting");
+    let line = text.lines().find_map(|line| line.strip_prefix("rchar: ")).expect("rchar");
+    line.parse().expect("a number")
 }
 
 fn timed(work: &dyn Fn()) -> f64 {
