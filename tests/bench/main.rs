@@ -38,9 +38,18 @@ use std::time::Duration;
 /// For a full run of one room on a slow machine.
 const LIMIT: Duration = Duration::from_secs(3600);
 
-/// Programs of the contenders, for guests that do not see this machine's.
-const PROGRAMS: [&str; 4] =
-    ["/usr/sbin/lvm", "/usr/bin/qemu-img", "/usr/bin/qemu-nbd", "/usr/bin/cp"];
+/// Programs of the contenders, for guests that do not see this machine's. Those of coreutils too,
+/// since what busybox calls by their names knows fewer options, and computes SHA-256 in another way.
+const PROGRAMS: [&str; 8] = [
+    "/usr/sbin/lvm",
+    "/usr/bin/qemu-img",
+    "/usr/bin/qemu-nbd",
+    "/usr/bin/cp",
+    "/usr/bin/rm",
+    "/usr/bin/sha256sum",
+    "/usr/bin/sync",
+    "/usr/bin/truncate",
+];
 
 fn main() -> ExitCode {
     let tests = room::ALL.map(|(name, body)| kit::test(name, body).timeout(LIMIT));
