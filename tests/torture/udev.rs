@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
+use calf::key::{SPARE_PREFIX, UUID_PREFIX};
 use calf::volume::{Access, VolumeSpec};
 
 use super::{Tally, count, seed};
@@ -37,8 +38,13 @@ pub(crate) fn hands_off() {
     for (name, image) in &bait {
         udevd.sees_through(name, image);
         for n in 0..count(2, 20) {
+            // Every other volume claims a spare, while the next one is there.
+            rig.pool.set_warm(name, n as u32 % 2).expect("a number of spares");
+            rig.pool.tend_spares(&|| false).expect("spares");
             one_life(&tally, &rig, &udevd, &format!("{name}-{n}"), name);
         }
+        rig.pool.set_warm(name, 0).expect("no spares");
+        rig.pool.tend_spares(&|| false).expect("no spares");
     }
     drop(udevd);
     tally.finish();
@@ -57,6 +63,7 @@ fn one_life(tally: &Tally, rig: &Rig, udevd: &Udevd, id: &str, template: &str) {
         written.expect("write");
     }
     rig.pool.expand_volume(id, 64 << 20).expect("expand");
+    rig.pool.tend_spares(&|| false).expect("spares");
     // A coldplug, as at the start of a system or of udev.
     run("udevadm", &["trigger", "--subsystem-match=block", "--action=change"], &[]);
     udevd.settle();
@@ -85,7 +92,8 @@ fn calf_devices(rig: &Rig) -> Vec<String> {
         .expect("sysfs")
         .flatten()
         .filter(|entry| {
-            read(entry.path().join("dm/uuid")).starts_with("CALF-")
+            read(entry.path().join("dm/uuid")).starts_with(UUID_PREFIX)
+                || read(entry.path().join("dm/name")).starts_with(SPARE_PREFIX)
                 || Path::new(&read(entry.path().join("loop/backing_file"))).starts_with(root)
         })
         .map(|entry| entry.file_name().to_string_lossy().into_owned())
