@@ -182,6 +182,13 @@ impl Random {
         self.next() % bound
     }
 
+    pub(crate) fn shuffle<T>(&mut self, items: &mut [T]) {
+        for index in (1..items.len()).rev() {
+            let other = self.below(index as u64 + 1);
+            items.swap(index, usize::try_from(other).expect("an index"));
+        }
+    }
+
     pub(crate) fn fill(&mut self, bytes: &mut [u8]) {
         for chunk in bytes.chunks_mut(8) {
             let word = self.next().to_le_bytes();

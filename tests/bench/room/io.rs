@@ -244,10 +244,7 @@ impl Bench<'_> {
         let mut offsets: Vec<u64> = (0..count)
             .map(|index| from + (index * stride + random.below(stride)) * PAGE as u64)
             .collect();
-        for index in (1..offsets.len()).rev() {
-            let other = random.below(index as u64 + 1);
-            offsets.swap(index, usize::try_from(other).expect("an index"));
-        }
+        random.shuffle(&mut offsets);
         offsets
     }
 }

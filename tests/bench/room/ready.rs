@@ -1,7 +1,8 @@
 //! How long from the request to a block device that can be opened, and back to nothing?
 //!
 //! Volumes are made in turns: one by each contender, then the next by each, so that a slow moment
-//! of the machine hits all alike. Where so many volumes exist that only one contender's fit into
+//! of the machine hits all alike. Each turn has another order, so that nobody always comes after the
+//! one who leaves the caches cold. Where so many volumes exist that only one contender's fit into
 //! memory, contenders take turns in blocks.
 
 use std::fs::OpenOptions;
@@ -10,6 +11,7 @@ use std::time::Instant;
 
 use super::since;
 use crate::contender::{self, Caller, Contender, Disk, Weight};
+use crate::rig::Random;
 use crate::series::emit;
 use crate::world::World;
 
@@ -64,15 +66,18 @@ fn in_turns(
 ) -> Vec<Times> {
     let mut callers: Vec<Box<dyn Caller + '_>> = contenders.iter().map(|c| c.caller()).collect();
     let mut times: Vec<Times> = contenders.iter().map(|_| Times::default()).collect();
+    let mut order: Vec<usize> = (0..contenders.len()).collect();
+    let mut random = Random(29);
     for repeat in 0..repeats {
         let mut disks: Vec<Vec<Disk>> = contenders.iter().map(|_| Vec::new()).collect();
         for number in 0..count {
-            for (index, caller) in callers.iter_mut().enumerate() {
+            random.shuffle(&mut order);
+            for &index in &order {
                 if repeat > 0 && repeat * count >= most(world, contenders[index]) {
                     continue;
                 }
                 let start = Instant::now();
-                let disk = caller.create(&format!("n{count}-{repeat}-{number}"));
+                let disk = callers[index].create(&format!("n{count}-{repeat}-{number}"));
                 open(&disk);
                 times[index].ready.push(since(start));
                 world.check(&disk.device);
@@ -80,10 +85,11 @@ fn in_turns(
             }
         }
         for _ in 0..count {
-            for (index, caller) in callers.iter_mut().enumerate() {
+            random.shuffle(&mut order);
+            for &index in &order {
                 if let Some(disk) = disks[index].pop() {
                     let start = Instant::now();
-                    caller.delete(disk);
+                    callers[index].delete(disk);
                     times[index].gone.push(since(start));
                 }
             }
@@ -108,10 +114,10 @@ pub(super) fn together() {
                 if round >= rounds(contender.weight()) {
                     continue;
                 }
-                let volumes = match most(&world, &**contender) {
-                    few if few < callers => continue,
-                    most => most.min(world.scale.together),
-                };
+                let volumes = volumes(&world, &**contender, callers);
+                if volumes < callers {
+                    continue;
+                }
                 let prefix = format!("c{callers}-{round}");
                 let (ready, gone) = at_once(&world, &**contender, callers, volumes, &prefix);
                 let case = format!("{callers} callers");
@@ -124,11 +130,22 @@ pub(super) fn together() {
     }
 }
 
+/// How many volumes callers make between them. Programs take long: theirs are no more than callers,
+/// but some.
+fn volumes(world: &World, contender: &dyn Contender, callers: usize) -> usize {
+    const SOME: usize = 10;
+    let wanted = match contender.weight() {
+        Weight::Light => world.scale.together,
+        _ => callers.max(SOME),
+    };
+    wanted.min(most(world, contender))
+}
+
 /// How many rounds are worth their time: what takes seconds varies little.
 fn rounds(weight: Weight) -> usize {
     match weight {
-        Weight::Light | Weight::Middle => usize::MAX,
-        Weight::Heavy => 2,
+        Weight::Light => usize::MAX,
+        Weight::Middle | Weight::Heavy => 2,
         Weight::Copy => 1,
     }
 }
