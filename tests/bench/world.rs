@@ -3,6 +3,8 @@
 use std::fs::{self, File};
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
+use std::thread;
+use std::time::Duration;
 
 use calf::Pool;
 use calf::template::ImportSpec;
@@ -78,11 +80,23 @@ impl World {
         }
     }
 
-    /// Free bytes, after all that is under way has been written.
+    /// Free bytes, after all that is under way has been written, and what was deleted is free:
+    /// XFS gives the blocks of a file back a while after it is gone.
     pub(crate) fn free(&self) -> u64 {
-        rustix::fs::sync();
-        let found = rustix::fs::statvfs(self.path()).expect("statvfs");
-        found.f_bfree * found.f_frsize
+        const CALM: Duration = Duration::from_millis(300);
+        let look = || {
+            rustix::fs::sync();
+            let found = rustix::fs::statvfs(self.path()).expect("statvfs");
+            found.f_bfree * found.f_frsize
+        };
+        let mut free = look();
+        loop {
+            thread::sleep(CALM);
+            match look() {
+                same if same == free => return free,
+                other => free = other,
+            }
+        }
     }
 }
 

@@ -30,7 +30,9 @@ pub(super) fn density() {
     let report = |metric, value: f64| emit(ROOM, &case, GRPC, metric, &[value]);
     let controls = Controls::open().expect("the control devices");
 
+    let start = Instant::now();
     let grpc = Grpc::new(&world, &pool, &[]);
+    report(("start without volumes", "ms"), since(start));
     let empty = resident(grpc.driver().pid());
     let (kernel, free) = (kernel_memory(), world.free());
     let mut caller = grpc.caller();
@@ -40,8 +42,10 @@ pub(super) fn density() {
     report(("disk per fresh volume", "KiB"), disk);
     let each = kernel_memory().saturating_sub(kernel) as f64 / count as f64;
     report(("kernel memory per volume", "KiB"), each);
-    report(("driver memory without volumes", "KiB"), empty as f64);
-    report(("driver memory with all volumes", "KiB"), resident(grpc.driver().pid()) as f64);
+    report(("driver memory without volumes", "KiB"), empty.all as f64);
+    let full = resident(grpc.driver().pid());
+    report(("driver memory with all volumes", "KiB"), full.all as f64);
+    report(("of it, no pages of files", "KiB"), full.anonymous as f64);
     let before = processor_time(grpc.driver().pid());
     thread::sleep(world.scale.idle);
     let idle = processor_time(grpc.driver().pid()) - before;
@@ -65,10 +69,10 @@ pub(super) fn density() {
         report(("restart", "ms"), since(start));
     }
     let grpc = restarted.expect("a driver");
-    report(("driver memory after restart", "KiB"), resident(grpc.driver().pid()) as f64);
+    report(("driver memory after restart", "KiB"), resident(grpc.driver().pid()).all as f64);
     let mut caller = grpc.caller();
     disks.into_iter().for_each(|disk| caller.delete(disk));
-    report(("driver memory after deletion", "KiB"), resident(grpc.driver().pid()) as f64);
+    report(("driver memory after deletion", "KiB"), resident(grpc.driver().pid()).all as f64);
 }
 
 /// Kernel memory and ready time by chunk size.
@@ -112,10 +116,19 @@ fn kernel_memory() -> u64 {
 }
 
 /// Kibibytes of a process that are in memory.
-fn resident(pid: u32) -> u64 {
+struct Resident {
+    all: u64,
+    /// What the process has written: no pages of its program or libraries.
+    anonymous: u64,
+}
+
+fn resident(pid: u32) -> Resident {
     let text = fs::read_to_string(format!("/proc/{pid}/status")).expect("status");
-    let line = text.lines().find(|line| line.starts_with("VmRSS:")).expect("VmRSS");
-    line.split_whitespace().nth(1).and_then(|word| word.parse().ok()).expect("a number")
+    let field = |name: &str| {
+        let rest = text.lines().find_map(|line| line.strip_prefix(name)).expect("a field");
+        rest.split_whitespace().next().and_then(|word| word.parse().ok()).expect("a number")
+    };
+    Resident { all: field("VmRSS:"), anonymous: field("RssAnon:") }
 }
 
 /// Milliseconds that a process has used a processor for: fields 14 and 15 of its `stat`.
