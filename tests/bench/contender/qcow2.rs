@@ -7,6 +7,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use super::{Caller, Contender, Disk, Weight};
+use crate::kit;
 use crate::rig::run;
 use crate::world::{World, text};
 
@@ -89,7 +90,10 @@ impl Caller for Qcow2Caller<'_> {
         run("qemu-img", &["create", "-q", "-f", "qcow2", "-b", base, "-F", "raw"], &[&file]);
         let index = qcow2.take();
         let device = format!("/dev/nbd{index}");
-        run("qemu-nbd", &["--connect", &device, "--format", "qcow2"], &[&file]);
+        // Its own choice, /var/lock, is not in every guest.
+        let socket = kit::work_dir().join(format!("nbd{index}.sock"));
+        let options = ["--connect", &device, "--socket", text(&socket), "--format", "qcow2"];
+        run("qemu-nbd", &options, &[&file]);
         wait_until("qemu-nbd's device", || size(index) > 0);
         Disk { id: id.to_owned(), device: device.into(), below: index.to_string() }
     }
