@@ -313,7 +313,7 @@ impl Pool {
         lock::try_lock(&self.layout().lock_file(), &subject, Mode::Exclusive)
     }
 
-    /// Takes the lock of a spare; `None` if it is held elsewhere.
+    /// Takes the lock of a spare; `None` while it is made, claimed or removed elsewhere.
     pub(crate) fn try_lock_spare(&self, token: &Key) -> Result<Option<Lock>> {
         let subject = format!("spare/{token}");
         lock::try_lock(&self.layout().lock_file(), &subject, Mode::Exclusive)

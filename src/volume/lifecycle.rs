@@ -188,10 +188,12 @@ fn bring_up(
     before: &Observed,
 ) -> Result<DeviceNumber> {
     let goal = Goal::Active { record, view };
-    let claimed = match is_untouched(record, before) && spare::claim(pool, key, record)? {
-        true => Some(observe::observe(pool, key)?),
+    let spare = match is_untouched(record, before) {
+        true => spare::claim(pool, key, record)?,
         false => None,
     };
+    // Nothing else of the volume is other than before.
+    let claimed = spare.map(|device| Observed { snapshot: Some(device), ..before.clone() });
     let now = claimed.as_ref().unwrap_or(before);
     let steps = plan(goal, now)?;
     let device = if steps.is_empty() {

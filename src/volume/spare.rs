@@ -28,7 +28,6 @@ use crate::key::{self, DeviceId, Key, Role};
 use crate::pool::Pool;
 use crate::pool::layout::Layout;
 use crate::pool::record::{self, Backing, SPARES_FORMAT, TemplateRecord, VolumeRecord};
-use crate::sys::lock::Lock;
 use crate::sys::{Device, SnapshotUsage, Table};
 
 /// The tokens of all spares, whole or not, in no order; one may be claimed since.
@@ -47,11 +46,6 @@ pub(super) fn tokens(pool: &Pool) -> Result<Vec<Key>> {
     Ok(tokens)
 }
 
-/// Takes the lock of a spare; `None` while it is made, claimed or removed elsewhere.
-pub(super) fn lock(pool: &Pool, token: &Key) -> Result<Option<Lock>> {
-    pool.try_lock_spare(token)
-}
-
 /// What the spare would be as a volume; `None` if it is not there, or nobody knows.
 pub(super) fn read(pool: &Pool, token: &Key) -> Option<VolumeRecord> {
     read_in(&pool.layout().spare_directory(token))
@@ -64,7 +58,7 @@ fn read_in(directory: &Path) -> Option<VolumeRecord> {
 /// Makes a spare of the template. What fails leaves nothing that [`discard`] could remove.
 pub(super) fn make(pool: &Pool, template: &str) -> Result<()> {
     let token = Key::random();
-    let Some(_lock) = lock(pool, &token)? else { return Ok(()) };
+    let Some(_lock) = pool.try_lock_spare(&token)? else { return Ok(()) };
     let made = assemble(pool, &token, template);
     if made.is_err()
         && let Err(error) = discard(pool, &token)
@@ -107,8 +101,8 @@ fn as_volume(pool: &Pool, token: &Key, template: &TemplateRecord) -> Result<Volu
 }
 
 /// Lets a spare become the device of the volume of `record`, which has a store that was never used and
-/// no device. Returns whether there was one. The caller holds the volume's lock.
-pub(super) fn claim(pool: &Pool, key: &Key, record: &VolumeRecord) -> Result<bool> {
+/// no device. Returns that device, or `None` if there was no spare. The caller holds the volume's lock.
+pub(super) fn claim(pool: &Pool, key: &Key, record: &VolumeRecord) -> Result<Option<Device>> {
     let mut tokens = tokens(pool)?;
     if !tokens.is_empty() {
         // Callers at once should not all try for the same one.
@@ -116,22 +110,20 @@ pub(super) fn claim(pool: &Pool, key: &Key, record: &VolumeRecord) -> Result<boo
         tokens.rotate_left(first);
     }
     for token in tokens {
-        let Some(_lock) = lock(pool, &token)? else { continue };
-        if !read(pool, &token).is_some_and(|spare| fits(&spare, record)) {
-            continue;
-        }
+        let Some(_lock) = pool.try_lock_spare(&token)? else { continue };
+        let Some(spare) = read(pool, &token).filter(|spare| fits(spare, record)) else { continue };
         let (from, to) = (pool.layout().spare_directory(&token), pool.layout().claim(key));
         match pool.host().rename(&from, &to) {
             // It was claimed or removed before the lock was taken.
             Err(error) if error.kind() == ErrorKind::NotFound => continue,
             moved => moved?,
         }
-        if settle(pool, key)? {
+        if let Some(device) = complete(pool, key, Some(spare))? {
             pool.count_claim();
-            return Ok(true);
+            return Ok(Some(device));
         }
     }
-    Ok(false)
+    Ok(None)
 }
 
 /// Whether the device of a spare is the one that the volume would be given.
@@ -149,22 +141,25 @@ pub(super) fn is_claiming(pool: &Pool, key: &Key) -> Result<bool> {
     Ok(pool.host().file(&pool.layout().claim(key))?.is_some())
 }
 
-/// Completes a claim for the volume that has begun, if there is one; returns whether the volume has a
-/// device by that. A spare that is no more, or is not sound, is taken away. The caller holds the
-/// volume's lock.
-pub(crate) fn settle(pool: &Pool, key: &Key) -> Result<bool> {
+/// Completes a claim for the volume that has begun, if there is one. The caller holds the volume's lock.
+pub(crate) fn settle(pool: &Pool, key: &Key) -> Result<()> {
     if !is_claiming(pool, key)? {
-        return Ok(false);
+        return Ok(());
     }
+    let claim = pool.layout().claim(key);
+    if pool.host().file(&Layout::spare_store(&claim))?.is_none() {
+        // All that matters was done.
+        return pool.host().discard_directory(&claim);
+    }
+    complete(pool, key, read_in(&claim)).map(drop)
+}
+
+/// Makes the device of a spare that was moved to the volume, with its store, the volume's. One that is no
+/// more, or is not sound, is taken away.
+fn complete(pool: &Pool, key: &Key, spare: Option<VolumeRecord>) -> Result<Option<Device>> {
     let (host, claim) = (pool.host(), pool.layout().claim(key));
     let id = DeviceId::new(pool.id(), key, Role::Snapshot);
     let store = Layout::spare_store(&claim);
-    if host.file(&store)?.is_none() {
-        // All that matters was done.
-        host.discard_directory(&claim)?;
-        return Ok(host.device(&id)?.is_some());
-    }
-    let spare = read_in(&claim);
     if let Some(token) = spare.as_ref().and_then(|spare| Key::parse(&spare.id)) {
         adopt(pool, &token, &id)?;
     }
@@ -174,12 +169,12 @@ pub(crate) fn settle(pool: &Pool, key: &Key) -> Result<bool> {
         if spare.is_some_and(|spare| is_sound(&device, &spare)) {
             host.rename(&store, &pool.layout().store(key, Backing::Snapshot))?;
             host.discard_directory(&claim)?;
-            return Ok(true);
+            return Ok(Some(device));
         }
         teardown::remove_device(host, &id)?;
     }
     remove_store(pool, &claim)?;
-    Ok(false)
+    Ok(None)
 }
 
 /// Removes a spare, or what there is of it. The caller holds its lock. Its record goes first: what has
@@ -203,7 +198,7 @@ pub(crate) fn discard_all(pool: &Pool, digest: &str) -> Result<()> {
         if read(pool, &token).is_some_and(|spare| spare.digest != digest) {
             continue;
         }
-        match lock(pool, &token)? {
+        match pool.try_lock_spare(&token)? {
             Some(_lock) => discard(pool, &token)?,
             None if pool.host().file(&pool.layout().spare_directory(&token))?.is_none() => {}
             None => {

@@ -106,7 +106,7 @@ pub(super) fn tidy(
     let mut wanted = wanted(pool)?;
     let tokens = spare::tokens(pool)?;
     for token in &tokens {
-        let Some(_lock) = spare::lock(pool, token)? else { continue };
+        let Some(_lock) = pool.try_lock_spare(token)? else { continue };
         if pool.host().file(&pool.layout().spare_directory(token))?.is_none() {
             continue;
         }
@@ -127,7 +127,7 @@ pub(super) fn tidy(
             continue;
         }
         // It may be claimed, made or gone since the names were asked for.
-        let Some(_lock) = spare::lock(pool, &token)? else { continue };
+        let Some(_lock) = pool.try_lock_spare(&token)? else { continue };
         let kept = pool.host().file(&pool.layout().spare_directory(&token))?.is_some();
         if !kept && pool.host().device_names()?.contains(name) {
             remove(pool, &token, format!("spare device {name}"), dry_run, report);

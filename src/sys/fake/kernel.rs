@@ -195,8 +195,8 @@ impl Kernel {
     }
 
     pub(super) fn device_id(&self, name: &str) -> Option<DeviceId> {
-        let ids = self.mapped.values().map(|device| &device.id);
-        ids.into_iter().find(|id| id.name == name && !id.uuid.is_empty()).cloned()
+        let mut ids = self.mapped.values().map(|device| &device.id);
+        ids.find(|id| id.name == name && !id.uuid.is_empty()).cloned()
     }
 
     pub(super) fn uuid(&self, number: DeviceNumber) -> Option<String> {
