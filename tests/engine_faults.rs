@@ -10,10 +10,7 @@ use std::path::PathBuf;
 use calf::Pool;
 use calf::sys::fake::{Crash, Failure};
 use calf::volume::{Access, VolumeSpec, VolumeState};
-use support::{Environment, TEMPLATE_SIZE, block, mount, publication, spec};
-
-const FAILURES: [Failure; 4] =
-    [Failure::ErrorBefore, Failure::ErrorAfter, Failure::CrashBefore, Failure::CrashAfter];
+use support::{Environment, FAILURES, TEMPLATE_SIZE, block, mount, publication, spec};
 
 /// A volume's life, as far as a scenario takes it.
 type Scenario = fn(&Environment, &Pool) -> calf::Result<()>;

@@ -11,13 +11,10 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use calf::key::{DeviceId, Key, Role, SPARE_PREFIX};
 use calf::pool::record::{Durability, Reserve};
 use calf::sys::Host as _;
-use calf::sys::fake::{Crash, Failure};
+use calf::sys::fake::Crash;
 use calf::volume::{MAX_WARM, ReconcileOptions, RemovalKind, VolumeSpec, VolumeState};
 use calf::{ErrorKind, Pool};
-use support::{Environment, TEMPLATE_SIZE, block, publication, spec};
-
-const FAILURES: [Failure; 4] =
-    [Failure::ErrorBefore, Failure::ErrorAfter, Failure::CrashBefore, Failure::CrashAfter];
+use support::{Environment, FAILURES, TEMPLATE_SIZE, block, publication, spec};
 
 /// A pool with so many spares of the template.
 fn warm(environment: &Environment, count: u32) -> Pool {

@@ -125,16 +125,20 @@ pub(super) fn write_record(
 
 /// The keys of all directories under `volumes`, sorted.
 pub(super) fn keys(pool: &Pool) -> Result<Vec<Key>> {
-    let path = pool.layout().volumes();
-    let entries = match std::fs::read_dir(&path) {
+    keys_in(&pool.layout().volumes(), "list volumes in")
+}
+
+/// The keys that name what is in a directory, sorted; none if it is missing.
+pub(super) fn keys_in(path: &Path, operation: &'static str) -> Result<Vec<Key>> {
+    let failed = |e| Error::io(operation, path.display(), e);
+    let entries = match std::fs::read_dir(path) {
         Ok(entries) => entries,
         Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
-        Err(e) => return Err(Error::io("list volumes in", path.display(), e)),
+        Err(e) => return Err(failed(e)),
     };
     let mut keys = Vec::new();
     for entry in entries {
-        let entry = entry.map_err(|e| Error::io("list volumes in", path.display(), e))?;
-        keys.extend(entry.file_name().to_str().and_then(Key::parse));
+        keys.extend(entry.map_err(failed)?.file_name().to_str().and_then(Key::parse));
     }
     keys.sort();
     Ok(keys)

@@ -22,7 +22,7 @@ use std::path::Path;
 
 use super::execute::{snapshot_table, store_loop};
 use super::step::store_length;
-use super::{VolumeSpec, lifecycle, origin, spec, teardown};
+use super::{VolumeSpec, lifecycle, observe, origin, spec, teardown};
 use crate::error::{Error, ErrorKind, Result};
 use crate::key::{self, DeviceId, Key, Role};
 use crate::pool::Pool;
@@ -30,20 +30,9 @@ use crate::pool::layout::Layout;
 use crate::pool::record::{self, Backing, SPARES_FORMAT, TemplateRecord, VolumeRecord};
 use crate::sys::{Device, SnapshotUsage, Table};
 
-/// The tokens of all spares, whole or not, in no order; one may be claimed since.
+/// The tokens of all spares, whole or not, sorted; one may be claimed since.
 pub(super) fn tokens(pool: &Pool) -> Result<Vec<Key>> {
-    let path = pool.layout().spares();
-    let failed = |e| Error::io("list spares in", path.display(), e);
-    let entries = match std::fs::read_dir(&path) {
-        Ok(entries) => entries,
-        Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
-        Err(e) => return Err(failed(e)),
-    };
-    let mut tokens = Vec::new();
-    for entry in entries {
-        tokens.extend(entry.map_err(failed)?.file_name().to_str().and_then(Key::parse));
-    }
-    Ok(tokens)
+    observe::keys_in(&pool.layout().spares(), "list spares in")
 }
 
 /// What the spare would be as a volume; `None` if it is not there, or nobody knows.
@@ -55,7 +44,8 @@ fn read_in(directory: &Path) -> Option<VolumeRecord> {
     record::read::<VolumeRecord>(&Layout::spare_record(directory)).ok().flatten()
 }
 
-/// Makes a spare of the template. What fails leaves nothing that [`discard`] could remove.
+/// Makes a spare of the template. After a failure nothing of it is left, or what the next [`discard`] of
+/// it removes.
 pub(super) fn make(pool: &Pool, template: &str) -> Result<()> {
     let token = Key::random();
     let Some(_lock) = pool.try_lock_spare(&token)? else { return Ok(()) };

@@ -11,7 +11,6 @@ use super::spare;
 use crate::error::Result;
 use crate::key::{self, Key};
 use crate::pool::Pool;
-use crate::pool::record::VolumeRecord;
 use crate::template;
 
 /// Most spares of one template.
@@ -42,66 +41,71 @@ impl Pool {
         let Some(_lock) = self.try_lock_spares()? else { return Ok(SpareReport::default()) };
         let names = self.host().device_names()?;
         let mut tidied = ReconcileReport::default();
-        tidy(self, &names, false, &mut tidied)?;
+        let mut missing = tidy(self, &names, false, &mut tidied)?;
         let removed = tidied.removed.len();
         let mut report = SpareReport { removed, failed: tidied.failed, ..SpareReport::default() };
-        let mut missing = wanted(self)?;
-        for spare in spares(self)? {
-            take_one(&mut missing, &spare.digest);
-        }
-        for template in self.templates()? {
-            while template.warm > 0 && !stop() && take_one(&mut missing, &template.digest) {
-                spare::make(self, &template.name)?;
+        for Wanted { template, count } in missing.values_mut() {
+            while *count > 0 && !stop() {
+                spare::make(self, template)?;
+                *count -= 1;
                 report.made += 1;
             }
         }
-        report.missing = missing.values().map(|count| *count as usize).sum();
+        report.missing = missing.values().map(|wanted| wanted.count as usize).sum();
         Ok(report)
     }
 
     /// How many spares there are, by template.
     pub fn spares(&self) -> Result<BTreeMap<String, u64>> {
         let mut counts = BTreeMap::new();
-        for spare in spares(self)? {
-            *counts.entry(spare.template).or_default() += 1;
+        for token in spare::tokens(self)? {
+            if let Some(spare) = spare::read(self, &token) {
+                *counts.entry(spare.template).or_default() += 1;
+            }
         }
         Ok(counts)
     }
 }
 
-/// The records of all spares, whole or not.
-fn spares(pool: &Pool) -> Result<Vec<VolumeRecord>> {
-    Ok(spare::tokens(pool)?.iter().filter_map(|token| spare::read(pool, token)).collect())
+/// How many spares of a content there are to be.
+pub(super) struct Wanted {
+    /// A name of it.
+    template: String,
+    count: u32,
 }
 
-/// How many spares of each content there are to be.
-fn wanted(pool: &Pool) -> Result<BTreeMap<String, u32>> {
-    let mut wanted = BTreeMap::<String, u32>::new();
-    for template in template::survey(pool)?.0 {
-        *wanted.entry(template.digest).or_default() += template.warm;
+/// What is wanted, by the content's digest.
+fn wanted(pool: &Pool) -> Result<BTreeMap<String, Wanted>> {
+    let mut wanted = BTreeMap::<String, Wanted>::new();
+    for template in template::survey(pool)?.0.into_iter().filter(|template| template.warm > 0) {
+        wanted
+            .entry(template.digest)
+            .and_modify(|wanted| wanted.count += template.warm)
+            .or_insert(Wanted { template: template.name, count: template.warm });
     }
     Ok(wanted)
 }
 
 /// Whether one more of the content is wanted; from now on, one less.
-fn take_one(wanted: &mut BTreeMap<String, u32>, digest: &str) -> bool {
+fn take_one(wanted: &mut BTreeMap<String, Wanted>, digest: &str) -> bool {
     match wanted.get_mut(digest) {
-        Some(left) if *left > 0 => {
-            *left -= 1;
+        Some(Wanted { count, .. }) if *count > 0 => {
+            *count -= 1;
             true
         }
         _ => false,
     }
 }
 
-/// Removes spares that nobody wants, and devices of spares that are no more. `names` are those of all
-/// devices, asked for before. One whose lock is held is someone's business already.
+/// Removes spares that nobody wants, and devices of spares that are no more; returns what is still
+/// wanted. `names` are those of all devices, asked for before. One whose lock is held is someone's
+/// business already, and counts for nothing.
 pub(super) fn tidy(
     pool: &Pool,
     names: &BTreeSet<String>,
     dry_run: bool,
     report: &mut ReconcileReport,
-) -> Result<()> {
+) -> Result<BTreeMap<String, Wanted>> {
     let boot = pool.host().boot_id()?;
     let mut wanted = wanted(pool)?;
     let tokens = spare::tokens(pool)?;
@@ -111,7 +115,7 @@ pub(super) fn tidy(
             continue;
         }
         let (record, name) = (spare::read(pool, token), key::spare_name(pool.id(), token));
-        // One that was made since the names were asked for is looked at next time.
+        // It may have been made since the names were asked for.
         let live = names.contains(&name) || pool.host().device_names()?.contains(&name);
         let useful = record
             .as_ref()
@@ -123,7 +127,7 @@ pub(super) fn tidy(
     }
     for name in names {
         let Some(token) = key::parse_spare_name(pool.id(), name) else { continue };
-        if tokens.contains(&token) {
+        if tokens.binary_search(&token).is_ok() {
             continue;
         }
         // It may be claimed, made or gone since the names were asked for.
@@ -133,7 +137,7 @@ pub(super) fn tidy(
             remove(pool, &token, format!("spare device {name}"), dry_run, report);
         }
     }
-    Ok(())
+    Ok(wanted)
 }
 
 fn remove(pool: &Pool, token: &Key, what: String, dry_run: bool, report: &mut ReconcileReport) {

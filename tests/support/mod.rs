@@ -4,13 +4,17 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, LazyLock};
 
-use calf::sys::fake::FakeHost;
+use calf::sys::fake::{Failure, FakeHost};
 use calf::template::ImportSpec;
 use calf::volume::{Access, Publish, Stage, VolumeSpec};
 use calf::{Pool, PoolOptions};
 
 /// Size of the template that every environment has, in bytes.
 pub(crate) const TEMPLATE_SIZE: u64 = 1 << 20;
+
+/// Every way in which a call can fail.
+pub(crate) const FAILURES: [Failure; 4] =
+    [Failure::ErrorBefore, Failure::ErrorAfter, Failure::CrashBefore, Failure::CrashAfter];
 
 /// A pool on a simulated machine, with a template `debian` that holds an ext4 superblock.
 pub(crate) struct Environment {
