@@ -24,6 +24,7 @@ use base64::engine::general_purpose::URL_SAFE;
 use serde::{Deserialize, Serialize};
 
 use super::lifecycle::activate;
+use super::plan::Observed;
 use super::target::taken;
 use super::{Access, Publish, ReconcileOptions, ReconcileReport, Removal, RemovalKind, observe};
 use crate::error::{Error, ErrorKind, Result};
@@ -80,10 +81,11 @@ pub(super) fn publish(
     pool: &Pool,
     key: &Key,
     record: &VolumeRecord,
+    before: &Observed,
     publish: &Publish,
 ) -> Result<()> {
     let read_only = publish.is_read_only();
-    activate(pool, key, record, read_only, |device, _| {
+    activate(pool, key, record, read_only, before, |device| {
         if let Some(mount) = pool.host().mounts_of(device)?.first() {
             return Err(in_use(&record.id, "by the host", &mount.path));
         }

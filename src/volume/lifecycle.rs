@@ -40,7 +40,8 @@ impl Pool {
     pub fn delete_volume(&self, id: &str) -> Result<()> {
         spec::check_id(id)?;
         let _lock = self.lock_volume(id, "delete volume")?;
-        delete(self, &Key::of(id), id)
+        let key = Key::of(id);
+        delete(self, &key, id, &observe::observe(self, &key)?)
     }
 
     /// Deletes a volume that is not active, as CSI wants it: of a staged block volume, its
@@ -49,7 +50,8 @@ impl Pool {
         spec::check_id(id)?;
         let _lock = self.lock_volume(id, "delete volume")?;
         let key = Key::of(id);
-        if !observe::observe(self, &key)?.devices().is_empty() {
+        let observed = observe::observe(self, &key)?;
+        if !observed.devices().is_empty() {
             return Err(Error::new(
                 ErrorKind::InUse,
                 "delete volume",
@@ -58,7 +60,7 @@ impl Pool {
             )
             .remedy("unpublish and unstage it first"));
         }
-        delete(self, &key, id)
+        delete(self, &key, id, &observed)
     }
 
     /// Brings the volume's block device up, if it is not, and returns its number.
@@ -66,8 +68,8 @@ impl Pool {
         spec::check_id(id)?;
         let _lock = self.lock_volume(id, "activate volume")?;
         let key = Key::of(id);
-        let record = existing(self, &key, id)?;
-        activate(self, &key, &record, false, |device, _| Ok(device))
+        let (record, before) = look(self, &key, id)?;
+        activate(self, &key, &record, false, &before, Ok)
     }
 
     /// The node of a volume's block device, such as `/dev/dm-3`.
@@ -89,9 +91,8 @@ impl Pool {
         spec::check_size(id, size)?;
         let _lock = self.lock_volume(id, "expand volume")?;
         let key = Key::of(id);
-        let mut record = existing(self, &key, id)?;
+        let (mut record, observed) = look(self, &key, id)?;
         record.size = record.size.max(size);
-        let observed = observe::observe(self, &key)?;
         let goal = match observed.devices().is_empty() {
             true => Goal::Stored(&record),
             false => Goal::Active { record: &record, view: false },
@@ -155,25 +156,35 @@ pub(super) fn existing(pool: &Pool, key: &Key, id: &str) -> Result<VolumeRecord>
     observe::read_record(pool, key)?.ok_or_else(|| unknown(id))
 }
 
+/// The record of a volume that must exist, and what else there is of it. The caller holds its lock: it
+/// need not look again before it acts.
+pub(super) fn look(pool: &Pool, key: &Key, id: &str) -> Result<(VolumeRecord, Observed)> {
+    let observed = observe::observe(pool, key)?;
+    match &observed.record {
+        Some(record) => Ok((record.clone(), observed)),
+        None => Err(unknown(id)),
+    }
+}
+
 /// The error for a volume that does not exist.
 pub(super) fn unknown(id: &str) -> Error {
     Error::new(ErrorKind::NotFound, "find volume", id, "no such volume in this pool")
         .remedy("list the volumes with `calf volume list`")
 }
 
-/// Brings the volume's device up, and with `view` the read-only one, then uses the one that was
-/// asked for; `action` is told what there was before. If either fails, devices that were not there
-/// before are gone again.
+/// Brings the device of the volume up, which was as in `before`, and with `view` the read-only one,
+/// then uses the one that was asked for. If either fails, devices that were not there before are gone
+/// again.
 pub(super) fn activate<T>(
     pool: &Pool,
     key: &Key,
     record: &VolumeRecord,
     view: bool,
-    action: impl FnOnce(DeviceNumber, &Observed) -> Result<T>,
+    before: &Observed,
+    action: impl FnOnce(DeviceNumber) -> Result<T>,
 ) -> Result<T> {
-    let before = observe::observe(pool, key)?;
     let was_active = before.device(false).is_some();
-    let result = bring_up(pool, key, record, view, &before).and_then(|d| action(d, &before));
+    let result = bring_up(pool, key, record, view, before).and_then(action);
     if result.is_err() && !was_active {
         undo(pool, key, Goal::Inactive);
     }
@@ -200,7 +211,7 @@ fn bring_up(
         now.device(view)
     } else {
         Executor::new(pool, key, Some(record), now).run(&steps)?;
-        let after = observe::observe(pool, key)?;
+        let after = observe::again(pool, key, now)?;
         // A store that the kernel gave up earlier comes up like any other, and cannot be read.
         plan(goal, &after)?;
         after.device(view)
@@ -226,11 +237,10 @@ pub(super) fn deactivate(pool: &Pool, key: &Key, id: &str) -> Result<()> {
     reach(pool, key, Goal::Inactive, &observed)
 }
 
-/// Deletes the volume. The caller holds its lock.
-pub(super) fn delete(pool: &Pool, key: &Key, id: &str) -> Result<()> {
-    let observed = observe::observe(pool, key)?;
-    refuse_if_mounted(pool, &observed, id, "delete volume")?;
-    reach(pool, key, Goal::Absent, &observed)?;
+/// Deletes the volume, which is as `observed`. The caller holds its lock.
+pub(super) fn delete(pool: &Pool, key: &Key, id: &str, observed: &Observed) -> Result<()> {
+    refuse_if_mounted(pool, observed, id, "delete volume")?;
+    reach(pool, key, Goal::Absent, observed)?;
     pool.health().forget(key);
     if let Some(record) = &observed.record
         && let Err(error) = template::release_image(pool, &record.digest)

@@ -11,9 +11,24 @@ use crate::sys::{DeviceNumber, FileKind, Host, StoreHeader};
 
 /// Looks at record, store and devices of the volume with this key.
 pub(super) fn observe(pool: &Pool, key: &Key) -> Result<Observed> {
-    let host = pool.host();
     let directory = directory(pool, key)?;
     let record = if directory { record_inside(pool, key)? } else { None };
+    beyond_record(pool, key, directory, record)
+}
+
+/// Looks again at a volume's store and devices, since the caller, who holds its lock, changed these and
+/// nothing else.
+pub(super) fn again(pool: &Pool, key: &Key, before: &Observed) -> Result<Observed> {
+    beyond_record(pool, key, before.directory, before.record.clone())
+}
+
+fn beyond_record(
+    pool: &Pool,
+    key: &Key,
+    directory: bool,
+    record: Option<VolumeRecord>,
+) -> Result<Observed> {
+    let host = pool.host();
     let backing = record.as_ref().map_or(Backing::Snapshot, |record| record.backing);
     let store = pool.layout().store(key, backing);
     let snapshot = mapped(pool, key, Role::Snapshot, backing)?;

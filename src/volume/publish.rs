@@ -13,7 +13,7 @@
 
 use std::path::Path;
 
-use super::lifecycle::{self, activate, existing};
+use super::lifecycle::{self, activate, look};
 use super::plan::Observed;
 use super::stage::{check_access, ensure_staged};
 use super::target::{check_path, mounts_of, refuse_other_use, show, unmount_all};
@@ -30,18 +30,18 @@ impl Pool {
         spec::check_id(id)?;
         let _lock = self.lock_volume(id, "publish volume")?;
         let key = Key::of(id);
-        let record = existing(self, &key, id)?;
+        let (record, before) = look(self, &key, id)?;
         check_path(self, &publish.target)?;
         check_access(&record, &publish.stage.access)?;
         if publish.exclusive {
-            refuse_if_published_elsewhere(self, &key, id, publish)?;
+            refuse_if_published_elsewhere(self, &key, &record, &before, publish)?;
         }
         match publish.stage.access {
             _ if direct::is_direct(&record, &publish.stage.access) => {
-                direct::publish(self, &key, &record, publish)
+                direct::publish(self, &key, &record, &before, publish)
             }
-            Access::Block => publish_node(self, &key, &record, publish),
-            Access::Mount { .. } => publish_directory(self, &key, &record, publish),
+            Access::Block => publish_node(self, &key, &record, &before, publish),
+            Access::Mount { .. } => publish_directory(self, &key, &record, &before, publish),
         }
     }
 
@@ -54,18 +54,19 @@ impl Pool {
         let key = Key::of(&spec.id);
         let (record, new) = lifecycle::create(self, &key, spec, Some(&publish.target))?;
         let result = check_access(&record, &publish.stage.access).and_then(|()| {
+            let before = observe::observe(self, &key)?;
             match &publish.stage.access {
                 access if direct::is_direct(&record, access) => {
-                    direct::publish(self, &key, &record, publish)
+                    direct::publish(self, &key, &record, &before, publish)
                 }
-                Access::Block => publish_node(self, &key, &record, publish),
+                Access::Block => publish_node(self, &key, &record, &before, publish),
                 Access::Mount { .. } => {
                     let stage = Stage {
                         path: publish.target.clone(),
                         access: publish.stage.access.clone(),
                         read_only: publish.is_read_only(),
                     };
-                    ensure_staged(self, &key, &record, &stage).map(drop)
+                    ensure_staged(self, &key, &record, &before, &stage).map(drop)
                 }
             }
         });
@@ -74,7 +75,7 @@ impl Pool {
         let worthless = new || record.durability == Durability::Ephemeral;
         if result.is_err()
             && worthless
-            && let Err(error) = lifecycle::delete(self, &key, &spec.id)
+            && let Err(error) = delete(self, &key, &spec.id)
         {
             tracing::warn!(
                 volume = spec.id,
@@ -96,18 +97,29 @@ impl Pool {
         unmount_all(self, &key, id, target)?;
         self.host().remove_target(target)?;
         match observe::read_record(self, &key)? {
-            Some(record) if record.inline => lifecycle::delete(self, &key, id),
+            Some(record) if record.inline => delete(self, &key, id),
             _ => Ok(()),
         }
     }
 }
 
+/// Deletes an inline volume.
+fn delete(pool: &Pool, key: &Key, id: &str) -> Result<()> {
+    lifecycle::delete(pool, key, id, &observe::observe(pool, key)?)
+}
+
 /// Binds the device's node to a file target.
-fn publish_node(pool: &Pool, key: &Key, record: &VolumeRecord, publish: &Publish) -> Result<()> {
+fn publish_node(
+    pool: &Pool,
+    key: &Key,
+    record: &VolumeRecord,
+    before: &Observed,
+    publish: &Publish,
+) -> Result<()> {
     let host = pool.host();
     let read_only = publish.is_read_only();
     direct::refuse_if_published(pool, record)?;
-    activate(pool, key, record, read_only, |device, before| {
+    activate(pool, key, record, read_only, before, |device| {
         let role = if read_only { Role::ReadOnlyView } else { Role::Snapshot };
         let node = pool.layout().node(key, role);
         let owner =
@@ -127,9 +139,10 @@ fn publish_directory(
     pool: &Pool,
     key: &Key,
     record: &VolumeRecord,
+    before: &Observed,
     publish: &Publish,
 ) -> Result<()> {
-    let device = ensure_staged(pool, key, record, &publish.stage)?;
+    let device = ensure_staged(pool, key, record, before, &publish.stage)?;
     let read_only = publish.is_read_only();
     let bound = Target::FileSystem { device, read_only, failed: false };
     show(pool, key, &record.id, &publish.target, TargetKind::Directory, bound, || {
@@ -153,16 +166,16 @@ fn refuse_failed(pool: &Pool, record: &VolumeRecord, staged: &Path) -> Result<()
 fn refuse_if_published_elsewhere(
     pool: &Pool,
     key: &Key,
-    id: &str,
+    record: &VolumeRecord,
+    observed: &Observed,
     publish: &Publish,
 ) -> Result<()> {
-    let observed = observe::observe(pool, key)?;
-    if was_never_shown(pool, key, &observed)? {
+    if was_never_shown(pool, key, record, observed)? {
         return Ok(());
     }
     let (target, staged) =
         (pool.host().resolve(&publish.target), pool.host().resolve(&publish.stage.path));
-    let mounts = mounts_of(pool, &observed)?;
+    let mounts = mounts_of(pool, observed)?;
     if mounts.iter().any(|mount| mount.path == target) {
         // A repeated call; who may have bound it elsewhere since is the caller's matter.
         return Ok(());
@@ -173,7 +186,7 @@ fn refuse_if_published_elsewhere(
         Some(mount) => Err(Error::new(
             ErrorKind::InUse,
             "publish volume",
-            id,
+            &record.id,
             format!(
                 "its access mode allows one writer, and it is published at {}",
                 mount.path.display()
@@ -186,13 +199,17 @@ fn refuse_if_published_elsewhere(
 /// Whether the volume cannot be published anywhere: the node that every block target is bound from
 /// stays until the volume goes, a mounted file system has the device open, and no Kata can have been
 /// told of it. Spares reading the mount table, which grows with the node's volumes.
-fn was_never_shown(pool: &Pool, key: &Key, observed: &Observed) -> Result<bool> {
+fn was_never_shown(
+    pool: &Pool,
+    key: &Key,
+    record: &VolumeRecord,
+    observed: &Observed,
+) -> Result<bool> {
     let nodes = [Role::Snapshot, Role::ReadOnlyView].map(|role| pool.layout().node(key, role));
     for node in nodes {
         if pool.host().file(&node)?.is_some() {
             return Ok(false);
         }
     }
-    let told = observed.record.as_ref().is_some_and(|record| record.kata_direct);
-    Ok(!told && observed.open_devices().is_empty())
+    Ok(!record.kata_direct && observed.open_devices().is_empty())
 }

@@ -168,7 +168,7 @@ fn volume(
                 if let Some(target) = observed.record.as_ref().and_then(|r| r.target.as_deref()) {
                     direct::withdraw(pool, key, Path::new(target))?;
                 }
-                lifecycle::delete(pool, key, &removal.what)?;
+                lifecycle::delete(pool, key, &removal.what, &observed)?;
             }
             report.removed.push(removal);
         }

@@ -3,7 +3,7 @@
 
 use std::path::Path;
 
-use super::lifecycle::{self, activate, existing};
+use super::lifecycle::{self, activate, existing, look};
 use super::plan::{Goal, Observed};
 use super::target::{
     Shown, check_path, is_device_of, mounts_of, refuse_other_use, show, unmount_all,
@@ -21,9 +21,9 @@ impl Pool {
         spec::check_id(id)?;
         let _lock = self.lock_volume(id, "stage volume")?;
         let key = Key::of(id);
-        let record = existing(self, &key, id)?;
+        let (record, before) = look(self, &key, id)?;
         check_access(&record, &stage.access)?;
-        ensure_staged(self, &key, &record, stage).map(drop)
+        ensure_staged(self, &key, &record, &before, stage).map(drop)
     }
 
     /// Undoes [`stage`](Self::stage): unmounts, deactivates. Unknown volumes and paths are fine.
@@ -95,9 +95,10 @@ pub(super) fn ensure_staged(
     pool: &Pool,
     key: &Key,
     record: &VolumeRecord,
+    before: &Observed,
     stage: &Stage,
 ) -> Result<DeviceNumber> {
-    activate(pool, key, record, stage.is_read_only(), |device, before| {
+    activate(pool, key, record, stage.is_read_only(), before, |device| {
         if let Access::Mount { options, .. } = &stage.access
             && !direct::is_direct(record, &stage.access)
         {

@@ -1,7 +1,8 @@
 //! Facts about block devices that sysfs tells without opening them.
 
 use std::fs::{self, File};
-use std::io::{self, Read as _};
+use std::io;
+use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
 
 use super::super::DeviceNumber;
@@ -26,8 +27,13 @@ pub(super) fn attribute(number: DeviceNumber, name: &str) -> Result<Option<Strin
 /// Reads an attribute, trimmed. The kernel gives all of it, at most a page, to the first read: there
 /// is no need to ask for its size before or for more after.
 pub(super) fn read(path: &Path) -> io::Result<String> {
+    read_open(&File::open(path)?)
+}
+
+/// The same of an attribute that is open.
+pub(super) fn read_open(attribute: &File) -> io::Result<String> {
     let mut page = [0; 4096];
-    let length = File::open(path)?.read(&mut page)?;
+    let length = attribute.read_at(&mut page, 0)?;
     Ok(String::from_utf8_lossy(&page[..length]).trim_end().to_owned())
 }
 

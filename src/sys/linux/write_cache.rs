@@ -7,7 +7,8 @@
 //! when it takes a device down.
 
 use std::fs::OpenOptions;
-use std::io::{self, Write as _};
+use std::io;
+use std::os::unix::fs::FileExt as _;
 
 use super::super::DeviceNumber;
 use super::sysfs;
@@ -35,10 +36,11 @@ impl Mode {
 
 /// Sets the mode of a loop device that takes writes, and reads it back.
 pub(super) fn set(number: DeviceNumber, mode: Mode) -> Result<()> {
-    let read = || sysfs::attribute(number, ATTRIBUTE);
     // A device that was just attached lets flushes through, but for a kernel that kept what an
     // earlier user had set: asking first pays only for that mode.
-    if mode == Mode::WriteBack && read()?.as_deref() == Some(mode.word()) {
+    if mode == Mode::WriteBack
+        && sysfs::attribute(number, ATTRIBUTE)?.as_deref() == Some(mode.word())
+    {
         return Ok(());
     }
     let path = sysfs::directory(number).join(ATTRIBUTE);
@@ -46,13 +48,10 @@ pub(super) fn set(number: DeviceNumber, mode: Mode) -> Result<()> {
         Error::io("set write cache of loop device in", path.display(), why)
             .remedy("give calf a writable /sys: run it privileged if in a container")
     };
-    OpenOptions::new()
-        .write(true)
-        .open(&path)
-        .and_then(|mut file| file.write_all(mode.word().as_bytes()))
-        .map_err(failed)?;
-    match read()? {
-        Some(found) if found == mode.word() => Ok(()),
+    let file = OpenOptions::new().read(true).write(true).open(&path).map_err(failed)?;
+    file.write_all_at(mode.word().as_bytes(), 0).map_err(failed)?;
+    match sysfs::read_open(&file).map_err(failed)? {
+        found if found == mode.word() => Ok(()),
         found => Err(failed(io::Error::other(format!("{found:?} stays after {mode:?}")))),
     }
 }
