@@ -18,6 +18,8 @@ use devicemapper_sys::{
 use nix::libc;
 
 const LOOP_CONFIGURE: libc::c_ulong = 0x4C0A;
+const LOOP_CTL_ADD: libc::c_ulong = 0x4C80;
+const LOOP_CTL_REMOVE: libc::c_ulong = 0x4C81;
 const LOOP_CTL_GET_FREE: libc::c_ulong = 0x4C82;
 const LOOP_READ_ONLY: u32 = 1;
 const LOOP_AUTOCLEAR: u32 = 4;
@@ -45,10 +47,40 @@ struct Request {
     data: [u8; DM_ROOM],
 }
 
+/// Loop devices that go again with this.
+pub(crate) struct Loops {
+    control: File,
+    made: Vec<u32>,
+}
+
+impl Drop for Loops {
+    /// One that is in use stays.
+    fn drop(&mut self) {
+        for index in &self.made {
+            // SAFETY: LOOP_CTL_REMOVE takes a number, and no pointer.
+            unsafe { libc::ioctl(self.control.as_raw_fd(), LOOP_CTL_REMOVE, *index) };
+        }
+    }
+}
+
 impl Controls {
     pub(crate) fn open() -> io::Result<Self> {
         let open = |path| OpenOptions::new().read(true).write(true).open(path);
         Ok(Self { loops: open("/dev/loop-control")?, mapper: open("/dev/mapper/control")? })
+    }
+
+    /// Has the kernel make loop devices up to `count`.
+    pub(crate) fn make_loops(self, count: u32) -> io::Result<Loops> {
+        let mut made = Vec::new();
+        for index in 0..count {
+            // SAFETY: LOOP_CTL_ADD takes a number, and no pointer.
+            match unsafe { libc::ioctl(self.loops.as_raw_fd(), LOOP_CTL_ADD, index) } {
+                -1 if io::Error::last_os_error().kind() == io::ErrorKind::AlreadyExists => {}
+                -1 => return Err(io::Error::last_os_error()),
+                _ => made.push(index),
+            }
+        }
+        Ok(Loops { control: self.loops, made })
     }
 
     /// Attaches a free loop device that detaches itself at its last close; its index with it.

@@ -17,14 +17,19 @@ pub(crate) struct Scale {
     pub(crate) most: [usize; 4],
     /// How often the case of one volume is repeated.
     pub(crate) repeats: usize,
+    /// Loop devices that the kernel has made before anybody needs one: it keeps them when they are free
+    /// again, and whoever comes first would make them for the others.
+    pub(crate) loops: u32,
     /// Callers at once.
     pub(crate) callers: &'static [usize],
     /// Volumes that callers at once make together.
     pub(crate) together: usize,
     /// How often each of these cases is repeated.
     pub(crate) rounds: usize,
-    /// Bytes that each pattern of the I/O room moves.
+    /// Bytes that each random pattern of the I/O room moves.
     pub(crate) io: u64,
+    /// Bytes that each sequential pattern moves.
+    pub(crate) stream: u64,
     /// Requests of the recorded boot that are replayed.
     pub(crate) boot: usize,
     /// Chunk sizes that are compared, in KiB.
@@ -46,10 +51,12 @@ const SMOKE: Scale = Scale {
     counts: &[1],
     most: [2, 1, 1, 1],
     repeats: 1,
+    loops: 0,
     callers: &[1, 2],
     together: 2,
     rounds: 1,
     io: 128 << 10,
+    stream: 512 << 10,
     boot: 40,
     chunks: &[4],
     dense: 2,
@@ -64,10 +71,12 @@ const SHORT: Scale = Scale {
     counts: &[1, 10, 100],
     most: [100, 10, 5, 3],
     repeats: 10,
+    loops: 1000,
     callers: &[1, 8, 100],
     together: 100,
     rounds: 2,
     io: 4 << 20,
+    stream: 32 << 20,
     boot: usize::MAX,
     chunks: &[4, 16, 64],
     dense: 100,
@@ -82,10 +91,12 @@ const FULL: Scale = Scale {
     counts: &[1, 10, 100, 1000],
     most: [1000, 100, 10, 3],
     repeats: 50,
+    loops: 2100,
     callers: &[1, 8, 32, 100],
     together: 100,
     rounds: 5,
     io: 4 << 20,
+    stream: 32 << 20,
     boot: usize::MAX,
     chunks: &[4, 8, 16, 32, 64],
     dense: 1000,

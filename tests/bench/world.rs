@@ -10,6 +10,7 @@ use calf::Pool;
 use calf::template::ImportSpec;
 
 use crate::kit;
+use crate::raw::{Controls, Loops};
 use crate::rig::{self, Random};
 use crate::scale::{self, Scale};
 use crate::series::{self, About};
@@ -47,6 +48,12 @@ impl World {
         let path = self.path().join(name);
         fs::create_dir_all(&path).expect("a directory");
         path
+    }
+
+    /// Makes the loop devices of the scale, which go with what is returned.
+    pub(crate) fn make_loops(&self) -> Loops {
+        let controls = Controls::open().expect("the control devices");
+        controls.make_loops(self.scale.loops).expect("loop devices")
     }
 
     /// calf's pool on it, with the image imported.

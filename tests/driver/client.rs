@@ -94,6 +94,13 @@ impl Client {
         })
     }
 
+    /// The call that asks least of a driver: it looks at nothing.
+    pub(crate) fn node_info(&self) -> Result<(), Status> {
+        self.call(v1::NodeGetInfoRequest {}, |channel, request| async {
+            NodeClient::new(channel).node_get_info(request).await.map(drop)
+        })
+    }
+
     /// What Probe says of how volumes are made.
     pub(crate) fn mode(&self) -> Result<String, Status> {
         let mut identity = IdentityClient::new(self.channel.clone());

@@ -6,6 +6,7 @@
 mod client;
 
 use std::fs::{self, File};
+use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::thread;
@@ -57,13 +58,15 @@ impl Driver {
         let process = command.spawn().expect("start the driver");
         let mut driver = Self { process, socket, log };
         let deadline = Instant::now() + PATIENCE;
+        let socket = driver.socket.clone();
+        let is_bound = || UnixStream::connect(&socket).is_ok();
         // The socket is bound before the driver has put its pool in order; an answer comes after.
-        while driver.client().probe().is_err() {
+        while !(is_bound() && driver.client().probe().is_ok()) {
             if let Ok(Some(status)) = driver.process.try_wait() {
                 panic!("the driver ended with {status}:\n{}", driver.log());
             }
             assert!(Instant::now() < deadline, "no socket after {PATIENCE:?}:\n{}", driver.log());
-            thread::sleep(Duration::from_millis(10));
+            thread::sleep(Duration::from_millis(2));
         }
         driver
     }

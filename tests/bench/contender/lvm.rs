@@ -4,7 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use super::{Caller, Contender, Disk, Weight};
+use super::{Caller, Contender, Disk, Weight, take_down};
 use crate::kit;
 use crate::rig::run;
 use crate::world::{World, text};
@@ -80,8 +80,10 @@ impl Lvm {
 
 impl Drop for Lvm {
     fn drop(&mut self) {
-        self.run(&["vgremove", "--quiet", "--force", "--yes", self.group]);
-        run("losetup", &["--detach", &self.device], &[]);
+        take_down(|| {
+            self.run(&["vgremove", "--quiet", "--force", "--yes", self.group]);
+            run("losetup", &["--detach", &self.device], &[]);
+        });
     }
 }
 

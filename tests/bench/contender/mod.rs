@@ -20,7 +20,9 @@ mod qcow2;
 mod script;
 mod thin;
 
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::path::{Path, PathBuf};
+use std::thread;
 
 pub(crate) use calf::{Grpc, Library, Published};
 pub(crate) use copy::Copy;
@@ -148,6 +150,16 @@ const RIVALS: [Rival; 7] = [
         make: |world| Box::new(Qcow2::new(world)),
     },
 ];
+
+/// Takes a contender down. While one panic is under way, another would end the process and hide the
+/// first one's message.
+fn take_down(work: impl FnOnce()) {
+    if let Err(panic) = catch_unwind(AssertUnwindSafe(work))
+        && !thread::panicking()
+    {
+        resume_unwind(panic);
+    }
+}
 
 /// What sandbox managers do today.
 pub(crate) fn script(world: &World) -> Script {

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use super::{Caller, Contender, Disk, Weight};
+use super::{Caller, Contender, Disk, Weight, take_down};
 use crate::rig::run;
 use crate::world::World;
 
@@ -25,7 +25,7 @@ impl Script {
 
 impl Drop for Script {
     fn drop(&mut self) {
-        run("losetup", &["--detach", &self.origin], &[]);
+        take_down(|| drop(run("losetup", &["--detach", &self.origin], &[])));
     }
 }
 

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU32, Ordering};
 
-use super::{Caller, Contender, Disk, Weight};
+use super::{Caller, Contender, Disk, Weight, take_down};
 use crate::rig::run;
 use crate::world::{World, text};
 
@@ -67,10 +67,12 @@ fn message(text: &str) {
 
 impl Drop for Thin {
     fn drop(&mut self) {
-        run("dmsetup", &["remove", POOL], &[]);
-        for device in &self.loops {
-            run("losetup", &["--detach", device], &[]);
-        }
+        take_down(|| {
+            run("dmsetup", &["remove", POOL], &[]);
+            for device in &self.loops {
+                run("losetup", &["--detach", device], &[]);
+            }
+        });
     }
 }
 

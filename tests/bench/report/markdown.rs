@@ -6,10 +6,11 @@ use super::targets::{Judgement, Verdict};
 use super::{Run, Summarized, distinct};
 
 /// Titles of the rooms, in the order of the page.
-pub(super) const ROOMS: [(&str, &str); 8] = [
+pub(super) const ROOMS: [(&str, &str); 9] = [
     ("ready", "Ready time: one caller"),
     ("together", "Ready time: callers at once"),
     ("warm", "Ready time: with a spare"),
+    ("parts", "What any driver pays"),
     ("sandboxes", "The sandbox case"),
     ("io", "Input and output"),
     ("density", "Density"),

@@ -30,9 +30,17 @@ pub(super) fn density() {
     let report = |metric, value: f64| emit(ROOM, &case, GRPC, metric, &[value]);
     let controls = Controls::open().expect("the control devices");
 
-    let start = Instant::now();
+    let rounds = world.scale.rounds.min(3);
+    let start = |metric| {
+        let start = Instant::now();
+        let grpc = Grpc::new(&world, &pool, &[]);
+        report((metric, "ms"), since(start));
+        grpc
+    };
+    for _ in 0..rounds {
+        start("start without volumes").kill();
+    }
     let grpc = Grpc::new(&world, &pool, &[]);
-    report(("start without volumes", "ms"), since(start));
     let empty = resident(grpc.driver().pid());
     let (kernel, free) = (kernel_memory(), world.free());
     let mut caller = grpc.caller();
@@ -56,17 +64,15 @@ pub(super) fn density() {
 
     grpc.kill();
     let mut restarted = None;
-    for _ in 0..world.scale.rounds.min(3) {
+    for _ in 0..rounds {
         drop(restarted.take());
-        let start = Instant::now();
+        let listing = Instant::now();
         for disk in &disks {
             let id = DeviceId::new(pool.id(), &Key::of(&disk.id), Role::Snapshot);
             controls.status(&id.name).expect("status");
         }
-        report(("listing, one ioctl each", "ms"), since(start));
-        let start = Instant::now();
-        restarted = Some(Grpc::new(&world, &pool, &[]));
-        report(("restart", "ms"), since(start));
+        report(("listing, one ioctl each", "ms"), since(listing));
+        restarted = Some(start("restart"));
     }
     let grpc = restarted.expect("a driver");
     report(("driver memory after restart", "KiB"), resident(grpc.driver().pid()).all as f64);

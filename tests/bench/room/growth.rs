@@ -20,6 +20,7 @@ const POINTS: usize = 20;
 
 pub(super) fn growth() {
     let world = World::new();
+    let _loops = world.make_loops();
     let count = world.scale.growth;
     let shape = |spec: VolumeSpec| VolumeSpec { cow_limit: Some(STORE), ..spec };
     grow(&Floor::new(&world).store_for(STORE), count);

@@ -16,6 +16,7 @@ use calf::volume::VolumeSpec;
 use crate::contender::{self, Caller, Contender, Floor, Library, Script};
 use crate::raw::Controls;
 use crate::rig::{self, Random};
+use crate::scale::Scale;
 use crate::series::emit;
 use crate::world::World;
 
@@ -80,15 +81,14 @@ fn template_reads(world: &World) {
     let image = File::open(&world.image).expect("the image");
     let (index, _held) = controls.attach(&image, true).expect("a loop device");
     let device = rig::open_for_reading(&PathBuf::from(format!("/dev/loop{index}")));
-    let bench = Bench { device: &device, size: world.scale.template, bytes: world.scale.io };
-    bench.reads("template loop");
+    Bench::new(world, &device).reads("template loop");
 }
 
 fn patterns(world: &World, disk: &PoolDisk, name: &str, caller: &mut dyn Caller, round: usize) {
-    let (size, bytes) = (world.scale.template, world.scale.io);
+    let bytes = world.scale.io;
     let made = caller.create(&format!("io-{round}"));
     let device = rig::open(&made.device);
-    let bench = Bench { device: &device, size, bytes };
+    let bench = Bench::new(world, &device);
     bench.reads(name);
     bench.sequential_writes(name);
     let counted = |case: &str, written: f64, work: &dyn Fn() -> f64| {
@@ -120,7 +120,7 @@ fn patterns(world: &World, disk: &PoolDisk, name: &str, caller: &mut dyn Caller,
     // A database and a boot start on a disk of their own.
     let made = caller.create(&format!("io-db-{round}"));
     let device = rig::open(&made.device);
-    let bench = Bench { device: &device, size, bytes };
+    let bench = Bench::new(world, &device);
     let commits = bytes as usize / PAGE / 2;
     let pages = commits + commits / CHECKPOINT * CHECKPOINT;
     counted("database", (pages * PAGE) as f64, &|| bench.database(name, commits));
@@ -128,7 +128,7 @@ fn patterns(world: &World, disk: &PoolDisk, name: &str, caller: &mut dyn Caller,
     caller.delete(made);
     let made = caller.create(&format!("io-boot-{round}"));
     let device = rig::open(&made.device);
-    Bench { device: &device, size, bytes }.boot(name, world.scale.boot);
+    Bench::new(world, &device).boot(name, world.scale.boot);
     drop(device);
     caller.delete(made);
 }
@@ -137,20 +137,30 @@ fn patterns(world: &World, disk: &PoolDisk, name: &str, caller: &mut dyn Caller,
 struct Bench<'a> {
     device: &'a File,
     size: u64,
-    /// How much each pattern moves.
+    /// How much each random pattern moves.
     bytes: u64,
+    /// How much each sequential pattern moves.
+    stream: u64,
 }
 
-impl Bench<'_> {
+impl<'a> Bench<'a> {
+    fn new(world: &World, device: &'a File) -> Self {
+        let Scale { template: size, io: bytes, stream, .. } = world.scale;
+        Self { device, size, bytes, stream }
+    }
+
     fn reads(&self, name: &str) {
         let mut buffer = Box::new(Buffer([0; LARGE]));
-        self.timed(name, "sequential read", || {
-            for offset in (0..self.bytes).step_by(LARGE) {
+        let mut read = || {
+            for offset in (0..self.stream).step_by(LARGE) {
                 self.device.read_exact_at(&mut buffer.0, offset).expect("read");
             }
-        });
+        };
+        // Where nobody read the template for a while, the first one waits for the pool's disk.
+        read();
+        self.timed(name, "sequential read", self.stream, read);
         let offsets = self.offsets(0);
-        self.timed(name, "random read", || {
+        self.timed(name, "random read", self.bytes, || {
             for offset in &offsets {
                 self.device.read_exact_at(&mut buffer.0[..PAGE], *offset).expect("read");
             }
@@ -160,8 +170,8 @@ impl Bench<'_> {
     fn sequential_writes(&self, name: &str) {
         let buffer = random_buffer();
         for case in ["sequential first write", "sequential rewrite"] {
-            self.timed(name, case, || {
-                for offset in (0..self.bytes).step_by(LARGE) {
+            self.timed(name, case, self.stream, || {
+                for offset in (0..self.stream).step_by(LARGE) {
                     self.device.write_all_at(&buffer.0, offset).expect("write");
                 }
                 self.device.sync_data().expect("sync");
@@ -172,8 +182,8 @@ impl Bench<'_> {
     /// The same offsets each time: the first call writes first, the second again.
     fn random_writes(&self, name: &str, case: &str) -> f64 {
         let buffer = random_buffer();
-        let offsets = self.offsets(self.bytes);
-        self.timed(name, case, || {
+        let offsets = self.offsets(self.stream);
+        self.timed(name, case, self.bytes, || {
             for (index, offset) in offsets.iter().enumerate() {
                 self.device.write_all_at(&buffer.0[..PAGE], *offset).expect("write");
                 if (index + 1) % FLUSH_EACH == 0 {
@@ -186,7 +196,7 @@ impl Bench<'_> {
     /// A log that is appended to and flushed at each commit, and pages that follow at checkpoints.
     fn database(&self, name: &str, commits: usize) -> f64 {
         let buffer = random_buffer();
-        let pages = self.offsets(self.bytes);
+        let pages = self.offsets(self.stream);
         let start = Instant::now();
         for commit in 0..commits {
             let offset = (commit * PAGE) as u64;
@@ -226,11 +236,11 @@ impl Bench<'_> {
         emit(ROOM, "boot trace", name, ("time", "ms"), &[time]);
     }
 
-    fn timed(&self, name: &str, case: &str, work: impl FnOnce()) -> f64 {
+    fn timed(&self, name: &str, case: &str, bytes: u64, work: impl FnOnce()) -> f64 {
         let start = Instant::now();
         work();
         let seconds = start.elapsed().as_secs_f64();
-        let rate = self.bytes as f64 / seconds / 1e6;
+        let rate = bytes as f64 / seconds / 1e6;
         emit(ROOM, case, name, ("rate", "MB/s"), &[rate]);
         seconds
     }

@@ -4,6 +4,7 @@ mod density;
 mod growth;
 mod import;
 mod io;
+mod parts;
 mod ready;
 mod sandbox;
 mod warm;
@@ -11,10 +12,11 @@ mod warm;
 use std::time::Instant;
 
 /// Name and body of each room, in the order in which they run.
-pub(crate) const ALL: [(&str, fn()); 8] = [
+pub(crate) const ALL: [(&str, fn()); 9] = [
     ("ready_alone", ready::alone),
     ("ready_together", ready::together),
     ("spares", warm::spares),
+    ("parts", parts::parts),
     ("sandboxes", sandbox::sandboxes),
     ("input_output", io::input_output),
     ("density", density::density),

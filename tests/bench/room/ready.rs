@@ -32,6 +32,7 @@ struct Times {
 
 pub(super) fn alone() {
     let world = World::new();
+    let _loops = world.make_loops();
     let contenders = contender::all(&world);
     for &count in world.scale.counts {
         let repeats = if count == 1 { world.scale.repeats } else { 1 };
@@ -106,6 +107,7 @@ fn open(disk: &Disk) {
 
 pub(super) fn together() {
     let world = World::new();
+    let _loops = world.make_loops();
     let mut contenders = contender::ours(&world);
     contenders.extend(contender::rivals_again(&world));
     for round in 0..world.scale.rounds {
