@@ -325,9 +325,15 @@ impl Pool {
     }
 
     /// Takes the lock of a template's content, waiting for its holder: shared to use the
-    /// content, exclusive to remove it or to extend its file.
+    /// content, exclusive to make or to remove it.
     pub(crate) fn lock_image(&self, digest: &str, mode: Mode) -> Result<Lock> {
         lock::lock(&self.layout().lock_file(), &format!("image/{digest}"), mode)
+    }
+
+    /// Takes the lock of who attaches a template's content or extends its file, waiting for its holder.
+    /// That of the content is held too, shared, and taken first.
+    pub(crate) fn lock_origin(&self, digest: &str) -> Result<Lock> {
+        lock::lock(&self.layout().lock_file(), &format!("origin/{digest}"), Mode::Exclusive)
     }
 
     /// Takes the lock of an import by the id of its source; `None` while another process or

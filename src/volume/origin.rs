@@ -21,15 +21,15 @@ use crate::sys::{DeviceNumber, FileKind, LoopHandle, LoopSpec};
 /// held open.
 pub(super) fn acquire(pool: &Pool, record: &VolumeRecord, size: u64) -> Result<LoopHandle> {
     let digest = &record.digest;
-    {
-        let _image = pool.lock_image(digest, Mode::Shared)?;
-        if let Some(handle) = open_hinted(pool, digest)?
-            && pool.host().device_size(handle.number)? >= size
-        {
-            return Ok(handle);
-        }
+    let _image = pool.lock_image(digest, Mode::Shared)?;
+    if let Some(handle) = open_sufficient(pool, digest, size)? {
+        return Ok(handle);
     }
-    let _image = pool.lock_image(digest, Mode::Exclusive)?;
+    let _origin = pool.lock_origin(digest)?;
+    // Somebody else attached it while this call waited.
+    if let Some(handle) = open_sufficient(pool, digest, size)? {
+        return Ok(handle);
+    }
     check_content(pool, digest, record.template_size)?;
     let image = pool.layout().image(digest);
     pool.host().extend_file(&image, size)?;
@@ -70,9 +70,17 @@ pub(super) fn grow(pool: &Pool, digest: &str, origin: DeviceNumber, size: u64) -
     if pool.host().device_size(origin)? >= size {
         return Ok(());
     }
-    let _image = pool.lock_image(digest, Mode::Exclusive)?;
+    let _image = pool.lock_image(digest, Mode::Shared)?;
+    let _origin = pool.lock_origin(digest)?;
     pool.host().extend_file(&pool.layout().image(digest), size)?;
     pool.host().refresh_loop(origin)
+}
+
+fn open_sufficient(pool: &Pool, digest: &str, size: u64) -> Result<Option<LoopHandle>> {
+    match open_hinted(pool, digest)? {
+        Some(handle) if pool.host().device_size(handle.number)? >= size => Ok(Some(handle)),
+        _ => Ok(None),
+    }
 }
 
 fn open_hinted(pool: &Pool, digest: &str) -> Result<Option<LoopHandle>> {

@@ -4,6 +4,7 @@ use std::fs::{File, OpenOptions};
 use std::io;
 use std::os::fd::AsFd as _;
 use std::os::unix::fs::OpenOptionsExt as _;
+use std::sync::{Mutex, PoisonError};
 use std::thread::sleep;
 use std::time::Duration;
 
@@ -55,6 +56,10 @@ fn set_flushes(spec: &LoopSpec, number: DeviceNumber) -> Result<()> {
     }
 }
 
+/// Of the callers in this process, one at a time looks for a free device and takes it: at once, all
+/// would find the same one, and all but one would look again.
+static TURN: Mutex<()> = Mutex::new(());
+
 /// Attaches the file to a device that nobody else has.
 fn claim(spec: &LoopSpec, file: &File) -> Result<(DeviceNumber, File)> {
     const OPERATION: &str = "attach a loop device to";
@@ -68,6 +73,7 @@ fn claim(spec: &LoopSpec, file: &File) -> Result<(DeviceNumber, File)> {
             let spread = 200 * u64::from(attempt.min(20));
             sleep(Duration::from_micros(rand::random_range(0..spread)));
         }
+        let _turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
         let index = raw::loop_get_free(control.as_fd())
             .map_err(|e| Error::io("find a free loop device for", spec.file.display(), e))?;
         let attached = number_of_index(index)
