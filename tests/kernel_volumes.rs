@@ -16,6 +16,7 @@ use calf::sys::{Host as _, LinuxHost};
 use calf::volume::{Access, VolumeSpec, VolumeState};
 use calf::{ErrorKind, PoolOptions};
 use rig::{Page, Random, Rig, TEMPLATE_SIZE, first_difference, open, read_page, run};
+use rustix::fs::{Mode, OFlags};
 
 fn main() -> ExitCode {
     kit::main(vec![
@@ -31,6 +32,7 @@ fn main() -> ExitCode {
         kit::test("a_full_store_holds_the_whole_volume", full_rewrite),
         kit::test("a_reboot_is_healed_by_publish", reboot),
         kit::test("a_busy_device_is_named_with_its_holder", busy),
+        kit::test("a_target_that_somebody_looks_at_is_unpublished", looked_at),
         kit::test("three_hundred_volumes_live_at_once", many).timeout(Duration::from_secs(300)),
         kit::test("xfs_volumes_of_one_template_mount_side_by_side", xfs_side_by_side),
         kit::test("a_published_node_has_its_jailed_owner", jailed_owner),
@@ -360,6 +362,34 @@ fn busy() {
     assert!(error.report().contains(named), "{named}: {}", error.report());
     run("losetup", &["--detach", &over], &[]);
     rig.pool.delete_volume("volume").expect("delete once it is free");
+}
+
+/// A look at a mount point keeps the mount busy as an open descriptor does: for that moment.
+fn looked_at() {
+    const LOOK: Duration = Duration::from_millis(100);
+    let rig = Rig::new(kit::Fs::Ext4);
+    rig.import_file_system("root", "ext4");
+    for (id, access) in [("block", Access::Block), ("mount", rig::mount())] {
+        rig.pool.create_volume(&VolumeSpec::new(id, "root")).expect("create");
+        let publish = rig.publication(id, access);
+        rig.pool.stage(id, &publish.stage).expect("stage");
+        rig.pool.publish(id, &publish).expect("publish");
+        for path in [&publish.target, &publish.stage.path] {
+            let (flags, mode) = (OFlags::PATH | OFlags::NOFOLLOW, Mode::empty());
+            // A block volume has nothing at its staging path.
+            let Ok(look) = rustix::fs::open(path, flags, mode) else { continue };
+            let looking = std::thread::spawn(move || {
+                std::thread::sleep(LOOK);
+                drop(look);
+            });
+            match path == &publish.target {
+                true => rig.pool.unpublish(id, path).expect("unpublish"),
+                false => rig.pool.unstage(id, path).expect("unstage"),
+            }
+            looking.join().expect("a look");
+        }
+        rig.tear_down(&publish, id);
+    }
 }
 
 fn many() {

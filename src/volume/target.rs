@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use super::plan::Observed;
-use super::{direct, observe};
+use super::{direct, observe, teardown};
 use crate::error::{Error, ErrorKind, Result};
 use crate::key::{DeviceId, Key};
 use crate::pool::Pool;
@@ -65,10 +65,8 @@ pub(super) fn unmount_all(pool: &Pool, key: &Key, id: &str, target: &Path) -> Re
             )
             .remedy("unmount it by hand if it is not needed"));
         }
-        host.unmount(target).map_err(|error| match error.kind() {
-            ErrorKind::InUse => observe::name_holders(host, device, error),
-            _ => error,
-        })?;
+        // Who looks at the mount just now keeps it busy: `df`, or a call that reads the mount table.
+        teardown::while_busy(host, device, || host.unmount(target))?;
     }
     Err(Error::new(
         ErrorKind::InUse,
