@@ -374,6 +374,13 @@ fn looked_at() {
         let publish = rig.publication(id, access);
         rig.pool.stage(id, &publish.stage).expect("stage");
         rig.pool.publish(id, &publish).expect("publish");
+        if id == "block" {
+            let number = rig.pool.volume(id).expect("it is there").device.expect("it is active");
+            let shown = |is_other| LinuxHost::new().mounts_of(number, is_other).expect("mounts");
+            assert_eq!(shown(&|_| false).len(), 1);
+            // What the mount table shows of it is the node in the pool.
+            assert_eq!(shown(&|root| root.ends_with("node")), Vec::new());
+        }
         for path in [&publish.target, &publish.stage.path] {
             let (flags, mode) = (OFlags::PATH | OFlags::NOFOLLOW, Mode::empty());
             // A block volume has nothing at its staging path.
@@ -553,7 +560,7 @@ fn kata() {
     );
     let device = std::path::PathBuf::from(info["device"].as_str().expect("a device"));
     let number = rig.pool.volume("volume").expect("it is there").device.expect("it is active");
-    assert_eq!(LinuxHost::new().mounts_of(number).expect("mounts"), Vec::new());
+    assert_eq!(LinuxHost::new().mounts_of(number, &|_| false).expect("mounts"), Vec::new());
 
     let guest = kit::work_dir().join("guest");
     fs::create_dir(&guest).expect("a directory");

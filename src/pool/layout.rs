@@ -158,4 +158,45 @@ impl Layout {
             Role::ReadOnlyView => "node-ro",
         })
     }
+
+    /// The volume whose node a path leads to, in this pool or another, by the end of the path.
+    pub fn node_owner(path: &Path) -> Option<Key> {
+        // The kernel shows so that the node was made anew since it was bound.
+        let text = path.to_str()?;
+        let path = Path::new(text.strip_suffix("//deleted").unwrap_or(text));
+        let directory = path.parent()?;
+        let is_node = matches!(path.file_name()?.to_str()?, "node" | "node-ro");
+        let is_volume = directory.parent()?.file_name()? == "volumes";
+        let key = Key::parse(directory.file_name()?.to_str()?)?;
+        (is_node && is_volume).then_some(key)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_node_tells_its_volume_by_the_end_of_its_path() {
+        let layout = Layout::new("/pool");
+        let key = Key::of("volume");
+        let node = layout.node(&key, Role::Snapshot);
+        let shown = |prefix: &str, suffix: &str| {
+            PathBuf::from(format!("{prefix}{}{suffix}", node.display()))
+        };
+        for path in [node.clone(), shown("/a", ""), shown("", "//deleted"), shown("", "-ro")] {
+            assert_eq!(Layout::node_owner(&path), Some(key.clone()), "{path:?}");
+        }
+        let volume = layout.volume_directory(&key);
+        for path in [
+            volume.clone(),
+            volume.join("cow"),
+            layout.volumes().join("short/node"),
+            PathBuf::from(format!("/{key}/node")),
+            PathBuf::from("/dm-3"),
+            PathBuf::from("/"),
+        ] {
+            assert_eq!(Layout::node_owner(&path), None, "{path:?}");
+        }
+    }
 }

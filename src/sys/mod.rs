@@ -258,8 +258,14 @@ pub trait Host: Send + Sync + 'static {
     fn resolve(&self, path: &Path) -> PathBuf;
 
     /// Every place in this mount namespace where the file system on device `number` or a node
-    /// of that device is mounted.
-    fn mounts_of(&self, number: DeviceNumber) -> Result<Vec<MountedAt>>;
+    /// of that device is mounted. `is_other` tells of the file that a mount shows, by its path from
+    /// the root of its file system, that it is the node of another device: such a mount is not looked
+    /// at, since a look keeps it busy for that moment, and there may be thousands.
+    fn mounts_of(
+        &self,
+        number: DeviceNumber,
+        is_other: &dyn Fn(&Path) -> bool,
+    ) -> Result<Vec<MountedAt>>;
 
     /// Grows the file system mounted at `path` to fill its device. Nothing happens if it does.
     fn grow_file_system(&self, path: &Path, fs_type: &str) -> Result<()>;

@@ -25,7 +25,7 @@ use serde::{Deserialize, Serialize};
 
 use super::lifecycle::activate;
 use super::plan::Observed;
-use super::target::taken;
+use super::target::{mounts_of_device, taken};
 use super::{Access, Publish, ReconcileOptions, ReconcileReport, Removal, RemovalKind, observe};
 use crate::error::{Error, ErrorKind, Result};
 use crate::key::{DeviceId, Key, Role};
@@ -86,7 +86,7 @@ pub(super) fn publish(
 ) -> Result<()> {
     let read_only = publish.is_read_only();
     activate(pool, key, record, read_only, before, |device| {
-        if let Some(mount) = pool.host().mounts_of(device)?.first() {
+        if let Some(mount) = mounts_of_device(pool, key, device)?.first() {
             return Err(in_use(&record.id, "by the host", &mount.path));
         }
         let device = pool.host().device_node(device)?;

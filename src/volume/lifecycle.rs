@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use super::execute::Executor;
 use super::plan::{Goal, Observed, plan};
 use super::step::store_length;
+use super::target::mounts_of_device;
 use super::{Volume, VolumeSpec, direct, inspect, observe, origin, spare, spec};
 use crate::error::{Error, ErrorKind, Result};
 use crate::key::Key;
@@ -233,13 +234,13 @@ fn is_untouched(record: &VolumeRecord, observed: &Observed) -> bool {
 /// Takes the devices down, unless the volume is still shown somewhere.
 pub(super) fn deactivate(pool: &Pool, key: &Key, id: &str) -> Result<()> {
     let observed = observe::observe(pool, key)?;
-    refuse_if_mounted(pool, &observed, id, "deactivate volume")?;
+    refuse_if_mounted(pool, key, &observed, id, "deactivate volume")?;
     reach(pool, key, Goal::Inactive, &observed)
 }
 
 /// Deletes the volume, which is as `observed`. The caller holds its lock.
 pub(super) fn delete(pool: &Pool, key: &Key, id: &str, observed: &Observed) -> Result<()> {
-    refuse_if_mounted(pool, observed, id, "delete volume")?;
+    refuse_if_mounted(pool, key, observed, id, "delete volume")?;
     reach(pool, key, Goal::Absent, observed)?;
     pool.health().forget(key);
     if let Some(record) = &observed.record
@@ -263,7 +264,7 @@ pub(super) fn reach(pool: &Pool, key: &Key, goal: Goal<'_>, observed: &Observed)
 /// Goes back after a failure. What cannot be undone now, the next call or start completes.
 fn undo(pool: &Pool, key: &Key, goal: Goal<'_>) {
     let result = observe::observe(pool, key).and_then(|observed| {
-        refuse_if_mounted(pool, &observed, key, "undo what failed of volume")?;
+        refuse_if_mounted(pool, key, &observed, key, "undo what failed of volume")?;
         reach(pool, key, goal, &observed)
     });
     if let Err(error) = result {
@@ -275,13 +276,14 @@ fn undo(pool: &Pool, key: &Key, goal: Goal<'_>) {
 /// leave a node that may mean another volume's device tomorrow.
 pub(super) fn refuse_if_mounted(
     pool: &Pool,
+    key: &Key,
     observed: &Observed,
     id: impl fmt::Display,
     operation: &'static str,
 ) -> Result<()> {
     let mut shown = Vec::new();
     for number in observed.devices() {
-        shown.extend(pool.host().mounts_of(number)?);
+        shown.extend(mounts_of_device(pool, key, number)?);
     }
     if let Some(record) = &observed.record {
         shown.extend(direct::targets(pool, record)?);

@@ -126,7 +126,7 @@ fn publish_node(
             Ownership { uid: record.owner.uid, gid: record.owner.gid, mode: record.owner.mode };
         let bound = Target::Node { device };
         show(pool, key, &record.id, &publish.target, TargetKind::File, bound, || {
-            refuse_other_use(pool, before, &record.id, TargetKind::File)?;
+            refuse_other_use(pool, key, before, &record.id, TargetKind::File)?;
             host.make_node(&node, device, owner)?;
             host.bind(&node, &publish.target, false, true)
         })
@@ -175,7 +175,7 @@ fn refuse_if_published_elsewhere(
     }
     let (target, staged) =
         (pool.host().resolve(&publish.target), pool.host().resolve(&publish.stage.path));
-    let mounts = mounts_of(pool, observed)?;
+    let mounts = mounts_of(pool, key, observed)?;
     if mounts.iter().any(|mount| mount.path == target) {
         // A repeated call; who may have bound it elsewhere since is the caller's matter.
         return Ok(());

@@ -29,7 +29,7 @@ use super::execute::Executor;
 use super::plan::{Goal, Observed, plan};
 use super::report::{ReconcileOptions, ReconcileReport, Removal, RemovalKind, Repair};
 use super::step::{Step, store_length};
-use super::{direct, inspect, lifecycle, observe, spare, warm};
+use super::{direct, inspect, lifecycle, observe, spare, target, warm};
 use crate::error::Result;
 use crate::key::{DeviceId, Key, Role};
 use crate::pool::Pool;
@@ -230,11 +230,11 @@ fn superfluous(
     };
     // What tells Kata of a pod that is gone goes with the volume.
     let shown = kind == RemovalKind::Expired && !direct::targets(pool, record)?.is_empty();
-    Ok((!shown && !is_used(pool, observed)?).then_some(kind))
+    Ok((!shown && !is_used(pool, key, observed)?).then_some(kind))
 }
 
 /// Whether somebody has the volume open or mounted, or its node bound.
-fn is_used(pool: &Pool, observed: &Observed) -> Result<bool> {
+fn is_used(pool: &Pool, key: &Key, observed: &Observed) -> Result<bool> {
     // The view's table holds the snapshot open.
     let view = observed.view.as_ref().map_or(0, |view| view.open_count);
     let held = u32::from(observed.view.as_ref().is_some_and(|view| view.table.is_some()));
@@ -243,7 +243,7 @@ fn is_used(pool: &Pool, observed: &Observed) -> Result<bool> {
         return Ok(true);
     }
     for number in observed.devices() {
-        if !pool.host().mounts_of(number)?.is_empty() {
+        if !target::mounts_of_device(pool, key, number)?.is_empty() {
             return Ok(true);
         }
     }
@@ -329,7 +329,7 @@ fn orphaned_device(pool: &Pool, role: Role, key: &Key, options: &ReconcileOption
         return Ok(false);
     }
     if !options.dry_run {
-        lifecycle::refuse_if_mounted(pool, &observed, key, "remove what is left of volume")?;
+        lifecycle::refuse_if_mounted(pool, key, &observed, key, "remove what is left of volume")?;
         Executor::new(pool, key, None, &observed).run(&[Step::RemoveDevice(role)])?;
     }
     Ok(true)

@@ -33,7 +33,7 @@ impl Pool {
         let key = Key::of(id);
         let staged = self.host().resolve(path);
         let observed = observe::observe(self, &key)?;
-        let mounts = mounts_of(self, &observed)?;
+        let mounts = mounts_of(self, &key, &observed)?;
         if let Some(elsewhere) = mounts.iter().find(|mount| mount.path != staged) {
             return Err(Error::new(
                 ErrorKind::InUse,
@@ -127,7 +127,7 @@ fn mount(
     };
     let mounted = Target::FileSystem { device, read_only, failed: false };
     let shown = show(pool, key, &record.id, &stage.path, TargetKind::Directory, mounted, || {
-        refuse_other_use(pool, before, &record.id, TargetKind::Directory)?;
+        refuse_other_use(pool, key, before, &record.id, TargetKind::Directory)?;
         host.mount(&MountSpec {
             device,
             target: stage.path.clone(),

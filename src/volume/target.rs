@@ -7,6 +7,7 @@ use super::{direct, observe, teardown};
 use crate::error::{Error, ErrorKind, Result};
 use crate::key::{DeviceId, Key};
 use crate::pool::Pool;
+use crate::pool::layout::Layout;
 use crate::sys::{DeviceNumber, MountedAt, Target, TargetKind};
 
 /// Mounts that may lie on one target before something is wrong: ours, and what was put on top.
@@ -35,11 +36,21 @@ pub(super) fn is_device_of(pool: &Pool, key: &Key, number: DeviceNumber) -> Resu
     Ok(observe::observe(pool, key)?.copies.iter().any(|copy| copy.number == number))
 }
 
+/// Everywhere that a device of the volume with this key is mounted, or its node bound.
+pub(super) fn mounts_of_device(
+    pool: &Pool,
+    key: &Key,
+    number: DeviceNumber,
+) -> Result<Vec<MountedAt>> {
+    let is_other = |shown: &Path| Layout::node_owner(shown).is_some_and(|owner| owner != *key);
+    pool.host().mounts_of(number, &is_other)
+}
+
 /// Everywhere that the volume that was observed is mounted, its node bound, or Kata told of it.
-pub(super) fn mounts_of(pool: &Pool, observed: &Observed) -> Result<Vec<MountedAt>> {
+pub(super) fn mounts_of(pool: &Pool, key: &Key, observed: &Observed) -> Result<Vec<MountedAt>> {
     let mut mounts = Vec::new();
     for number in observed.devices() {
-        mounts.extend(pool.host().mounts_of(number)?);
+        mounts.extend(mounts_of_device(pool, key, number)?);
     }
     if let Some(record) = &observed.record {
         mounts.extend(direct::targets(pool, record)?);
@@ -186,6 +197,7 @@ fn describe(found: Target) -> String {
 /// one whose file system is mounted: two masters of one file system destroy it.
 pub(super) fn refuse_other_use(
     pool: &Pool,
+    key: &Key,
     observed: &Observed,
     id: &str,
     kind: TargetKind,
@@ -196,7 +208,7 @@ pub(super) fn refuse_other_use(
         TargetKind::File => observed.open_devices(),
     };
     for number in devices {
-        let mounts = pool.host().mounts_of(number)?;
+        let mounts = mounts_of_device(pool, key, number)?;
         let other = mounts.iter().find(|mount| mount.node == (kind == TargetKind::Directory));
         let Some(mount) = other else { continue };
         let used = if mount.node { "as a block device" } else { "as a file system" };

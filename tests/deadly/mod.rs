@@ -99,7 +99,7 @@ impl Host for DeadlyHost {
         change bind(source: &Path, target: &Path, read_only: bool, devices: bool) -> Result<()>;
         change unmount(path: &Path) -> Result<()>;
         look resolve(path: &Path) -> PathBuf;
-        look mounts_of(number: DeviceNumber) -> Result<Vec<MountedAt>>;
+        look mounts_of(number: DeviceNumber, is_other: &dyn Fn(&Path) -> bool) -> Result<Vec<MountedAt>>;
         change grow_file_system(path: &Path, fs_type: &str) -> Result<()>;
     }
 }

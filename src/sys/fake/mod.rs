@@ -494,7 +494,11 @@ impl Host for FakeHost {
         files::resolve(path)
     }
 
-    fn mounts_of(&self, number: DeviceNumber) -> Result<Vec<MountedAt>> {
+    fn mounts_of(
+        &self,
+        number: DeviceNumber,
+        _is_other: &dyn Fn(&Path) -> bool,
+    ) -> Result<Vec<MountedAt>> {
         self.call("mounts_of", |state| Ok(state.kernel.mounts_of(number)))
     }
 

@@ -269,8 +269,12 @@ impl Host for LinuxHost {
             .unwrap_or_else(|| path.to_owned())
     }
 
-    fn mounts_of(&self, number: DeviceNumber) -> Result<Vec<MountedAt>> {
-        mounts::mounts_of(number)
+    fn mounts_of(
+        &self,
+        number: DeviceNumber,
+        is_other: &dyn Fn(&Path) -> bool,
+    ) -> Result<Vec<MountedAt>> {
+        mounts::mounts_of(number, is_other)
     }
 
     fn grow_file_system(&self, path: &Path, fs_type: &str) -> Result<()> {

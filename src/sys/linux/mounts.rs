@@ -192,12 +192,18 @@ pub(super) fn unmount(path: &Path) -> Result<()> {
     })
 }
 
-pub(super) fn mounts_of(number: DeviceNumber) -> Result<Vec<MountedAt>> {
+pub(super) fn mounts_of(
+    number: DeviceNumber,
+    is_other: &dyn Fn(&Path) -> bool,
+) -> Result<Vec<MountedAt>> {
     let mut mounts = Vec::new();
     for entry in mountinfo::own()? {
         let node = if is_file_system(&entry, number) {
             false
-        } else if entry.may_be_node() && is_node(&entry.mount_point, number) {
+        } else if entry.may_be_node()
+            && !is_other(&entry.root)
+            && is_node(&entry.mount_point, number)
+        {
             true
         } else {
             continue;
