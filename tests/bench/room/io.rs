@@ -92,6 +92,8 @@ fn patterns(world: &World, disk: &PoolDisk, name: &str, caller: &mut dyn Caller,
     bench.reads(name);
     bench.sequential_writes(name);
     let counted = |case: &str, written: f64, work: &dyn Fn() -> f64| {
+        // What an earlier pattern wrote, and nobody flushed, is not this one's.
+        rustix::fs::syncfs(&disk.root).expect("sync the pool");
         let before = disk.counters();
         let seconds = work();
         rustix::fs::syncfs(&disk.root).expect("sync the pool");
