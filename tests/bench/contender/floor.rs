@@ -3,6 +3,7 @@
 //! The device is the one that calf makes by default: an autoclear loop with flushes dropped, a
 //! persistent store with overflow, a chunk of 4 KiB or as the default is.
 
+use std::fmt::Display;
 use std::fs::{self, File, OpenOptions};
 use std::path::PathBuf;
 
@@ -43,6 +44,11 @@ impl Floor {
         Self { name, store, controls, directory, size, limit: None, _origin: device, origin }
     }
 
+    /// What device-mapper calls a disk.
+    pub(crate) fn device_name(&self, id: &str) -> String {
+        format!("floor-{}-{id}", self.store)
+    }
+
     /// With stores that take `limit` bytes of data.
     pub(crate) fn store_for(self, limit: u64) -> Self {
         Self { limit: Some(limit), ..self }
@@ -77,9 +83,8 @@ impl Caller for FloorCaller<'_> {
             .expect("a store");
         store.set_len(cow::store_size(floor.size, floor.limit, chunk)).expect("a length");
         let (cow, _device) = floor.controls.attach(&store, false).expect("a loop device");
-        let cache = format!("/sys/block/loop{cow}/queue/write_cache");
-        fs::write(cache, "write through").expect("set the write cache");
-        let name = format!("floor-{}-{id}", floor.store);
+        set_write_cache(cow, "write through");
+        let name = floor.device_name(id);
         let parameters = format!(
             "/dev/loop{} /dev/loop{cow} {} {} 1 discard_zeroes_cow",
             floor.origin,
@@ -90,11 +95,19 @@ impl Caller for FloorCaller<'_> {
             .controls
             .create(&name, floor.size / SECTOR, "snapshot", &parameters)
             .expect("a device");
-        Disk { id: id.to_owned(), device, below: name }
+        Disk { id: id.to_owned(), device, below: cow.to_string() }
     }
 
     fn delete(&mut self, disk: Disk) {
-        self.0.controls.remove(&disk.below).expect("remove");
+        // Newer kernels keep it for whoever attaches the device next, another contender for instance.
+        set_write_cache(&disk.below, "write back");
+        self.0.controls.remove(&self.0.device_name(&disk.id)).expect("remove");
         fs::remove_file(self.0.directory.join(&disk.id)).expect("unlink");
     }
+}
+
+/// Whether a loop device drops flushes.
+fn set_write_cache(index: impl Display, mode: &str) {
+    let cache = format!("/sys/block/loop{index}/queue/write_cache");
+    fs::write(cache, mode).expect("set the write cache");
 }

@@ -40,7 +40,8 @@ impl Lvm {
         let group = if thin { "benchthin" } else { "benchthick" };
         let directory = world.directory(group);
         let size = world.scale.template;
-        let store = (size / 16).max(8 << 20);
+        // Room for what the patterns of the I/O room write.
+        let store = (size / 16).max(8 << 20).max(world.scale.stream + 4 * world.scale.io);
         let file = directory.join("pv");
         run("truncate", &["--size", &(2 * size + 128 * store).to_string()], &[&file]);
         let device = run("losetup", &["--find", "--show"], &[&file]);

@@ -49,6 +49,7 @@ pub(super) fn parts() {
         let mut made = None;
         measure(0, &mut || made = Some(maker.create(&format!("p{number}"))));
         let disk = made.expect("a disk");
+        let name = floor.device_name(&disk.id);
         measure(1, &mut || (0..CALLS).for_each(|_| client.node_info().expect("an answer")));
         measure(2, &mut || (0..CALLS).for_each(|_| echo.ask()));
         measure(3, &mut || record(&records.join(number.to_string())));
@@ -57,7 +58,7 @@ pub(super) fn parts() {
                 let _ = rustix::process::getppid();
             })
         });
-        measure(5, &mut || (0..MANY).for_each(|_| controls.status(&disk.below).expect("a state")));
+        measure(5, &mut || (0..MANY).for_each(|_| controls.status(&name).expect("a state")));
         maker.delete(disk);
     }
     for (name, times) in names.iter().zip(times) {
