@@ -1,5 +1,5 @@
-//! Taking devices down: verified, patient with who holds them for moments, and naming who does not
-//! let go.
+//! Taking devices and mounts away: verified, patient with who holds them for moments, and naming
+//! who does not let go.
 
 use std::path::Path;
 use std::time::Duration;
@@ -9,8 +9,8 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::key::DeviceId;
 use crate::sys::{DeviceNumber, Host};
 
-/// Waits between tries to remove a busy device, in milliseconds: a udev worker or a scan holds
-/// it for moments, a mount or a process for good. They add up to 1.3 seconds.
+/// Waits between tries to take away what is busy, in milliseconds: a udev worker, a scan or a look
+/// holds it for moments, a process for good. They add up to 1.3 seconds.
 const BUSY_WAITS: [u64; 8] = [1, 5, 20, 50, 125, 250, 350, 500];
 
 /// Removes a device and sees that it is gone; one that is not there is fine.
