@@ -153,10 +153,14 @@ impl Layout {
 
     /// The device node that is bound to block targets.
     pub fn node(&self, key: &Key, role: Role) -> PathBuf {
-        self.volume_directory(key).join(match role {
+        self.volume_directory(key).join(Self::node_name(role))
+    }
+
+    fn node_name(role: Role) -> &'static str {
+        match role {
             Role::Snapshot => "node",
             Role::ReadOnlyView => "node-ro",
-        })
+        }
     }
 
     /// The volume whose node a path leads to, in this pool or another, by the end of the path.
@@ -165,7 +169,9 @@ impl Layout {
         let text = path.to_str()?;
         let path = Path::new(text.strip_suffix("//deleted").unwrap_or(text));
         let directory = path.parent()?;
-        let is_node = matches!(path.file_name()?.to_str()?, "node" | "node-ro");
+        let name = path.file_name()?;
+        let roles = [Role::Snapshot, Role::ReadOnlyView];
+        let is_node = roles.into_iter().any(|role| name == Self::node_name(role));
         let is_volume = directory.parent()?.file_name()? == "volumes";
         let key = Key::parse(directory.file_name()?.to_str()?)?;
         (is_node && is_volume).then_some(key)

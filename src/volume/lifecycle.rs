@@ -6,8 +6,8 @@ use std::path::{Path, PathBuf};
 use super::execute::Executor;
 use super::plan::{Goal, Observed, plan};
 use super::step::store_length;
-use super::target::mounts_of_device;
-use super::{Volume, VolumeSpec, direct, inspect, observe, origin, spare, spec};
+use super::target::mounts_of;
+use super::{Volume, VolumeSpec, inspect, observe, origin, spare, spec};
 use crate::error::{Error, ErrorKind, Result};
 use crate::key::Key;
 use crate::pool::Pool;
@@ -281,14 +281,7 @@ pub(super) fn refuse_if_mounted(
     id: impl fmt::Display,
     operation: &'static str,
 ) -> Result<()> {
-    let mut shown = Vec::new();
-    for number in observed.devices() {
-        shown.extend(mounts_of_device(pool, key, number)?);
-    }
-    if let Some(record) = &observed.record {
-        shown.extend(direct::targets(pool, record)?);
-    }
-    match shown.first() {
+    match mounts_of(pool, key, observed)?.first() {
         None => Ok(()),
         Some(mount) => Err(Error::new(
             ErrorKind::InUse,

@@ -50,10 +50,11 @@ pub(super) fn set(number: DeviceNumber, mode: Mode) -> Result<()> {
     };
     let file = OpenOptions::new().read(true).write(true).open(&path).map_err(failed)?;
     file.write_all_at(mode.word().as_bytes(), 0).map_err(failed)?;
-    match sysfs::read_open(&file).map_err(failed)? {
-        found if found == mode.word() => Ok(()),
-        found => Err(failed(io::Error::other(format!("{found:?} stays after {mode:?}")))),
+    let found = sysfs::read_open(&file).map_err(failed)?;
+    if found == mode.word() {
+        return Ok(());
     }
+    Err(failed(io::Error::other(format!("{found:?} stays after {mode:?}"))))
 }
 
 /// Lets flushes through again on a loop device that is about to be detached. Returns whether they
