@@ -146,6 +146,7 @@ fn input_output(run: &Run<'_>) -> Vec<Judgement> {
     ];
     for (what, case) in [
         ("sequential read against the best that keeps a template", "sequential read"),
+        ("the same through the page cache of the disk, likewise", "sequential read, buffered"),
         ("sequential first write, likewise", "sequential first write"),
         ("sequential rewrite, likewise", "sequential rewrite"),
         ("random rewrite, likewise", "random rewrite, fsync each 16"),

@@ -1,10 +1,12 @@
 //! What does a disk do once it is ready?
 //!
-//! All I/O is direct, as a VMM issues it for its guest: the page cache that counts is the pool's.
+//! I/O is direct, as most VMMs can issue it for their guests: the page cache that counts is the pool's.
+//! One stream is read through the page cache of the disk itself, as Firecracker does.
 //! Each round makes a fresh disk of each contender, runs all patterns on it, and takes it away.
 //! Beside the times, the counters of the pool's own disk say what reached it.
 
 use std::fs::{self, File};
+use std::os::fd::AsRawFd as _;
 use std::os::unix::fs::{FileExt as _, MetadataExt as _};
 use std::path::PathBuf;
 use std::time::Instant;
@@ -12,6 +14,7 @@ use std::time::Instant;
 use calf::Pool;
 use calf::pool::record::Durability;
 use calf::volume::VolumeSpec;
+use rustix::fs::Advice;
 
 use crate::contender::{self, Caller, Contender, Floor, Library, Script};
 use crate::raw::Controls;
@@ -161,12 +164,26 @@ impl<'a> Bench<'a> {
         // Where nobody read the template for a while, the first one waits for the pool's disk.
         read();
         self.timed(name, "sequential read", self.stream, read);
+        self.buffered_read(name);
         let offsets = self.offsets(0);
         self.timed(name, "random read", self.bytes, || {
             for offset in &offsets {
                 self.device.read_exact_at(&mut buffer.0[..PAGE], *offset).expect("read");
             }
         });
+    }
+
+    /// The kernel reads ahead into the page cache of the disk, which is empty before and after.
+    fn buffered_read(&self, name: &str) {
+        let path = format!("/proc/self/fd/{}", self.device.as_raw_fd());
+        let device = File::open(path).expect("the disk again");
+        let mut buffer = Box::new(Buffer([0; LARGE]));
+        self.timed(name, "sequential read, buffered", self.stream, || {
+            for offset in (0..self.stream).step_by(LARGE) {
+                device.read_exact_at(&mut buffer.0, offset).expect("read");
+            }
+        });
+        rustix::fs::fadvise(&device, 0, None, Advice::DontNeed).expect("drop the page cache");
     }
 
     fn sequential_writes(&self, name: &str) {
