@@ -23,8 +23,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE;
 use serde::{Deserialize, Serialize};
 
-use super::lifecycle::activate;
-use super::plan::Observed;
+use super::existing::Existing;
 use super::target::{mounts_of_device, taken};
 use super::{Access, Publish, ReconcileOptions, ReconcileReport, Removal, RemovalKind, observe};
 use crate::error::{Error, ErrorKind, Result};
@@ -77,20 +76,14 @@ pub(super) fn is_direct(record: &VolumeRecord, access: &Access) -> bool {
 }
 
 /// Tells Kata to attach the volume's device for the mount whose source is the target.
-pub(super) fn publish(
-    pool: &Pool,
-    key: &Key,
-    record: &VolumeRecord,
-    before: &Observed,
-    publish: &Publish,
-) -> Result<()> {
-    let read_only = publish.is_read_only();
-    activate(pool, key, record, read_only, before, |device| {
+pub(super) fn publish(volume: &Existing<'_>, publish: &Publish) -> Result<()> {
+    let Existing { pool, key, record, .. } = volume;
+    volume.activate(publish.is_read_only(), |device| {
         if let Some(mount) = mounts_of_device(pool, key, device)?.first() {
             return Err(in_use(&record.id, "by the host", &mount.path));
         }
         let device = pool.host().device_node(device)?;
-        let content = mount_info(pool, key, record, publish, &device);
+        let content = mount_info(volume, publish, &device);
         let directory = directory(pool, &publish.target);
         refuse_foreign(pool, &directory, &record.id)?;
         let created = ensure_directory(pool, &record.id, &publish.target)?;
@@ -168,13 +161,8 @@ pub(super) fn reconcile(
     Ok(())
 }
 
-fn mount_info(
-    pool: &Pool,
-    key: &Key,
-    record: &VolumeRecord,
-    publish: &Publish,
-    device: &Path,
-) -> Vec<u8> {
+fn mount_info(volume: &Existing<'_>, publish: &Publish, device: &Path) -> Vec<u8> {
+    let Existing { pool, key, record, .. } = volume;
     let fstype = record.fs_type.as_deref().unwrap_or_default();
     let given = match &publish.stage.access {
         Access::Mount { options, .. } => options.as_slice(),

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use super::plan::Observed;
 use super::{
-    Losses, Volume, VolumeState, VolumeStatistics, direct, lifecycle, observe, spec, target,
+    Losses, Volume, VolumeState, VolumeStatistics, direct, existing, observe, spec, target,
 };
 use crate::error::{Error, ErrorKind, Result};
 use crate::key::Key;
@@ -121,7 +121,7 @@ pub(super) fn volume(pool: &Pool, key: &Key, id: &str) -> Result<Volume> {
     let observed = observe::observe(pool, key)?;
     match &observed.record {
         Some(record) => Ok(describe(record.clone(), &observed)),
-        None => Err(lifecycle::unknown(id)),
+        None => Err(existing::unknown(id)),
     }
 }
 

@@ -4,16 +4,17 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 
 use super::execute::Executor;
+use super::existing::Existing;
 use super::plan::{Goal, Observed, plan};
 use super::step::store_length;
 use super::target::mounts_of;
-use super::{Volume, VolumeSpec, inspect, observe, origin, spare, spec};
+use super::{Volume, VolumeSpec, inspect, observe, origin, spec};
 use crate::error::{Error, ErrorKind, Result};
 use crate::key::Key;
 use crate::pool::Pool;
 use crate::pool::record::{Backing, Reserve, TemplateRecord, VolumeRecord};
+use crate::sys::DeviceNumber;
 use crate::sys::lock::{Lock, Mode};
-use crate::sys::{DeviceNumber, StoreHeader};
 use crate::template;
 
 /// Bytes of the pool that a new volume must find free beyond the reserve.
@@ -68,9 +69,7 @@ impl Pool {
     pub fn activate(&self, id: &str) -> Result<DeviceNumber> {
         spec::check_id(id)?;
         let _lock = self.lock_volume(id, "activate volume")?;
-        let key = Key::of(id);
-        let (record, before) = look(self, &key, id)?;
-        activate(self, &key, &record, false, &before, Ok)
+        Existing::look(self, id)?.activate(false, Ok)
     }
 
     /// The node of a volume's block device, such as `/dev/dm-3`.
@@ -91,18 +90,17 @@ impl Pool {
         spec::check_id(id)?;
         spec::check_size(id, size)?;
         let _lock = self.lock_volume(id, "expand volume")?;
-        let key = Key::of(id);
-        let (mut record, observed) = look(self, &key, id)?;
+        let Existing { key, mut record, before, .. } = Existing::look(self, id)?;
         record.size = record.size.max(size);
-        let goal = match observed.devices().is_empty() {
+        let goal = match before.devices().is_empty() {
             true => Goal::Stored(&record),
             false => Goal::Active { record: &record, view: false },
         };
         if record.reserve == Reserve::Full {
-            let has = observed.store.map_or(0, |store| store.allocated);
+            let has = before.store.map_or(0, |store| store.allocated);
             require_free(self, id, store_length(&record).saturating_sub(has))?;
         }
-        reach(self, &key, goal, &observed)?;
+        reach(self, &key, goal, &before)?;
         inspect::volume(self, &key, id)
     }
 }
@@ -152,85 +150,6 @@ pub(super) fn hold_content(pool: &Pool, name: &str) -> Result<(TemplateRecord, L
     }
 }
 
-/// The record of a volume that must exist. The caller holds its lock.
-pub(super) fn existing(pool: &Pool, key: &Key, id: &str) -> Result<VolumeRecord> {
-    observe::read_record(pool, key)?.ok_or_else(|| unknown(id))
-}
-
-/// The record of a volume that must exist, and what else there is of it. The caller holds its lock: it
-/// need not look again before it acts.
-pub(super) fn look(pool: &Pool, key: &Key, id: &str) -> Result<(VolumeRecord, Observed)> {
-    let observed = observe::observe(pool, key)?;
-    match &observed.record {
-        Some(record) => Ok((record.clone(), observed)),
-        None => Err(unknown(id)),
-    }
-}
-
-/// The error for a volume that does not exist.
-pub(super) fn unknown(id: &str) -> Error {
-    Error::new(ErrorKind::NotFound, "find volume", id, "no such volume in this pool")
-        .remedy("list the volumes with `calf volume list`")
-}
-
-/// Brings the device of the volume up, which was as in `before`, and with `view` the read-only one,
-/// then uses the one that was asked for. If either fails, devices that were not there before are gone
-/// again.
-pub(super) fn activate<T>(
-    pool: &Pool,
-    key: &Key,
-    record: &VolumeRecord,
-    view: bool,
-    before: &Observed,
-    action: impl FnOnce(DeviceNumber) -> Result<T>,
-) -> Result<T> {
-    let was_active = before.device(false).is_some();
-    let result = bring_up(pool, key, record, view, before).and_then(action);
-    if result.is_err() && !was_active {
-        undo(pool, key, Goal::Inactive);
-    }
-    result
-}
-
-fn bring_up(
-    pool: &Pool,
-    key: &Key,
-    record: &VolumeRecord,
-    view: bool,
-    before: &Observed,
-) -> Result<DeviceNumber> {
-    let goal = Goal::Active { record, view };
-    let spare = match is_untouched(record, before) {
-        true => spare::claim(pool, key, record)?,
-        false => None,
-    };
-    // Nothing else of the volume is other than before.
-    let claimed = spare.map(|device| Observed { snapshot: Some(device), ..before.clone() });
-    let now = claimed.as_ref().unwrap_or(before);
-    let steps = plan(goal, now)?;
-    let device = if steps.is_empty() {
-        now.device(view)
-    } else {
-        Executor::new(pool, key, Some(record), now).run(&steps)?;
-        let after = observe::again(pool, key, now)?;
-        // A store that the kernel gave up earlier comes up like any other, and cannot be read.
-        plan(goal, &after)?;
-        after.device(view)
-    };
-    device.ok_or_else(|| {
-        Error::new(ErrorKind::Internal, "activate volume", &record.id, "its device vanished")
-            .remedy("something outside calf removed it; repeat the call")
-    })
-}
-
-/// Whether the volume never had a device: then a spare may become it, and bring its own store.
-fn is_untouched(record: &VolumeRecord, observed: &Observed) -> bool {
-    let store = observed
-        .store
-        .is_some_and(|store| store.damage.is_none() && store.header == Some(StoreHeader::New));
-    store && observed.devices().is_empty() && record.boot == observed.boot
-}
-
 /// Takes the devices down, unless the volume is still shown somewhere.
 pub(super) fn deactivate(pool: &Pool, key: &Key, id: &str) -> Result<()> {
     let observed = observe::observe(pool, key)?;
@@ -262,7 +181,7 @@ pub(super) fn reach(pool: &Pool, key: &Key, goal: Goal<'_>, observed: &Observed)
 }
 
 /// Goes back after a failure. What cannot be undone now, the next call or start completes.
-fn undo(pool: &Pool, key: &Key, goal: Goal<'_>) {
+pub(super) fn undo(pool: &Pool, key: &Key, goal: Goal<'_>) {
     let result = observe::observe(pool, key).and_then(|observed| {
         refuse_if_mounted(pool, key, &observed, key, "undo what failed of volume")?;
         reach(pool, key, goal, &observed)

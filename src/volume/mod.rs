@@ -15,6 +15,7 @@ mod access;
 pub mod cow;
 mod direct;
 mod execute;
+mod existing;
 mod health;
 mod inspect;
 mod lifecycle;

@@ -13,11 +13,10 @@
 
 use std::path::Path;
 
-use super::lifecycle::{self, activate, look};
-use super::plan::Observed;
+use super::existing::Existing;
 use super::stage::{check_access, ensure_staged};
 use super::target::{check_path, mounts_of, refuse_other_use, show, unmount_all};
-use super::{Access, Publish, Stage, VolumeSpec, direct, observe, spec};
+use super::{Access, Publish, Stage, VolumeSpec, direct, lifecycle, observe, spec};
 use crate::error::{Error, ErrorKind, Result};
 use crate::key::{Key, Role};
 use crate::pool::Pool;
@@ -29,19 +28,18 @@ impl Pool {
     pub fn publish(&self, id: &str, publish: &Publish) -> Result<()> {
         spec::check_id(id)?;
         let _lock = self.lock_volume(id, "publish volume")?;
-        let key = Key::of(id);
-        let (record, before) = look(self, &key, id)?;
+        let volume = Existing::look(self, id)?;
         check_path(self, &publish.target)?;
-        check_access(&record, &publish.stage.access)?;
+        check_access(&volume.record, &publish.stage.access)?;
         if publish.exclusive {
-            refuse_if_published_elsewhere(self, &key, &record, &before, publish)?;
+            refuse_if_published_elsewhere(&volume, publish)?;
         }
-        match publish.stage.access {
-            _ if direct::is_direct(&record, &publish.stage.access) => {
-                direct::publish(self, &key, &record, &before, publish)
+        match &publish.stage.access {
+            access if direct::is_direct(&volume.record, access) => {
+                direct::publish(&volume, publish)
             }
-            Access::Block => publish_node(self, &key, &record, &before, publish),
-            Access::Mount { .. } => publish_directory(self, &key, &record, &before, publish),
+            Access::Block => publish_node(&volume, publish),
+            Access::Mount { .. } => publish_directory(&volume, publish),
         }
     }
 
@@ -54,19 +52,17 @@ impl Pool {
         let key = Key::of(&spec.id);
         let (record, new) = lifecycle::create(self, &key, spec, Some(&publish.target))?;
         let result = check_access(&record, &publish.stage.access).and_then(|()| {
-            let before = observe::observe(self, &key)?;
+            let volume = Existing::look(self, &spec.id)?;
             match &publish.stage.access {
-                access if direct::is_direct(&record, access) => {
-                    direct::publish(self, &key, &record, &before, publish)
-                }
-                Access::Block => publish_node(self, &key, &record, &before, publish),
+                access if direct::is_direct(&record, access) => direct::publish(&volume, publish),
+                Access::Block => publish_node(&volume, publish),
                 Access::Mount { .. } => {
                     let stage = Stage {
                         path: publish.target.clone(),
                         access: publish.stage.access.clone(),
                         read_only: publish.is_read_only(),
                     };
-                    ensure_staged(self, &key, &record, &before, &stage).map(drop)
+                    ensure_staged(&volume, &stage).map(drop)
                 }
             }
         });
@@ -109,24 +105,19 @@ fn delete(pool: &Pool, key: &Key, id: &str) -> Result<()> {
 }
 
 /// Binds the device's node to a file target.
-fn publish_node(
-    pool: &Pool,
-    key: &Key,
-    record: &VolumeRecord,
-    before: &Observed,
-    publish: &Publish,
-) -> Result<()> {
+fn publish_node(volume: &Existing<'_>, publish: &Publish) -> Result<()> {
+    let Existing { pool, key, record, .. } = volume;
     let host = pool.host();
     let read_only = publish.is_read_only();
     direct::refuse_if_published(pool, record)?;
-    activate(pool, key, record, read_only, before, |device| {
+    volume.activate(read_only, |device| {
         let role = if read_only { Role::ReadOnlyView } else { Role::Snapshot };
         let node = pool.layout().node(key, role);
         let owner =
             Ownership { uid: record.owner.uid, gid: record.owner.gid, mode: record.owner.mode };
         let bound = Target::Node { device };
-        show(pool, key, &record.id, &publish.target, TargetKind::File, bound, || {
-            refuse_other_use(pool, key, before, &record.id, TargetKind::File)?;
+        show(volume, &publish.target, TargetKind::File, bound, || {
+            refuse_other_use(volume, TargetKind::File)?;
             host.make_node(&node, device, owner)?;
             host.bind(&node, &publish.target, false, true)
         })
@@ -135,17 +126,12 @@ fn publish_node(
 }
 
 /// Binds the staged file system to a directory target.
-fn publish_directory(
-    pool: &Pool,
-    key: &Key,
-    record: &VolumeRecord,
-    before: &Observed,
-    publish: &Publish,
-) -> Result<()> {
-    let device = ensure_staged(pool, key, record, before, &publish.stage)?;
+fn publish_directory(volume: &Existing<'_>, publish: &Publish) -> Result<()> {
+    let device = ensure_staged(volume, &publish.stage)?;
     let read_only = publish.is_read_only();
     let bound = Target::FileSystem { device, read_only, failed: false };
-    show(pool, key, &record.id, &publish.target, TargetKind::Directory, bound, || {
+    show(volume, &publish.target, TargetKind::Directory, bound, || {
+        let Existing { pool, record, .. } = volume;
         refuse_failed(pool, record, &publish.stage.path)?;
         pool.host().bind(&publish.stage.path, &publish.target, read_only, false)
     })
@@ -163,19 +149,14 @@ fn refuse_failed(pool: &Pool, record: &VolumeRecord, staged: &Path) -> Result<()
     ))
 }
 
-fn refuse_if_published_elsewhere(
-    pool: &Pool,
-    key: &Key,
-    record: &VolumeRecord,
-    observed: &Observed,
-    publish: &Publish,
-) -> Result<()> {
-    if was_never_shown(pool, key, record, observed)? {
+fn refuse_if_published_elsewhere(volume: &Existing<'_>, publish: &Publish) -> Result<()> {
+    if was_never_shown(volume)? {
         return Ok(());
     }
+    let Existing { pool, key, record, before } = volume;
     let (target, staged) =
         (pool.host().resolve(&publish.target), pool.host().resolve(&publish.stage.path));
-    let mounts = mounts_of(pool, key, observed)?;
+    let mounts = mounts_of(pool, key, before)?;
     if mounts.iter().any(|mount| mount.path == target) {
         // A repeated call; who may have bound it elsewhere since is the caller's matter.
         return Ok(());
@@ -199,17 +180,13 @@ fn refuse_if_published_elsewhere(
 /// Whether the volume cannot be published anywhere: the node that every block target is bound from
 /// stays until the volume goes, a mounted file system has the device open, and no Kata can have been
 /// told of it. Spares reading the mount table, which grows with the node's volumes.
-fn was_never_shown(
-    pool: &Pool,
-    key: &Key,
-    record: &VolumeRecord,
-    observed: &Observed,
-) -> Result<bool> {
+fn was_never_shown(volume: &Existing<'_>) -> Result<bool> {
+    let Existing { pool, key, record, before } = volume;
     let nodes = [Role::Snapshot, Role::ReadOnlyView].map(|role| pool.layout().node(key, role));
     for node in nodes {
         if pool.host().file(&node)?.is_some() {
             return Ok(false);
         }
     }
-    Ok(!record.kata_direct && observed.open_devices().is_empty())
+    Ok(!record.kata_direct && before.open_devices().is_empty())
 }

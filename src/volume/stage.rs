@@ -3,12 +3,12 @@
 
 use std::path::Path;
 
-use super::lifecycle::{self, activate, existing, look};
-use super::plan::{Goal, Observed};
+use super::existing::{self, Existing};
+use super::plan::Goal;
 use super::target::{
     Shown, check_path, is_device_of, mounts_of, refuse_other_use, show, unmount_all,
 };
-use super::{Access, Stage, direct, observe, spec};
+use super::{Access, Stage, direct, lifecycle, observe, spec};
 use crate::error::{Error, ErrorKind, Result};
 use crate::key::Key;
 use crate::pool::Pool;
@@ -20,10 +20,9 @@ impl Pool {
     pub fn stage(&self, id: &str, stage: &Stage) -> Result<()> {
         spec::check_id(id)?;
         let _lock = self.lock_volume(id, "stage volume")?;
-        let key = Key::of(id);
-        let (record, before) = look(self, &key, id)?;
-        check_access(&record, &stage.access)?;
-        ensure_staged(self, &key, &record, &before, stage).map(drop)
+        let volume = Existing::look(self, id)?;
+        check_access(&volume.record, &stage.access)?;
+        ensure_staged(&volume, stage).map(drop)
     }
 
     /// Undoes [`stage`](Self::stage): unmounts, deactivates. Unknown volumes and paths are fine.
@@ -60,7 +59,7 @@ impl Pool {
         spec::check_id(id)?;
         let _lock = self.lock_volume(id, "expand file system of volume")?;
         let key = Key::of(id);
-        let record = existing(self, &key, id)?;
+        let record = existing::record(self, &key, id)?;
         if direct::is_at(self, &key, path)? {
             return Ok(());
         }
@@ -91,19 +90,13 @@ pub(super) fn check_access(record: &VolumeRecord, access: &Access) -> Result<()>
 
 /// Activates the volume and, for mount access, has its file system at the staging path.
 /// Returns the device that the staging rests on.
-pub(super) fn ensure_staged(
-    pool: &Pool,
-    key: &Key,
-    record: &VolumeRecord,
-    before: &Observed,
-    stage: &Stage,
-) -> Result<DeviceNumber> {
-    activate(pool, key, record, stage.is_read_only(), before, |device| {
+pub(super) fn ensure_staged(volume: &Existing<'_>, stage: &Stage) -> Result<DeviceNumber> {
+    volume.activate(stage.is_read_only(), |device| {
         if let Access::Mount { options, .. } = &stage.access
-            && !direct::is_direct(record, &stage.access)
+            && !direct::is_direct(&volume.record, &stage.access)
         {
-            check_path(pool, &stage.path)?;
-            mount(pool, key, record, device, before, stage, options)?;
+            check_path(volume.pool, &stage.path)?;
+            mount(volume, device, stage, options)?;
         }
         Ok(device)
     })
@@ -111,31 +104,29 @@ pub(super) fn ensure_staged(
 
 /// Has the file system of `device` at the staging path, as large as the volume.
 fn mount(
-    pool: &Pool,
-    key: &Key,
-    record: &VolumeRecord,
+    volume: &Existing<'_>,
     device: DeviceNumber,
-    before: &Observed,
     stage: &Stage,
     options: &[String],
 ) -> Result<()> {
-    let host = pool.host();
+    let Existing { pool, record, .. } = volume;
     let read_only = stage.is_read_only();
     let grow_if_larger = || match read_only || record.size == record.template_size {
         true => Ok(()),
         false => grow(pool, record, &stage.path),
     };
     let mounted = Target::FileSystem { device, read_only, failed: false };
-    let shown = show(pool, key, &record.id, &stage.path, TargetKind::Directory, mounted, || {
-        refuse_other_use(pool, key, before, &record.id, TargetKind::Directory)?;
-        host.mount(&MountSpec {
-            device,
-            target: stage.path.clone(),
-            fs_type: record.fs_type.clone().unwrap_or_default(),
-            options: options.to_vec(),
-            read_only,
-        })
-        .and_then(|()| grow_if_larger())
+    let shown = show(volume, &stage.path, TargetKind::Directory, mounted, || {
+        refuse_other_use(volume, TargetKind::Directory)?;
+        pool.host()
+            .mount(&MountSpec {
+                device,
+                target: stage.path.clone(),
+                fs_type: record.fs_type.clone().unwrap_or_default(),
+                options: options.to_vec(),
+                read_only,
+            })
+            .and_then(|()| grow_if_larger())
     })?;
     match shown {
         Shown::Now => Ok(()),

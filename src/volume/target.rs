@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use super::existing::Existing;
 use super::plan::Observed;
 use super::{direct, observe, teardown};
 use crate::error::{Error, ErrorKind, Result};
@@ -102,31 +103,30 @@ pub(super) enum Shown {
     Now,
 }
 
-/// Has `wanted` at `path`, on a target of `kind`: looks what is there, lets `place` put it there if
+/// Has `wanted`, of the volume, at `path`, on a target of `kind`: looks what is there, lets `place` put it there if
 /// it is not, and looks again. A file or directory may lie there already, from kubelet or from
 /// before a reboot; anything else is refused. If `place` fails, what it and this function did is
 /// undone.
 pub(super) fn show(
-    pool: &Pool,
-    key: &Key,
-    id: &str,
+    volume: &Existing<'_>,
     path: &Path,
     kind: TargetKind,
     wanted: Target,
     place: impl FnOnce() -> Result<()>,
 ) -> Result<Shown> {
-    let created = match pool.host().target(path)? {
+    let host = volume.pool.host();
+    let created = match host.target(path)? {
         found if is(found, wanted) => return Ok(Shown::Before),
         Target::Missing => {
-            pool.host().create_target(path, kind)?;
+            host.create_target(path, kind)?;
             true
         }
         Target::Plain(found) if found == kind => false,
-        other => return Err(taken(id, path, other)),
+        other => return Err(taken(&volume.record.id, path, other)),
     };
     place()
-        .and_then(|()| verify(pool, id, path, wanted))
-        .inspect_err(|_| withdraw(pool, key, id, created, path))?;
+        .and_then(|()| verify(volume, path, wanted))
+        .inspect_err(|_| withdraw(volume, created, path))?;
     Ok(Shown::Now)
 }
 
@@ -143,22 +143,24 @@ fn is(found: Target, wanted: Target) -> bool {
 }
 
 /// What was put at a path is there: nobody moved it away, or put something on top, meanwhile.
-fn verify(pool: &Pool, id: &str, path: &Path, wanted: Target) -> Result<()> {
-    let found = pool.host().target(path)?;
+fn verify(volume: &Existing<'_>, path: &Path, wanted: Target) -> Result<()> {
+    let found = volume.pool.host().target(path)?;
     if is(found, wanted) {
         return Ok(());
     }
     Err(Error::new(
         ErrorKind::Internal,
         "show volume",
-        id,
+        &volume.record.id,
         format!("{} changed during the call: it is {}", path.display(), describe(found)),
     )
     .remedy("find out who changes this path, and repeat the call"))
 }
 
 /// Undoes a publication that failed half-way. A target that the caller made stays.
-fn withdraw(pool: &Pool, key: &Key, id: &str, created: bool, target: &Path) {
+fn withdraw(volume: &Existing<'_>, created: bool, target: &Path) {
+    let Existing { pool, key, record, .. } = volume;
+    let id = &record.id;
     let result = unmount_all(pool, key, id, target).and_then(|()| match created {
         true => pool.host().remove_target(target),
         false => Ok(()),
@@ -195,17 +197,12 @@ fn describe(found: Target) -> String {
 
 /// Refuses to mount a volume that is published as a block device, or to publish as a block device
 /// one whose file system is mounted: two masters of one file system destroy it.
-pub(super) fn refuse_other_use(
-    pool: &Pool,
-    key: &Key,
-    observed: &Observed,
-    id: &str,
-    kind: TargetKind,
-) -> Result<()> {
+pub(super) fn refuse_other_use(volume: &Existing<'_>, kind: TargetKind) -> Result<()> {
+    let Existing { pool, key, record, before } = volume;
     // What nobody has open is not mounted; that spares reading the mount table.
     let devices = match kind {
-        TargetKind::Directory => observed.devices(),
-        TargetKind::File => observed.open_devices(),
+        TargetKind::Directory => before.devices(),
+        TargetKind::File => before.open_devices(),
     };
     for number in devices {
         let mounts = mounts_of_device(pool, key, number)?;
@@ -215,7 +212,7 @@ pub(super) fn refuse_other_use(
         return Err(Error::new(
             ErrorKind::InUse,
             "use volume",
-            id,
+            &record.id,
             format!("it is in use {used} at {}", mount.path.display()),
         )
         .remedy("unpublish it there first; use it in one way at a time"));
