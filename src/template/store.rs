@@ -83,12 +83,30 @@ pub(crate) fn survey(pool: &Pool) -> Result<(Vec<TemplateRecord>, Vec<Error>)> {
 /// Ids of the volumes that started from the content, ordered.
 pub(super) fn users(pool: &Pool, digest: &str) -> Result<Vec<String>> {
     let mut ids = Vec::new();
-    for key in entries(&pool.layout().volumes())?.iter().filter_map(|name| Key::parse(name)) {
-        let volume = record::read::<VolumeRecord>(&pool.layout().volume_record(&key))?;
-        ids.extend(volume.filter(|v| v.digest == digest).map(|v| v.id));
+    for user in find_users(pool, digest)? {
+        ids.push(user?.id);
     }
     ids.sort();
     Ok(ids)
+}
+
+/// Whether a volume started from the content. Of many that did, the first one that is met is enough.
+fn has_user(pool: &Pool, digest: &str) -> Result<bool> {
+    Ok(find_users(pool, digest)?.next().transpose()?.is_some())
+}
+
+/// Volumes that started from the content, in no order, each record read when it is asked for.
+fn find_users<'a>(
+    pool: &'a Pool,
+    digest: &'a str,
+) -> Result<impl Iterator<Item = Result<VolumeRecord>> + 'a> {
+    let names = entries(&pool.layout().volumes())?.into_iter();
+    Ok(names
+        .filter_map(|name| Key::parse(&name))
+        .filter_map(|key| record::read(&pool.layout().volume_record(&key)).transpose())
+        .filter(move |read: &Result<VolumeRecord>| {
+            read.as_ref().map_or(true, |volume| volume.digest == digest)
+        }))
 }
 
 /// Removes a name, and its content with the last name of it.
@@ -153,7 +171,7 @@ pub(crate) fn release_image(pool: &Pool, digest: &str) -> Result<bool> {
     }
     let directory = pool.layout().image_directory(digest);
     let _image = pool.lock_image(digest, Mode::Exclusive)?;
-    if !directory.exists() || named()? || !users(pool, digest)?.is_empty() {
+    if !directory.exists() || named()? || has_user(pool, digest)? {
         return Ok(false);
     }
     volume::discard_spares(pool, digest)?;
@@ -164,7 +182,7 @@ pub(crate) fn release_image(pool: &Pool, digest: &str) -> Result<bool> {
 /// Whether no name and no volume refers to the content, at this moment.
 pub(super) fn is_unused(pool: &Pool, digest: &str) -> Result<bool> {
     let named = templates(pool)?.iter().any(|t| t.digest == digest);
-    Ok(!named && users(pool, digest)?.is_empty())
+    Ok(!named && !has_user(pool, digest)?)
 }
 
 /// Digests of all content that is in its place, whole or not.

@@ -129,12 +129,26 @@ fn a_name_moves_and_its_old_content_goes_with_the_last_user() {
     assert_eq!(t.pool.template("a").unwrap().digest, new.digest);
     assert_eq!(t.images().len(), 2, "the volume keeps what it started from");
     assert!(!release_image(&t.pool, &old.digest).unwrap());
+    t.add_volume("of-the-new", &new);
     t.remove_volume("v1");
     assert!(release_image(&t.pool, &old.digest).unwrap());
+    t.remove_volume("of-the-new");
     assert!(!release_image(&t.pool, &new.digest).unwrap());
     assert_eq!(t.images(), std::slice::from_ref(&new.digest));
     t.import(&t.image("newer.img", 3), "a").unwrap();
     assert!(!t.images().contains(&new.digest), "nothing refers to it");
+}
+
+#[test]
+fn content_stays_while_a_volume_cannot_be_read() {
+    let t = TestPool::new();
+    let old = t.import(&t.image("old.img", 1), "a").unwrap();
+    t.add_volume("v1", &old);
+    t.import(&t.image("new.img", 2), "a").unwrap();
+    let record = t.pool.layout().volume_record(&Key::of("v1"));
+    fs::write(&record, "{").unwrap();
+    assert_eq!(release_image(&t.pool, &old.digest).unwrap_err().kind(), ErrorKind::Corrupt);
+    assert!(t.images().contains(&old.digest));
 }
 
 #[test]
