@@ -11,7 +11,6 @@ use std::path::Path;
 
 use super::name;
 use crate::error::{Error, ErrorKind, Result};
-use crate::key::Key;
 use crate::pool::Pool;
 use crate::pool::record::{self, TemplateRecord, VolumeRecord};
 use crate::sys::lock::Mode;
@@ -95,18 +94,17 @@ fn has_user(pool: &Pool, digest: &str) -> Result<bool> {
     Ok(find_users(pool, digest)?.next().transpose()?.is_some())
 }
 
-/// Volumes that started from the content, in no order, each record read when it is asked for.
+/// Volumes that started from the content, ordered by key, each record read when it is asked for.
 fn find_users<'a>(
     pool: &'a Pool,
     digest: &'a str,
 ) -> Result<impl Iterator<Item = Result<VolumeRecord>> + 'a> {
-    let names = entries(&pool.layout().volumes())?.into_iter();
-    Ok(names
-        .filter_map(|name| Key::parse(&name))
-        .filter_map(|key| record::read(&pool.layout().volume_record(&key)).transpose())
-        .filter(move |read: &Result<VolumeRecord>| {
-            read.as_ref().map_or(true, |volume| volume.digest == digest)
-        }))
+    let keys = volume::keys(pool)?.into_iter();
+    let records =
+        keys.filter_map(|key| record::read(&pool.layout().volume_record(&key)).transpose());
+    Ok(records.filter(move |read: &Result<VolumeRecord>| {
+        read.as_ref().map_or(true, |volume| volume.digest == digest)
+    }))
 }
 
 /// Removes a name, and its content with the last name of it.

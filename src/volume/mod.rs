@@ -41,6 +41,7 @@ pub use direct::DEFAULT_KATA_ROOT;
 pub(crate) use health::Health;
 pub use health::Losses;
 pub(crate) use inspect::survey;
+pub(crate) use observe::keys;
 pub use report::{ReconcileOptions, ReconcileReport, Removal, RemovalKind, Repair};
 pub(crate) use spare::{discard_all as discard_spares, settle};
 pub use spec::MAX_SIZE;

@@ -139,7 +139,7 @@ pub(super) fn write_record(
 }
 
 /// The keys of all directories under `volumes`, sorted.
-pub(super) fn keys(pool: &Pool) -> Result<Vec<Key>> {
+pub(crate) fn keys(pool: &Pool) -> Result<Vec<Key>> {
     keys_in(&pool.layout().volumes(), "list volumes in")
 }
 

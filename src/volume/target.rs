@@ -103,9 +103,9 @@ pub(super) enum Shown {
     Now,
 }
 
-/// Has `wanted`, of the volume, at `path`, on a target of `kind`: looks what is there, lets `place` put it there if
-/// it is not, and looks again. A file or directory may lie there already, from kubelet or from
-/// before a reboot; anything else is refused. If `place` fails, what it and this function did is
+/// Has `wanted`, of the volume, at `path`, on a target of `kind`: looks what is there, lets `place` put
+/// it there if it is not, and looks again. A file or directory may lie there already, from kubelet or
+/// from before a reboot; anything else is refused. If `place` fails, what it and this function did is
 /// undone.
 pub(super) fn show(
     volume: &Existing<'_>,

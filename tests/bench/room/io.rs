@@ -156,14 +156,11 @@ impl<'a> Bench<'a> {
 
     fn reads(&self, name: &str) {
         let mut buffer = Box::new(Buffer([0; LARGE]));
-        let mut read = || {
-            for offset in (0..self.stream).step_by(LARGE) {
-                self.device.read_exact_at(&mut buffer.0, offset).expect("read");
-            }
-        };
         // Where nobody read the template for a while, the first one waits for the pool's disk.
-        read();
-        self.timed(name, "sequential read", self.stream, read);
+        self.read_stream(self.device, &mut buffer);
+        self.timed(name, "sequential read", self.stream, || {
+            self.read_stream(self.device, &mut buffer);
+        });
         self.buffered_read(name);
         let offsets = self.offsets(0);
         self.timed(name, "random read", self.bytes, || {
@@ -179,11 +176,15 @@ impl<'a> Bench<'a> {
         let device = File::open(path).expect("the disk again");
         let mut buffer = Box::new(Buffer([0; LARGE]));
         self.timed(name, "sequential read, buffered", self.stream, || {
-            for offset in (0..self.stream).step_by(LARGE) {
-                device.read_exact_at(&mut buffer.0, offset).expect("read");
-            }
+            self.read_stream(&device, &mut buffer);
         });
         rustix::fs::fadvise(&device, 0, None, Advice::DontNeed).expect("drop the page cache");
+    }
+
+    fn read_stream(&self, device: &File, buffer: &mut Buffer) {
+        for offset in (0..self.stream).step_by(LARGE) {
+            device.read_exact_at(&mut buffer.0, offset).expect("read");
+        }
     }
 
     fn sequential_writes(&self, name: &str) {
