@@ -10,8 +10,7 @@
 //! ```no_run
 //! use std::path::Path;
 //!
-//! use calf::volume::VolumeSpec;
-//! use calf::{Pool, template::ImportSpec};
+//! use calf::{ImportSpec, Pool, VolumeSpec};
 //!
 //! # fn main() -> calf::Result<()> {
 //! // The directory becomes a pool if it is missing or empty. Needs root, and a kernel with
@@ -60,9 +59,7 @@
 //! use std::sync::Arc;
 //!
 //! use calf::sys::fake::FakeHost;
-//! use calf::template::ImportSpec;
-//! use calf::volume::{VolumeSpec, VolumeState};
-//! use calf::{ErrorKind, PoolOptions};
+//! use calf::{ErrorKind, ImportSpec, PoolOptions, VolumeSpec, VolumeState};
 //!
 //! let directory = tempfile::tempdir()?;
 //! let source = directory.path().join("debian.img");
@@ -91,20 +88,45 @@
 //! # fn main() {}
 //! ```
 
+mod api;
+mod cow;
 pub mod csi;
 mod error;
 #[cfg(feature = "fuzzing")]
 #[doc(hidden)]
 pub mod fuzzing;
 mod http;
-pub mod key;
 pub mod kubernetes;
 mod metrics;
+#[cfg(feature = "micro")]
+#[doc(hidden)]
+pub mod micro;
+mod model;
 pub mod pool;
+mod reconcile;
 pub mod sys;
-pub mod template;
-pub mod units;
-pub mod volume;
+mod template;
+mod volume;
 
+pub use api::{Pool, PoolOptions, Template};
+pub use cow::{CHUNK_SIZES, is_chunk_size, largest_volume, store_size};
 pub use error::{Error, ErrorKind, Result};
-pub use pool::{Pool, PoolOptions};
+pub use http::DownloadOptions;
+pub use model::access::Access;
+pub use model::device_id::{DeviceId, Role, SPARE_PREFIX, UUID_PREFIX};
+pub use model::digest::Digest;
+pub use model::key::{Key, PoolId};
+pub use model::limits::{MAX_SIZE, MAX_WARM};
+pub use model::policy::{Backing, Durability, NodeOwner, Reserve};
+pub use model::publication::{Publish, Stage};
+pub use model::units;
+pub use model::volume::{VolumeSpec, VolumeState};
+pub use pool::losses::Losses;
+pub use pool::record::{TemplateRecord, VolumeRecord};
+pub use pool::{Capacity, Fallback};
+pub use reconcile::report::{ReconcileOptions, ReconcileReport, Removal, RemovalKind, Repair};
+pub use reconcile::spares::SpareReport;
+pub use template::import::source::url::ImageUrl;
+pub use template::required::{RequiredTemplate, RequiredTemplates};
+pub use template::spec::{ImportSource, ImportSpec, Progress};
+pub use volume::status::{Volume, VolumeStatistics};

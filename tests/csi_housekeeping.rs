@@ -9,11 +9,8 @@ use std::fs;
 use std::time::{Duration, Instant};
 
 use calf::csi::v1;
-use calf::pool::Fallback;
 use calf::sys::lock;
-use calf::volume::VolumeSpec;
-use calf::volume::cow::largest_volume;
-use calf::{ErrorKind, PoolOptions};
+use calf::{ErrorKind, Fallback, PoolOptions, VolumeSpec, largest_volume};
 use csi::{Driver, SIZE, Server, accepted, map};
 use support::{Environment, spec};
 

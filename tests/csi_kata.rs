@@ -12,7 +12,7 @@ use std::time::Duration;
 use calf::csi::v1;
 use calf::csi::v1::volume_capability::access_mode::Mode;
 use calf::csi::v1::volume_usage::Unit;
-use calf::volume::{ReconcileOptions, RemovalKind};
+use calf::{ReconcileOptions, RemovalKind};
 use csi::{Driver, SIZE, accepted, block, create, map, mount, refusal};
 use serde_json::{Value, json};
 use tonic::Code;

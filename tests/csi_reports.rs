@@ -9,11 +9,11 @@ use std::collections::BTreeSet;
 use std::io::Write;
 use std::sync::{Arc, Mutex};
 
+use calf::MAX_SIZE;
 use calf::csi::v1;
 use calf::csi::v1::volume_capability::access_mode::Mode;
 use calf::csi::v1::volume_usage::Unit;
 use calf::sys::SnapshotUsage;
-use calf::volume::MAX_SIZE;
 use csi::{Driver, NODE, SIZE, accepted, block, create, map, mount, refusal};
 use tonic::Code;
 

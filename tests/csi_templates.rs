@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 
 use calf::csi::{ServeConfig, v1};
 use calf::kubernetes::KubernetesConfig;
-use calf::template::{Digest, DownloadOptions, ImageUrl, ImportSpec, RequiredTemplates};
+use calf::{Digest, DownloadOptions, ImageUrl, ImportSpec, RequiredTemplates};
 use csi::{Server, accepted, create, map};
 use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
@@ -192,10 +192,7 @@ async fn claims_that_wait_for_a_missing_template_are_told_once() {
     let web = api(|_| Reply::status(201));
     let node =
         Node::start(|environment, config| config.kubernetes = reach(&web, environment)).await;
-    assert_eq!(
-        node.capacity("debian").await.maximum_volume_size,
-        Some(calf::volume::MAX_SIZE as i64)
-    );
+    assert_eq!(node.capacity("debian").await.maximum_volume_size, Some(calf::MAX_SIZE as i64));
     for _ in 0..3 {
         assert_eq!(node.capacity("lost").await.maximum_volume_size, Some(0));
     }

@@ -8,9 +8,9 @@ mod web;
 use std::fs;
 use std::time::Duration;
 
-use calf::pool::record::TemplateRecord;
-use calf::template::{Digest, DownloadOptions, ImageUrl, ImportSpec};
-use calf::{ErrorKind, Pool, Result};
+use calf::{
+    Digest, DownloadOptions, ErrorKind, ImageUrl, ImportSpec, Pool, Result, TemplateRecord,
+};
 use sha2::{Digest as _, Sha256};
 use support::Environment;
 use web::{Reply, Request, Web};

@@ -8,11 +8,8 @@ use std::sync::Barrier;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use calf::ErrorKind;
-use calf::pool::Fallback;
-use calf::pool::record::Durability;
 use calf::sys::{SnapshotUsage, lock};
-use calf::volume::{Access, VolumeSpec, VolumeState};
+use calf::{Access, Durability, ErrorKind, Fallback, VolumeSpec, VolumeState};
 use support::{Environment, TEMPLATE_SIZE, block, mount, publication, spec};
 
 fn kind<T: std::fmt::Debug>(result: calf::Result<T>) -> ErrorKind {

@@ -8,10 +8,7 @@ use std::fs;
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 
-use calf::key::Key;
-use calf::pool::record::Durability;
-use calf::volume::VolumeSpec;
-use calf::{ErrorKind, Pool};
+use calf::{Durability, ErrorKind, Key, Pool, VolumeSpec};
 use support::{Environment, TEMPLATE_SIZE, block, publication, spec};
 
 /// A pool with a healthy volume, the one to be damaged, and something precious beside it.

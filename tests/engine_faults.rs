@@ -7,9 +7,8 @@ mod support;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
 
-use calf::Pool;
 use calf::sys::fake::{Crash, Failure};
-use calf::volume::{Access, VolumeSpec, VolumeState};
+use calf::{Access, Pool, VolumeSpec, VolumeState};
 use support::{Environment, FAILURES, TEMPLATE_SIZE, block, mount, publication, spec};
 
 /// A volume's life, as far as a scenario takes it.
@@ -191,7 +190,7 @@ fn a_fallback_volume_survives_failure_at_every_call() {
         environment.host.without_snapshot(true);
         let pool = environment
             .options()
-            .fallback(Some(calf::pool::Fallback::Copy))
+            .fallback(Some(calf::Fallback::Copy))
             .open(environment.directory.path().join("pool"))?;
         reader_life(environment, &pool)
     }

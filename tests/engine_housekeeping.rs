@@ -8,12 +8,11 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
-use calf::key::Key;
 use calf::sys::SnapshotUsage;
-use calf::volume::{
-    Losses, Publish, ReconcileOptions, ReconcileReport, RemovalKind, VolumeSpec, VolumeState,
+use calf::{
+    ErrorKind, Key, Losses, Pool, Publish, ReconcileOptions, ReconcileReport, RemovalKind,
+    VolumeSpec, VolumeState,
 };
-use calf::{ErrorKind, Pool};
 use support::{Environment, block, mount, publication, spec};
 
 fn options(dry_run: bool, grace: Duration) -> ReconcileOptions {
@@ -153,11 +152,7 @@ fn a_dry_run_tells_the_steps_of_a_repair_and_takes_none() {
     pool.create_volume(&spec("volume")).expect("create");
     pool.activate("volume").expect("activate");
     // As a crash in the middle of an expansion leaves it.
-    let id = calf::key::DeviceId::new(
-        pool.id(),
-        &calf::key::Key::of("volume"),
-        calf::key::Role::Snapshot,
-    );
+    let id = calf::DeviceId::new(pool.id(), &calf::Key::of("volume"), calf::Role::Snapshot);
     use calf::sys::Host as _;
     environment.host.suspend(&id).expect("suspend");
     let dry = pool.reconcile_with(&options(true, Duration::ZERO)).expect("a dry run");
@@ -187,7 +182,7 @@ fn a_healthy_volume_is_never_locked() {
     let pool = environment.pool();
     pool.create_volume(&spec("volume")).expect("create");
     pool.activate("volume").expect("activate");
-    let subject = format!("volume/{}", calf::key::Key::of("volume"));
+    let subject = format!("volume/{}", calf::Key::of("volume"));
     let file = environment.directory.path().join("pool/lock");
     let _held = calf::sys::lock::try_lock(&file, &subject, calf::sys::lock::Mode::Exclusive)
         .expect("a lock file")

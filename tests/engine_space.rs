@@ -5,12 +5,7 @@ mod support;
 
 use std::os::unix::fs::MetadataExt as _;
 
-use calf::ErrorKind;
-use calf::key::Key;
-use calf::pool::Fallback;
-use calf::pool::record::Reserve;
-use calf::volume::VolumeSpec;
-use calf::volume::cow::store_size;
+use calf::{ErrorKind, Fallback, Key, Reserve, VolumeSpec, store_size};
 use support::{Environment, TEMPLATE_SIZE, spec};
 
 fn reserved(id: &str) -> VolumeSpec {

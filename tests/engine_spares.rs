@@ -8,12 +8,12 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-use calf::key::{DeviceId, Key, Role, SPARE_PREFIX};
-use calf::pool::record::{Durability, Reserve};
 use calf::sys::Host as _;
 use calf::sys::fake::Crash;
-use calf::volume::{MAX_WARM, ReconcileOptions, RemovalKind, VolumeSpec, VolumeState};
-use calf::{ErrorKind, Pool};
+use calf::{
+    DeviceId, Durability, ErrorKind, Key, MAX_WARM, Pool, ReconcileOptions, RemovalKind, Reserve,
+    Role, SPARE_PREFIX, VolumeSpec, VolumeState,
+};
 use support::{Environment, FAILURES, TEMPLATE_SIZE, block, publication, spec};
 
 /// A pool with so many spares of the template.

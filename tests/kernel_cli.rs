@@ -11,7 +11,7 @@ use std::process::{Command, ExitCode, Stdio};
 use std::thread::sleep;
 use std::time::Instant;
 
-use calf::key::Key;
+use calf::Key;
 use calf::sys::lock;
 use driver::{Driver, Usage};
 use rig::{Page, Random, TEMPLATE_SIZE, open, read_page, run};

@@ -16,9 +16,8 @@ use std::process::{Command, ExitCode};
 use std::sync::Arc;
 use std::time::Duration;
 
-use calf::PoolOptions;
 use calf::csi::ServeConfig;
-use calf::volume::{VolumeSpec, VolumeState};
+use calf::{PoolOptions, VolumeSpec, VolumeState};
 use deadly::DeadlyHost;
 use driver::{Client, Driver, Usage};
 use rig::{Page, Random, Rig, TEMPLATE_SIZE, read_page};

@@ -9,9 +9,7 @@ use std::fs;
 use std::os::unix::fs::FileExt as _;
 use std::process::{Command, ExitCode};
 
-use calf::pool::Fallback;
-use calf::volume::{Access, VolumeSpec, VolumeState};
-use calf::{ErrorKind, PoolOptions};
+use calf::{Access, ErrorKind, Fallback, PoolOptions, VolumeSpec, VolumeState};
 use driver::Driver;
 use rig::{Page, Random, Rig, TEMPLATE_SIZE, first_difference, open};
 

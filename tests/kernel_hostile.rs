@@ -13,10 +13,7 @@ use std::process::ExitCode;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use calf::ErrorKind;
-use calf::key::Key;
-use calf::pool::record::{Durability, Reserve};
-use calf::volume::{Access, Publish, VolumeSpec, VolumeState};
+use calf::{Access, Durability, ErrorKind, Key, Publish, Reserve, VolumeSpec, VolumeState};
 use rig::{Page, Random, Rig, TEMPLATE_SIZE};
 use rustix::fs::{CWD, RenameFlags};
 use torture::full::Filler;

@@ -10,8 +10,7 @@ use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
 use std::process::{Command, ExitCode};
 
-use calf::pool::record::NodeOwner;
-use calf::volume::VolumeSpec;
+use calf::{NodeOwner, VolumeSpec};
 use driver::{Client, Driver, Usage};
 use rig::Rig;
 

@@ -13,9 +13,7 @@ use std::process::{Command, ExitCode};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use calf::key::{Key, SPARE_PREFIX};
-use calf::volume::{VolumeSpec, VolumeState};
-use calf::{Pool, PoolOptions};
+use calf::{Key, Pool, PoolOptions, SPARE_PREFIX, VolumeSpec, VolumeState};
 use deadly::DeadlyHost;
 use driver::{Driver, Usage};
 use rig::{Page, Random, Rig, TEMPLATE_SIZE, first_difference, read_page, run};

@@ -11,10 +11,8 @@ use std::process::{Command, ExitCode, Stdio};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use calf::pool::record::{Durability, NodeOwner};
 use calf::sys::{Host as _, LinuxHost};
-use calf::volume::{Access, VolumeSpec, VolumeState};
-use calf::{ErrorKind, PoolOptions};
+use calf::{Access, Durability, ErrorKind, NodeOwner, PoolOptions, VolumeSpec, VolumeState};
 use rig::{Page, Random, Rig, TEMPLATE_SIZE, first_difference, open, read_page, run};
 use rustix::fs::{Mode, OFlags};
 
@@ -263,7 +261,7 @@ fn given_up() {
     device.write_all_at(&Page::random(&mut Random(35)).0, 0).expect("write");
     drop(device);
     rig.pool.deactivate("volume").expect("deactivate");
-    let key = calf::key::Key::of("volume");
+    let key = calf::Key::of("volume");
     let store = rig.pool.root().join("volumes").join(key.as_str()).join("cow");
     let store = OpenOptions::new().write(true).open(store).expect("the store");
     store.write_all_at(&0u32.to_le_bytes(), 4).expect("write `valid`");
@@ -520,7 +518,7 @@ fn foreign_device() {
     let rig = Rig::new(kit::Fs::Ext4);
     rig.import_random("random", 31);
     rig.pool.create_volume(&VolumeSpec::new("volume", "random")).expect("create");
-    let name = format!("calf-{}", calf::key::Key::of("volume"));
+    let name = format!("calf-{}", calf::Key::of("volume"));
     let create = ["create", &name, "--noudevsync", "--noudevrules", "--table", "0 2048 zero"];
     run("dmsetup", &create, &[]);
     rig.pool.activate("volume").expect_err("the name is taken");

@@ -11,10 +11,9 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use calf::pool::record::{FORMATS, PoolRecord, Reserve};
+use calf::pool::record::{FORMATS, PoolRecord};
 use calf::sys::fake::{Failure, FakeHost};
-use calf::volume::VolumeSpec;
-use calf::{ErrorKind, Pool, PoolOptions};
+use calf::{ErrorKind, Pool, PoolOptions, Reserve, VolumeSpec};
 
 /// A copy of the old pool on a simulated machine.
 struct Old {
@@ -149,7 +148,7 @@ fn a_crash_while_the_format_rises_leaves_a_pool_that_says_what_it_holds() {
             drop(pool);
             let reached = old.host.heal();
             let pool = old.open().expect("it is known");
-            let is_new = |v: &calf::volume::Volume| v.record.reserve == Reserve::Full;
+            let is_new = |v: &calf::Volume| v.record.reserve == Reserve::Full;
             let holds_new = pool.volumes().expect("a list").iter().any(is_new);
             assert!(!holds_new || old.format() == 2, "{failure:?} at call {n}");
             pool.reconcile().expect("reconcile");

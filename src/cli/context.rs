@@ -3,10 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use calf::pool::layout::Layout;
-use calf::pool::{Fallback, PoolOptions};
-use calf::template::DownloadOptions;
-use calf::volume::DEFAULT_KATA_ROOT;
-use calf::{Error, ErrorKind, Pool, Result};
+use calf::{DownloadOptions, Error, ErrorKind, Fallback, Pool, PoolOptions, Result};
 use clap::{Args, ValueEnum};
 
 use super::output::Output;
@@ -47,7 +44,7 @@ pub(super) struct GlobalArgs {
     ///
     /// All processes on a pool should use the same directory: what is published there is in use.
     #[arg(long, global = true, value_name = "DIR", env = "CALF_KATA_DIRECT_VOLUMES")]
-    #[arg(hide_short_help = true, hide_env_values = true, default_value = DEFAULT_KATA_ROOT)]
+    #[arg(hide_short_help = true, hide_env_values = true, default_value = PoolOptions::DEFAULT_KATA_ROOT)]
     kata_direct_volumes: PathBuf,
 
     /// How to make volumes where the kernel has no dm-snapshot; without it, they are refused there

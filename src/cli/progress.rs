@@ -2,7 +2,7 @@
 
 use std::io::{self, IsTerminal as _, Write as _};
 
-use calf::template::Progress;
+use calf::Progress;
 use calf::units::format_size;
 use indicatif::{ProgressBar, ProgressStyle};
 

@@ -2,8 +2,7 @@
 
 use std::time::Duration;
 
-use calf::Result;
-use calf::volume::{ReconcileOptions, ReconcileReport};
+use calf::{ReconcileOptions, ReconcileReport, Result};
 use serde_json::json;
 
 use super::context::Context;

@@ -4,11 +4,11 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use calf::csi::{self, DEFAULT_DRIVER_NAME, ServeConfig};
+use calf::csi::{DEFAULT_DRIVER_NAME, ServeConfig};
 use calf::kubernetes::KubernetesConfig;
-use calf::sys::privilege::{self, SystemCalls};
-use calf::template::RequiredTemplates;
-use calf::{Error, ErrorKind, Result};
+use calf::sys::privilege;
+use calf::sys::privilege::SystemCalls;
+use calf::{Error, ErrorKind, RequiredTemplates, Result, csi};
 use tokio::signal::unix::{SignalKind, signal};
 
 use super::context::Context;

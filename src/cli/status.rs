@@ -2,11 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use calf::pool::Capacity;
-use calf::pool::record::{Backing, TemplateRecord};
 use calf::units::format_size;
-use calf::volume::{Volume, VolumeState};
-use calf::{Pool, Result};
+use calf::{Backing, Capacity, Pool, Result, TemplateRecord, Volume, VolumeState};
 use serde::Serialize;
 
 use super::context::Context;

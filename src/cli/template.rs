@@ -1,9 +1,7 @@
 //! `calf template`
 
-use calf::Result;
-use calf::pool::record::TemplateRecord;
-use calf::template::{Digest, ImportSource, ImportSpec, Template};
 use calf::units::format_size;
+use calf::{Digest, ImportSource, ImportSpec, Result, Template, TemplateRecord};
 use clap::{Args, Subcommand};
 use jiff::Timestamp;
 use serde::Serialize;

@@ -64,9 +64,8 @@ fn install(path: &Path) -> io::Result<bool> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use calf::key::{SPARE_PREFIX, UUID_PREFIX};
     use calf::pool::layout::Layout;
-    use calf::pool::record::Backing;
+    use calf::{Backing, SPARE_PREFIX, UUID_PREFIX};
 
     #[test]
     fn rules_are_installed_once_and_replaced_when_they_differ() {
@@ -87,7 +86,7 @@ mod tests {
         assert!(RULES.contains(&format!("ATTR{{dm/uuid}}==\"{UUID_PREFIX}?*\"")));
         assert!(RULES.contains(&format!("ATTR{{dm/name}}==\"{SPARE_PREFIX}?*\"")));
         let layout = Layout::new("*");
-        let key = calf::key::Key::of("v");
+        let key = calf::Key::of("v");
         let masked = |path: std::path::PathBuf, name: &str| {
             path.display().to_string().replace(name, &"?".repeat(name.len()))
         };

@@ -5,10 +5,10 @@ mod view;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use calf::pool::record::{Durability, NodeOwner, Reserve};
 use calf::units::format_size;
-use calf::volume::{Access, Publish, Stage, VolumeSpec};
-use calf::{Error, Pool, Result};
+use calf::{
+    Access, Durability, Error, NodeOwner, Pool, Publish, Reserve, Result, Stage, VolumeSpec,
+};
 use clap::{Args, Subcommand, ValueEnum};
 use serde_json::json;
 

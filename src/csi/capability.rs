@@ -1,11 +1,11 @@
 //! How a volume is to be used: a `VolumeCapability`, checked.
 
-use super::request::{invalid, missing};
-use super::v1;
-use super::v1::volume_capability::access_mode::Mode;
-use super::v1::volume_capability::{AccessType, MountVolume};
+use crate::csi::request::{invalid, missing};
+use crate::csi::v1;
+use crate::csi::v1::volume_capability::access_mode::Mode;
+use crate::csi::v1::volume_capability::{AccessType, MountVolume};
 use crate::error::Result;
-use crate::volume::Access;
+use crate::model::access::Access;
 
 /// A well-formed `VolumeCapability`; whether it can be had is another question.
 #[derive(Clone, Debug, PartialEq, Eq)]

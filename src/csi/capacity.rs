@@ -1,10 +1,10 @@
 //! The size of a volume, chosen from the range that the caller allows.
 
-use super::request::invalid;
-use super::v1;
+use crate::csi::request::invalid;
+use crate::csi::v1;
 use crate::error::{Error, ErrorKind, Result};
-use crate::units::format_size;
-use crate::volume::MAX_SIZE;
+use crate::model::limits::MAX_SIZE;
+use crate::model::units::format_size;
 
 /// Sizes are multiples of this, in bytes: the block size of the file systems in templates. The
 /// exception is the size of a template, which a volume may always have.

@@ -12,13 +12,13 @@ use tokio::sync::Notify;
 use tokio_util::task::TaskTracker;
 use tonic::{Response, Status};
 
-use super::log::Call;
-use super::status;
-use super::topology::Topology;
+use crate::api::Pool;
+use crate::csi::log::Call;
+use crate::csi::status;
+use crate::csi::topology::Topology;
 use crate::error::{Error, ErrorKind, Result};
 use crate::kubernetes::Events;
 use crate::metrics::Metrics;
-use crate::pool::Pool;
 
 /// The blocking handlers behind the RPCs; see `identity`, `controller` and `node`.
 pub(super) struct Service {
@@ -116,7 +116,7 @@ mod tests {
     use tonic::Code;
 
     use super::*;
-    use crate::pool::PoolOptions;
+    use crate::api::PoolOptions;
     use crate::sys::fake::FakeHost;
 
     fn driver(directory: &tempfile::TempDir) -> Driver {

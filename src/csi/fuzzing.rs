@@ -8,17 +8,17 @@ use std::sync::{Arc, LazyLock};
 use prost::Message;
 use tonic::{Request, Status};
 
-use super::driver::{Driver, Service};
-use super::topology::Topology;
-use super::v1;
-use super::v1::controller_server::Controller as _;
-use super::v1::identity_server::Identity as _;
-use super::v1::node_server::Node as _;
+use crate::api::{Pool, PoolOptions};
+use crate::csi::driver::{Driver, Service};
+use crate::csi::topology::Topology;
+use crate::csi::v1;
+use crate::csi::v1::controller_server::Controller as _;
+use crate::csi::v1::identity_server::Identity as _;
+use crate::csi::v1::node_server::Node as _;
 use crate::kubernetes::Events;
 use crate::metrics::Metrics;
-use crate::pool::{Pool, PoolOptions};
 use crate::sys::fake::FakeHost;
-use crate::template::ImportSpec;
+use crate::template::spec::ImportSpec;
 
 /// Most requests of one input.
 const MOST: usize = 8;

@@ -5,10 +5,10 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
+use crate::api::Pool;
 use crate::error::Result;
 use crate::metrics::Metrics;
-use crate::pool::Pool;
-use crate::volume::{ReconcileOptions, ReconcileReport};
+use crate::reconcile::report::{ReconcileOptions, ReconcileReport};
 
 /// Reconciles a pool, and logs and counts what that did. What could not be put right is logged when it is new,
 /// not each time.

@@ -5,11 +5,12 @@ use std::collections::HashMap;
 use tonic::metadata::MetadataValue;
 use tonic::{Request, Response, Status, async_trait};
 
-use super::driver::{Driver, Service};
-use super::v1;
-use super::v1::plugin_capability::{self, service, volume_expansion};
+use crate::csi::driver::{Driver, Service};
+use crate::csi::v1;
+use crate::csi::v1::plugin_capability;
+use crate::csi::v1::plugin_capability::{service, volume_expansion};
 use crate::error::Result;
-use crate::pool::record::Backing;
+use crate::model::policy::Backing;
 
 /// Name of the response metadata of Probe that says how volumes are made.
 const MODE_METADATA: &str = "calf-mode";

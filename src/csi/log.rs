@@ -9,7 +9,7 @@ use std::time::Instant;
 
 use tonic::Code;
 
-use super::status;
+use crate::csi::status;
 use crate::error::Error;
 
 /// Longest volume id in a log line: twice what a valid one may have.

@@ -6,7 +6,7 @@
 //! the ids are.
 
 use crate::error::{Error, ErrorKind, Result};
-use crate::key::Key;
+use crate::model::key::Key;
 
 /// Where a page starts and how long it may be.
 #[derive(Clone, Debug, PartialEq, Eq)]

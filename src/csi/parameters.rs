@@ -7,11 +7,12 @@
 
 use std::collections::HashMap;
 
-use super::request::{invalid, missing};
-use super::value;
+use crate::csi::request::{invalid, missing};
+use crate::csi::value;
 use crate::error::Result;
-use crate::pool::record::{Durability, NodeOwner, Reserve, VolumeRecord};
-use crate::volume::VolumeSpec;
+use crate::model::policy::{Durability, NodeOwner, Reserve};
+use crate::model::volume::VolumeSpec;
+use crate::pool::record::VolumeRecord;
 
 /// Marks an inline ephemeral volume in NodePublishVolume.
 pub(super) const EPHEMERAL: &str = "csi.storage.k8s.io/ephemeral";

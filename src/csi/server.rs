@@ -13,21 +13,22 @@ use tokio::task::JoinSet;
 use tokio_stream::wrappers::UnixListenerStream;
 use tonic::transport::Server;
 
-use super::driver::{Driver, Service};
-use super::housekeeping::{self, Housekeeping};
-use super::spares::Warmer;
-use super::templates::Keeper;
-use super::topology::Topology;
-use super::v1::controller_server::ControllerServer;
-use super::v1::identity_server::IdentityServer;
-use super::v1::node_server::NodeServer;
-use super::{identity, request, socket};
+use crate::api::Pool;
+use crate::csi::driver::{Driver, Service};
+use crate::csi::housekeeping::Housekeeping;
+use crate::csi::spares::Warmer;
+use crate::csi::templates::Keeper;
+use crate::csi::topology::Topology;
+use crate::csi::v1::controller_server::ControllerServer;
+use crate::csi::v1::identity_server::IdentityServer;
+use crate::csi::v1::node_server::NodeServer;
+use crate::csi::{housekeeping, identity, request, socket};
 use crate::error::{Error, ErrorKind, Result};
 use crate::kubernetes::{Events, KubernetesConfig};
-use crate::metrics::{self, Exporter, Health, Metrics, Phase};
-use crate::pool::Pool;
-use crate::pool::record::Backing;
-use crate::template::RequiredTemplates;
+use crate::metrics;
+use crate::metrics::{Exporter, Health, Metrics, Phase};
+use crate::model::policy::Backing;
+use crate::template::required::RequiredTemplates;
 
 /// The driver's name unless configured otherwise: what StorageClasses and pods call it.
 pub const DEFAULT_DRIVER_NAME: &str = "calf.csi.dev";

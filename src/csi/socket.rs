@@ -17,7 +17,8 @@ use rustix::fs::{FlockOperation, Mode, OFlags, fchmod, flock, open};
 use rustix::io::Errno;
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, socket_with};
 
-use super::request::{self, invalid};
+use crate::csi::request;
+use crate::csi::request::invalid;
 use crate::error::{Error, ErrorKind, Result};
 
 /// Longest path of a unix socket: `sun_path` less its NUL.

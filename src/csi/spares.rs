@@ -9,10 +9,10 @@ use std::time::Duration;
 
 use tokio::sync::Notify;
 
-use super::driver::Driver;
+use crate::api::Pool;
+use crate::csi::driver::Driver;
 use crate::error::{Error, ErrorKind, Result};
-use crate::pool::Pool;
-use crate::volume::SpareReport;
+use crate::reconcile::spares::SpareReport;
 
 /// No call has been at work for this long: the next of a pod's calls would have come by now.
 const QUIET: Duration = Duration::from_millis(100);

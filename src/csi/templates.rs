@@ -12,13 +12,14 @@ use std::time::Duration;
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
+use crate::api::Pool;
 use crate::error::{Error, ErrorKind, Result};
 use crate::kubernetes::Events;
 use crate::metrics::{ImportOutcome, Metrics};
-use crate::pool::Pool;
+use crate::model::units::format_size;
 use crate::pool::record::TemplateRecord;
-use crate::template::{ImportSource, ImportSpec, Progress, RequiredTemplate, RequiredTemplates};
-use crate::units::format_size;
+use crate::template::required::{RequiredTemplate, RequiredTemplates};
+use crate::template::spec::{ImportSource, ImportSpec, Progress};
 
 /// Pause after the first failure; each further one doubles it.
 const FIRST_RETRY: Duration = Duration::from_secs(5);

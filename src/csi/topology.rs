@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use super::v1;
+use crate::csi::v1;
 use crate::error::{Error, ErrorKind, Result};
 
 /// CSI's and Kubernetes' limit for a topology value, as for a label's.

@@ -1,12 +1,12 @@
 //! The values of volume parameters: each a text that is checked, and refused by the name of its
 //! field.
 
-use super::capacity;
-use super::request::invalid;
+use crate::cow::is_chunk_size;
+use crate::csi::capacity;
+use crate::csi::request::invalid;
 use crate::error::Result;
-use crate::pool::record::{Durability, Reserve};
-use crate::units::parse_size;
-use crate::volume::cow::is_chunk_size;
+use crate::model::policy::{Durability, Reserve};
+use crate::model::units::parse_size;
 
 /// Size of an inline volume, rounded up to what a volume can have.
 pub(super) fn size(field: &str, value: &str) -> Result<u64> {

@@ -1,10 +1,11 @@
 //! A volume as CSI shows it.
 
-use super::capacity::to_wire as bytes;
-use super::topology::Topology;
-use super::{parameters, v1};
+use crate::csi::capacity::to_wire as bytes;
+use crate::csi::topology::Topology;
+use crate::csi::{parameters, v1};
+use crate::model::volume::VolumeState;
 use crate::pool::record::VolumeRecord;
-use crate::volume::{Volume, VolumeState};
+use crate::volume::status::Volume;
 
 /// The volume's description.
 pub(super) fn to_wire(record: &VolumeRecord, topology: &Topology) -> v1::Volume {

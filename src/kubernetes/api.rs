@@ -7,9 +7,9 @@ use serde_json::Value;
 use ureq::Agent;
 use ureq::http::StatusCode;
 
-use super::KubernetesConfig;
 use crate::error::{Error, ErrorKind, Result};
 use crate::http;
+use crate::kubernetes::KubernetesConfig;
 
 /// How long a request may take as a whole.
 const TOTAL: Duration = Duration::from_secs(15);

@@ -7,10 +7,10 @@ use std::time::{Duration, Instant};
 
 use jiff::{SignedDuration, Timestamp};
 
-use super::KubernetesConfig;
-use super::api::{Answer, Api};
-use super::objects::{Claim, Event, List, Posted, StorageClass, Subject};
 use crate::error::{Error, ErrorKind, Result};
+use crate::kubernetes::KubernetesConfig;
+use crate::kubernetes::api::{Answer, Api};
+use crate::kubernetes::objects::{Claim, Event, List, Posted, StorageClass, Subject};
 use crate::metrics::Metrics;
 
 /// Notices that may wait; more are dropped.

@@ -11,7 +11,7 @@ use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::{Registry, Unit};
 
-use crate::volume::{ReconcileReport, RemovalKind};
+use crate::reconcile::report::{ReconcileReport, RemovalKind};
 
 /// What the names of all metrics start with.
 pub(super) const PREFIX: &str = "calf";

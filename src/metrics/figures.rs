@@ -14,11 +14,12 @@ use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::{Registry, Unit};
 
-use super::counters::PREFIX;
+use crate::api::{Pool, Survey};
 use crate::error::{ErrorKind, Result};
-use crate::pool::Pool;
-use crate::template::{self, RequiredTemplate, RequiredTemplates};
-use crate::volume::{self, Volume, VolumeState};
+use crate::metrics::counters::PREFIX;
+use crate::model::volume::VolumeState;
+use crate::template::required::{RequiredTemplate, RequiredTemplates};
+use crate::volume::status::Volume;
 
 type Bytes = Gauge<u64, AtomicU64>;
 type Number = Gauge<f64, AtomicU64>;
@@ -146,7 +147,7 @@ fn space(pool: &Pool, registry: &mut Registry) -> Result<()> {
 
 fn loops(pool: &Pool, registry: &mut Registry) -> Result<()> {
     let gauge = Bytes::default();
-    gauge.set(pool.host().loops_below(pool.root())?);
+    gauge.set(pool.loop_devices()?);
     registry.register("pool_loop_devices", "Loop devices over files of the pool", gauge);
     Ok(())
 }
@@ -155,7 +156,7 @@ fn spares(pool: &Pool, registry: &mut Registry) -> Result<()> {
     let (there, wanted) =
         (Family::<Template, Bytes>::default(), Family::<Template, Bytes>::default());
     let counts = pool.spares()?;
-    for record in template::survey(pool)?.0 {
+    for record in pool.templates()? {
         let labels = Template { template: record.name };
         there.get_or_create(&labels).set(counts.get(&labels.template).copied().unwrap_or_default());
         wanted.get_or_create(&labels).set(record.warm.into());
@@ -185,11 +186,9 @@ fn losses(pool: &Pool, registry: &mut Registry) {
 }
 
 fn volumes(pool: &Pool, registry: &mut Registry) -> Result<()> {
-    let (known, damaged_templates) = template::survey(pool)?;
-    let (records, damaged_volumes) = volume::survey(pool)?;
+    let Survey { templates: known, volumes: records, damage } = pool.survey()?;
     let damaged = Bytes::default();
-    let count = damaged_templates.len() + damaged_volumes.len();
-    damaged.set(u64::try_from(count).unwrap_or(u64::MAX));
+    damaged.set(u64::try_from(damage.len()).unwrap_or(u64::MAX));
     let mut templates = BTreeMap::<String, Figures>::new();
     for template in known {
         templates.entry(template.name).or_default().size = Some(template.size);

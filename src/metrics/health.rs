@@ -2,7 +2,7 @@
 
 use std::sync::atomic::{AtomicU8, Ordering};
 
-use crate::pool::Pool;
+use crate::api::Pool;
 
 /// Where in its life a driver is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

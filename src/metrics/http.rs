@@ -22,10 +22,10 @@ use prometheus_client::encoding::prometheus_text;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
 
-use super::{Health, Metrics, figures};
+use crate::api::Pool;
 use crate::error::{Error, ErrorKind, Result};
-use crate::pool::Pool;
-use crate::template::RequiredTemplates;
+use crate::metrics::{Health, Metrics, figures};
+use crate::template::required::RequiredTemplates;
 
 /// Connections at once: a few Prometheus servers and the kubelet's probes.
 const CONNECTIONS: usize = 16;

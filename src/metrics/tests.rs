@@ -10,11 +10,13 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
 use super::*;
-use crate::pool::{Pool, PoolOptions};
+use crate::api::{Pool, PoolOptions};
+use crate::model::volume::VolumeSpec;
+use crate::reconcile::report::ReconcileReport;
 use crate::sys::SnapshotUsage;
 use crate::sys::fake::{Failure, FakeHost};
-use crate::template::{ImportSpec, RequiredTemplates};
-use crate::volume::{ReconcileReport, VolumeSpec};
+use crate::template::required::RequiredTemplates;
+use crate::template::spec::ImportSpec;
 
 struct Fixture {
     directory: tempfile::TempDir,

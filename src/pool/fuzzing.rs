@@ -2,8 +2,9 @@
 
 use serde::Serialize;
 
-use super::record::{self, PoolRecord, Record, TemplateRecord, VolumeRecord};
-use crate::volume::cow;
+use crate::cow;
+use crate::pool::record;
+use crate::pool::record::{PoolRecord, Record, TemplateRecord, VolumeRecord};
 
 /// Records: what is accepted is written and read back as the same, and harms nobody who uses it.
 pub fn records(data: &[u8]) {

@@ -19,8 +19,9 @@
 
 use std::path::{Path, PathBuf};
 
-use super::record::Backing;
-use crate::key::{Key, Role};
+use crate::model::device_id::Role;
+use crate::model::key::Key;
+use crate::model::policy::Backing;
 
 /// What the directories of imports under way start with; a digest never does.
 pub const IMPORT_PREFIX: &str = ".import-";

@@ -25,9 +25,12 @@ use nix::libc::{O_NOFOLLOW, O_NONBLOCK};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
+use crate::cow;
 use crate::error::{Error, ErrorKind, Result};
-use crate::key::{Key, PoolId};
-use crate::volume::{self, MAX_SIZE, MAX_WARM, cow};
+use crate::model::key::{Key, PoolId};
+use crate::model::limits::{MAX_SIZE, MAX_WARM, SECTOR};
+use crate::model::policy::{Backing, Durability, NodeOwner, Reserve};
+use crate::model::{digest, template_name, volume_id};
 
 /// The formats of layout and records that this calf reads and writes.
 pub const FORMATS: std::ops::RangeInclusive<u32> = 1..=3;
@@ -133,66 +136,6 @@ fn is_zero(number: &u32) -> bool {
     *number == 0
 }
 
-/// How much of the pool's space is set aside for a volume when it is made.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Reserve {
-    /// Nothing: it takes what it writes, as long as there is any.
-    #[default]
-    None,
-    /// All that it may write: it cannot run out of space, and does not give any back.
-    Full,
-}
-
-impl Reserve {
-    fn is_none(&self) -> bool {
-        *self == Self::None
-    }
-}
-
-/// What a reboot or a crash of the node may cost a volume.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Durability {
-    /// Flushes are elided, and the content lives as long as the boot: after any reboot, clean or
-    /// not, the volume starts from its template again.
-    #[default]
-    Ephemeral,
-    /// Flushes are honoured: what was synced survives reboots and crashes.
-    Durable,
-}
-
-/// How a volume's private content is kept.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Backing {
-    /// A dm-snapshot of the template.
-    Snapshot,
-    /// Fallback: a reflink copy of the template.
-    Reflink,
-    /// Fallback: a full (sparse) copy of the template.
-    Copy,
-}
-
-/// Owner and mode of a published device node.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct NodeOwner {
-    /// User id.
-    pub uid: u32,
-    /// Group id.
-    pub gid: u32,
-    /// Permission bits.
-    pub mode: u32,
-}
-
-impl Default for NodeOwner {
-    /// `root:root 0600`
-    fn default() -> Self {
-        Self { uid: 0, gid: 0, mode: 0o600 }
-    }
-}
-
 /// Reads the record at `path`; `None` if there is none. `Corrupt` if it cannot be understood or
 /// cannot be right.
 pub fn read<T: Record>(path: &Path) -> Result<Option<T>> {
@@ -261,17 +204,12 @@ pub fn to_bytes(record: &impl Serialize) -> Vec<u8> {
     bytes
 }
 
-/// Whether `text` is a SHA-256 digest in lower-case hexadecimal: digests become paths.
-pub(crate) fn is_digest(text: &str) -> bool {
-    text.len() == 64 && text.bytes().all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b))
-}
-
 fn require(holds: bool, field: &str, what: impl std::fmt::Debug) -> Result<(), String> {
     if holds { Ok(()) } else { Err(format!("{field} cannot be {what:?}")) }
 }
 
 fn is_device_size(size: u64) -> bool {
-    size > 0 && size.is_multiple_of(volume::SECTOR) && size <= MAX_SIZE
+    size > 0 && size.is_multiple_of(SECTOR) && size <= MAX_SIZE
 }
 
 // === impl Record ===
@@ -284,8 +222,8 @@ impl Record for PoolRecord {
 
 impl Record for TemplateRecord {
     fn check(&self) -> Result<(), String> {
-        require(crate::template::is_valid_name(&self.name), "name", &self.name)?;
-        require(is_digest(&self.digest), "digest", &self.digest)?;
+        require(template_name::is_valid(&self.name), "name", &self.name)?;
+        require(digest::is_valid(&self.digest), "digest", &self.digest)?;
         require(is_device_size(self.size), "size", self.size)?;
         require(self.warm <= MAX_WARM, "warm", self.warm)
     }
@@ -293,8 +231,8 @@ impl Record for TemplateRecord {
 
 impl Record for VolumeRecord {
     fn check(&self) -> Result<(), String> {
-        require(volume::is_valid_id(&self.id), "id", &self.id)?;
-        require(is_digest(&self.digest), "digest", &self.digest)?;
+        require(volume_id::is_valid(&self.id), "id", &self.id)?;
+        require(digest::is_valid(&self.digest), "digest", &self.digest)?;
         require(is_device_size(self.template_size), "templateSize", self.template_size)?;
         require(is_device_size(self.size), "size", self.size)?;
         require(self.size >= self.template_size, "size", self.size)?;

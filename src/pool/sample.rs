@@ -2,7 +2,8 @@
 
 use jiff::Timestamp;
 
-use super::record::{Backing, Durability, NodeOwner, Reserve, VolumeRecord};
+use crate::model::policy::{Backing, Durability, NodeOwner, Reserve};
+use crate::pool::record::VolumeRecord;
 
 /// A volume of 1 MiB, as large as its template, and all else as by default.
 pub(crate) fn volume() -> VolumeRecord {

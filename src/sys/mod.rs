@@ -29,19 +29,19 @@ use std::path::{Path, PathBuf};
 
 pub use device::{
     Device, DeviceNumber, Holder, LoopDevice, LoopHandle, LoopSpec, SnapshotGlance, SnapshotUsage,
-    StoreHeader, Table,
+    Table,
 };
 pub use file::{FileExtent, FileKind};
 pub use linux::LinuxHost;
 #[cfg(feature = "fuzzing")]
 pub(crate) use linux::fuzzing;
 #[cfg(feature = "micro")]
-#[doc(hidden)]
-pub use linux::micro;
+pub(crate) use linux::micro;
 pub use mount::{FileSystemUsage, MountSpec, MountedAt, Ownership, Target, TargetKind};
 
+pub use crate::cow::header::StoreHeader;
 use crate::error::Result;
-use crate::key::DeviceId;
+use crate::model::device_id::DeviceId;
 
 /// What this kernel offers.
 #[derive(Clone, Debug, PartialEq, Eq)]

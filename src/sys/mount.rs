@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use super::DeviceNumber;
+use crate::sys::DeviceNumber;
 
 /// Owner and mode of a published device node.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

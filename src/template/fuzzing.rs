@@ -2,11 +2,11 @@
 
 use std::path::Path;
 
-use super::journal::ImportRecord;
-use super::name;
-use super::superblock::{self as content, Content};
+use crate::model::{template_name, units};
 use crate::pool::record;
-use crate::units;
+use crate::template::import::state::ImportRecord;
+use crate::template::superblock as content;
+use crate::template::superblock::Content;
 
 /// The first bytes of an image, and the record of its import.
 pub fn superblock(data: &[u8]) {
@@ -20,12 +20,12 @@ pub fn superblock(data: &[u8]) {
 /// Names of templates, sizes, ids of volumes.
 pub fn names(data: &[u8]) {
     let text = String::from_utf8_lossy(data);
-    if name::is_valid(&text) {
+    if template_name::is_valid(&text) {
         let path = Path::new(&*text);
         assert_eq!(path.file_name(), Some(path.as_os_str()), "{text:?} is a file's name");
         assert!(text.len() <= 128 && !text.starts_with('.'));
     }
-    if crate::volume::is_valid_id(&text) {
+    if crate::model::volume_id::is_valid(&text) {
         assert!(!text.is_empty() && text.len() <= 128 && !text.contains('\0'));
     }
     if let Ok(size) = units::parse_size("size", &text) {

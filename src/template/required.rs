@@ -8,9 +8,11 @@ use std::path::Path;
 
 use serde::Deserialize;
 
-use super::{Digest, ImportSource, ImportSpec, name};
 use crate::error::{Error, ErrorKind, Result};
-use crate::volume::MAX_WARM;
+use crate::model::digest::Digest;
+use crate::model::limits::MAX_WARM;
+use crate::model::template_name;
+use crate::template::spec::{ImportSource, ImportSpec};
 
 const OPERATION: &str = "read the list of templates";
 const FORM: &str =
@@ -75,7 +77,7 @@ impl RequiredTemplates {
         let mut names = BTreeSet::new();
         let mut templates = Vec::new();
         for entry in list.templates {
-            name::check("accept", &entry.name)?;
+            template_name::check("accept", &entry.name)?;
             let refuse = |why: &'static str, remedy: &'static str| {
                 let subject = format_args!("template {}", entry.name);
                 Error::new(ErrorKind::InvalidArgument, "accept", subject, why).remedy(remedy)

@@ -20,23 +20,30 @@
 
 use std::path::Path;
 
-use super::execute::{snapshot_table, store_loop};
-use super::step::store_length;
-use super::{VolumeSpec, lifecycle, observe, origin, spec, teardown};
 use crate::error::{Error, ErrorKind, Result};
-use crate::key::{self, DeviceId, Key, Role};
-use crate::pool::Pool;
+use crate::model::device_id;
+use crate::model::device_id::{DeviceId, Role};
+use crate::model::key::Key;
+use crate::model::policy::Backing;
+use crate::model::volume::VolumeSpec;
 use crate::pool::layout::Layout;
-use crate::pool::record::{self, Backing, SPARES_FORMAT, TemplateRecord, VolumeRecord};
+use crate::pool::locks::{SpareGuard, VolumeGuard};
+use crate::pool::record::{SPARES_FORMAT, TemplateRecord, VolumeRecord};
+use crate::pool::{PoolDir, index, record};
 use crate::sys::{Device, SnapshotUsage, Table};
+use crate::template::{content, origin};
+use crate::volume::machine::execute::{snapshot_table, store_loop};
+use crate::volume::machine::teardown;
+use crate::volume::plan::step::store_length;
+use crate::volume::{provision, space};
 
 /// The tokens of all spares, whole or not, sorted; one may be claimed since.
-pub(super) fn tokens(pool: &Pool) -> Result<Vec<Key>> {
-    observe::keys_in(&pool.layout().spares(), "list spares in")
+pub(crate) fn tokens(pool: &PoolDir) -> Result<Vec<Key>> {
+    index::keys_in(&pool.layout().spares(), "list spares in")
 }
 
 /// What the spare would be as a volume; `None` if it is not there, or nobody knows.
-pub(super) fn read(pool: &Pool, token: &Key) -> Option<VolumeRecord> {
+pub(crate) fn read(pool: &PoolDir, token: &Key) -> Option<VolumeRecord> {
     read_in(&pool.layout().spare_directory(token))
 }
 
@@ -46,26 +53,26 @@ fn read_in(directory: &Path) -> Option<VolumeRecord> {
 
 /// Makes a spare of the template. After a failure nothing of it is left, or what the next [`discard`] of
 /// it removes.
-pub(super) fn make(pool: &Pool, template: &str) -> Result<()> {
+pub(crate) fn make(pool: &PoolDir, template: &str) -> Result<()> {
     let token = Key::random();
-    let Some(_lock) = pool.try_lock_spare(&token)? else { return Ok(()) };
-    let made = assemble(pool, &token, template);
+    let Some(guard) = pool.try_lock_spare(&token)? else { return Ok(()) };
+    let made = assemble(pool, guard.token(), template);
     if made.is_err()
-        && let Err(error) = discard(pool, &token)
+        && let Err(error) = discard(pool, &guard)
     {
         tracing::warn!(spare = %token, error = error.report(), "cannot remove a failed spare yet");
     }
     made
 }
 
-fn assemble(pool: &Pool, token: &Key, template: &str) -> Result<()> {
+fn assemble(pool: &PoolDir, token: &Key, template: &str) -> Result<()> {
     let host = pool.host();
     let directory = pool.layout().spare_directory(token);
     // Once the record is there, the content is not removed before the spare.
     let record = {
-        let (template, _image) = lifecycle::hold_content(pool, template)?;
+        let (template, _image) = content::hold_content(pool, template)?;
         let record = as_volume(pool, token, &template)?;
-        lifecycle::check_free(pool, &record)?;
+        space::check_free(pool, &record)?;
         pool.require_format(SPARES_FORMAT)?;
         host.write_record(&Layout::spare_record(&directory), &record::to_bytes(&record))?;
         record
@@ -75,11 +82,11 @@ fn assemble(pool: &Pool, token: &Key, template: &str) -> Result<()> {
     let origin = origin::acquire(pool, &record, record.size)?;
     let cow = host.attach_loop(&store_loop(store, &record, false))?;
     let table = snapshot_table(&record, origin.number, cow.number);
-    host.create_spare(&key::spare_name(pool.id(), token), &table).map(drop)
+    host.create_spare(&device_id::spare_name(pool.id(), token), &table).map(drop)
 }
 
 /// The record of a volume of the template with everything at its default.
-fn as_volume(pool: &Pool, token: &Key, template: &TemplateRecord) -> Result<VolumeRecord> {
+fn as_volume(pool: &PoolDir, token: &Key, template: &TemplateRecord) -> Result<VolumeRecord> {
     let backing = pool.backing()?;
     if backing != Backing::Snapshot {
         let why = "volumes are private copies here, and a copy is made for one volume";
@@ -87,12 +94,17 @@ fn as_volume(pool: &Pool, token: &Key, template: &TemplateRecord) -> Result<Volu
             .remedy("load dm-snapshot, or set `warm` to 0"));
     }
     let default = VolumeSpec::new(token.as_str(), &template.name);
-    spec::record(&default, template, backing, pool.host().boot_id()?)
+    provision::record(&default, template, backing, pool.host().boot_id()?)
 }
 
 /// Lets a spare become the device of the volume of `record`, which has a store that was never used and
-/// no device. Returns that device, or `None` if there was no spare. The caller holds the volume's lock.
-pub(super) fn claim(pool: &Pool, key: &Key, record: &VolumeRecord) -> Result<Option<Device>> {
+/// no device. Returns that device, or `None` if there was no spare.
+pub(crate) fn claim(
+    pool: &PoolDir,
+    guard: &VolumeGuard,
+    record: &VolumeRecord,
+) -> Result<Option<Device>> {
+    let key = guard.key();
     let mut tokens = tokens(pool)?;
     if !tokens.is_empty() {
         // Callers at once should not all try for the same one.
@@ -127,12 +139,13 @@ fn fits(spare: &VolumeRecord, wanted: &VolumeRecord) -> bool {
 }
 
 /// Whether a claim for the volume has begun and not ended.
-pub(super) fn is_claiming(pool: &Pool, key: &Key) -> Result<bool> {
+pub(crate) fn is_claiming(pool: &PoolDir, key: &Key) -> Result<bool> {
     Ok(pool.host().file(&pool.layout().claim(key))?.is_some())
 }
 
-/// Completes a claim for the volume that has begun, if there is one. The caller holds the volume's lock.
-pub(crate) fn settle(pool: &Pool, key: &Key) -> Result<()> {
+/// Completes a claim for the volume that has begun, if there is one.
+pub(crate) fn settle(pool: &PoolDir, guard: &VolumeGuard) -> Result<()> {
+    let key = guard.key();
     if !is_claiming(pool, key)? {
         return Ok(());
     }
@@ -146,7 +159,7 @@ pub(crate) fn settle(pool: &Pool, key: &Key) -> Result<()> {
 
 /// Makes the device of a spare that was moved to the volume, with its store, the volume's. One that is no
 /// more, or is not sound, is taken away.
-fn complete(pool: &Pool, key: &Key, spare: Option<VolumeRecord>) -> Result<Option<Device>> {
+fn complete(pool: &PoolDir, key: &Key, spare: Option<VolumeRecord>) -> Result<Option<Device>> {
     let (host, claim) = (pool.host(), pool.layout().claim(key));
     let id = DeviceId::new(pool.id(), key, Role::Snapshot);
     let store = Layout::spare_store(&claim);
@@ -167,9 +180,10 @@ fn complete(pool: &Pool, key: &Key, spare: Option<VolumeRecord>) -> Result<Optio
     Ok(None)
 }
 
-/// Removes a spare, or what there is of it. The caller holds its lock. Its record goes first: what has
-/// none is not claimed, whatever else a crash leaves.
-pub(super) fn discard(pool: &Pool, token: &Key) -> Result<()> {
+/// Removes a spare, or what there is of it. Its record goes first: what has none is not claimed, whatever
+/// else a crash leaves.
+pub(crate) fn discard(pool: &PoolDir, guard: &SpareGuard) -> Result<()> {
+    let token = guard.token();
     pool.host().remove_file(&Layout::spare_record(&pool.layout().spare_directory(token)))?;
     let id = DeviceId::new(pool.id(), token, Role::Snapshot);
     adopt(pool, token, &id)?;
@@ -182,14 +196,14 @@ pub(super) fn discard(pool: &Pool, token: &Key) -> Result<()> {
 /// # Errors
 ///
 /// `InUse` if one of them is being made or claimed.
-pub(crate) fn discard_all(pool: &Pool, digest: &str) -> Result<()> {
+pub(crate) fn discard_all(pool: &PoolDir, digest: &str) -> Result<()> {
     for token in tokens(pool)? {
         // One without a record may be of any content.
         if read(pool, &token).is_some_and(|spare| spare.digest != digest) {
             continue;
         }
         match pool.try_lock_spare(&token)? {
-            Some(_lock) => discard(pool, &token)?,
+            Some(guard) => discard(pool, &guard)?,
             None if pool.host().file(&pool.layout().spare_directory(&token))?.is_none() => {}
             None => {
                 let why = "a spare of it is being made or claimed";
@@ -202,15 +216,15 @@ pub(crate) fn discard_all(pool: &Pool, digest: &str) -> Result<()> {
 }
 
 /// Gives the spare's device, if there is one, another identity.
-fn adopt(pool: &Pool, token: &Key, id: &DeviceId) -> Result<()> {
-    match pool.host().adopt(&key::spare_name(pool.id(), token), id) {
+fn adopt(pool: &PoolDir, token: &Key, id: &DeviceId) -> Result<()> {
+    match pool.host().adopt(&device_id::spare_name(pool.id(), token), id) {
         Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),
         adopted => adopted,
     }
 }
 
 /// Removes the directory of a spare whose device is gone.
-fn remove_store(pool: &Pool, directory: &Path) -> Result<()> {
+fn remove_store(pool: &PoolDir, directory: &Path) -> Result<()> {
     let (host, store) = (pool.host(), Layout::spare_store(directory));
     for attached in host.find_loops(&store)? {
         teardown::await_release(host, attached.number, &store)?;
@@ -219,7 +233,7 @@ fn remove_store(pool: &Pool, directory: &Path) -> Result<()> {
 }
 
 /// Whether the device uses the store, or nothing yet.
-fn is_over(pool: &Pool, device: &Device, store: &Path) -> Result<bool> {
+fn is_over(pool: &PoolDir, device: &Device, store: &Path) -> Result<bool> {
     match device.table {
         Some(Table::Snapshot { cow, .. }) => Ok(pool.host().open_loop(cow, store)?.is_some()),
         Some(Table::ReadOnly { .. }) => Ok(false),

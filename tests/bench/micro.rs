@@ -5,10 +5,9 @@
 use std::fmt::Write as _;
 use std::hint::black_box;
 
-use calf::key::{DeviceId, Key, PoolId, Role};
-use calf::pool::record::{self, Backing, VolumeRecord};
+use calf::pool::record;
 use calf::sys::{DeviceNumber, Table};
-use calf::{sys, units, volume};
+use calf::{Backing, DeviceId, Key, PoolId, Role, VolumeRecord, units};
 use criterion::{Criterion, criterion_group, criterion_main};
 
 criterion_group!(pure, keys, plans, records, tables, mounts, sizes);
@@ -27,13 +26,13 @@ fn keys(criterion: &mut Criterion) {
 fn plans(criterion: &mut Criterion) {
     let record = volume_record();
     criterion.bench_function("plan a creation", |b| {
-        b.iter(|| volume::micro::plan_creation(black_box(&record)));
+        b.iter(|| calf::micro::plan_creation(black_box(&record)));
     });
     criterion.bench_function("plan an activation", |b| {
-        b.iter(|| volume::micro::plan_activation(black_box(&record)));
+        b.iter(|| calf::micro::plan_activation(black_box(&record)));
     });
     criterion.bench_function("size of a COW store", |b| {
-        b.iter(|| volume::cow::store_size(black_box(1 << 40), Some(5 << 30), 4096));
+        b.iter(|| calf::store_size(black_box(1 << 40), Some(5 << 30), 4096));
     });
 }
 
@@ -56,10 +55,10 @@ fn tables(criterion: &mut Criterion) {
         discard: true,
     };
     criterion.bench_function("format a table", |b| {
-        b.iter(|| sys::micro::format_table(black_box(&table)))
+        b.iter(|| calf::micro::format_table(black_box(&table)))
     });
     criterion.bench_function("parse a usage", |b| {
-        b.iter(|| sys::micro::parse_usage(black_box("2064/2113552 16")));
+        b.iter(|| calf::micro::parse_usage(black_box("2064/2113552 16")));
     });
 }
 
@@ -73,7 +72,7 @@ fn mounts(criterion: &mut Criterion) {
         );
     }
     criterion.bench_function("parse 1,000 mounts", |b| {
-        b.iter(|| sys::micro::parse_mounts(black_box(table.as_bytes())));
+        b.iter(|| calf::micro::parse_mounts(black_box(table.as_bytes())));
     });
 }
 

@@ -6,14 +6,13 @@ use std::path::{Path, PathBuf};
 use std::thread;
 use std::time::Duration;
 
-use calf::Pool;
-use calf::template::ImportSpec;
+use calf::{ImportSpec, Pool};
 
-use crate::kit;
 use crate::raw::{Controls, Loops};
-use crate::rig::{self, Random};
-use crate::scale::{self, Scale};
-use crate::series::{self, About};
+use crate::rig::Random;
+use crate::scale::Scale;
+use crate::series::About;
+use crate::{kit, rig, scale, series};
 
 /// The name of the template in calf's pool.
 pub(crate) const TEMPLATE: &str = "base";

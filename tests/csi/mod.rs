@@ -5,13 +5,12 @@ use std::future::Future;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use calf::csi::v1;
 use calf::csi::v1::controller_client::ControllerClient;
 use calf::csi::v1::identity_client::IdentityClient;
 use calf::csi::v1::node_client::NodeClient;
 use calf::csi::v1::volume_capability::access_mode::Mode;
 use calf::csi::v1::volume_capability::{AccessMode, AccessType, BlockVolume, MountVolume};
-use calf::csi::{ServeConfig, serve};
+use calf::csi::{ServeConfig, serve, v1};
 use calf::{Error, Pool};
 use hyper_util::rt::TokioIo;
 use tokio::net::UnixStream;

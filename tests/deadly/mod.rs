@@ -5,13 +5,12 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use calf::Result;
-use calf::key::DeviceId;
 use calf::sys::{
     Capabilities, CopyMode, Device, DeviceNumber, FileExtent, FileSystemUsage, Holder, Host,
     LinuxHost, LoopDevice, LoopHandle, LoopSpec, MountSpec, MountedAt, Ownership, SnapshotGlance,
     StoreHeader, Table, Target, TargetKind,
 };
+use calf::{DeviceId, Result};
 
 /// The running Linux, up to a point.
 pub(crate) struct DeadlyHost {

@@ -6,10 +6,11 @@ use std::path::Path;
 use calf::pool::layout::Layout;
 
 use crate::csi::Csi;
-use crate::driver::{self, Driver};
-use crate::kit::leak::{self, Inventory};
+use crate::driver::Driver;
+use crate::kit::leak;
+use crate::kit::leak::Inventory;
 use crate::place::{Stage, remove_directory, remove_file};
-use crate::{Result, ui};
+use crate::{Result, driver, ui};
 
 /// Takes down whatever volumes the driver has.
 pub(crate) fn volumes(stage: &Stage, csi: &mut Csi) -> Result<usize> {

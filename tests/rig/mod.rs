@@ -9,9 +9,7 @@ use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use calf::Pool;
-use calf::template::ImportSpec;
-use calf::volume::{Access, Publish, Stage, VolumeSpec};
+use calf::{Access, ImportSpec, Pool, Publish, Stage, VolumeSpec};
 
 use crate::kit;
 

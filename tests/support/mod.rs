@@ -5,9 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, LazyLock};
 
 use calf::sys::fake::{Failure, FakeHost};
-use calf::template::ImportSpec;
-use calf::volume::{Access, Publish, Stage, VolumeSpec};
-use calf::{Pool, PoolOptions};
+use calf::{Access, ImportSpec, Pool, PoolOptions, Publish, Stage, VolumeSpec};
 
 /// Size of the template that every environment has, in bytes.
 pub(crate) const TEMPLATE_SIZE: u64 = 1 << 20;

@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use calf::volume::VolumeSpec;
+use calf::VolumeSpec;
 
 use super::Tally;
 use crate::rig::{Page, Random, Rig, TEMPLATE_SIZE};

@@ -8,14 +8,13 @@ use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use calf::key::Key;
-use calf::volume::VolumeState;
+use calf::{Key, VolumeState};
 use rustix::process::{Pid, Signal};
 
 use super::bystander::Bystanders;
 use super::importer::Importer;
-use super::subject::{self, Phase, Subject};
-use super::{Inventory, Tally, count, seed};
+use super::subject::{Phase, Subject};
+use super::{Inventory, Tally, count, seed, subject};
 use crate::driver::Driver;
 use crate::kit;
 use crate::rig::{Random, Rig};

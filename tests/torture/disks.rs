@@ -9,13 +9,10 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
-use calf::pool::record::Durability;
-use calf::template::ImportSpec;
-use calf::volume::VolumeSpec;
-use calf::{ErrorKind, Pool, PoolOptions};
+use calf::{Durability, ErrorKind, ImportSpec, Pool, PoolOptions, VolumeSpec};
 
-use super::disk::{self, Disk};
-use super::{Inventory, Tally, count, seed};
+use super::disk::Disk;
+use super::{Inventory, Tally, count, disk, seed};
 use crate::kit;
 use crate::rig::{Page, Random, Rig, TEMPLATE_SIZE, open, read_page};
 

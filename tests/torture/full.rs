@@ -5,8 +5,7 @@ use std::io::Write as _;
 use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
 
-use calf::volume::{Access, VolumeSpec, VolumeState, cow};
-use calf::{ErrorKind, Pool, PoolOptions};
+use calf::{Access, ErrorKind, Pool, PoolOptions, VolumeSpec, VolumeState};
 use rustix::fs::{FallocateFlags, fallocate, statvfs};
 use tonic::Code;
 
@@ -149,7 +148,7 @@ fn overflow(tally: &Tally, rig: &Rig, spec: &VolumeSpec, content: &[u8], random:
     let statistics = rig.pool.statistics(id, &publish.target).expect("statistics");
     let state = statistics.volume.state;
     tally.promise(state == VolumeState::Overflow, || format!("{id} is {state:?}"));
-    let most = cow::store_size(TEMPLATE_SIZE, spec.cow_limit, spec.chunk_size);
+    let most = calf::store_size(TEMPLATE_SIZE, spec.cow_limit, spec.chunk_size);
     let allocated = statistics.volume.allocated;
     tally.promise(allocated <= most, || format!("{id} takes {allocated}, {most} is the most"));
     drop(device);

@@ -4,8 +4,7 @@ use std::fs::{self, File};
 use std::os::unix::fs::FileExt as _;
 use std::path::Path;
 
-use calf::key::Key;
-use calf::volume::VolumeSpec;
+use calf::{Key, VolumeSpec};
 use sha2::{Digest as _, Sha256};
 
 use super::full::Filler;

@@ -11,18 +11,15 @@ use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use calf::pool::record::Durability;
-use calf::template::ImportSpec;
-use calf::volume::VolumeSpec;
-use calf::{Pool, PoolOptions};
+use calf::{Durability, ImportSpec, Pool, PoolOptions, VolumeSpec};
 use devicemapper::{DM, DevId, DmName};
 use sha2::{Digest as _, Sha256};
 
-use super::disk::{self, Disk};
+use super::disk::Disk;
 use super::log_writes::Log;
-use super::{Tally, count, seed};
-use crate::kit;
-use crate::rig::{self, Page, Random, run};
+use super::{Tally, count, disk, seed};
+use crate::rig::{Page, Random, run};
+use crate::{kit, rig};
 
 const FAULT: &str = "power loss: kernel killed, unflushed writes lost";
 

@@ -9,8 +9,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
-use calf::key::{SPARE_PREFIX, UUID_PREFIX};
-use calf::volume::{Access, VolumeSpec};
+use calf::{Access, SPARE_PREFIX, UUID_PREFIX, VolumeSpec};
 
 use super::{Tally, count, seed};
 use crate::kit;
@@ -28,7 +27,7 @@ pub(crate) fn hands_off() {
     let rig = Rig::new(kit::Fs::Ext4);
     let bait = [("ext4", ext4(&rig)), ("lvm", lvm(&rig))];
     for (name, image) in &bait {
-        let spec = calf::template::ImportSpec::new(image.clone(), *name);
+        let spec = calf::ImportSpec::new(image.clone(), *name);
         rig.pool.import_template(&spec, &mut |_| ()).expect("import");
     }
     fs::create_dir_all("/run/udev/rules.d").expect("a directory");

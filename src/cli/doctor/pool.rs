@@ -5,7 +5,8 @@ use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 
 use calf::pool::layout::Layout;
-use calf::pool::record::{self, FORMATS, PoolRecord};
+use calf::pool::record;
+use calf::pool::record::{FORMATS, PoolRecord};
 use calf::sys::{CopyMode, Host as _, LinuxHost};
 use calf::units::format_size;
 

@@ -1,10 +1,8 @@
 //! A volume as programs and people see it.
 
-use calf::pool::record::{Backing, Durability, Reserve};
 use calf::sys::DeviceNumber;
 use calf::units::format_size;
-use calf::volume::Volume;
-use calf::{Pool, Result};
+use calf::{Backing, Durability, Pool, Reserve, Result, Volume};
 use jiff::Timestamp;
 use serde::Serialize;
 

@@ -6,9 +6,9 @@ mod query;
 
 use tonic::{Request, Response, Status, async_trait};
 
-use super::driver::{Driver, unimplemented};
-use super::v1;
-use super::v1::controller_service_capability::{Rpc, Type, rpc};
+use crate::csi::driver::{Driver, unimplemented};
+use crate::csi::v1;
+use crate::csi::v1::controller_service_capability::{Rpc, Type, rpc};
 
 const NO_ATTACH: &str = "volumes live on the node that uses them and need no attaching; \
                          set attachRequired: false in the CSIDriver object";

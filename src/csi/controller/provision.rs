@@ -1,14 +1,14 @@
 //! CreateVolume and DeleteVolume.
 
-use super::super::capability::Capability;
-use super::super::capacity::Range;
-use super::super::driver::Service;
-use super::super::parameters::{Origin, Parameters};
-use super::super::request::{invalid, volume_id};
-use super::super::{v1, volume};
+use crate::csi::capability::Capability;
+use crate::csi::capacity::Range;
+use crate::csi::driver::Service;
+use crate::csi::parameters::{Origin, Parameters};
+use crate::csi::request::{invalid, volume_id};
+use crate::csi::{v1, volume};
 use crate::error::{Error, ErrorKind, Result};
+use crate::model::volume::VolumeSpec;
 use crate::pool::record::VolumeRecord;
-use crate::volume::VolumeSpec;
 
 impl Service {
     /// The volume's id is its name, so a repeated call finds what an earlier one made.

@@ -1,16 +1,19 @@
 //! ValidateVolumeCapabilities, ListVolumes, GetCapacity, ControllerGetVolume.
 
-use super::super::capability::Capability;
-use super::super::capacity::to_wire;
-use super::super::driver::Service;
-use super::super::paging::Page;
-use super::super::parameters::{Origin, Parameters};
-use super::super::request::volume_id;
-use super::super::v1::validate_volume_capabilities_response::Confirmed;
-use super::super::{v1, volume};
+use crate::cow;
+use crate::csi::capability::Capability;
+use crate::csi::capacity::to_wire;
+use crate::csi::driver::Service;
+use crate::csi::paging::Page;
+use crate::csi::parameters::{Origin, Parameters};
+use crate::csi::request::volume_id;
+use crate::csi::v1::validate_volume_capabilities_response::Confirmed;
+use crate::csi::{v1, volume};
 use crate::error::{ErrorKind, Result};
-use crate::pool::record::{Backing, Reserve, TemplateRecord, VolumeRecord};
-use crate::volume::{MAX_SIZE, VolumeSpec, cow};
+use crate::model::limits::MAX_SIZE;
+use crate::model::policy::{Backing, Reserve};
+use crate::model::volume::VolumeSpec;
+use crate::pool::record::{TemplateRecord, VolumeRecord};
 
 impl Service {
     pub(super) fn validate_volume_capabilities(

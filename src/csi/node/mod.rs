@@ -7,9 +7,9 @@ use std::path::PathBuf;
 
 use tonic::{Request, Response, Status, async_trait};
 
-use super::driver::{Driver, Service};
-use super::v1::node_service_capability::{Rpc, Type, rpc};
-use super::{request, v1};
+use crate::csi::driver::{Driver, Service};
+use crate::csi::v1::node_service_capability::{Rpc, Type, rpc};
+use crate::csi::{request, v1};
 use crate::error::{Error, Result};
 
 #[async_trait]

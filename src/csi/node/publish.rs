@@ -2,13 +2,13 @@
 
 use std::path::PathBuf;
 
-use super::super::capability::Capability;
-use super::super::driver::Service;
-use super::super::parameters::{EPHEMERAL, Origin, Parameters};
-use super::super::request::{self, required, volume_id};
-use super::super::v1;
+use crate::csi::capability::Capability;
+use crate::csi::driver::Service;
+use crate::csi::parameters::{EPHEMERAL, Origin, Parameters};
+use crate::csi::request::{required, volume_id};
+use crate::csi::{request, v1};
 use crate::error::{Error, ErrorKind, Result};
-use crate::volume::{Publish, Stage};
+use crate::model::publication::{Publish, Stage};
 
 const STAGING: &str = "staging_target_path";
 const TARGET: &str = "target_path";

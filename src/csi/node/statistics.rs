@@ -2,15 +2,15 @@
 
 use std::path::PathBuf;
 
-use super::super::capability::Capability;
-use super::super::capacity::{Range, to_wire};
-use super::super::driver::Service;
-use super::super::request::{required, volume_id};
-use super::super::v1::volume_usage::Unit;
-use super::super::{v1, volume};
+use crate::csi::capability::Capability;
+use crate::csi::capacity::{Range, to_wire};
+use crate::csi::driver::Service;
+use crate::csi::request::{required, volume_id};
+use crate::csi::v1::volume_usage::Unit;
+use crate::csi::{v1, volume};
 use crate::error::{ErrorKind, Result};
 use crate::sys::FileSystemUsage;
-use crate::volume::{Volume, VolumeStatistics};
+use crate::volume::status::{Volume, VolumeStatistics};
 
 const PATH: &str = "volume_path";
 

@@ -4,8 +4,9 @@ use std::fs::{self, OpenOptions};
 use std::io;
 use std::path::{Path, PathBuf};
 
+use crate::cow::header::StoreHeader;
 use crate::error::{Error, Result};
-use crate::sys::{StoreHeader, Target, TargetKind};
+use crate::sys::{Target, TargetKind};
 
 pub(super) fn resolve(path: &Path) -> PathBuf {
     let parent = path.parent().and_then(|parent| fs::canonicalize(parent).ok());

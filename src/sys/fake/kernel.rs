@@ -3,9 +3,9 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::path::{Path, PathBuf};
 
-use super::files;
 use crate::error::{Error, ErrorKind, Result};
-use crate::key::DeviceId;
+use crate::model::device_id::DeviceId;
+use crate::sys::fake::files;
 use crate::sys::{
     Device, DeviceNumber, FileExtent, LoopDevice, LoopSpec, MountSpec, MountedAt, SnapshotGlance,
     SnapshotUsage, Table, Target,

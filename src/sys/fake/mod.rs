@@ -12,14 +12,15 @@ use std::collections::{BTreeSet, HashSet};
 use std::path::{Component, Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use self::kernel::Kernel;
-use super::{
+use crate::cow::header::StoreHeader;
+use crate::error::{Error, ErrorKind, Result};
+use crate::model::device_id::DeviceId;
+use crate::sys::fake::kernel::Kernel;
+use crate::sys::{
     Capabilities, CopyMode, Device, DeviceNumber, FileExtent, FileSystemUsage, Holder, Host,
     LoopDevice, LoopHandle, LoopSpec, MountSpec, MountedAt, Ownership, SnapshotGlance,
-    SnapshotUsage, StoreHeader, Table, Target, TargetKind,
+    SnapshotUsage, Table, Target, TargetKind,
 };
-use crate::error::{Error, ErrorKind, Result};
-use crate::key::DeviceId;
 
 /// How a call fails.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -10,13 +10,13 @@ use std::time::Duration;
 
 use nix::libc::{EBUSY, EINTR, ENODEV, ENOENT, ENXIO, O_NOFOLLOW};
 
-use super::super::{DeviceNumber, LoopHandle, LoopSpec};
-use super::loops::{self, Backing};
-use super::nodes::{self, Access};
-use super::raw::{self, LoopInfo};
-use super::sysfs;
-use super::write_cache::{self, Mode};
 use crate::error::{Error, ErrorKind, Result};
+use crate::sys::linux::loops::Backing;
+use crate::sys::linux::nodes::Access;
+use crate::sys::linux::raw::LoopInfo;
+use crate::sys::linux::write_cache::Mode;
+use crate::sys::linux::{loops, nodes, raw, sysfs, write_cache};
+use crate::sys::{DeviceNumber, LoopHandle, LoopSpec};
 
 /// Each try loses only if another process took the same device in the microseconds before.
 const ATTACH_TRIES: u32 = 64;

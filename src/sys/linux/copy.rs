@@ -9,9 +9,9 @@ use nix::libc::O_NOFOLLOW;
 use rustix::fs::SeekFrom;
 use rustix::io::Errno;
 
-use super::super::CopyMode;
-use super::files;
 use crate::error::{Error, ErrorKind, Result};
+use crate::sys::CopyMode;
+use crate::sys::linux::files;
 
 /// Large enough that calls cost nothing, small enough for a small container.
 const BUFFER: u64 = 1 << 20;

@@ -21,12 +21,12 @@ use devicemapper_sys::{
 };
 use nix::libc::{EBUSY, EINVAL, ENODEV, ENOTTY, ENXIO};
 
-use super::super::{Device, DeviceNumber, SnapshotGlance, Table};
-use super::raw::DmRequest;
-use super::write_cache::{self, Mode};
-use super::{SECTOR, nodes, sysfs, table};
 use crate::error::{Error, ErrorKind, Result};
-use crate::key::DeviceId;
+use crate::model::device_id::DeviceId;
+use crate::sys::linux::raw::DmRequest;
+use crate::sys::linux::write_cache::Mode;
+use crate::sys::linux::{SECTOR, nodes, sysfs, table, write_cache};
+use crate::sys::{Device, DeviceNumber, SnapshotGlance, Table};
 
 const LOAD: &str = "load a table into device";
 const CONTROL: &str = "/dev/mapper/control";

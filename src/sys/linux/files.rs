@@ -9,8 +9,9 @@ use std::path::{Path, PathBuf};
 use nix::libc::{EOPNOTSUPP, O_NOFOLLOW, O_NONBLOCK};
 use rustix::fs::{FallocateFlags, StatVfs};
 
-use super::super::{FileSystemUsage, StoreHeader};
+use crate::cow::header::StoreHeader;
 use crate::error::{Error, ErrorKind, Result};
+use crate::sys::FileSystemUsage;
 
 pub(super) fn write_record(path: &Path, content: &[u8]) -> Result<()> {
     let parent = parent(path);

@@ -1,7 +1,7 @@
 //! Fuzzing of what the kernel tells in text, and of mount options.
 
-use super::super::StoreHeader;
-use super::{mountinfo as table_of_mounts, options, sysfs, table};
+use crate::cow::header::StoreHeader;
+use crate::sys::linux::{mountinfo as table_of_mounts, options, sysfs, table};
 
 /// `/proc/<pid>/mountinfo`: any bytes.
 pub fn mountinfo(data: &[u8]) {

@@ -8,9 +8,9 @@ use std::path::Path;
 
 use nix::libc::{EAGAIN, ENOTTY, EOPNOTSUPP};
 
-use super::super::{DeviceNumber, Target};
-use super::{places, raw, sysfs, targets};
 use crate::error::{Error, ErrorKind, Result};
+use crate::sys::linux::{places, raw, sysfs, targets};
+use crate::sys::{DeviceNumber, Target};
 
 const OPERATION: &str = "grow the file system at";
 

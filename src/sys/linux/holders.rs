@@ -10,8 +10,8 @@ use std::path::{Path, PathBuf};
 
 use rustix::fs::{AtFlags, CWD, FileType, StatxFlags};
 
-use super::super::{DeviceNumber, Holder};
-use super::{loops, mountinfo, mounts, sysfs};
+use crate::sys::linux::{loops, mountinfo, mounts, sysfs};
+use crate::sys::{DeviceNumber, Holder};
 
 pub(super) fn holders(number: DeviceNumber) -> Vec<Holder> {
     let mut holders = Vec::new();

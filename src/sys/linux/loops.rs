@@ -13,12 +13,12 @@ use std::time::{Duration, Instant};
 
 use nix::libc::{EBUSY, ENODEV, ENOENT, ENXIO};
 
-use super::super::{DeviceNumber, LoopDevice, LoopHandle};
-use super::nodes::{self, Access};
-use super::raw::{self, LoopInfo};
-use super::sysfs;
-use super::write_cache::{self, Mode};
 use crate::error::{Error, Result};
+use crate::sys::linux::nodes::Access;
+use crate::sys::linux::raw::LoopInfo;
+use crate::sys::linux::write_cache::Mode;
+use crate::sys::linux::{nodes, raw, sysfs, write_cache};
+use crate::sys::{DeviceNumber, LoopDevice, LoopHandle};
 
 const CONTROL: &str = "/dev/loop-control";
 /// `LOOP_CTRL_MINOR`

@@ -1,7 +1,7 @@
 //! Doors to this module's pure code for the micro-benchmarks, which see a crate from outside.
 
-use super::{mountinfo, table};
 use crate::sys::Table;
+use crate::sys::linux::{mountinfo, table};
 
 /// Parses a mount table; returns the number of mounts.
 pub fn parse_mounts(content: &[u8]) -> usize {

@@ -13,7 +13,7 @@ mod grow;
 mod holders;
 mod loops;
 #[cfg(feature = "micro")]
-pub mod micro;
+pub(crate) mod micro;
 mod mountinfo;
 mod mounts;
 mod nodes;
@@ -30,13 +30,14 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
-use super::{
-    Capabilities, CopyMode, Device, DeviceNumber, FileExtent, FileSystemUsage, Holder, Host,
-    LoopDevice, LoopHandle, LoopSpec, MountSpec, MountedAt, Ownership, SnapshotGlance, StoreHeader,
-    Table, Target, TargetKind,
-};
+use crate::cow::header::StoreHeader;
 use crate::error::{Error, Result};
-use crate::key::DeviceId;
+use crate::model::device_id::DeviceId;
+use crate::sys::{
+    Capabilities, CopyMode, Device, DeviceNumber, FileExtent, FileSystemUsage, Holder, Host,
+    LoopDevice, LoopHandle, LoopSpec, MountSpec, MountedAt, Ownership, SnapshotGlance, Table,
+    Target, TargetKind,
+};
 
 /// Bytes per sector, the unit of block devices in the kernel's interfaces.
 const SECTOR: u64 = 512;

@@ -8,9 +8,9 @@ use std::fs;
 use std::os::unix::ffi::OsStringExt as _;
 use std::path::{Path, PathBuf};
 
-use super::super::DeviceNumber;
-use super::sysfs::parse_number;
 use crate::error::{Error, Result};
+use crate::sys::DeviceNumber;
+use crate::sys::linux::sysfs::parse_number;
 
 /// One mount.
 #[derive(Clone, Debug, PartialEq, Eq)]

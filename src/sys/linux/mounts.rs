@@ -15,11 +15,11 @@ use rustix::mount::{
     FsMountFlags, FsOpenFlags, MountAttrFlags, MoveMountFlags, OpenTreeFlags, UnmountFlags,
 };
 
-use super::super::{DeviceNumber, MountSpec, MountedAt};
-use super::nodes::{self, Access};
-use super::options::{self, MountOptions};
-use super::{mountinfo, places, raw};
 use crate::error::{Error, ErrorKind, Result};
+use crate::sys::linux::nodes::Access;
+use crate::sys::linux::options::MountOptions;
+use crate::sys::linux::{mountinfo, nodes, options, places, raw};
+use crate::sys::{DeviceNumber, MountSpec, MountedAt};
 
 pub(super) fn mount(spec: &MountSpec) -> Result<()> {
     const OPERATION: &str = "mount";

@@ -9,9 +9,9 @@ use std::path::{Path, PathBuf};
 use nix::libc::{O_EXCL, O_NOFOLLOW};
 use rustix::fs::{CWD, FileType, Gid, Mode, Uid};
 
-use super::super::{DeviceNumber, Ownership};
-use super::{files, sysfs};
 use crate::error::{Error, Result};
+use crate::sys::linux::{files, sysfs};
+use crate::sys::{DeviceNumber, Ownership};
 
 /// How a block device is to be opened. Closing one that was open for writing makes udev look at
 /// its content, so write only where it must be.

@@ -5,8 +5,8 @@ use std::io;
 use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
 
-use super::super::DeviceNumber;
 use crate::error::{Error, Result};
+use crate::sys::DeviceNumber;
 
 /// The directory of a block device. A link, so that reading it tells the kernel's name.
 pub(super) fn directory(number: DeviceNumber) -> PathBuf {

@@ -1,8 +1,8 @@
 //! The text of device-mapper tables and of the snapshot target's status.
 
-use super::super::{DeviceNumber, SnapshotUsage, Table};
-use super::SECTOR;
-use super::sysfs::parse_number;
+use crate::sys::linux::SECTOR;
+use crate::sys::linux::sysfs::parse_number;
+use crate::sys::{DeviceNumber, SnapshotUsage, Table};
 
 /// One line of a table as the kernel takes it.
 #[derive(Debug, PartialEq, Eq)]

@@ -12,9 +12,9 @@ use rustix::fs::{
 };
 use rustix::io::Errno;
 
-use super::super::{DeviceNumber, FileSystemUsage, Target, TargetKind};
-use super::{files, mountinfo, places};
 use crate::error::{Error, ErrorKind, Result};
+use crate::sys::linux::{files, mountinfo, places};
+use crate::sys::{DeviceNumber, FileSystemUsage, Target, TargetKind};
 
 pub(super) fn look(path: &Path) -> Result<Target> {
     const OPERATION: &str = "look at";

@@ -10,9 +10,9 @@ use std::fs::OpenOptions;
 use std::io;
 use std::os::unix::fs::FileExt as _;
 
-use super::super::DeviceNumber;
-use super::sysfs;
 use crate::error::{Error, Result};
+use crate::sys::DeviceNumber;
+use crate::sys::linux::sysfs;
 
 const ATTRIBUTE: &str = "queue/write_cache";
 

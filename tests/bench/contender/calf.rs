@@ -2,8 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use calf::Pool;
-use calf::volume::{Access, Publish, Stage, VolumeSpec};
+use calf::{Access, Pool, Publish, Stage, VolumeSpec};
 
 use super::{Caller, Contender, Disk, Weight};
 use crate::driver::{Client, Driver, Usage};

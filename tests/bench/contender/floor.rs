@@ -7,7 +7,7 @@ use std::fmt::Display;
 use std::fs::{self, File, OpenOptions};
 use std::path::PathBuf;
 
-use calf::volume::{VolumeSpec, cow};
+use calf::VolumeSpec;
 
 use super::{Caller, Contender, Disk, Weight};
 use crate::raw::Controls;
@@ -81,7 +81,7 @@ impl Caller for FloorCaller<'_> {
             .create_new(true)
             .open(floor.directory.join(id))
             .expect("a store");
-        store.set_len(cow::store_size(floor.size, floor.limit, chunk)).expect("a length");
+        store.set_len(calf::store_size(floor.size, floor.limit, chunk)).expect("a length");
         let (cow, _device) = floor.controls.attach(&store, false).expect("a loop device");
         set_write_cache(cow, "write through");
         let name = floor.device_name(id);

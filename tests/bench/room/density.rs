@@ -5,8 +5,7 @@ use std::fs;
 use std::thread;
 use std::time::Instant;
 
-use calf::key::{DeviceId, Key, Role};
-use calf::volume::VolumeSpec;
+use calf::{DeviceId, Key, Role, VolumeSpec};
 
 use super::since;
 use crate::contender::{Contender, Disk, Grpc, Library};

@@ -5,7 +5,7 @@
 
 use std::time::Instant;
 
-use calf::volume::VolumeSpec;
+use calf::VolumeSpec;
 
 use super::since;
 use crate::contender::{Contender, Disk, Floor, Published};

@@ -5,8 +5,7 @@ use std::os::unix::fs::FileExt as _;
 use std::path::Path;
 use std::time::Instant;
 
-use calf::Pool;
-use calf::template::ImportSpec;
+use calf::{ImportSpec, Pool};
 
 use super::since;
 use crate::kit;

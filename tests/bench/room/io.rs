@@ -11,17 +11,16 @@ use std::os::unix::fs::{FileExt as _, MetadataExt as _};
 use std::path::PathBuf;
 use std::time::Instant;
 
-use calf::Pool;
-use calf::pool::record::Durability;
-use calf::volume::VolumeSpec;
+use calf::{Durability, Pool, VolumeSpec};
 use rustix::fs::Advice;
 
-use crate::contender::{self, Caller, Contender, Floor, Library, Script};
+use crate::contender::{Caller, Contender, Floor, Library, Script};
 use crate::raw::Controls;
-use crate::rig::{self, Random};
+use crate::rig::Random;
 use crate::scale::Scale;
 use crate::series::emit;
 use crate::world::World;
+use crate::{contender, rig};
 
 const ROOM: &str = "io";
 const PAGE: usize = 4096;

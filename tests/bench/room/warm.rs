@@ -4,8 +4,7 @@
 
 use std::time::{Duration, Instant};
 
-use calf::Pool;
-use calf::volume::VolumeSpec;
+use calf::{Pool, VolumeSpec};
 
 use super::since;
 use crate::contender::{Caller, Contender, Floor, Grpc};

@@ -1,0 +1,149 @@
+//! Opening a pool, and what there is to know of it as a whole.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use crate::error::{Error, Result};
+use crate::http::DownloadOptions;
+use crate::model::key::PoolId;
+use crate::model::policy::Backing;
+use crate::pool::record::{TemplateRecord, VolumeRecord};
+use crate::pool::{Capacity, DEFAULT_KATA_ROOT, Fallback, PoolDir, Settings};
+use crate::sys::{Host, LinuxHost};
+use crate::template::catalog;
+use crate::volume::status;
+
+/// How a pool is to be opened.
+#[derive(Clone, Default)]
+pub struct PoolOptions {
+    host: Option<Arc<dyn Host>>,
+    settings: Settings,
+}
+
+impl PoolOptions {
+    /// Bytes of the pool's file system that new volumes leave free, unless told otherwise.
+    pub const DEFAULT_RESERVE: u64 = Settings::DEFAULT_RESERVE;
+
+    /// Where Kata's runtimes look for direct-assigned volumes, unless told otherwise.
+    pub const DEFAULT_KATA_ROOT: &str = DEFAULT_KATA_ROOT;
+
+    /// Bytes of the pool's file system that must stay free when a volume is created: the room in
+    /// which existing volumes go on writing.
+    #[must_use]
+    pub fn reserve(mut self, bytes: u64) -> Self {
+        self.settings.reserve = bytes;
+        self
+    }
+
+    /// What to do where the kernel has no dm-snapshot. Without it, volumes are refused there.
+    #[must_use]
+    pub fn fallback(mut self, fallback: Option<Fallback>) -> Self {
+        self.settings.fallback = fallback;
+        self
+    }
+
+    /// How images are downloaded.
+    #[must_use]
+    pub fn downloads(mut self, downloads: DownloadOptions) -> Self {
+        self.settings.downloads = downloads;
+        self
+    }
+
+    /// Where Kata's runtimes look for direct-assigned volumes. All processes on a pool should use
+    /// the same directory: what is published there is in use.
+    #[must_use]
+    pub fn kata_root(mut self, directory: impl Into<PathBuf>) -> Self {
+        self.settings.kata_root = directory.into();
+        self
+    }
+
+    /// The machine to work on; the running Linux unless a test says otherwise.
+    #[must_use]
+    pub fn host(mut self, host: Arc<dyn Host>) -> Self {
+        self.host = Some(host);
+        self
+    }
+
+    /// Opens the pool in directory `root`. A missing or empty directory becomes a new pool.
+    ///
+    /// # Errors
+    ///
+    /// `Unsupported` if a newer calf made the pool; `InvalidArgument` if the directory holds
+    /// something else.
+    pub fn open(self, root: impl AsRef<Path>) -> Result<Pool> {
+        let host = self.host.unwrap_or_else(|| Arc::new(LinuxHost::new()));
+        PoolDir::open(host, root.as_ref(), self.settings).map(|pool| Pool(Arc::new(pool)))
+    }
+}
+
+/// A directory of templates and volumes. Cheap to clone.
+///
+/// A pool keeps no state of its own: what exists is told by the pool's directory and the kernel at
+/// each call. Any number of processes may use one pool at once; operations on one volume exclude
+/// each other across all of them ([`InProgress`](crate::ErrorKind::InProgress)). Operations on
+/// different volumes run side by side: they meet only while one attaches, extends or removes the
+/// template that both use.
+///
+/// All methods block; call them from a thread that may.
+#[derive(Clone)]
+pub struct Pool(pub(super) Arc<PoolDir>);
+
+/// What the records of a pool say.
+pub(crate) struct Survey {
+    /// The templates whose records can be read, ordered by name.
+    pub(crate) templates: Vec<TemplateRecord>,
+    /// The volumes whose records can be read, ordered by id.
+    pub(crate) volumes: Vec<VolumeRecord>,
+    /// Why others cannot.
+    pub(crate) damage: Vec<Error>,
+}
+
+impl Pool {
+    /// Opens the pool in directory `root` with the default [`PoolOptions`].
+    pub fn open(root: impl AsRef<Path>) -> Result<Self> {
+        PoolOptions::default().open(root)
+    }
+
+    /// The pool's identity, part of each of its devices' UUIDs.
+    pub fn id(&self) -> &PoolId {
+        self.0.id()
+    }
+
+    /// The pool's directory.
+    pub fn root(&self) -> &Path {
+        self.0.root()
+    }
+
+    /// Size and free space.
+    pub fn capacity(&self) -> Result<Capacity> {
+        self.0.capacity()
+    }
+
+    /// How new volumes are made on this kernel.
+    ///
+    /// # Errors
+    ///
+    /// `Unsupported` where the kernel lacks dm-snapshot and no fallback was chosen.
+    pub fn backing(&self) -> Result<Backing> {
+        self.0.backing()
+    }
+
+    /// What in the pool cannot be understood: records that were edited, damaged or put in another's
+    /// place. Lists leave it out; everything else goes on beside it.
+    pub fn damage(&self) -> Result<Vec<Error>> {
+        Ok(self.survey()?.damage)
+    }
+
+    /// All records of the pool, and why some cannot be understood.
+    pub(crate) fn survey(&self) -> Result<Survey> {
+        let (templates, mut damage) = catalog::survey(&self.0)?;
+        let (volumes, damaged) = status::survey(&self.0)?;
+        damage.extend(damaged);
+        Ok(Survey { templates, volumes, damage })
+    }
+
+    /// How many loop devices are attached to files of the pool. For figures only.
+    pub(crate) fn loop_devices(&self) -> Result<u64> {
+        self.0.host().loops_below(self.root())
+    }
+}

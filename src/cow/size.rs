@@ -1,0 +1,84 @@
+//! How large a COW store must be.
+//!
+//! A persistent exception store is made of chunks: a header, then areas. An area is one chunk of
+//! metadata, which lists as many exceptions as fit at 16 bytes each, followed by that many chunks
+//! of data (Linux, `drivers/md/dm-snap-persistent.c`). When an area fills, the kernel clears the
+//! next one's metadata chunk at once, whether it will be needed or not, so there must be room.
+
+use crate::model::limits::MAX_SIZE;
+
+/// Bytes of one exception on disk: two 64-bit chunk numbers.
+const EXCEPTION_SIZE: u64 = 16;
+
+/// The least and the greatest chunk, in bytes. Below 4 KiB a loop device's page cache would have
+/// to read before each write; above 1 MiB each first write copies more than it saves.
+pub const CHUNK_SIZES: std::ops::RangeInclusive<u64> = 4 << 10..=1 << 20;
+
+/// Whether `chunk_size` is a power of two within [`CHUNK_SIZES`].
+pub fn is_chunk_size(chunk_size: u64) -> bool {
+    chunk_size.is_power_of_two() && CHUNK_SIZES.contains(&chunk_size)
+}
+
+/// Bytes of a COW store that lets a volume of `size` bytes write `limit` bytes (all of it if
+/// `None`), each chunk counting once.
+pub fn store_size(size: u64, limit: Option<u64>, chunk_size: u64) -> u64 {
+    let all = size.div_ceil(chunk_size);
+    let data = limit.map_or(all, |limit| all.min(limit.div_ceil(chunk_size)));
+    let exceptions_per_area = chunk_size / EXCEPTION_SIZE;
+    let areas = data / exceptions_per_area + 1;
+    (1 + areas + data) * chunk_size
+}
+
+/// The size of the largest volume whose COW store, for all of it, fits into `space` bytes.
+pub fn largest_volume(space: u64, chunk_size: u64) -> u64 {
+    let exceptions_per_area = chunk_size / EXCEPTION_SIZE;
+    // Two chunks for the header and the last area's metadata; one more for each area that is full.
+    let chunks = (space / chunk_size).saturating_sub(2);
+    let data = chunks - (chunks + 1) / (exceptions_per_area + 1);
+    (data * chunk_size).min(MAX_SIZE)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn one_gibibyte_needs_a_little_more_than_itself() {
+        let size = 1 << 30;
+        assert_eq!(store_size(size, None, 4096), (1 + 1025 + 262_144) * 4096);
+        assert_eq!(store_size(size, Some(4096), 4096), 3 * 4096);
+        assert_eq!(store_size(size, Some(u64::MAX), 4096), store_size(size, None, 4096));
+    }
+
+    proptest! {
+        #[test]
+        fn the_store_holds_every_exception_and_its_area(
+            size in 1u64..(1 << 44), shift in 12u32..=20, limit in proptest::option::of(0u64..1 << 44),
+        ) {
+            let chunk = 1u64 << shift;
+            let chunks = store_size(size, limit, chunk) / chunk;
+            let data = size.div_ceil(chunk).min(limit.unwrap_or(u64::MAX).div_ceil(chunk));
+            // The chunk number of the last data chunk, and of the area that is cleared after it.
+            let per_area = chunk / 16;
+            let last = if data == 0 { 0 } else { 1 + (data - 1) / per_area + 1 + (data - 1) };
+            let next_area = 1 + (data / per_area) * (per_area + 1);
+            prop_assert!(chunks > last && chunks > next_area);
+        }
+
+        #[test]
+        fn the_largest_volume_fits_and_one_more_chunk_would_not(
+            space in 0u64..1 << 43, shift in 12u32..=20,
+        ) {
+            let chunk = 1u64 << shift;
+            let size = largest_volume(space, chunk);
+            prop_assert!(size == 0 || store_size(size, None, chunk) <= space);
+            prop_assert!(store_size(size + chunk, None, chunk) > space);
+        }
+
+        #[test]
+        fn a_larger_volume_never_has_a_smaller_store(size in 1u64..1 << 44, more in 0u64..1 << 30) {
+            prop_assert!(store_size(size + more, None, 4096) >= store_size(size, None, 4096));
+        }
+    }
+}

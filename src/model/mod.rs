@@ -1,0 +1,13 @@
+//! Values that everything above speaks of: names, ids, sizes, policies and states. No I/O.
+
+pub(crate) mod access;
+pub(crate) mod device_id;
+pub(crate) mod digest;
+pub(crate) mod key;
+pub(crate) mod limits;
+pub(crate) mod policy;
+pub(crate) mod publication;
+pub(crate) mod template_name;
+pub mod units;
+pub(crate) mod volume;
+pub(crate) mod volume_id;

@@ -1,0 +1,63 @@
+//! What a volume promises: how its content is kept, for how long, and who may open its node.
+
+use serde::{Deserialize, Serialize};
+
+/// How much of the pool's space is set aside for a volume when it is made.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Reserve {
+    /// Nothing: it takes what it writes, as long as there is any.
+    #[default]
+    None,
+    /// All that it may write: it cannot run out of space, and does not give any back.
+    Full,
+}
+
+impl Reserve {
+    pub(crate) fn is_none(&self) -> bool {
+        *self == Self::None
+    }
+}
+
+/// What a reboot or a crash of the node may cost a volume.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Durability {
+    /// Flushes are elided, and the content lives as long as the boot: after any reboot, clean or
+    /// not, the volume starts from its template again.
+    #[default]
+    Ephemeral,
+    /// Flushes are honoured: what was synced survives reboots and crashes.
+    Durable,
+}
+
+/// How a volume's private content is kept.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Backing {
+    /// A dm-snapshot of the template.
+    Snapshot,
+    /// Fallback: a reflink copy of the template.
+    Reflink,
+    /// Fallback: a full (sparse) copy of the template.
+    Copy,
+}
+
+/// Owner and mode of a published device node.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct NodeOwner {
+    /// User id.
+    pub uid: u32,
+    /// Group id.
+    pub gid: u32,
+    /// Permission bits.
+    pub mode: u32,
+}
+
+impl Default for NodeOwner {
+    /// `root:root 0600`
+    fn default() -> Self {
+        Self { uid: 0, gid: 0, mode: 0o600 }
+    }
+}

@@ -1,0 +1,45 @@
+//! Where a volume is to appear: stagings and publications, as CSI has them.
+
+use std::path::PathBuf;
+
+use crate::model::access::Access;
+
+/// A staging, as in NodeStageVolume.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Stage {
+    /// Where to mount the file system; unused for block access.
+    pub path: PathBuf,
+    /// Block or mount.
+    pub access: Access,
+    /// Every use of the volume is for reading: use a device that refuses writes.
+    pub read_only: bool,
+}
+
+impl Stage {
+    /// Whether the device must refuse writes: by the mode of access, or by the mount option.
+    pub(crate) fn is_read_only(&self) -> bool {
+        let option = matches!(&self.access, Access::Mount { options, .. }
+            if options.iter().any(|option| option == "ro"));
+        self.read_only || option
+    }
+}
+
+/// A publication, as in NodePublishVolume.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Publish {
+    /// Where the volume is to appear.
+    pub target: PathBuf,
+    /// The staging that it rests on, made (again) where it is missing.
+    pub stage: Stage,
+    /// This publication is for reading.
+    pub read_only: bool,
+    /// No other target may have the volume published.
+    pub exclusive: bool,
+}
+
+impl Publish {
+    /// Whether the target must refuse writes.
+    pub(crate) fn is_read_only(&self) -> bool {
+        self.read_only || self.stage.is_read_only()
+    }
+}

@@ -1,0 +1,97 @@
+//! The locks of a pool, one subject each, and the order in which they are taken.
+//!
+//! | order | subject | held while |
+//! | --- | --- | --- |
+//! | 1 | `import/<id>` | an import from that source runs |
+//! | 2 | `spares` | spares are made and removed |
+//! | 3 | `volume/<key>` | an operation on the volume runs; tried, never waited for |
+//! | 4 | `spare/<token>` | the spare is made, claimed or removed; tried, never waited for |
+//! | 5 | `template/<name>` | a name is pointed to content, or removed |
+//! | 6 | `image/<digest>` | content is used (shared), made or removed (exclusive) |
+//! | 7 | `origin/<digest>` | content is attached or its file extended |
+//! | 8 | `pool` | the pool is made, or its format raised |
+
+use crate::error::Result;
+use crate::model::key::Key;
+use crate::pool::PoolDir;
+use crate::sys::lock;
+use crate::sys::lock::{Lock, Mode};
+
+impl PoolDir {
+    /// Takes the lock of the volume with this key; `None` if it is held elsewhere.
+    pub(crate) fn try_lock_volume(&self, key: &Key) -> Result<Option<VolumeGuard>> {
+        let lock = self.try_exclusive(&format!("volume/{key}"))?;
+        Ok(lock.map(|lock| VolumeGuard { key: key.clone(), _lock: lock }))
+    }
+
+    /// Takes the lock of a spare; `None` while it is made, claimed or removed elsewhere.
+    pub(crate) fn try_lock_spare(&self, token: &Key) -> Result<Option<SpareGuard>> {
+        let lock = self.try_exclusive(&format!("spare/{token}"))?;
+        Ok(lock.map(|lock| SpareGuard { token: token.clone(), _lock: lock }))
+    }
+
+    /// Takes the lock of who makes and removes spares; `None` if somebody does.
+    pub(crate) fn try_lock_spares(&self) -> Result<Option<Lock>> {
+        lock::try_lock(&self.layout().lock_file(), "spares", Mode::Exclusive)
+    }
+
+    /// Takes the lock of a template's content, waiting for its holder: shared to use the
+    /// content, exclusive to make or to remove it.
+    pub(crate) fn lock_image(&self, digest: &str, mode: Mode) -> Result<Lock> {
+        lock::lock(&self.layout().lock_file(), &format!("image/{digest}"), mode)
+    }
+
+    /// Takes the lock of who attaches a template's content or extends its file, waiting for its holder.
+    /// That of the content is held too, shared, and taken first.
+    pub(crate) fn lock_origin(&self, digest: &str) -> Result<Lock> {
+        lock::lock(&self.layout().lock_file(), &format!("origin/{digest}"), Mode::Exclusive)
+    }
+
+    /// Takes the lock of an import by the id of its source; `None` while another process or
+    /// thread imports from that source.
+    pub(crate) fn try_lock_import(&self, id: &str) -> Result<Option<Lock>> {
+        self.try_exclusive(&format!("import/{id}"))
+    }
+
+    /// Takes the lock of an import, waiting for its holder.
+    pub(crate) fn lock_import(&self, id: &str) -> Result<Lock> {
+        lock::lock(&self.layout().lock_file(), &format!("import/{id}"), Mode::Exclusive)
+    }
+
+    /// Takes the lock of a template's name, waiting for its holder.
+    pub(crate) fn lock_template(&self, name: &str) -> Result<Lock> {
+        lock::lock(&self.layout().lock_file(), &format!("template/{name}"), Mode::Exclusive)
+    }
+
+    fn try_exclusive(&self, subject: &str) -> Result<Option<Lock>> {
+        lock::try_lock(&self.layout().lock_file(), subject, Mode::Exclusive)
+    }
+}
+
+/// The held lock of a volume: what changes the volume asks for it.
+#[derive(Debug)]
+pub(crate) struct VolumeGuard {
+    key: Key,
+    _lock: Lock,
+}
+
+impl VolumeGuard {
+    /// The key of the volume.
+    pub(crate) fn key(&self) -> &Key {
+        &self.key
+    }
+}
+
+/// The held lock of a spare.
+#[derive(Debug)]
+pub(crate) struct SpareGuard {
+    token: Key,
+    _lock: Lock,
+}
+
+impl SpareGuard {
+    /// The token that names the spare.
+    pub(crate) fn token(&self) -> &Key {
+        &self.token
+    }
+}

@@ -1,0 +1,29 @@
+//! What tells Kata of volumes that do not exist any more.
+
+use crate::error::Result;
+use crate::pool::PoolDir;
+use crate::reconcile::report::{ReconcileOptions, ReconcileReport, Removal, RemovalKind};
+use crate::volume::kata::published;
+use crate::volume::machine::observe;
+
+/// Removes publications of volumes that do not exist any more: somebody removed them by hand. Kata
+/// would attach whichever device has the number by then.
+pub(super) fn reconcile(
+    pool: &PoolDir,
+    options: &ReconcileOptions,
+    report: &mut ReconcileReport,
+) -> Result<()> {
+    for published in published(pool)? {
+        let Some(_lock) = pool.try_lock_volume(&published.key)? else { continue };
+        if observe::read_record(pool, &published.key)?.is_some() {
+            continue;
+        }
+        if !options.dry_run {
+            pool.host().remove_directory(&published.directory)?;
+        }
+        let what =
+            format!("Kata's mountInfo.json for {}, of no volume", published.target.display());
+        report.removed.push(Removal { kind: RemovalKind::Remains, what });
+    }
+    Ok(())
+}

@@ -1,0 +1,304 @@
+//! Bringing content into the pool.
+//!
+//! ```text
+//! file ──clone or copy──┐
+//!                       ├─▸ images/.import-<id>/ ──rename──▸ images/<hex>/ ◂── templates/<name>.json
+//! URL ─────download─────┘
+//! ```
+//!
+//! `<id>` names the source file, or the digest that a download must have, so that a repeated
+//! command finds what an interrupted one left and goes on from there. One import per source runs
+//! at a time, across processes; the next one finds the content by its digest or by the identity of
+//! its source, and reads nothing. A name points to content that is complete and durable, or does
+//! not exist.
+//!
+//! Locks, in the order in which they are taken: import, template name, image.
+
+pub(crate) mod abandoned;
+pub(crate) mod hash;
+mod pipeline;
+pub(crate) mod source;
+mod staging;
+pub(crate) mod state;
+
+use std::fs::{self, File};
+use std::path::Path;
+
+use jiff::Timestamp;
+
+use crate::error::{Error, ErrorKind, Result};
+use crate::model::digest::Digest;
+use crate::model::template_name;
+use crate::pool::layout::Layout;
+use crate::pool::record::TemplateRecord;
+use crate::pool::{PoolDir, record};
+use crate::sys::lock::{Lock, Mode};
+use crate::template::import::source::file::fetch;
+use crate::template::import::source::http::{Remote, download};
+use crate::template::import::source::url::ImageUrl;
+use crate::template::import::source::{Source, read_prefix};
+use crate::template::import::staging::Staging;
+use crate::template::import::state::{ImportRecord, Origin, State};
+use crate::template::spec::{ImportSource, ImportSpec, Progress};
+use crate::template::superblock::Content;
+use crate::template::{catalog, superblock};
+
+const OPERATION: &str = "import";
+
+/// What an import did.
+pub(crate) struct Imported {
+    /// What the name points to now.
+    pub(crate) record: TemplateRecord,
+    /// The digest of other content, to which the name pointed before.
+    pub(crate) former: Option<String>,
+}
+
+/// Imports an image and points a name to it.
+pub(crate) fn import(
+    pool: &PoolDir,
+    spec: &ImportSpec,
+    progress: &mut dyn FnMut(Progress),
+) -> Result<Imported> {
+    template_name::check(OPERATION, &spec.name)?;
+    if let Some(imported) = present(pool, spec)? {
+        let size = imported.record.size;
+        progress(Progress { done: size, total: size });
+        return Ok(imported);
+    }
+    match &spec.source {
+        ImportSource::File(path) => import_file(pool, spec, path, progress),
+        ImportSource::Url(url) => import_url(pool, spec, url, progress),
+    }
+}
+
+/// Points the name to content of the expected digest that the pool has already.
+fn present(pool: &PoolDir, spec: &ImportSpec) -> Result<Option<Imported>> {
+    let Some(digest) = &spec.digest else { return Ok(None) };
+    // A record that cannot be read is no proof: the content is brought in once more.
+    let Ok(Some(known)) = state::of_content(pool, digest.as_str()) else { return Ok(None) };
+    let found = Found { digest: digest.as_str(), size: known.identity.size(), made_by: None };
+    point_name(pool, spec, &spec.source.to_string(), &found)
+}
+
+fn import_file(
+    pool: &PoolDir,
+    spec: &ImportSpec,
+    path: &Path,
+    progress: &mut dyn FnMut(Progress),
+) -> Result<Imported> {
+    Source::open(path)?;
+    tidy(pool)?;
+    let (source, _flight) = open_alone(pool, path)?;
+    let origin = Origin::File(source.identity.clone());
+    let shown = source.path.display().to_string();
+    loop {
+        let digest = match known_content(pool, &source) {
+            Some(digest) => digest,
+            None => fetch(pool, &source, progress)?,
+        };
+        if let Some(expected) = spec.digest.as_ref().filter(|d| d.as_str() != digest) {
+            Staging::new(pool, &origin, &shown).discard();
+            return Err(unexpected(&shown, &digest, expected));
+        }
+        let found = Found { digest: &digest, size: source.size, made_by: Some(&origin) };
+        // Content that was known may have been removed before it was locked: then it is read.
+        if let Some(record) = point_name(pool, spec, &shown, &found)? {
+            progress(Progress { done: source.size, total: source.size });
+            return Ok(record);
+        }
+    }
+}
+
+fn import_url(
+    pool: &PoolDir,
+    spec: &ImportSpec,
+    url: &ImageUrl,
+    progress: &mut dyn FnMut(Progress),
+) -> Result<Imported> {
+    let expected = spec.digest.as_ref().ok_or_else(|| {
+        Error::new(ErrorKind::InvalidArgument, OPERATION, url, "its digest is not given")
+            .remedy("give the SHA-256 of the image (--sha256), as its publisher states it")
+    })?;
+    tidy(pool)?;
+    let _flight = fly_alone(pool, &Remote::id_of(expected.as_str()), url)?;
+    // Another import may have brought it meanwhile.
+    if let Some(record) = present(pool, spec)? {
+        return Ok(record);
+    }
+    loop {
+        let origin = download(pool, url, expected, progress)?;
+        let size = origin.size();
+        let found = Found { digest: expected.as_str(), size, made_by: Some(&origin) };
+        if let Some(record) = point_name(pool, spec, &url.to_string(), &found)? {
+            progress(Progress { done: size, total: size });
+            return Ok(record);
+        }
+    }
+}
+
+/// The error for content that is not what was asked for.
+fn unexpected(shown: &str, digest: &str, expected: &Digest) -> Error {
+    let why = format!("its content is sha256:{digest}, and {expected} was expected");
+    Error::new(ErrorKind::InvalidArgument, OPERATION, shown, why)
+        .remedy("check the digest, and that this is the image that was meant")
+}
+
+fn tidy(pool: &PoolDir) -> Result<()> {
+    for removed in abandoned::sweep(pool, false)? {
+        tracing::info!("{removed}");
+    }
+    Ok(())
+}
+
+/// Opens the source with its import locked. Waits for another import of it, and looks again:
+/// it may have changed meanwhile.
+fn open_alone(pool: &PoolDir, path: &Path) -> Result<(Source, Lock)> {
+    loop {
+        let id = Source::open(path)?.identity.id();
+        let lock = fly_alone(pool, &id, path.display())?;
+        let source = Source::open(path)?;
+        if source.identity.id() == id {
+            return Ok((source, lock));
+        }
+    }
+}
+
+/// Locks the import with this id, waiting for its holder.
+fn fly_alone(pool: &PoolDir, id: &str, shown: impl std::fmt::Display) -> Result<Lock> {
+    match pool.try_lock_import(id)? {
+        Some(lock) => Ok(lock),
+        None => {
+            tracing::warn!("another import of {shown} is running: waiting for it");
+            pool.lock_import(id)
+        }
+    }
+}
+
+/// The digest of content that was read from this very state of the source.
+fn known_content(pool: &PoolDir, source: &Source) -> Option<String> {
+    catalog::image_digests(pool).ok()?.into_iter().find(|digest| {
+        let Ok(Some(known)) = state::of_content(pool, digest) else { return false };
+        known.identity == Origin::File(source.identity.clone())
+            && source.identity.settled_before(known.started)
+    })
+}
+
+/// Content in its place, or complete in the directory of the import that made it.
+struct Found<'a> {
+    digest: &'a str,
+    size: u64,
+    made_by: Option<&'a Origin>,
+}
+
+/// Points the name to the content; `None` if the content is neither there nor freshly read.
+fn point_name(
+    pool: &PoolDir,
+    spec: &ImportSpec,
+    shown: &str,
+    found: &Found<'_>,
+) -> Result<Option<Imported>> {
+    let (layout, name, digest) = (pool.layout(), &spec.name, found.digest);
+    let _name = pool.lock_template(name)?;
+    let path = layout.template_record(name);
+    // Importing anew is how a record that cannot be read is replaced.
+    let previous = catalog::read(pool, name).or_else(|error| match error.kind() {
+        ErrorKind::Corrupt => Ok(None),
+        _ => Err(error),
+    })?;
+    let _image = pool.lock_image(digest, Mode::Exclusive)?;
+    if !install(pool, found)? {
+        return Ok(None);
+    }
+    let mut template = describe(&layout.image(digest), name, shown, found)?;
+    match &previous {
+        Some(same) if same.digest == digest => template = same.clone(),
+        _ => {
+            template.warm = previous.as_ref().map_or(0, |previous| previous.warm);
+            pool.host().write_record(&path, &record::to_bytes(&template))?;
+        }
+    }
+    let former = previous.map(|old| old.digest).filter(|old| old != digest);
+    Ok(Some(Imported { record: template, former }))
+}
+
+/// Puts what was read in its place under its digest, once. To be called with the image locked.
+fn install(pool: &PoolDir, found: &Found<'_>) -> Result<bool> {
+    let (layout, digest) = (pool.layout(), found.digest);
+    let there = layout.image(digest).exists();
+    let Some(origin) = found.made_by else { return Ok(there) };
+    let directory = layout.import_directory(&origin.id());
+    let home = layout.image_directory(digest);
+    let fetched = record::read::<ImportRecord>(&Layout::import_record(&directory))?
+        .filter(|r| r.identity == *origin)
+        .filter(|r| r.state == State::Complete { digest: digest.to_owned() });
+    if there {
+        if let Some(fetched) = fetched {
+            let path = Layout::import_record(&home);
+            pool.host().write_record(&path, &record::to_bytes(&fetched))?;
+        }
+        pool.host().remove_directory(&directory)?;
+        return Ok(true);
+    }
+    if fetched.is_none() {
+        return Ok(false);
+    }
+    // What a removal that was cut short left there has no content any more.
+    pool.host().remove_directory(&home)?;
+    fs::rename(&directory, &home).map_err(|e| Error::io(OPERATION, home.display(), e))?;
+    catalog::sync_directory(&layout.images())?;
+    Ok(true)
+}
+
+/// What there is to know of the content, and to warn of.
+fn describe(image: &Path, name: &str, shown: &str, found: &Found<'_>) -> Result<TemplateRecord> {
+    let length = superblock::PREFIX.min(usize::try_from(found.size).unwrap_or(usize::MAX));
+    let prefix = File::open(image)
+        .and_then(|file| read_prefix(&file, length))
+        .map_err(|e| Error::io(OPERATION, image.display(), e))?;
+    let content = superblock::detect(&prefix);
+    warn_of(name, &content);
+    let file_system = match content {
+        Content::FileSystem(file_system) => Some(file_system),
+        Content::Partitioned(_) | Content::Unknown => None,
+    };
+    Ok(TemplateRecord {
+        name: name.to_owned(),
+        digest: found.digest.to_owned(),
+        size: found.size,
+        fs_type: file_system.as_ref().map(|f| f.fs_type.to_owned()),
+        fs_block_size: file_system.as_ref().map(|f| f.block_size),
+        created: Timestamp::now(),
+        source: shown.to_owned(),
+        warm: 0,
+    })
+}
+
+fn warn_of(name: &str, content: &Content) {
+    match content {
+        Content::Partitioned(table) => tracing::warn!(
+            "template {name} holds a {table} partition table: \
+             its volumes serve as block devices, and cannot be mounted by calf"
+        ),
+        Content::Unknown => tracing::warn!(
+            "template {name} holds no file system that calf knows: \
+             its volumes serve as block devices, and cannot be mounted by calf"
+        ),
+        Content::FileSystem(f) => {
+            if f.needs_recovery {
+                tracing::warn!(
+                    "the {} of template {name} was not unmounted cleanly: each volume replays its \
+                     journal when it is first mounted; run `fsck` on the image and import it again",
+                    f.fs_type
+                );
+            }
+            if !f.is_read_only() && f.block_size != 4096 {
+                tracing::warn!(
+                    "the {} of template {name} has blocks of {} bytes: with other than 4096, \
+                     TRIM in a volume frees little or nothing",
+                    f.fs_type,
+                    f.block_size
+                );
+            }
+        }
+    }
+}

@@ -1,0 +1,429 @@
+//! Reading, hashing and writing an image, all three at once.
+//!
+//! ```text
+//! reader thread ──data, holes──▸ caller: hashes ──data, checkpoints──▸ writer thread
+//!       ▴                                                                   │
+//!       └───────────────────────────── used buffers ────────────────────────┘
+//! ```
+//!
+//! Holes are hashed as zeros and neither read nor written; pages of zeros become holes. At a
+//! checkpoint, what was written so far is made durable before the state of the hash is recorded,
+//! so that an interrupted copy can go on from there.
+
+use std::fs::File;
+use std::io::{self, Read};
+use std::os::unix::fs::FileExt as _;
+use std::sync::Mutex;
+use std::sync::mpsc::{Receiver, Sender, SyncSender, channel, sync_channel};
+use std::thread;
+
+use rustix::fs::SeekFrom;
+use rustix::io::Errno;
+
+use crate::error::Result;
+use crate::template::import::hash::ContentHash;
+
+/// Bytes read, hashed and written at once.
+const BUFFER: usize = 1 << 20;
+/// Buffers in flight: enough to keep three threads busy.
+const BUFFERS: usize = 6;
+/// Longest hole taken at once, so that progress is seen on long ones.
+const HOLE: u64 = 32 << 20;
+/// Bytes between checkpoints: what an interrupted import does twice at most.
+const CHECKPOINT: u64 = 128 << 20;
+/// Bytes written between looks at the free space.
+const ROOM: u64 = 32 << 20;
+/// Unit of zero detection: the block size that file systems of a pool use.
+const PAGE: usize = 4096;
+
+/// Where content is read from.
+pub(crate) enum Input<'a> {
+    /// A file, with its holes.
+    File(&'a File),
+    /// A stream whose next byte is the one at the start of the job.
+    Stream(Mutex<Box<dyn Read + Send + 'a>>),
+}
+
+/// What to copy, and whom to tell. Sizes and offsets are in bytes.
+pub(crate) struct Job<'a> {
+    pub(crate) source: Input<'a>,
+    pub(crate) size: u64,
+    /// `None` if the content is in place and only to be hashed.
+    pub(crate) destination: Option<&'a File>,
+    /// Where to begin, and the hash of all before that.
+    pub(crate) start: u64,
+    pub(crate) hash: ContentHash,
+    /// Makes an error of a failed read or write.
+    pub(crate) read_failed: &'a (dyn Fn(io::Error) -> crate::Error + Sync),
+    pub(crate) write_failed: &'a (dyn Fn(io::Error) -> crate::Error + Sync),
+    /// Whether there is still room to write.
+    pub(crate) room: &'a (dyn Fn() -> Result<()> + Sync),
+    /// Everything before the offset is durable, and has this hash.
+    pub(crate) checkpoint: &'a (dyn Fn(u64, &ContentHash) -> Result<()> + Sync),
+}
+
+/// A part of the source, in order.
+enum Part {
+    Data(u64, Vec<u8>),
+    Hole(u64, u64),
+}
+
+impl Part {
+    fn end(&self) -> u64 {
+        match self {
+            Self::Data(offset, bytes) => offset + bytes.len() as u64,
+            Self::Hole(offset, length) => offset + length,
+        }
+    }
+}
+
+/// What the writer is to do.
+enum Order {
+    Write(u64, Vec<u8>),
+    Checkpoint(u64, ContentHash),
+}
+
+/// Runs the job and returns the digest of the whole content. `progress` is told the bytes done.
+pub(crate) fn run(job: Job<'_>, progress: &mut dyn FnMut(u64)) -> Result<String> {
+    thread::scope(|scope| {
+        let (free, used) = channel();
+        let (parts, read) = sync_channel(BUFFERS);
+        let (orders, written) = sync_channel(BUFFERS);
+        for _ in 0..BUFFERS {
+            let _ = free.send(Vec::with_capacity(BUFFER));
+        }
+        let (job, start) = (&job, job.start);
+        let reader = scope.spawn(move || match &job.source {
+            Input::File(file) => read_parts(job, file, start, &used, &parts),
+            Input::Stream(stream) => read_stream(job, stream, start, &used, &parts),
+        });
+        let writer = scope.spawn(move || write_orders(job, &written, &free));
+        let hash = hash_parts(job, read, orders, progress);
+        // A writer that failed made the others stop: its error is the cause.
+        join(writer)?;
+        join(reader)?;
+        Ok(hash.finish())
+    })
+}
+
+fn join(thread: thread::ScopedJoinHandle<'_, Result<()>>) -> Result<()> {
+    thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+}
+
+/// Ends early when a neighbour has gone away; that one has the error.
+fn hash_parts(
+    job: &Job<'_>,
+    parts: Receiver<Part>,
+    orders: SyncSender<Order>,
+    progress: &mut dyn FnMut(u64),
+) -> ContentHash {
+    let mut hash = job.hash.clone();
+    let (mut done, mut checkpoint) = (job.start, job.start);
+    for part in parts {
+        let end = part.end();
+        match part {
+            Part::Hole(_, length) => hash.update_zeros(length),
+            Part::Data(offset, bytes) => {
+                hash.update(&bytes);
+                if orders.send(Order::Write(offset, bytes)).is_err() {
+                    break;
+                }
+            }
+        }
+        done = end;
+        if end >= checkpoint + CHECKPOINT && end < job.size {
+            checkpoint = end;
+            if orders.send(Order::Checkpoint(end, hash.clone())).is_err() {
+                break;
+            }
+        }
+        progress(end);
+    }
+    if checkpoint < done && done < job.size {
+        // Reading failed. What came before that is not to be read twice: a server that cuts each
+        // connection early would else never be done with.
+        let _ = orders.send(Order::Checkpoint(done, hash.clone()));
+    }
+    hash
+}
+
+fn read_stream(
+    job: &Job<'_>,
+    stream: &Mutex<Box<dyn Read + Send + '_>>,
+    start: u64,
+    buffers: &Receiver<Vec<u8>>,
+    parts: &SyncSender<Part>,
+) -> Result<()> {
+    let mut stream = stream.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+    let mut at = start;
+    while at < job.size {
+        let Ok(mut buffer) = buffers.recv() else { return Ok(()) };
+        // After a resumption at any byte, pages of the buffer are pages of the file again.
+        let aligned = BUFFER - (at % BUFFER as u64) as usize;
+        buffer.resize(aligned.min(usize::try_from(job.size - at).unwrap_or(BUFFER)), 0);
+        let (read, end) = fill(&mut *stream, &mut buffer);
+        buffer.truncate(read);
+        if read > 0 && parts.send(Part::Data(at, buffer)).is_err() {
+            return Ok(());
+        }
+        at += read as u64;
+        end.map_err(job.read_failed)?;
+    }
+    Ok(())
+}
+
+/// Fills the buffer; how much of it was, and how that ended.
+fn fill(stream: &mut dyn Read, buffer: &mut [u8]) -> (usize, io::Result<()>) {
+    let mut filled = 0;
+    while filled < buffer.len() {
+        match stream.read(&mut buffer[filled..]) {
+            Ok(0) => return (filled, Err(io::ErrorKind::UnexpectedEof.into())),
+            Ok(n) => filled += n,
+            Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
+            Err(e) => return (filled, Err(e)),
+        }
+    }
+    (filled, Ok(()))
+}
+
+fn read_parts(
+    job: &Job<'_>,
+    file: &File,
+    start: u64,
+    buffers: &Receiver<Vec<u8>>,
+    parts: &SyncSender<Part>,
+) -> Result<()> {
+    let mut at = start;
+    while at < job.size {
+        let data = next_data(file, at).map_err(job.read_failed)?.min(job.size);
+        while at < data {
+            let length = HOLE.min(data - at);
+            if parts.send(Part::Hole(at, length)).is_err() {
+                return Ok(());
+            }
+            at += length;
+        }
+        let hole = next_hole(file, at, job.size).map_err(job.read_failed)?.min(job.size);
+        while at < hole {
+            let Ok(mut buffer) = buffers.recv() else { return Ok(()) };
+            buffer.resize(BUFFER.min((hole - at) as usize), 0);
+            file.read_exact_at(&mut buffer, at).map_err(job.read_failed)?;
+            let length = buffer.len() as u64;
+            if parts.send(Part::Data(at, buffer)).is_err() {
+                return Ok(());
+            }
+            at += length;
+        }
+    }
+    Ok(())
+}
+
+fn write_orders(job: &Job<'_>, orders: &Receiver<Order>, buffers: &Sender<Vec<u8>>) -> Result<()> {
+    let mut since_look = 0;
+    for order in orders {
+        match order {
+            Order::Write(offset, bytes) => {
+                if let Some(file) = job.destination {
+                    since_look += bytes.len() as u64;
+                    if since_look >= ROOM {
+                        (job.room)()?;
+                        since_look = 0;
+                    }
+                    write_sparse(file, offset, &bytes).map_err(job.write_failed)?;
+                }
+                // The reader may have what it needs already.
+                let _ = buffers.send(bytes);
+            }
+            Order::Checkpoint(offset, hash) => {
+                if let Some(file) = job.destination {
+                    file.sync_data().map_err(job.write_failed)?;
+                }
+                (job.checkpoint)(offset, &hash)?;
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Writes all but pages of zeros.
+fn write_sparse(file: &File, offset: u64, bytes: &[u8]) -> io::Result<()> {
+    static ZEROS: [u8; PAGE] = [0; PAGE];
+    let is_zero = |page: &[u8]| page == &ZEROS[..page.len()];
+    let mut start = 0;
+    for (index, page) in bytes.chunks(PAGE).enumerate() {
+        if is_zero(page) {
+            let end = index * PAGE;
+            file.write_all_at(&bytes[start..end], offset + start as u64)?;
+            start = end + page.len();
+        }
+    }
+    file.write_all_at(&bytes[start..], offset + start as u64)
+}
+
+/// Where the next data at or after `offset` begins; `u64::MAX` if there is none.
+fn next_data(file: &File, offset: u64) -> io::Result<u64> {
+    match rustix::fs::seek(file, SeekFrom::Data(offset)) {
+        Ok(at) => Ok(at),
+        Err(Errno::NXIO) => Ok(u64::MAX),
+        // Block devices, and file systems without holes.
+        Err(Errno::INVAL | Errno::OPNOTSUPP) => Ok(offset),
+        Err(e) => Err(e.into()),
+    }
+}
+
+/// Where the data at `offset` ends.
+fn next_hole(file: &File, offset: u64, size: u64) -> io::Result<u64> {
+    if offset >= size {
+        return Ok(size);
+    }
+    match rustix::fs::seek(file, SeekFrom::Hole(offset)) {
+        // A hole was punched here since it was found to be data: read the zeros.
+        Ok(at) if at <= offset => Ok(size.min(offset + PAGE as u64)),
+        Ok(at) => Ok(at),
+        Err(Errno::INVAL | Errno::OPNOTSUPP | Errno::NXIO) => Ok(size),
+        Err(e) => Err(e.into()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::MetadataExt as _;
+
+    use proptest::prelude::*;
+    use sha2::{Digest as _, Sha256};
+
+    use super::*;
+    use crate::error::{Error, ErrorKind};
+
+    fn failed(e: io::Error) -> Error {
+        Error::io("copy", "the image", e)
+    }
+
+    fn copy(
+        source: &File,
+        destination: &File,
+        size: u64,
+        start: u64,
+        hash: ContentHash,
+    ) -> Result<String> {
+        run_job(Input::File(source), destination, size, start, hash)
+    }
+
+    fn run_job<'a>(
+        source: Input<'a>,
+        destination: &'a File,
+        size: u64,
+        start: u64,
+        hash: ContentHash,
+    ) -> Result<String> {
+        let job = Job {
+            source,
+            size,
+            destination: Some(destination),
+            start,
+            hash,
+            read_failed: &failed,
+            write_failed: &failed,
+            room: &|| Ok(()),
+            checkpoint: &|_, _| Ok(()),
+        };
+        run(job, &mut |_| ())
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(32))]
+        #[test]
+        fn a_copy_has_the_content_and_the_digest(
+            parts in prop::collection::vec((any::<u8>(), 1usize..300), 1..12),
+            cut in 0.0f64..1.0,
+        ) {
+            // Runs of one byte value, in sectors; a zero makes zeros on disk.
+            let content: Vec<u8> =
+                parts.iter().flat_map(|(b, sectors)| vec![b % 4; sectors * 512]).collect();
+            let size = content.len() as u64;
+            let source = tempfile::tempfile().unwrap();
+            source.set_len(size).unwrap();
+            write_sparse(&source, 0, &content).unwrap();
+            let destination = tempfile::tempfile().unwrap();
+            destination.set_len(size).unwrap();
+            // As after an interruption: all before `start` is there, and hashed.
+            let start = (size as f64 * cut) as usize / 4096 * 4096;
+            destination.write_all_at(&content[..start], 0).unwrap();
+            let mut hash = ContentHash::default();
+            hash.update(&content[..start]);
+            let digest = copy(&source, &destination, size, start as u64, hash).unwrap();
+            prop_assert_eq!(digest, hex::encode(Sha256::digest(&content)));
+            let mut copied = vec![0; content.len()];
+            destination.read_exact_at(&mut copied, 0).unwrap();
+            prop_assert!(copied == content);
+        }
+    }
+
+    /// Gives a few bytes at a time, and an error at the end.
+    struct Drip<'a>(&'a [u8], usize);
+
+    impl Read for Drip<'_> {
+        fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+            if self.0.is_empty() {
+                return Err(io::ErrorKind::ConnectionReset.into());
+            }
+            let length = self.1.min(buffer.len()).min(self.0.len());
+            buffer[..length].copy_from_slice(&self.0[..length]);
+            self.0 = &self.0[length..];
+            Ok(length)
+        }
+    }
+
+    #[test]
+    fn a_stream_is_copied_from_any_byte_on_and_its_end_is_a_checkpoint() {
+        let content: Vec<u8> = (0..3 << 20).map(|n: u32| (n / 4096) as u8).collect();
+        let size = content.len() as u64;
+        let destination = tempfile::tempfile().unwrap();
+        destination.set_len(size).unwrap();
+        let cut = (2 << 20) + 17;
+        let reached = Mutex::new(None);
+        let job = Job {
+            source: Input::Stream(Mutex::new(Box::new(Drip(&content[..cut], 7777)))),
+            size,
+            destination: Some(&destination),
+            start: 0,
+            hash: ContentHash::default(),
+            read_failed: &failed,
+            write_failed: &failed,
+            room: &|| Ok(()),
+            checkpoint: &|offset, hash| {
+                *reached.lock().unwrap() = Some((offset, hash.clone()));
+                Ok(())
+            },
+        };
+        run(job, &mut |_| ()).unwrap_err();
+        let (offset, hash) = reached.into_inner().unwrap().unwrap();
+        assert_eq!(offset, cut as u64);
+        let rest = Input::Stream(Mutex::new(Box::new(&content[cut..])));
+        let digest = run_job(rest, &destination, size, offset, hash).unwrap();
+        assert_eq!(digest, hex::encode(Sha256::digest(&content)));
+        let mut copied = vec![0; content.len()];
+        destination.read_exact_at(&mut copied, 0).unwrap();
+        assert!(copied == content);
+    }
+
+    #[test]
+    fn zeros_on_disk_become_holes() {
+        let source = tempfile::tempfile().unwrap();
+        source.write_all_at(&vec![0; 4 << 20], 0).unwrap();
+        source.write_all_at(b"x", 1 << 20).unwrap();
+        let destination = tempfile::tempfile().unwrap();
+        destination.set_len(4 << 20).unwrap();
+        copy(&source, &destination, 4 << 20, 0, ContentHash::default()).unwrap();
+        assert!(destination.metadata().unwrap().blocks() * 512 <= 64 << 10);
+    }
+
+    #[test]
+    fn a_failed_write_stops_everything() {
+        let source = tempfile::tempfile().unwrap();
+        source.write_all_at(&vec![7; 32 << 20], 0).unwrap();
+        let read_only = File::open("/proc/self/exe").unwrap();
+        let error = copy(&source, &read_only, 32 << 20, 0, ContentHash::default()).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Internal);
+    }
+}

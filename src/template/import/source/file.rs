@@ -1,0 +1,171 @@
+//! Reading a file into the directory of its import, resumably.
+//!
+//! ```text
+//!            ┌── clone where the file system can ──┐
+//!   begin ───┤                                     ├── read, hash, checkpoints ─▸ complete
+//!            └── empty file where it cannot ───────┘         ▴
+//!   an interrupted import of the same state of the source ───┘
+//! ```
+//!
+//! Each state is in `import.json` before it is relied on, so a kill at any instant loses at most
+//! what was read since the last checkpoint. To be called with the import locked.
+
+use std::fs::File;
+use std::io;
+
+use jiff::Timestamp;
+
+use crate::error::{Error, ErrorKind, Result};
+use crate::model::units::format_size;
+use crate::pool::PoolDir;
+use crate::sys::CopyMode;
+use crate::template::import::hash::ContentHash;
+use crate::template::import::pipeline;
+use crate::template::import::pipeline::Input;
+use crate::template::import::source::{Identity, Source};
+use crate::template::import::staging::Staging;
+use crate::template::import::state::{ImportRecord, Origin, Start, State};
+use crate::template::spec::Progress;
+
+const OPERATION: &str = "import";
+
+/// Reads the source into the directory of its import, from where an interrupted one was, and
+/// returns its digest.
+pub(crate) fn fetch(
+    pool: &PoolDir,
+    source: &Source,
+    progress: &mut dyn FnMut(Progress),
+) -> Result<String> {
+    let origin = Origin::File(source.identity.clone());
+    let fetch = Fetch { staging: Staging::new(pool, &origin, source.path.display()), source };
+    let outcome = fetch.run(progress);
+    // Repeating these goes on from nothing of use, and a full pool wants its room back.
+    if let Err(e) = &outcome
+        && matches!(e.kind(), ErrorKind::NoSpace | ErrorKind::InUse)
+    {
+        fetch.staging.discard();
+    }
+    outcome
+}
+
+struct Fetch<'a> {
+    staging: Staging<'a>,
+    source: &'a Source,
+}
+
+impl Fetch<'_> {
+    fn run(&self, progress: &mut dyn FnMut(Progress)) -> Result<String> {
+        let previous = self.previous();
+        if let Some(ImportRecord { state: State::Complete { digest }, .. }) = previous {
+            return Ok(digest);
+        }
+        let start = match previous.and_then(ImportRecord::resume) {
+            Some(start) => start,
+            None => self.begin()?,
+        };
+        let total = self.source.size;
+        if start.offset > 0 {
+            tracing::info!(
+                "resuming the import of {} at {} of {}",
+                self.source.path.display(),
+                format_size(start.offset),
+                format_size(total)
+            );
+        }
+        progress(Progress { done: start.offset, total });
+        let digest = self.read(&start, &mut |done| progress(Progress { done, total }))?;
+        let state = State::Complete { digest: digest.clone() };
+        self.staging.write_record(&ImportRecord { state, ..start.record })?;
+        Ok(digest)
+    }
+
+    /// The record of an interrupted import of the same state of the source.
+    fn previous(&self) -> Option<ImportRecord> {
+        let previous = self.staging.previous()?;
+        let usable = previous.identity == Origin::File(self.source.identity.clone())
+            && self.source.identity.settled_before(previous.started);
+        usable.then_some(previous)
+    }
+
+    /// Begins anew: with a clone where the file system can, with an empty file where not.
+    fn begin(&self) -> Result<Start> {
+        self.staging.clear()?;
+        // A block device may be mostly zeros: it is told by writing.
+        let needed = self.source.allocated.unwrap_or(0).min(self.source.size);
+        self.staging.check_room(needed)?;
+        let hash = ContentHash::default();
+        let state = State::Reading { offset: 0, hash: hash.save(), cloned: false };
+        let mut record = ImportRecord {
+            source: self.source.path.display().to_string(),
+            identity: Origin::File(self.source.identity.clone()),
+            started: Timestamp::now(),
+            state,
+        };
+        self.staging.write_record(&record)?;
+        let cloned = self.clone_source()?;
+        if cloned {
+            record.state = State::Reading { offset: 0, hash: hash.save(), cloned };
+            self.staging.write_record(&record)?;
+        } else {
+            self.staging.create_image()?;
+        }
+        Ok(Start { record, offset: 0, hash, cloned })
+    }
+
+    /// Shares the blocks of the source, if the file system can; true if it did.
+    fn clone_source(&self) -> Result<bool> {
+        if !self.source.is_regular() {
+            return Ok(false);
+        }
+        let (from, to) = (&self.source.path, self.staging.image());
+        let host = self.staging.pool.host();
+        if let Err(e) = host.copy_file(from, &to, self.source.size, CopyMode::Reflink, false) {
+            tracing::debug!("copying, since cloning is not possible: {}", e.report());
+            return Ok(false);
+        }
+        if Identity::of(from).as_ref() != Some(&self.source.identity) {
+            return Err(self.source.changed());
+        }
+        File::open(&to)
+            .and_then(|file| file.sync_all())
+            .map_err(|e| self.staging.write_failed(e))?;
+        Ok(true)
+    }
+
+    /// Reads, hashes and writes the rest, and makes it durable and read-only.
+    fn read(&self, start: &Start, progress: &mut dyn FnMut(u64)) -> Result<String> {
+        let staging = &self.staging;
+        let image = staging.open_image()?;
+        let size = self.source.size;
+        if !start.cloned {
+            staging.rewind(&image, start.offset, size)?;
+        }
+        let job = pipeline::Job {
+            source: Input::File(if start.cloned { &image } else { &self.source.file }),
+            size,
+            destination: (!start.cloned).then_some(&image),
+            start: start.offset,
+            hash: start.hash.clone(),
+            read_failed: &|e| self.read_failed(e),
+            write_failed: &|e| staging.write_failed(e),
+            room: &|| staging.check_room(0),
+            checkpoint: &|offset, hash| {
+                let state = State::Reading { offset, hash: hash.save(), cloned: start.cloned };
+                staging.write_record(&ImportRecord { state, ..start.record.clone() })
+            },
+        };
+        let digest = pipeline::run(job, progress)?;
+        if !start.cloned {
+            self.source.check_unchanged()?;
+        }
+        staging.seal(&image)?;
+        Ok(digest)
+    }
+
+    fn read_failed(&self, error: io::Error) -> Error {
+        if error.kind() == io::ErrorKind::UnexpectedEof {
+            return self.source.changed();
+        }
+        Error::io(OPERATION, self.source.path.display(), error)
+    }
+}

@@ -1,0 +1,100 @@
+//! `import.json`: how far an import is, and what it reads.
+//!
+//! Each state is written before it is relied on. When the import is done, the record stays beside
+//! the content, so that the same file is not read twice.
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use crate::error::Result;
+use crate::model::digest;
+use crate::pool::layout::Layout;
+use crate::pool::{PoolDir, record};
+use crate::template::import::hash::ContentHash;
+use crate::template::import::source::Identity;
+use crate::template::import::source::http::Remote;
+
+/// `import.json`
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+pub(crate) struct ImportRecord {
+    /// The path or URL that it is read from, for people and for [`abandoned`](super::abandoned).
+    pub(crate) source: String,
+    /// Which state of the source.
+    pub(crate) identity: Origin,
+    /// When reading began.
+    pub(crate) started: Timestamp,
+    pub(crate) state: State,
+}
+
+/// Which source, and which state of it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(untagged)]
+pub(crate) enum Origin {
+    File(Identity),
+    Remote(Remote),
+}
+
+impl Origin {
+    /// Names the source, whatever its state: 16 hexadecimal digits.
+    pub(crate) fn id(&self) -> String {
+        match self {
+            Self::File(identity) => identity.id(),
+            Self::Remote(remote) => remote.id(),
+        }
+    }
+
+    /// Size of the content, in bytes.
+    pub(crate) fn size(&self) -> u64 {
+        match self {
+            Self::File(identity) => identity.size(),
+            Self::Remote(remote) => remote.size,
+        }
+    }
+}
+
+impl record::Record for ImportRecord {
+    fn check(&self) -> Result<(), String> {
+        match &self.state {
+            State::Complete { digest } if !digest::is_valid(digest) => {
+                Err(format!("digest cannot be {digest:?}"))
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+/// How far an import is.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "camelCase", rename_all_fields = "camelCase")]
+pub(crate) enum State {
+    /// What is before `offset` is durable and hashed. `cloned`: all is there, only the hash is not.
+    Reading { offset: u64, hash: String, cloned: bool },
+    /// All is durable, and this is its digest.
+    Complete { digest: String },
+}
+
+/// Where reading begins.
+pub(crate) struct Start {
+    pub(crate) record: ImportRecord,
+    pub(crate) offset: u64,
+    pub(crate) hash: ContentHash,
+    pub(crate) cloned: bool,
+}
+
+impl ImportRecord {
+    /// Where the import that this record is of goes on; `None` if it is complete or of no use.
+    pub(crate) fn resume(self) -> Option<Start> {
+        let State::Reading { offset, hash, cloned } = &self.state else { return None };
+        let (offset, cloned) = (*offset, *cloned);
+        let hash = ContentHash::restore(hash)?;
+        Some(Start { record: self, offset, hash, cloned })
+    }
+}
+
+/// The record of complete content in its place, whatever it was read from.
+pub(crate) fn of_content(pool: &PoolDir, digest: &str) -> Result<Option<ImportRecord>> {
+    let path = Layout::import_record(&pool.layout().image_directory(digest));
+    let complete = State::Complete { digest: digest.to_owned() };
+    Ok(record::read::<ImportRecord>(&path)?.filter(|record| record.state == complete))
+}

@@ -1,0 +1,83 @@
+//! What is to be imported, and how far an import is.
+
+use std::fmt;
+use std::path::{Path, PathBuf};
+
+use crate::error::Result;
+use crate::model::digest::Digest;
+use crate::template::import::source::url::ImageUrl;
+
+/// An image to be imported as a template.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ImportSpec {
+    /// The raw image.
+    pub source: ImportSource,
+    /// The template's name: 1 to 128 letters, digits, `.`, `_` and `-`; the first a letter or
+    /// a digit.
+    pub name: String,
+    /// What the content must be. Required for a URL. Content that the pool has already is not
+    /// read again.
+    pub digest: Option<Digest>,
+}
+
+impl ImportSpec {
+    /// Whatever the source holds, under a name.
+    pub fn new(source: impl Into<ImportSource>, name: impl Into<String>) -> Self {
+        Self { source: source.into(), name: name.into(), digest: None }
+    }
+}
+
+/// Where a raw image is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ImportSource {
+    /// A regular file or a block device of this machine.
+    File(PathBuf),
+    /// On an HTTP server.
+    Url(ImageUrl),
+}
+
+impl ImportSource {
+    /// A URL if it starts as one, the path of a file otherwise.
+    pub fn parse(text: &str) -> Result<Self> {
+        if ImageUrl::is_meant(text) {
+            return ImageUrl::parse(text).map(Self::Url);
+        }
+        Ok(Self::File(text.into()))
+    }
+}
+
+impl From<PathBuf> for ImportSource {
+    fn from(path: PathBuf) -> Self {
+        Self::File(path)
+    }
+}
+
+impl From<&Path> for ImportSource {
+    fn from(path: &Path) -> Self {
+        Self::File(path.to_owned())
+    }
+}
+
+impl From<ImageUrl> for ImportSource {
+    fn from(url: ImageUrl) -> Self {
+        Self::Url(url)
+    }
+}
+
+impl fmt::Display for ImportSource {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::File(path) => path.display().fmt(f),
+            Self::Url(url) => url.fmt(f),
+        }
+    }
+}
+
+/// How far an import is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Progress {
+    /// Bytes of the source done, holes included.
+    pub done: u64,
+    /// Size of the source.
+    pub total: u64,
+}

@@ -1,0 +1,98 @@
+//! A volume that exists, as the holder of its lock found it: what is activated, staged and published.
+
+use crate::cow::header::StoreHeader;
+use crate::error::{Error, ErrorKind, Result};
+use crate::model::key::Key;
+use crate::pool::PoolDir;
+use crate::pool::locks::VolumeGuard;
+use crate::pool::record::VolumeRecord;
+use crate::sys::DeviceNumber;
+use crate::volume::machine::converge::undo;
+use crate::volume::machine::execute::Executor;
+use crate::volume::machine::observe;
+use crate::volume::plan::state::Observed;
+use crate::volume::plan::{Goal, plan};
+use crate::volume::spare;
+
+/// The record, and what else there was when the call began: the lock is held, so there is no need to
+/// look again before acting.
+pub(crate) struct Existing<'a> {
+    pub(crate) pool: &'a PoolDir,
+    pub(crate) guard: &'a VolumeGuard,
+    pub(crate) key: &'a Key,
+    pub(crate) record: VolumeRecord,
+    pub(crate) before: Observed,
+}
+
+impl<'a> Existing<'a> {
+    /// Looks at the volume `id`.
+    pub(crate) fn look(pool: &'a PoolDir, guard: &'a VolumeGuard, id: &str) -> Result<Self> {
+        let key = guard.key();
+        let before = observe::observe(pool, key)?;
+        match before.record.clone() {
+            Some(record) => Ok(Self { pool, guard, key, record, before }),
+            None => Err(unknown(id)),
+        }
+    }
+
+    /// Brings the device up, and with `view` the read-only one, then uses the one that was asked for.
+    /// If either fails, devices that were not there before are gone again.
+    pub(crate) fn activate<T>(
+        &self,
+        view: bool,
+        action: impl FnOnce(DeviceNumber) -> Result<T>,
+    ) -> Result<T> {
+        let was_active = self.before.device(false).is_some();
+        let result = self.bring_up(view).and_then(action);
+        if result.is_err() && !was_active {
+            undo(self.pool, self.guard, Goal::Inactive);
+        }
+        result
+    }
+
+    fn bring_up(&self, view: bool) -> Result<DeviceNumber> {
+        let Self { pool, guard, key, record, before } = self;
+        let goal = Goal::Active { record, view };
+        let spare = match self.is_untouched() {
+            true => spare::claim(pool, guard, record)?,
+            false => None,
+        };
+        // Nothing else of the volume is other than before.
+        let claimed = spare.map(|device| Observed { snapshot: Some(device), ..before.clone() });
+        let now = claimed.as_ref().unwrap_or(before);
+        let steps = plan(goal, now)?;
+        let device = if steps.is_empty() {
+            now.device(view)
+        } else {
+            Executor::new(pool, guard, Some(record), now).run(&steps)?;
+            let after = observe::again(pool, key, now)?;
+            // A store that the kernel gave up earlier comes up like any other, and cannot be read.
+            plan(goal, &after)?;
+            after.device(view)
+        };
+        device.ok_or_else(|| {
+            Error::new(ErrorKind::Internal, "activate volume", &record.id, "its device vanished")
+                .remedy("something outside calf removed it; repeat the call")
+        })
+    }
+
+    /// Whether it never had a device: then a spare may become it, and bring its own store.
+    fn is_untouched(&self) -> bool {
+        let Self { record, before, .. } = self;
+        let store = before
+            .store
+            .is_some_and(|store| store.damage.is_none() && store.header == Some(StoreHeader::New));
+        store && before.devices().is_empty() && record.boot == before.boot
+    }
+}
+
+/// The record of a volume that must exist.
+pub(crate) fn record(pool: &PoolDir, key: &Key, id: &str) -> Result<VolumeRecord> {
+    observe::read_record(pool, key)?.ok_or_else(|| unknown(id))
+}
+
+/// The error for a volume that does not exist.
+pub(crate) fn unknown(id: &str) -> Error {
+    Error::new(ErrorKind::NotFound, "find volume", id, "no such volume in this pool")
+        .remedy("list the volumes with `calf volume list`")
+}

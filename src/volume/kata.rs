@@ -1,0 +1,110 @@
+//! What Kata was told of volumes: the reader of its `mountInfo.json` files.
+//!
+//! These files are publications, as the mount table is for others; `publish::kata` writes them. After a
+//! reboot they are gone with `/run`. Each names the volume's UUID in a field that Kata passes over, so
+//! calf knows its own; a device number alone may be another volume's by now.
+
+use std::ffi::OsString;
+use std::io;
+use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
+use std::path::{Path, PathBuf};
+
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE;
+use serde::Deserialize;
+
+use crate::error::{Error, Result};
+use crate::model::access::Access;
+use crate::model::device_id::DeviceId;
+use crate::model::key::Key;
+use crate::pool::PoolDir;
+use crate::pool::record::VolumeRecord;
+use crate::sys::MountedAt;
+
+/// The name of the file.
+pub(crate) const FILE: &str = "mountInfo.json";
+
+/// What calf looks for in such a file, whoever wrote it.
+#[derive(Deserialize)]
+struct Marker {
+    #[serde(rename = "calf-volume")]
+    volume: Option<String>,
+    #[serde(default)]
+    options: Vec<String>,
+}
+
+/// A publication of this pool.
+pub(crate) struct Published {
+    pub(crate) key: Key,
+    pub(crate) directory: PathBuf,
+    pub(crate) target: PathBuf,
+    read_only: bool,
+}
+
+/// Where the volume is published to Kata.
+pub(crate) fn targets(pool: &PoolDir, record: &VolumeRecord) -> Result<Vec<MountedAt>> {
+    if !record.kata_direct {
+        return Ok(Vec::new());
+    }
+    let key = Key::of(&record.id);
+    let all = published(pool)?.into_iter().filter(|published| published.key == key);
+    Ok(all
+        .map(|published| MountedAt {
+            path: pool.host().resolve(&published.target),
+            node: false,
+            read_only: published.read_only,
+        })
+        .collect())
+}
+
+/// Whether the volume is published to Kata at exactly this path.
+pub(crate) fn is_at(pool: &PoolDir, key: &Key, target: &Path) -> Result<bool> {
+    Ok(owner(pool, &directory(pool, target))?.is_some_and(|(owner, _)| owner == *key))
+}
+
+pub(crate) fn directory(pool: &PoolDir, target: &Path) -> PathBuf {
+    pool.kata_root().join(URL_SAFE.encode(target.as_os_str().as_bytes()))
+}
+
+/// All publications of this pool.
+pub(crate) fn published(pool: &PoolDir) -> Result<Vec<Published>> {
+    let root = pool.kata_root();
+    let failed = |e| Error::io("list Kata's direct volumes in", root.display(), e);
+    let entries = match std::fs::read_dir(root) {
+        Ok(entries) => entries,
+        Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+        Err(e) => return Err(failed(e)),
+    };
+    let mut all = Vec::new();
+    for entry in entries {
+        let entry = entry.map_err(failed)?;
+        let Ok(target) = URL_SAFE.decode(entry.file_name().as_bytes()) else { continue };
+        let directory = entry.path();
+        if let Some((key, read_only)) = owner(pool, &directory)? {
+            let target = PathBuf::from(OsString::from_vec(target));
+            all.push(Published { key, directory, target, read_only });
+        }
+    }
+    Ok(all)
+}
+
+/// Whether a volume used so is mounted by its guest, and not by the host.
+pub(crate) fn is_direct(record: &VolumeRecord, access: &Access) -> bool {
+    record.kata_direct && matches!(access, Access::Mount { .. })
+}
+
+/// The volume of this pool that the file in `directory` is of, and whether it is for reading only;
+/// `None` if there is none, or it is someone else's.
+pub(crate) fn owner(pool: &PoolDir, directory: &Path) -> Result<Option<(Key, bool)>> {
+    let path = directory.join(FILE);
+    let text = match std::fs::read(&path) {
+        Ok(text) => text,
+        Err(e) if matches!(e.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => {
+            return Ok(None);
+        }
+        Err(e) => return Err(Error::io("read", path.display(), e)),
+    };
+    let Ok(marker) = serde_json::from_slice::<Marker>(&text) else { return Ok(None) };
+    let key = marker.volume.and_then(|uuid| DeviceId::parse_uuid(pool.id(), &uuid));
+    Ok(key.map(|(key, _)| (key, marker.options.iter().any(|option| option == "ro"))))
+}

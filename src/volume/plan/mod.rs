@@ -1,0 +1,282 @@
+//! What to do about one volume: a pure function from what is wanted and what is observed to steps.
+//!
+//! Each step is one change that a crash may follow. The order keeps three promises: a volume exists
+//! from the moment on when its record is on disk, and then has its store, so a record without one
+//! tells of a loss; whatever prefix of the steps was run, planning again from there ends in the same
+//! place; a store is never removed before the devices over it are gone.
+//!
+//! ```text
+//! CreateStore ─ WriteRecord ─┐
+//!                            ├─ AttachOrigin ─ AttachStore ─ CreateDevice ─ LoadTable ─ Resume
+//!             (ExtendStore) ─┘                                                │
+//! RemoveDirectory ◂─ RemoveRecord ◂─ AwaitRelease ◂─ RemoveDevice ◂───────────┘
+//! ```
+
+pub(crate) mod state;
+pub(crate) mod step;
+
+use crate::cow::header::StoreHeader;
+use crate::error::{Error, ErrorKind, Result};
+use crate::model::device_id::Role;
+use crate::model::policy::{Backing, Reserve};
+use crate::pool::record::VolumeRecord;
+use crate::sys::{Device, SnapshotUsage, Table};
+use crate::volume::plan::state::{Observed, Store};
+use crate::volume::plan::step::{Step, store_length};
+
+/// What is wanted of a volume.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Goal<'a> {
+    /// Record and store are there; devices stay as they are.
+    Stored(&'a VolumeRecord),
+    /// Its device works and has the record's size; with `view`, so does the read-only one.
+    Active {
+        /// The intent.
+        record: &'a VolumeRecord,
+        /// Whether readers need a device of their own.
+        view: bool,
+    },
+    /// No device; record and store stay.
+    Inactive,
+    /// Nothing.
+    Absent,
+}
+
+/// The steps from `observed` to `goal`; none if it is reached.
+///
+/// # Errors
+///
+/// `Corrupt` if the volume's content is lost: its store is gone, or the kernel gave it up.
+pub(crate) fn plan(goal: Goal<'_>, observed: &Observed) -> Result<Vec<Step>> {
+    let mut steps = Vec::new();
+    match goal {
+        Goal::Stored(record) if observed.record.is_none() => {
+            // What a half-done deletion or creation left is no content of this volume.
+            remove(observed, &mut steps);
+            create_store(record, &mut steps);
+            steps.push(Step::WriteRecord(Box::new(record.clone())));
+        }
+        // The next activation makes a new store.
+        Goal::Stored(record) if observed.is_stale(record) => {
+            write_record(record, observed, &mut steps)
+        }
+        Goal::Stored(record) => keep_store(record, observed, &mut steps)?,
+        Goal::Active { record, view } => {
+            let record = &prepare_store(record, observed, &mut steps)?;
+            match record.backing {
+                Backing::Snapshot => activate_snapshot(record, view, observed, &mut steps)?,
+                Backing::Reflink | Backing::Copy => {
+                    activate_copy(record, view, observed, &mut steps);
+                }
+            }
+        }
+        Goal::Inactive => deactivate(observed, &mut steps),
+        Goal::Absent => remove(observed, &mut steps),
+    }
+    Ok(steps)
+}
+
+fn remove(observed: &Observed, steps: &mut Vec<Step>) {
+    deactivate(observed, steps);
+    if observed.record.is_some() {
+        steps.push(Step::RemoveRecord);
+    }
+    if observed.directory {
+        steps.push(Step::RemoveDirectory);
+    }
+}
+
+fn create_store(record: &VolumeRecord, steps: &mut Vec<Step>) {
+    steps.push(Step::CreateStore(Box::new(record.clone())));
+    if record.reserve == Reserve::Full {
+        steps.push(Step::AllocateStore { length: store_length(record) });
+    }
+}
+
+/// Brings record and store up to date: a fresh store after a reboot, a longer one after growth.
+fn prepare_store(
+    record: &VolumeRecord,
+    observed: &Observed,
+    steps: &mut Vec<Step>,
+) -> Result<VolumeRecord> {
+    let mut record = record.clone();
+    if observed.is_stale(&record) {
+        if observed.store.is_some() {
+            steps.push(Step::RemoveStore);
+        }
+        record.boot.clone_from(&observed.boot);
+        create_store(&record, steps);
+        steps.push(Step::WriteRecord(Box::new(record.clone())));
+        return Ok(record);
+    }
+    keep_store(&record, observed, steps)?;
+    let length = store_length(&record);
+    let reserved = record.reserve == Reserve::Full;
+    if !reserved && observed.store.is_some_and(|store| store.length < length) {
+        steps.push(Step::ExtendStore { length });
+    }
+    Ok(record)
+}
+
+/// Has the record as it is wanted, over the store that is there. Space that is to be reserved is
+/// allocated first: where there is none, nothing has changed.
+fn keep_store(record: &VolumeRecord, observed: &Observed, steps: &mut Vec<Step>) -> Result<()> {
+    let Some(store) = observed.store else {
+        return Err(Error::new(
+            ErrorKind::Corrupt,
+            "use volume",
+            &record.id,
+            "its store is missing from the pool",
+        )
+        .remedy("its content is lost; delete the volume"));
+    };
+    check_store(record, store)?;
+    let length = store_length(record);
+    if record.reserve == Reserve::Full && store.allocated < length {
+        steps.push(Step::AllocateStore { length });
+    }
+    write_record(record, observed, steps);
+    Ok(())
+}
+
+fn write_record(record: &VolumeRecord, observed: &Observed, steps: &mut Vec<Step>) {
+    if observed.record.as_ref() != Some(record) {
+        steps.push(Step::WriteRecord(Box::new(record.clone())));
+    }
+}
+
+/// Refuses a store that is not the one that calf made for the volume.
+fn check_store(record: &VolumeRecord, store: Store) -> Result<()> {
+    let why = match (store.damage, store.header) {
+        (Some(damage), _) => format!("its store was replaced: {damage}"),
+        (None, Some(StoreHeader::Foreign)) => {
+            "its store was replaced: it does not start as a COW store does".to_owned()
+        }
+        (None, Some(StoreHeader::Valid { chunk_size })) if chunk_size != record.chunk_size => {
+            format!(
+                "its store has chunks of {chunk_size} bytes and its record says {}",
+                record.chunk_size
+            )
+        }
+        (None, Some(StoreHeader::Invalid)) => {
+            return Err(Error::new(
+                ErrorKind::Corrupt,
+                "use volume",
+                &record.id,
+                "an I/O error on its COW store made it invalid",
+            )
+            .remedy("its content is lost; delete the volume and create a new one"));
+        }
+        _ => return Ok(()),
+    };
+    Err(Error::new(ErrorKind::Corrupt, "use volume", &record.id, why)
+        .remedy("put its own store back, or delete the volume"))
+}
+
+fn activate_snapshot(
+    record: &VolumeRecord,
+    view: bool,
+    observed: &Observed,
+    steps: &mut Vec<Step>,
+) -> Result<()> {
+    match observed.snapshot.as_ref() {
+        Some(device) if device.table.is_some() => {
+            check_usage(record, device)?;
+            keep(record, Role::Snapshot, device, steps);
+        }
+        half_made => {
+            if half_made.is_some() {
+                // A crash between create and resume. Nobody can have used it: start again.
+                steps.push(Step::RemoveDevice(Role::Snapshot));
+            }
+            steps.push(Step::AttachOrigin { size: record.size });
+            steps.push(Step::AttachStore);
+            bring_up(Role::Snapshot, steps);
+        }
+    }
+    match observed.view.as_ref() {
+        Some(device) if device.table.is_some() => keep(record, Role::ReadOnlyView, device, steps),
+        Some(_) if !view => steps.push(Step::RemoveDevice(Role::ReadOnlyView)),
+        Some(_) => {
+            steps.push(Step::RemoveDevice(Role::ReadOnlyView));
+            bring_up(Role::ReadOnlyView, steps);
+        }
+        None if view => bring_up(Role::ReadOnlyView, steps),
+        None => {}
+    }
+    Ok(())
+}
+
+/// Lets a live device grow to the record's size, and lets I/O flow again where a crash in the
+/// middle of that stopped it.
+fn keep(record: &VolumeRecord, role: Role, device: &Device, steps: &mut Vec<Step>) {
+    if device.inactive_table {
+        steps.push(Step::ClearTable(role));
+    }
+    if !is_short(record, device) {
+        if device.suspended {
+            steps.push(Step::Resume(role));
+        }
+        return;
+    }
+    if let Some(Table::Snapshot { origin, cow, .. }) = device.table {
+        steps.push(Step::GrowOrigin { origin, size: record.size });
+        steps.push(Step::RefreshLoop(cow));
+    }
+    steps.push(Step::LoadTable(role));
+    if !device.suspended {
+        steps.push(Step::Suspend(role));
+    }
+    steps.push(Step::Resume(role));
+}
+
+fn is_short(record: &VolumeRecord, device: &Device) -> bool {
+    device.table.as_ref().is_some_and(|table| table.size() < record.size)
+}
+
+fn bring_up(role: Role, steps: &mut Vec<Step>) {
+    steps.extend([Step::CreateDevice(role), Step::LoadTable(role), Step::Resume(role)]);
+}
+
+fn check_usage(record: &VolumeRecord, device: &Device) -> Result<()> {
+    let lost = |why: &'static str| {
+        Error::new(ErrorKind::Corrupt, "use volume", &record.id, why)
+            .remedy("its content is lost; delete the volume and create a new one")
+    };
+    match device.usage {
+        Some(SnapshotUsage::Invalid) => Err(lost("an I/O error on its COW store made it invalid")),
+        Some(SnapshotUsage::Overflow) if is_short(record, device) => {
+            Err(lost("its COW store overflowed; growing it now does not bring it back").remedy(
+                "copy what is needed from it, then delete it; give the next one a higher cowLimit",
+            ))
+        }
+        _ => Ok(()),
+    }
+}
+
+fn activate_copy(record: &VolumeRecord, view: bool, observed: &Observed, steps: &mut Vec<Step>) {
+    for read_only in [false, true] {
+        match observed.copies.iter().find(|copy| copy.read_only == read_only) {
+            Some(copy) if copy.size < record.size => steps.push(Step::RefreshLoop(copy.number)),
+            Some(_) => {}
+            None if !read_only || view => steps.push(Step::AttachCopy { read_only }),
+            None => {}
+        }
+    }
+}
+
+fn deactivate(observed: &Observed, steps: &mut Vec<Step>) {
+    if observed.view.is_some() {
+        steps.push(Step::RemoveDevice(Role::ReadOnlyView));
+    }
+    if let Some(device) = &observed.snapshot {
+        steps.push(Step::RemoveDevice(Role::Snapshot));
+        if let Some(Table::Snapshot { cow, .. }) = device.table {
+            steps.push(Step::AwaitRelease { number: cow });
+        }
+    }
+    steps.extend(observed.copies.iter().map(|copy| Step::DetachCopy(copy.number)));
+}
+
+#[cfg(test)]
+mod tests;

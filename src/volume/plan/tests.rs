@@ -1,0 +1,397 @@
+//! Properties of the planner, over histories of goals that were reached, cut short by a crash,
+//! or wiped by a reboot.
+
+use proptest::prelude::*;
+
+use super::*;
+use crate::model::policy::Durability;
+use crate::pool::sample;
+use crate::sys::Table;
+use crate::sys::{DeviceNumber, LoopDevice};
+
+const TEMPLATE_SIZE: u64 = 1 << 20;
+
+fn record(size: u64, durability: Durability, backing: Backing) -> VolumeRecord {
+    VolumeRecord {
+        id: "volume".to_owned(),
+        template: "template".to_owned(),
+        digest: "0".repeat(64),
+        template_size: TEMPLATE_SIZE,
+        size,
+        durability,
+        backing,
+        boot: "boot-1".to_owned(),
+        ..sample::volume()
+    }
+}
+
+fn store(length: u64, allocated: u64) -> Store {
+    Store { length, allocated, damage: None, header: None }
+}
+
+/// A machine that does what a step says, and panics where a step may not be taken.
+#[derive(Clone, Debug)]
+struct Machine {
+    observed: Observed,
+    inactive: [Option<u64>; 2],
+    origin: bool,
+    store: bool,
+    /// The store was made since the process started, and is not another volume's.
+    fresh: bool,
+    next_loop: u32,
+}
+
+impl Machine {
+    fn new() -> Self {
+        let observed = Observed { boot: "boot-1".to_owned(), ..Observed::default() };
+        Self {
+            observed,
+            inactive: [None, None],
+            origin: false,
+            store: false,
+            fresh: false,
+            next_loop: 0,
+        }
+    }
+
+    /// The process dies: what only it held is gone.
+    fn crash(&mut self) {
+        self.origin = false;
+        self.store = false;
+        self.fresh = false;
+    }
+
+    fn reboot(&mut self, boot: u32) {
+        self.crash();
+        self.observed.boot = format!("boot-{boot}");
+        self.observed.snapshot = None;
+        self.observed.view = None;
+        self.observed.copies.clear();
+        self.inactive = [None, None];
+    }
+
+    fn number(&mut self) -> DeviceNumber {
+        self.next_loop += 1;
+        DeviceNumber { major: 7, minor: self.next_loop }
+    }
+
+    fn device(&mut self, role: Role) -> &mut Option<Device> {
+        match role {
+            Role::Snapshot => &mut self.observed.snapshot,
+            Role::ReadOnlyView => &mut self.observed.view,
+        }
+    }
+
+    fn apply(&mut self, step: &Step) {
+        match step {
+            Step::WriteRecord(record) => {
+                let new = self.observed.record.is_none();
+                assert!(!new || self.fresh, "it would start from a deleted one's content");
+                self.observed.directory = true;
+                self.observed.record = Some((**record).clone());
+            }
+            Step::CreateStore(record) => {
+                assert!(self.observed.store.is_none());
+                self.observed.directory = true;
+                self.observed.store = Some(store(store_length(record), 0));
+                self.fresh = true;
+            }
+            Step::ExtendStore { length } => {
+                let old = self.observed.store.expect("a store to extend");
+                assert!(old.length < *length);
+                self.observed.store = Some(store(*length, old.allocated));
+            }
+            Step::AllocateStore { length } => {
+                let old = self.observed.store.expect("a store to allocate");
+                assert!(old.allocated < *length);
+                self.observed.store = Some(store(old.length.max(*length), *length));
+            }
+            Step::RemoveStore => {
+                assert!(self.observed.devices().is_empty(), "the store is in use");
+                assert!(self.observed.store.take().is_some());
+            }
+            Step::AttachOrigin { .. } => self.origin = true,
+            Step::GrowOrigin { .. } => assert!(self.observed.snapshot.is_some()),
+            Step::AttachStore => {
+                assert!(self.observed.store.is_some());
+                self.store = true;
+            }
+            Step::AttachCopy { read_only } => {
+                let size = self.observed.store.expect("a copy to attach").length;
+                let number = self.number();
+                self.observed.copies.push(LoopDevice { number, size, read_only: *read_only });
+            }
+            Step::RefreshLoop(number) => {
+                let size = self.observed.store.expect("a store behind the loop").length;
+                for copy in &mut self.observed.copies {
+                    if copy.number == *number {
+                        copy.size = size;
+                    }
+                }
+            }
+            Step::DetachCopy(number) => {
+                self.observed.copies.retain(|copy| copy.number != *number);
+            }
+            Step::CreateDevice(role) => {
+                let number = self.number();
+                let made = Device {
+                    number,
+                    open_count: 0,
+                    suspended: false,
+                    inactive_table: false,
+                    table: None,
+                    usage: None,
+                };
+                assert!(self.device(*role).replace(made).is_none());
+            }
+            Step::LoadTable(role) => {
+                let size = self.observed.record.as_ref().expect("an intent").size;
+                if *role == Role::Snapshot {
+                    let live = self.observed.snapshot.as_ref().is_some_and(|d| d.table.is_some());
+                    assert!(live || (self.origin && self.store), "loops come before tables");
+                    let needed = store_length(self.observed.record.as_ref().expect("an intent"));
+                    assert!(self.observed.store.is_some_and(|store| store.length >= needed));
+                }
+                assert!(self.inactive[*role as usize].replace(size).is_none(), "the slot is full");
+                self.device(*role).as_mut().expect("a device to load").inactive_table = true;
+            }
+            Step::ClearTable(role) => {
+                assert!(self.inactive[*role as usize].take().is_some());
+                self.device(*role).as_mut().expect("a device").inactive_table = false;
+            }
+            Step::Suspend(role) => {
+                let device = self.device(*role).as_mut().expect("a device");
+                assert!(device.table.is_some() && !device.suspended);
+                device.suspended = true;
+            }
+            Step::Resume(role) => {
+                let number = self.number();
+                let loaded = self.inactive[*role as usize].take();
+                let device = self.device(*role).as_mut().expect("a device");
+                device.suspended = false;
+                device.inactive_table = false;
+                if let Some(size) = loaded {
+                    device.table = Some(Table::Snapshot {
+                        origin: number,
+                        cow: number,
+                        size,
+                        chunk_size: 4096,
+                        discard: true,
+                    });
+                }
+                assert!(device.table.is_some(), "a device without a table is resumed");
+            }
+            Step::RemoveDevice(role) => {
+                if *role == Role::Snapshot {
+                    let over = self.observed.view.as_ref().is_some_and(|view| view.table.is_some());
+                    assert!(!over, "the view holds it");
+                }
+                self.inactive[*role as usize] = None;
+                assert!(self.device(*role).take().is_some());
+            }
+            Step::AwaitRelease { .. } => assert!(self.observed.snapshot.is_none()),
+            Step::RemoveRecord => {
+                assert!(self.observed.devices().is_empty(), "its devices go first");
+                self.observed.record = None;
+            }
+            Step::RemoveDirectory => {
+                assert!(self.observed.devices().is_empty(), "its devices go first");
+                assert!(self.observed.record.is_none(), "its record goes first");
+                self.observed.directory = false;
+                self.observed.store = None;
+            }
+        }
+    }
+}
+
+#[derive(Clone, Debug)]
+enum Event {
+    Create,
+    Activate { view: bool },
+    Expand { by: u64 },
+    Deactivate,
+    Delete,
+    Reboot,
+}
+
+fn event() -> impl Strategy<Value = Event> {
+    prop_oneof![
+        3 => Just(Event::Create),
+        4 => any::<bool>().prop_map(|view| Event::Activate { view }),
+        2 => (1u64..64).prop_map(|by| Event::Expand { by: by * 4096 }),
+        2 => Just(Event::Deactivate),
+        1 => Just(Event::Delete),
+        1 => Just(Event::Reboot),
+    ]
+}
+
+type Kind = (Durability, Backing, Reserve);
+
+fn kind() -> impl Strategy<Value = Kind> {
+    (
+        prop_oneof![Just(Durability::Ephemeral), Just(Durability::Durable)],
+        prop_oneof![Just(Backing::Snapshot), Just(Backing::Copy)],
+        prop_oneof![Just(Reserve::None), Just(Reserve::Full)],
+    )
+}
+
+/// Runs one event on the machine, cutting it short after `limit` steps. Returns whether it went
+/// to its end.
+fn run(machine: &mut Machine, event: &Event, kind: Kind, limit: usize) -> bool {
+    let new = VolumeRecord { reserve: kind.2, ..record(TEMPLATE_SIZE, kind.0, kind.1) };
+    let mut wanted = machine
+        .observed
+        .record
+        .clone()
+        .unwrap_or(VolumeRecord { boot: machine.observed.boot.clone(), ..new });
+    let exists = machine.observed.record.is_some();
+    let goal = match event {
+        Event::Reboot => {
+            let boot: u32 = machine.observed.boot[5..].parse().expect("a number");
+            machine.reboot(boot + 1);
+            return true;
+        }
+        Event::Create => Goal::Stored(&wanted),
+        Event::Activate { .. } | Event::Expand { .. } if !exists => return true,
+        Event::Activate { view } => Goal::Active { record: &wanted, view: *view },
+        Event::Expand { by } => {
+            wanted.size += by;
+            Goal::Active { record: &wanted, view: false }
+        }
+        Event::Deactivate => Goal::Inactive,
+        Event::Delete => Goal::Absent,
+    };
+    let steps = plan(goal, &machine.observed).expect("a plan");
+    let cut = steps.len() > limit;
+    for step in steps.iter().take(limit) {
+        machine.apply(step);
+    }
+    machine.crash();
+    if !cut {
+        let again = plan(goal, &machine.observed).expect("a plan");
+        let again: Vec<_> =
+            again.into_iter().filter(|s| !matches!(s, Step::WriteRecord(_))).collect();
+        assert!(again.is_empty(), "{event:?} was to be done, but needs {again:?}");
+    }
+    !cut
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 512, ..ProptestConfig::default() })]
+
+    /// Whatever happened before and wherever each call was cut, the last call reaches its goal,
+    /// and repeating it is nothing.
+    #[test]
+    fn every_history_can_be_continued(
+        kind in kind(),
+        history in prop::collection::vec((event(), 0usize..12), 0..24),
+        last in event(),
+    ) {
+        let mut machine = Machine::new();
+        for (event, limit) in &history {
+            run(&mut machine, event, kind, *limit);
+        }
+        run(&mut machine, &last, kind, usize::MAX);
+        run(&mut machine, &Event::Delete, kind, usize::MAX);
+        prop_assert!(machine.observed.devices().is_empty());
+        prop_assert!(!machine.observed.directory && machine.observed.record.is_none());
+    }
+
+    /// An active volume of the right size is left exactly as it is.
+    #[test]
+    fn a_live_volume_is_not_touched(kind in kind(), view in any::<bool>()) {
+        let mut machine = Machine::new();
+        run(&mut machine, &Event::Create, kind, usize::MAX);
+        run(&mut machine, &Event::Activate { view }, kind, usize::MAX);
+        let record = machine.observed.record.clone().expect("it was created");
+        let goal = Goal::Active { record: &record, view: false };
+        prop_assert_eq!(plan(goal, &machine.observed).expect("a plan"), vec![]);
+    }
+
+    /// A reserved volume that is active has all its space, whatever happened before.
+    #[test]
+    fn a_reserved_volume_is_active_with_all_its_space_only(
+        durability in prop_oneof![Just(Durability::Ephemeral), Just(Durability::Durable)],
+        history in prop::collection::vec((event(), 0usize..12), 0..24),
+    ) {
+        let kind = (durability, Backing::Snapshot, Reserve::Full);
+        let mut machine = Machine::new();
+        for (event, limit) in &history {
+            run(&mut machine, event, kind, *limit);
+        }
+        run(&mut machine, &Event::Create, kind, usize::MAX);
+        run(&mut machine, &Event::Activate { view: false }, kind, usize::MAX);
+        let record = machine.observed.record.as_ref().expect("it was created");
+        let store = machine.observed.store.expect("it has a store");
+        prop_assert!(store.allocated >= store_length(record));
+    }
+
+    /// After a reboot an ephemeral volume starts from its template, a durable one goes on.
+    #[test]
+    fn a_reboot_replaces_the_store_of_ephemeral_volumes_only(kind in kind()) {
+        let mut machine = Machine::new();
+        run(&mut machine, &Event::Create, kind, usize::MAX);
+        run(&mut machine, &Event::Activate { view: false }, kind, usize::MAX);
+        machine.reboot(2);
+        let record = machine.observed.record.clone().expect("it was created");
+        let steps = plan(Goal::Active { record: &record, view: false }, &machine.observed);
+        let replaced = steps.expect("a plan").contains(&Step::RemoveStore);
+        prop_assert_eq!(replaced, kind.0 == Durability::Ephemeral);
+    }
+}
+
+#[test]
+fn a_lost_store_is_an_error_and_never_a_silent_fresh_one() {
+    let mut machine = Machine::new();
+    let kind = (Durability::Durable, Backing::Snapshot, Reserve::None);
+    run(&mut machine, &Event::Create, kind, usize::MAX);
+    machine.observed.store = None;
+    let record = machine.observed.record.clone().expect("it was created");
+    let error = plan(Goal::Active { record: &record, view: false }, &machine.observed);
+    assert_eq!(error.expect_err("its content is lost").kind(), ErrorKind::Corrupt);
+}
+
+#[test]
+fn a_replaced_store_is_never_brought_up() {
+    let kind = (Durability::Durable, Backing::Snapshot, Reserve::None);
+    let mut machine = Machine::new();
+    run(&mut machine, &Event::Create, kind, usize::MAX);
+    let record = machine.observed.record.clone().expect("it was created");
+    let made = machine.observed.store.expect("it has a store");
+    let mut plan_with = |damage, header| {
+        machine.observed.store = Some(Store { damage, header, ..made });
+        plan(Goal::Active { record: &record, view: false }, &machine.observed)
+    };
+    for (damage, header) in [
+        (Some("it is a directory"), None),
+        (None, Some(StoreHeader::Foreign)),
+        (None, Some(StoreHeader::Invalid)),
+        (None, Some(StoreHeader::Valid { chunk_size: 8192 })),
+    ] {
+        let error = plan_with(damage, header).expect_err("it is not the volume's");
+        assert_eq!(error.kind(), ErrorKind::Corrupt, "{error:?}");
+    }
+    for header in [StoreHeader::New, StoreHeader::Valid { chunk_size: 4096 }] {
+        plan_with(None, Some(header)).expect("it is the volume's");
+    }
+    machine.observed.store = Some(Store { damage: Some("it is a directory"), ..made });
+    plan(Goal::Absent, &machine.observed).expect("it can be deleted");
+}
+
+#[test]
+fn an_invalid_volume_is_not_activated_and_an_overflowed_one_does_not_grow() {
+    let mut machine = Machine::new();
+    let kind = (Durability::Ephemeral, Backing::Snapshot, Reserve::None);
+    run(&mut machine, &Event::Create, kind, usize::MAX);
+    run(&mut machine, &Event::Activate { view: false }, kind, usize::MAX);
+    let mut record = machine.observed.record.clone().expect("it was created");
+    let mut with = |usage, size| {
+        record.size = size;
+        let device = machine.observed.snapshot.as_mut().expect("it is active");
+        device.usage = Some(usage);
+        plan(Goal::Active { record: &record, view: false }, &machine.observed)
+    };
+    assert!(with(SnapshotUsage::Overflow, TEMPLATE_SIZE).is_ok());
+    assert!(with(SnapshotUsage::Overflow, 2 * TEMPLATE_SIZE).is_err());
+    assert!(with(SnapshotUsage::Invalid, TEMPLATE_SIZE).is_err());
+}

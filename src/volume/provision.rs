@@ -1,0 +1,198 @@
+//! From what a caller asks for to the record of a volume.
+
+use std::time::Duration;
+
+use jiff::Timestamp;
+
+use crate::cow;
+use crate::error::{Error, ErrorKind, Result};
+use crate::model::limits::{MAX_SIZE, SECTOR};
+use crate::model::policy::{Backing, Reserve};
+use crate::model::volume::VolumeSpec;
+use crate::model::volume_id;
+use crate::pool::record::{TemplateRecord, VolumeRecord};
+
+const OPERATION: &str = "create volume";
+
+/// Refuses a spec that no template could make right.
+pub(crate) fn check(spec: &VolumeSpec) -> Result<()> {
+    volume_id::check(&spec.id)?;
+    let invalid = |what: String, remedy: &'static str| {
+        Error::new(ErrorKind::InvalidArgument, OPERATION, &spec.id, what).remedy(remedy)
+    };
+    if !cow::is_chunk_size(spec.chunk_size) {
+        return Err(invalid(
+            format!("chunkSize is {} bytes", spec.chunk_size),
+            "give a power of two from 4Ki to 1Mi",
+        ));
+    }
+    if spec.cow_limit.is_some_and(|limit| limit < spec.chunk_size) {
+        return Err(invalid(
+            format!("cowLimit is below one chunk of {} bytes", spec.chunk_size),
+            "give at least one chunk, or no limit",
+        ));
+    }
+    if spec.owner.mode & !0o777 != 0 {
+        return Err(invalid(
+            format!("deviceMode is {:#o}", spec.owner.mode),
+            "give permission bits only, such as 0660",
+        ));
+    }
+    if spec.owner.uid == u32::MAX || spec.owner.gid == u32::MAX {
+        // chown(2) takes this number for "leave as it is".
+        return Err(invalid(
+            format!("the device's owner is {}:{}", spec.owner.uid, spec.owner.gid),
+            "give numbers up to 4294967294",
+        ));
+    }
+    if spec.ttl.is_some_and(|ttl| ttl < Duration::from_secs(1)) {
+        return Err(invalid("its time to live is below a second".into(), "give 1s or more"));
+    }
+    if let Some(size) = spec.size {
+        check_size(&spec.id, size)?;
+    }
+    Ok(())
+}
+
+/// Refuses a size that no volume can have.
+pub(crate) fn check_size(id: &str, size: u64) -> Result<()> {
+    if !size.is_multiple_of(SECTOR) {
+        return Err(Error::new(
+            ErrorKind::InvalidArgument,
+            "size volume",
+            id,
+            format!("{size} bytes is not a multiple of {SECTOR}"),
+        )
+        .remedy("give whole sectors, better whole 4 KiB blocks"));
+    }
+    if size > MAX_SIZE {
+        return Err(Error::new(
+            ErrorKind::OutOfRange,
+            "size volume",
+            id,
+            format!("{size} bytes is more than the largest volume, {MAX_SIZE} bytes"),
+        )
+        .remedy("give at most 15Ti"));
+    }
+    Ok(())
+}
+
+/// The record of a new volume of `template`.
+pub(crate) fn record(
+    spec: &VolumeSpec,
+    template: &TemplateRecord,
+    backing: Backing,
+    boot: String,
+) -> Result<VolumeRecord> {
+    let size = spec.size.unwrap_or(template.size);
+    if size < template.size {
+        return Err(Error::new(
+            ErrorKind::OutOfRange,
+            OPERATION,
+            &spec.id,
+            format!(
+                "{size} bytes is smaller than template {}, {} bytes",
+                template.name, template.size
+            ),
+        )
+        .remedy("ask for at least the template's size, or for none"));
+    }
+    if spec.cow_limit.is_some() && backing != Backing::Snapshot {
+        return Err(Error::new(
+            ErrorKind::Unsupported,
+            OPERATION,
+            &spec.id,
+            "cowLimit was asked for, but a private copy has no COW store to limit",
+        )
+        .remedy("leave cowLimit out, or use a kernel with dm-snapshot"));
+    }
+    if spec.reserve == Reserve::Full && backing == Backing::Reflink {
+        return Err(Error::new(
+            ErrorKind::Unsupported,
+            OPERATION,
+            &spec.id,
+            "reserve was asked for, but a reflink copy shares its space until it is written",
+        )
+        .remedy("leave reserve out, or use a kernel with dm-snapshot, or `--fallback copy`"));
+    }
+    Ok(VolumeRecord {
+        id: spec.id.clone(),
+        template: template.name.clone(),
+        digest: template.digest.clone(),
+        template_size: template.size,
+        fs_type: template.fs_type.clone(),
+        size,
+        cow_limit: spec.cow_limit,
+        chunk_size: spec.chunk_size,
+        durability: spec.durability,
+        owner: spec.owner,
+        backing,
+        inline: spec.inline,
+        kata_direct: spec.kata_direct,
+        boot,
+        created: Timestamp::now(),
+        reserve: spec.reserve,
+        ttl: spec.ttl.map(|ttl| ttl.as_secs()),
+        target: None,
+    })
+}
+
+/// Whether the volume of `record` is what `spec` asks for.
+///
+/// The template is compared by name: it may point to other content by now, and a repeated call
+/// still means the volume that the first one made.
+pub(crate) fn agrees(spec: &VolumeSpec, record: &VolumeRecord) -> Result<()> {
+    let differs = |field: &str, has: String, asked: String| {
+        Err(Error::new(
+            ErrorKind::AlreadyExists,
+            OPERATION,
+            &spec.id,
+            format!("it exists with {field} {has}, {asked} was asked for"),
+        )
+        .remedy("use another name, or ask for the same properties"))
+    };
+    let limit = |limit: Option<u64>| limit.map_or("none".to_owned(), |bytes| bytes.to_string());
+    if spec.template != record.template {
+        return differs("template", record.template.clone(), spec.template.clone());
+    }
+    // Without a size the template's was meant; the volume may have been expanded since.
+    if let Some(size) = spec.size.filter(|size| *size != record.size) {
+        return differs("size", record.size.to_string(), size.to_string());
+    }
+    if spec.cow_limit != record.cow_limit {
+        return differs("cowLimit", limit(record.cow_limit), limit(spec.cow_limit));
+    }
+    if spec.chunk_size != record.chunk_size {
+        return differs("chunkSize", record.chunk_size.to_string(), spec.chunk_size.to_string());
+    }
+    if spec.durability != record.durability {
+        return differs(
+            "durability",
+            format!("{:?}", record.durability).to_lowercase(),
+            format!("{:?}", spec.durability).to_lowercase(),
+        );
+    }
+    if spec.owner != record.owner {
+        return differs("owner", format!("{:?}", record.owner), format!("{:?}", spec.owner));
+    }
+    if spec.reserve != record.reserve {
+        return differs(
+            "reserve",
+            format!("{:?}", record.reserve).to_lowercase(),
+            format!("{:?}", spec.reserve).to_lowercase(),
+        );
+    }
+    if spec.ttl.map(|ttl| ttl.as_secs()) != record.ttl {
+        let seconds = |ttl: Option<u64>| ttl.map_or("none".to_owned(), |ttl| format!("{ttl}s"));
+        let asked = spec.ttl.map(|ttl| ttl.as_secs());
+        return differs("time to live", seconds(record.ttl), seconds(asked));
+    }
+    if spec.inline != record.inline {
+        return differs("inline", record.inline.to_string(), spec.inline.to_string());
+    }
+    if spec.kata_direct != record.kata_direct {
+        let (has, asked) = (record.kata_direct.to_string(), spec.kata_direct.to_string());
+        return differs("kataDirectVolume", has, asked);
+    }
+    Ok(())
+}

@@ -1,0 +1,190 @@
+//! What is at a path, whether it is ours, and how it goes away.
+
+use std::path::Path;
+
+use crate::error::{Error, ErrorKind, Result};
+use crate::model::key::Key;
+use crate::pool::PoolDir;
+use crate::sys::{DeviceNumber, Target, TargetKind};
+use crate::volume::activate::Existing;
+use crate::volume::machine::teardown;
+use crate::volume::usage::{is_device_of, mounts_of_device};
+
+/// Mounts that may lie on one target before something is wrong: ours, and what was put on top.
+const MOST_LAYERS: usize = 8;
+
+/// Refuses a path in the pool itself: what is mounted on or removed there is calf's own.
+pub(crate) fn check_path(pool: &PoolDir, path: &Path) -> Result<()> {
+    let root = pool.root();
+    let host = pool.host();
+    // Of a path, all but the end is followed: the record's shows where the pool really is.
+    let record = host.resolve(&pool.layout().pool_record());
+    let inside = record.parent().is_some_and(|real| host.resolve(path).starts_with(real));
+    if !inside && !path.starts_with(root) {
+        return Ok(());
+    }
+    let why = format!("it lies in the pool, {}", root.display());
+    Err(Error::new(ErrorKind::InvalidArgument, "use path", path.display(), why)
+        .remedy("give a path of the orchestrator's own"))
+}
+
+/// Unmounts from `target` whatever of this volume is mounted there, and verifies that it is gone.
+pub(crate) fn unmount_all(pool: &PoolDir, key: &Key, id: &str, target: &Path) -> Result<()> {
+    let host = pool.host();
+    for _ in 0..MOST_LAYERS {
+        let device = match host.target(target)? {
+            Target::Missing | Target::Plain(_) => return Ok(()),
+            Target::FileSystem { device, .. } | Target::Node { device } => device,
+            foreign @ Target::Foreign(_) => return Err(taken(id, target, foreign)),
+        };
+        if !is_device_of(pool, key, device)? && !is_dead(pool, device)? {
+            return Err(Error::new(
+                ErrorKind::InUse,
+                "unmount",
+                target.display(),
+                format!("what is mounted there, device {device}, is not of volume {id}"),
+            )
+            .remedy("unmount it by hand if it is not needed"));
+        }
+        // Who looks at the mount just now keeps it busy: `df`, or a call that reads the mount table.
+        teardown::while_busy(host, device, || host.unmount(target))?;
+    }
+    Err(Error::new(
+        ErrorKind::InUse,
+        "unmount",
+        target.display(),
+        format!("there was still a mount after {MOST_LAYERS} were removed"),
+    )
+    .remedy("find out what keeps mounting there"))
+}
+
+/// Whether a bound node's device is gone from the kernel: something outside calf removed it.
+fn is_dead(pool: &PoolDir, device: DeviceNumber) -> Result<bool> {
+    Ok(pool.host().device_size(device).is_err_and(|error| error.kind() == ErrorKind::NotFound))
+}
+
+/// Whether [`show`] had anything to do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Shown {
+    /// It was there already.
+    Before,
+    /// It is there since this call.
+    Now,
+}
+
+/// Has `wanted`, of the volume, at `path`, on a target of `kind`: looks what is there, lets `place` put
+/// it there if it is not, and looks again. A file or directory may lie there already, from kubelet or
+/// from before a reboot; anything else is refused. If `place` fails, what it and this function did is
+/// undone.
+pub(crate) fn show(
+    volume: &Existing<'_>,
+    path: &Path,
+    kind: TargetKind,
+    wanted: Target,
+    place: impl FnOnce() -> Result<()>,
+) -> Result<Shown> {
+    let host = volume.pool.host();
+    let created = match host.target(path)? {
+        found if is(found, wanted) => return Ok(Shown::Before),
+        Target::Missing => {
+            host.create_target(path, kind)?;
+            true
+        }
+        Target::Plain(found) if found == kind => false,
+        other => return Err(taken(&volume.record.id, path, other)),
+    };
+    place()
+        .and_then(|()| verify(volume, path, wanted))
+        .inspect_err(|_| withdraw(volume, created, path))?;
+    Ok(Shown::Now)
+}
+
+/// Whether `found` is what is wanted. A file system that failed since it was mounted still is:
+/// repeating the call would not mend it, and statistics tell of it.
+fn is(found: Target, wanted: Target) -> bool {
+    match (found, wanted) {
+        (
+            Target::FileSystem { device, read_only, .. },
+            Target::FileSystem { device: wanted, read_only: wanted_read_only, .. },
+        ) => (device, read_only) == (wanted, wanted_read_only),
+        _ => found == wanted,
+    }
+}
+
+/// What was put at a path is there: nobody moved it away, or put something on top, meanwhile.
+fn verify(volume: &Existing<'_>, path: &Path, wanted: Target) -> Result<()> {
+    let found = volume.pool.host().target(path)?;
+    if is(found, wanted) {
+        return Ok(());
+    }
+    Err(Error::new(
+        ErrorKind::Internal,
+        "show volume",
+        &volume.record.id,
+        format!("{} changed during the call: it is {}", path.display(), describe(found)),
+    )
+    .remedy("find out who changes this path, and repeat the call"))
+}
+
+/// Undoes a publication that failed half-way. A target that the caller made stays.
+fn withdraw(volume: &Existing<'_>, created: bool, target: &Path) {
+    let Existing { pool, key, record, .. } = volume;
+    let id = &record.id;
+    let result = unmount_all(pool, key, id, target).and_then(|()| match created {
+        true => pool.host().remove_target(target),
+        false => Ok(()),
+    });
+    if let Err(error) = result {
+        tracing::warn!(volume = id, error = error.report(), "cannot undo a failed publish yet");
+    }
+}
+
+/// The error for a path where something else is already.
+pub(crate) fn taken(id: &str, path: &Path, found: Target) -> Error {
+    Error::new(
+        ErrorKind::AlreadyExists,
+        "use path for volume",
+        id,
+        format!("{} is {}", path.display(), describe(found)),
+    )
+    .remedy("unpublish what is there, or use another path")
+}
+
+fn describe(found: Target) -> String {
+    match found {
+        Target::Missing => "nothing".to_owned(),
+        Target::Plain(TargetKind::Directory) => "a directory".to_owned(),
+        Target::Plain(TargetKind::File) => "a regular file".to_owned(),
+        Target::FileSystem { device, read_only, .. } => {
+            let mode = if read_only { "read-only" } else { "writable" };
+            format!("a {mode} mount of device {device}")
+        }
+        Target::Node { device } => format!("the node of device {device}"),
+        Target::Foreign(what) => what.to_owned(),
+    }
+}
+
+/// Refuses to mount a volume that is published as a block device, or to publish as a block device
+/// one whose file system is mounted: two masters of one file system destroy it.
+pub(crate) fn refuse_other_use(volume: &Existing<'_>, kind: TargetKind) -> Result<()> {
+    let Existing { pool, key, record, before, .. } = volume;
+    // What nobody has open is not mounted; that spares reading the mount table.
+    let devices = match kind {
+        TargetKind::Directory => before.devices(),
+        TargetKind::File => before.open_devices(),
+    };
+    for number in devices {
+        let mounts = mounts_of_device(pool, key, number)?;
+        let other = mounts.iter().find(|mount| mount.node == (kind == TargetKind::Directory));
+        let Some(mount) = other else { continue };
+        let used = if mount.node { "as a block device" } else { "as a file system" };
+        return Err(Error::new(
+            ErrorKind::InUse,
+            "use volume",
+            &record.id,
+            format!("it is in use {used} at {}", mount.path.display()),
+        )
+        .remedy("unpublish it there first; use it in one way at a time"));
+    }
+    Ok(())
+}

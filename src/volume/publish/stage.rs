@@ -1,0 +1,141 @@
+//! Stage: a volume is active and, for mount access, its file system is mounted and as large as the
+//! volume.
+
+use std::path::Path;
+
+use crate::error::{Error, ErrorKind, Result};
+use crate::model::access::Access;
+use crate::model::publication::Stage;
+use crate::model::volume_id;
+use crate::pool::PoolDir;
+use crate::pool::record::VolumeRecord;
+use crate::sys::{DeviceNumber, MountSpec, Target, TargetKind};
+use crate::volume::activate::Existing;
+use crate::volume::kata::{is_at, is_direct};
+use crate::volume::machine::{converge, observe};
+use crate::volume::plan::Goal;
+use crate::volume::publish::mount_point::{Shown, check_path, refuse_other_use, show, unmount_all};
+use crate::volume::usage::{is_device_of, mounts_of};
+use crate::volume::{activate, lifecycle, lock};
+
+/// Makes the volume ready for publication: activates it, and mounts it for mount access.
+pub(crate) fn stage(pool: &PoolDir, id: &str, stage: &Stage) -> Result<()> {
+    volume_id::check(id)?;
+    let guard = lock::take(pool, id, "stage volume")?;
+    let volume = Existing::look(pool, &guard, id)?;
+    check_access(&volume.record, &stage.access)?;
+    ensure_staged(&volume, stage).map(drop)
+}
+
+/// Undoes `stage`: unmounts, deactivates. Unknown volumes and paths are fine.
+pub(crate) fn unstage(pool: &PoolDir, id: &str, path: &Path) -> Result<()> {
+    volume_id::check(id)?;
+    let guard = lock::take(pool, id, "unstage volume")?;
+    let key = guard.key();
+    let staged = pool.host().resolve(path);
+    let observed = observe::observe(pool, key)?;
+    let mounts = mounts_of(pool, key, &observed)?;
+    if let Some(elsewhere) = mounts.iter().find(|mount| mount.path != staged) {
+        return Err(Error::new(
+            ErrorKind::InUse,
+            "unstage volume",
+            id,
+            format!("it is still published at {}", elsewhere.path.display()),
+        )
+        .remedy("unpublish it there first"));
+    }
+    if mounts.is_empty() {
+        return converge::reach(pool, &guard, Goal::Inactive, &observed);
+    }
+    if matches!(pool.host().target(path)?, Target::FileSystem { device, .. }
+        if is_device_of(pool, key, device)?)
+    {
+        unmount_all(pool, key, id, path)?;
+    }
+    lifecycle::take_down(pool, &guard, id)
+}
+
+/// Grows the file system mounted at `path` (of volume `id`) to fill the volume. Block
+/// volumes, and those that Kata mounts, are left to their guest.
+pub(crate) fn expand_file_system(pool: &PoolDir, id: &str, path: &Path) -> Result<()> {
+    volume_id::check(id)?;
+    let guard = lock::take(pool, id, "expand file system of volume")?;
+    let key = guard.key();
+    let record = activate::record(pool, key, id)?;
+    if is_at(pool, key, path)? {
+        return Ok(());
+    }
+    match pool.host().target(path)? {
+        Target::FileSystem { device, read_only, .. } if is_device_of(pool, key, device)? => {
+            if read_only {
+                Ok(())
+            } else {
+                grow(pool, &record, path)
+            }
+        }
+        Target::Node { device } if is_device_of(pool, key, device)? => Ok(()),
+        _ => Err(Error::new(
+            ErrorKind::NotFound,
+            "expand file system of volume",
+            id,
+            format!("it is not staged or published at {}", path.display()),
+        )
+        .remedy("give a path where the volume is staged or published")),
+    }
+}
+
+pub(crate) fn check_access(record: &VolumeRecord, access: &Access) -> Result<()> {
+    let what = format!("volume {} of template {}", record.id, record.template);
+    access.check(record.fs_type.as_deref(), &what)
+}
+
+/// Activates the volume and, for mount access, has its file system at the staging path.
+/// Returns the device that the staging rests on.
+pub(crate) fn ensure_staged(volume: &Existing<'_>, stage: &Stage) -> Result<DeviceNumber> {
+    volume.activate(stage.is_read_only(), |device| {
+        if let Access::Mount { options, .. } = &stage.access
+            && !is_direct(&volume.record, &stage.access)
+        {
+            check_path(volume.pool, &stage.path)?;
+            mount(volume, device, stage, options)?;
+        }
+        Ok(device)
+    })
+}
+
+/// Has the file system of `device` at the staging path, as large as the volume.
+fn mount(
+    volume: &Existing<'_>,
+    device: DeviceNumber,
+    stage: &Stage,
+    options: &[String],
+) -> Result<()> {
+    let Existing { pool, record, .. } = volume;
+    let read_only = stage.is_read_only();
+    let grow_if_larger = || match read_only || record.size == record.template_size {
+        true => Ok(()),
+        false => grow(pool, record, &stage.path),
+    };
+    let mounted = Target::FileSystem { device, read_only, failed: false };
+    let shown = show(volume, &stage.path, TargetKind::Directory, mounted, || {
+        refuse_other_use(volume, TargetKind::Directory)?;
+        pool.host()
+            .mount(&MountSpec {
+                device,
+                target: stage.path.clone(),
+                fs_type: record.fs_type.clone().unwrap_or_default(),
+                options: options.to_vec(),
+                read_only,
+            })
+            .and_then(|()| grow_if_larger())
+    })?;
+    match shown {
+        Shown::Now => Ok(()),
+        // The call that mounted it may have been cut short before it grew.
+        Shown::Before => grow_if_larger(),
+    }
+}
+
+fn grow(pool: &PoolDir, record: &VolumeRecord, path: &Path) -> Result<()> {
+    pool.host().grow_file_system(path, record.fs_type.as_deref().unwrap_or_default())
+}

@@ -1,0 +1,98 @@
+//! Who uses template content, and its removal with the last of them.
+//!
+//! Content goes when neither a name nor a volume refers to it, and only under its exclusive lock:
+//! an import that points a name to it and a creation that starts a volume from it hold the same
+//! lock while they write their records.
+
+use crate::error::{Error, ErrorKind, Result};
+use crate::model::template_name;
+use crate::pool::record::VolumeRecord;
+use crate::pool::{PoolDir, index};
+use crate::sys::lock::Mode;
+use crate::template::catalog;
+use crate::template::catalog::{listing, template, templates};
+use crate::volume::machine::observe;
+use crate::volume::spare;
+
+/// Ids of the volumes that started from the content, ordered.
+pub(crate) fn users(pool: &PoolDir, digest: &str) -> Result<Vec<String>> {
+    let mut ids = Vec::new();
+    for user in find_users(pool, digest)? {
+        ids.push(user?.id);
+    }
+    ids.sort();
+    Ok(ids)
+}
+
+/// Whether a volume started from the content. Of many that did, the first one that is met is enough.
+fn has_user(pool: &PoolDir, digest: &str) -> Result<bool> {
+    Ok(find_users(pool, digest)?.next().transpose()?.is_some())
+}
+
+/// Volumes that started from the content, ordered by key, each record read when it is asked for.
+fn find_users<'a>(
+    pool: &'a PoolDir,
+    digest: &'a str,
+) -> Result<impl Iterator<Item = Result<VolumeRecord>> + 'a> {
+    let keys = index::keys(pool)?.into_iter();
+    let records = keys.filter_map(|key| observe::read_record(pool, &key).transpose());
+    Ok(records.filter(move |read: &Result<VolumeRecord>| {
+        read.as_ref().map_or(true, |volume| volume.digest == digest)
+    }))
+}
+
+/// Removes a name, and its content with the last name of it.
+pub(crate) fn remove_template(pool: &PoolDir, name: &str) -> Result<()> {
+    const OPERATION: &str = "remove";
+    template_name::check(OPERATION, name)?;
+    let _name = pool.lock_template(name)?;
+    let record = template(pool, OPERATION, name)?;
+    let _image = pool.lock_image(&record.digest, Mode::Exclusive)?;
+    let last = !templates(pool)?.iter().any(|t| t.digest == record.digest && t.name != name);
+    if last {
+        let users = users(pool, &record.digest)?;
+        if !users.is_empty() {
+            let count = users.len();
+            let why = format!(
+                "{count} {} it: {}",
+                if count == 1 { "volume uses" } else { "volumes use" },
+                listing(&users)
+            );
+            let subject = format!("template {name}");
+            return Err(Error::new(ErrorKind::InUse, OPERATION, subject, why)
+                .remedy("delete these volumes first, or import other content under the name"));
+        }
+    }
+    // The name goes first: content without a name is swept up, a name without content is a fault.
+    let layout = pool.layout();
+    pool.host().remove_file(&layout.template_record(name))?;
+    catalog::sync_directory(&layout.templates())?;
+    if last {
+        spare::discard_all(pool, &record.digest)?;
+        pool.host().remove_directory(&layout.image_directory(&record.digest))?;
+    }
+    Ok(())
+}
+
+/// Removes content that no name and no volume refers to; true if it did. Called when a volume
+/// is gone or a name has moved. Cheap where a name still points to the content.
+pub(crate) fn release_image(pool: &PoolDir, digest: &str) -> Result<bool> {
+    let named = || -> Result<bool> { Ok(templates(pool)?.iter().any(|t| t.digest == digest)) };
+    if named()? {
+        return Ok(false);
+    }
+    let directory = pool.layout().image_directory(digest);
+    let _image = pool.lock_image(digest, Mode::Exclusive)?;
+    if !directory.exists() || named()? || has_user(pool, digest)? {
+        return Ok(false);
+    }
+    spare::discard_all(pool, digest)?;
+    pool.host().remove_directory(&directory)?;
+    Ok(true)
+}
+
+/// Whether no name and no volume refers to the content, at this moment.
+pub(crate) fn is_unused(pool: &PoolDir, digest: &str) -> Result<bool> {
+    let named = templates(pool)?.iter().any(|t| t.digest == digest);
+    Ok(!named && !has_user(pool, digest)?)
+}

@@ -1,0 +1,187 @@
+//! Listing volumes and reporting their state.
+
+use std::path::Path;
+
+use crate::error::{Error, ErrorKind, Result};
+use crate::model::key::Key;
+use crate::model::volume::VolumeState;
+use crate::model::volume_id;
+use crate::pool::record::VolumeRecord;
+use crate::pool::{PoolDir, index};
+use crate::sys::{DeviceNumber, FileSystemUsage, SnapshotUsage, Target};
+use crate::volume::machine::observe;
+use crate::volume::plan::state::Observed;
+use crate::volume::usage::is_device_of;
+use crate::volume::{activate, kata};
+
+/// A volume as it is now.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Volume {
+    /// What was asked for.
+    pub record: VolumeRecord,
+    /// What the kernel has of it.
+    pub state: VolumeState,
+    /// Its block device, while active.
+    pub device: Option<DeviceNumber>,
+    /// Bytes that the volume occupies in the pool.
+    pub allocated: u64,
+    /// Bytes of the COW store in use and in total, metadata included, while active.
+    pub cow: Option<(u64, u64)>,
+}
+
+/// Size and use of a volume, as NodeGetVolumeStats wants it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct VolumeStatistics {
+    /// The volume.
+    pub volume: Volume,
+    /// Use of the file system if `path` was a mounted one that still answers.
+    pub file_system: Option<FileSystemUsage>,
+    /// The file system at `path` was mounted for writing, and an error made it read-only since.
+    pub file_system_failed: bool,
+}
+
+/// The volume with this id, as it is now. `NotFound` if there is none.
+pub(crate) fn volume(pool: &PoolDir, id: &str) -> Result<Volume> {
+    volume_id::check(id)?;
+    let key = Key::of(id);
+    let volume = look(pool, &key, id)?;
+    pool.losses().notice(&key, &volume.record, volume.state);
+    Ok(volume)
+}
+
+/// All volumes whose records can be read, ordered by id; `damage` tells of the
+/// others.
+pub(crate) fn volumes(pool: &PoolDir) -> Result<Vec<Volume>> {
+    let mut volumes = Vec::new();
+    for record in volume_records(pool)? {
+        match look(pool, &record.key(), &record.id) {
+            Err(error) if is_passed_over(&error) => {}
+            volume => volumes.push(volume?),
+        }
+    }
+    Ok(volumes)
+}
+
+/// The records of all volumes, as far as they can be read, ordered by id: cheaper than
+/// `volumes`, as the kernel is not asked.
+pub(crate) fn volume_records(pool: &PoolDir) -> Result<Vec<VolumeRecord>> {
+    Ok(survey(pool)?.0)
+}
+
+/// Size and use of a volume; `path` is where it is staged or published, here or (as kubelet
+/// does) bound once more elsewhere. `NotFound` if the volume is not at `path`.
+pub(crate) fn statistics(pool: &PoolDir, id: &str, path: &Path) -> Result<VolumeStatistics> {
+    volume_id::check(id)?;
+    let key = Key::of(id);
+    let volume = volume(pool, id)?;
+    if kata::is_at(pool, &key, path)? {
+        return Ok(VolumeStatistics { volume, file_system: None, file_system_failed: false });
+    }
+    let (device, mounted, failed) = match pool.host().target(path)? {
+        Target::FileSystem { device, failed, .. } => (device, true, failed),
+        Target::Node { device } => (device, false, false),
+        Target::Missing | Target::Plain(_) | Target::Foreign(_) => {
+            return Err(elsewhere(id, path));
+        }
+    };
+    if !is_device_of(pool, &key, device)? {
+        return Err(elsewhere(id, path));
+    }
+    // One that is shut down tells nothing any more, not even its size.
+    let file_system = match pool.host().target_usage(path) {
+        _ if !mounted => None,
+        Err(_) if failed => None,
+        usage => Some(usage?),
+    };
+    Ok(VolumeStatistics { volume, file_system, file_system_failed: failed })
+}
+
+/// The records of all volumes that can be read, ordered by id, and why the others cannot.
+pub(crate) fn survey(pool: &PoolDir) -> Result<(Vec<VolumeRecord>, Vec<Error>)> {
+    let (mut records, mut damaged) = (Vec::new(), Vec::new());
+    for key in index::keys(pool)? {
+        match observe::read_record(pool, &key) {
+            Err(error) if error.kind() == ErrorKind::Corrupt => damaged.push(error),
+            record => records.extend(record?),
+        }
+    }
+    records.sort_by(|a, b| a.id.cmp(&b.id));
+    Ok((records, damaged))
+}
+
+/// Whether a list goes on without this volume: it is gone since, or cannot be understood.
+fn is_passed_over(error: &Error) -> bool {
+    matches!(error.kind(), ErrorKind::NotFound | ErrorKind::Corrupt)
+}
+
+fn elsewhere(id: &str, path: &Path) -> Error {
+    Error::new(
+        ErrorKind::NotFound,
+        "find volume",
+        id,
+        format!("it is not staged or published at {}", path.display()),
+    )
+    .remedy("give a path where the volume is staged or published")
+}
+
+/// A volume that this call has made: nobody can have activated it yet.
+pub(crate) fn fresh(pool: &PoolDir, key: &Key, record: VolumeRecord) -> Result<Volume> {
+    let store = pool.host().file(&pool.layout().store(key, record.backing))?;
+    Ok(Volume {
+        state: VolumeState::Inactive,
+        device: None,
+        allocated: store.map_or(0, |file| file.allocated),
+        cow: None,
+        record,
+    })
+}
+
+/// The volume with this key, as it is now.
+pub(crate) fn look(pool: &PoolDir, key: &Key, id: &str) -> Result<Volume> {
+    let observed = observe::observe(pool, key)?;
+    match &observed.record {
+        Some(record) => Ok(describe(record.clone(), &observed)),
+        None => Err(activate::unknown(id)),
+    }
+}
+
+/// Takes note of the volume's state; returns whether the kernel gave it up.
+pub(crate) fn is_lost(
+    pool: &PoolDir,
+    key: &Key,
+    record: &VolumeRecord,
+    observed: &Observed,
+) -> bool {
+    let state = state(observed);
+    pool.losses().notice(key, record, state);
+    state.is_lost()
+}
+
+fn describe(record: VolumeRecord, observed: &Observed) -> Volume {
+    let cow = match observed.snapshot.as_ref().and_then(|device| device.usage) {
+        Some(SnapshotUsage::Valid { used, total, .. }) => Some((used, total)),
+        _ => None,
+    };
+    Volume {
+        state: state(observed),
+        device: observed.device(false),
+        allocated: observed.store.map_or(0, |store| store.allocated),
+        cow,
+        record,
+    }
+}
+
+fn state(observed: &Observed) -> VolumeState {
+    let Some(device) = &observed.snapshot else {
+        let active = observed.copies.iter().any(|copy| !copy.read_only);
+        return if active { VolumeState::Active } else { VolumeState::Inactive };
+    };
+    match device.usage {
+        Some(SnapshotUsage::Invalid) => VolumeState::Invalid,
+        Some(SnapshotUsage::Overflow) => VolumeState::Overflow,
+        _ if device.suspended || device.inactive_table || device.table.is_none() => {
+            VolumeState::Interrupted
+        }
+        _ => VolumeState::Active,
+    }
+}
