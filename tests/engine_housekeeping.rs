@@ -153,7 +153,7 @@ fn a_dry_run_tells_the_steps_of_a_repair_and_takes_none() {
     pool.activate("volume").expect("activate");
     // As a crash in the middle of an expansion leaves it.
     let id = calf::DeviceId::new(pool.id(), &calf::Key::of("volume"), calf::Role::Snapshot);
-    use calf::sys::Host as _;
+    use calf::sys::Mapper as _;
     environment.host.suspend(&id).expect("suspend");
     let dry = pool.reconcile_with(&options(true, Duration::ZERO)).expect("a dry run");
     assert_eq!(dry.repaired.len(), 1);

@@ -8,8 +8,8 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-use calf::sys::Host as _;
 use calf::sys::fake::Crash;
+use calf::sys::{Loops as _, Mapper as _};
 use calf::{
     DeviceId, Durability, ErrorKind, Key, MAX_WARM, Pool, ReconcileOptions, RemovalKind, Reserve,
     Role, SPARE_PREFIX, VolumeSpec, VolumeState,

@@ -11,7 +11,7 @@ use std::process::{Command, ExitCode, Stdio};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use calf::sys::{Host as _, LinuxHost};
+use calf::sys::{LinuxHost, Loops as _, Mounts as _};
 use calf::{Access, Durability, ErrorKind, NodeOwner, PoolOptions, VolumeSpec, VolumeState};
 use rig::{Page, Random, Rig, TEMPLATE_SIZE, first_difference, open, read_page, run};
 use rustix::fs::{Mode, OFlags};

@@ -35,15 +35,11 @@ mod spares;
 mod status;
 mod templates;
 mod topology;
+#[allow(missing_docs, clippy::all)]
+pub mod v1;
 mod value;
 mod volume;
 
 pub use server::{
     DEFAULT_DRAIN_TIMEOUT, DEFAULT_DRIVER_NAME, DEFAULT_RECONCILE_INTERVAL, ServeConfig, serve,
 };
-
-/// The generated types, clients and servers of CSI 1.12.
-#[allow(missing_docs, clippy::all)]
-pub mod v1 {
-    tonic::include_proto!("csi.v1");
-}

@@ -6,9 +6,9 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use calf::sys::{
-    Capabilities, CopyMode, Device, DeviceNumber, FileExtent, FileSystemUsage, Holder, Host,
-    LinuxHost, LoopDevice, LoopHandle, LoopSpec, MountSpec, MountedAt, Ownership, SnapshotGlance,
-    StoreHeader, Table, Target, TargetKind,
+    Capabilities, CopyMode, Device, DeviceNumber, FileExtent, FileSystemUsage, Files, Holder, Host,
+    LinuxHost, LoopDevice, LoopHandle, LoopSpec, Loops, Mapper, MountSpec, MountedAt, Mounts,
+    Ownership, SnapshotGlance, StoreHeader, Table, Target, TargetKind,
 };
 use calf::{DeviceId, Result};
 
@@ -54,6 +54,11 @@ impl Host for DeadlyHost {
     pass_on! {
         look boot_id() -> Result<String>;
         look capabilities() -> Result<Capabilities>;
+    }
+}
+
+impl Files for DeadlyHost {
+    pass_on! {
         look file_system_usage(path: &Path) -> Result<FileSystemUsage>;
         look file(path: &Path) -> Result<Option<FileExtent>>;
         change write_record(path: &Path, content: &[u8]) -> Result<()>;
@@ -67,6 +72,11 @@ impl Host for DeadlyHost {
         change remove_directory(path: &Path) -> Result<()>;
         change discard_directory(path: &Path) -> Result<()>;
         change rename(from: &Path, to: &Path) -> Result<()>;
+    }
+}
+
+impl Loops for DeadlyHost {
+    pass_on! {
         change attach_loop(spec: &LoopSpec) -> Result<LoopHandle>;
         look open_loop(number: DeviceNumber, path: &Path) -> Result<Option<LoopHandle>>;
         look find_loops(path: &Path) -> Result<Vec<LoopDevice>>;
@@ -75,6 +85,11 @@ impl Host for DeadlyHost {
         change detach_loop(number: DeviceNumber, path: &Path) -> Result<()>;
         look device_node(number: DeviceNumber) -> Result<PathBuf>;
         look device_size(number: DeviceNumber) -> Result<u64>;
+    }
+}
+
+impl Mapper for DeadlyHost {
+    pass_on! {
         look device(id: &DeviceId) -> Result<Option<Device>>;
         look glance(id: &DeviceId) -> Result<Option<SnapshotGlance>>;
         look device_names() -> Result<BTreeSet<String>>;
@@ -89,6 +104,11 @@ impl Host for DeadlyHost {
         change resume(id: &DeviceId) -> Result<()>;
         change remove_device(id: &DeviceId) -> Result<()>;
         look holders(number: DeviceNumber) -> Vec<Holder>;
+    }
+}
+
+impl Mounts for DeadlyHost {
+    pass_on! {
         change make_node(path: &Path, number: DeviceNumber, owner: Ownership) -> Result<()>;
         look target(path: &Path) -> Result<Target>;
         look target_usage(path: &Path) -> Result<FileSystemUsage>;

@@ -207,7 +207,7 @@ fn boot_command(options: &Options, disks: &[PathBuf]) -> Result<Command> {
     let shared = options.directory.join("shared");
     // Fails early where User-Mode Linux is not installed.
     uml::modules_dir()?;
-    let mut command = uml::command(MEMORY, &options.directory, disks);
+    let mut command = uml::command(MEMORY, &options.directory, disks)?;
     command
         .arg("ssl=null")
         .arg(format!("vec0:transport=tap,ifname={},depth=128", network::TAP))

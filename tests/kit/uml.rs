@@ -25,7 +25,7 @@ pub(crate) fn boot(
     disks: &[PathBuf],
     set_up: SetUp,
 ) -> Result<Machine, String> {
-    let mut command = command(&environment::memory(), scratch, disks);
+    let mut command = command(&environment::memory(), scratch, disks)?;
     command
         .args(["ssl=null", "ssl0=fd:0,fd:1"])
         .arg(format!("init={}", init.display()))
@@ -37,7 +37,7 @@ pub(crate) fn boot(
 
 /// The kernel with this machine's root, its console on standard error, and `disks`. Its init, and
 /// the line to it, are the caller's to add.
-pub(crate) fn command(memory: &str, scratch: &Path, disks: &[PathBuf]) -> Command {
+pub(crate) fn command(memory: &str, scratch: &Path, disks: &[PathBuf]) -> Result<Command, String> {
     let mut command = Command::new(PROGRAM);
     command
         .arg(format!("mem={memory}"))
@@ -49,7 +49,30 @@ pub(crate) fn command(memory: &str, scratch: &Path, disks: &[PathBuf]) -> Comman
     for (index, disk) in disks.iter().enumerate() {
         command.arg(format!("ubd{index}={}", disk.display()));
     }
-    command
+    if has_large_registers() {
+        command.env("LD_PRELOAD", build_xstate(scratch)?);
+    }
+    Ok(command)
+}
+
+/// Whether this processor's register state is larger than the kernel knows: see `xstate.c`.
+fn has_large_registers() -> bool {
+    let processors = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
+    processors.split_whitespace().any(|flag| flag == "amx_tile")
+}
+
+/// Builds what lets the kernel run on such a processor.
+fn build_xstate(scratch: &Path) -> Result<PathBuf, String> {
+    let (source, library) = (scratch.join("xstate.c"), scratch.join("xstate.so"));
+    let failed = |why: String| format!("cannot build {}: {why}", library.display());
+    std::fs::write(&source, include_str!("xstate.c")).map_err(|e| failed(e.to_string()))?;
+    let mut compiler = Command::new("cc");
+    compiler.args(["-shared", "-fPIC", "-O2", "-o"]).arg(&library).arg(&source).arg("-ldl");
+    let output = compiler.output().map_err(|e| failed(format!("cc: {e}")))?;
+    if output.status.success() {
+        return Ok(library);
+    }
+    Err(failed(String::from_utf8_lossy(&output.stderr).into_owned()))
 }
 
 /// The directory with `modules.dep`. The package holds the modules of exactly one kernel.

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use calf::pool::layout::Layout;
 use calf::pool::record;
 use calf::pool::record::{FORMATS, PoolRecord};
-use calf::sys::{CopyMode, Host as _, LinuxHost};
+use calf::sys::{CopyMode, Files as _, LinuxHost};
 use calf::units::format_size;
 
 use super::{Check, Verdict};

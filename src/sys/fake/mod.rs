@@ -17,9 +17,9 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::model::device_id::DeviceId;
 use crate::sys::fake::kernel::Kernel;
 use crate::sys::{
-    Capabilities, CopyMode, Device, DeviceNumber, FileExtent, FileSystemUsage, Holder, Host,
-    LoopDevice, LoopHandle, LoopSpec, MountSpec, MountedAt, Ownership, SnapshotGlance,
-    SnapshotUsage, Table, Target, TargetKind,
+    Capabilities, CopyMode, Device, DeviceNumber, FileExtent, FileSystemUsage, Files, Holder, Host,
+    LoopDevice, LoopHandle, LoopSpec, Loops, Mapper, MountSpec, MountedAt, Mounts, Ownership,
+    SnapshotGlance, SnapshotUsage, Table, Target, TargetKind,
 };
 
 /// How a call fails.
@@ -232,7 +232,9 @@ impl Host for FakeHost {
             Ok(Capabilities { snapshot, linear: Ok((1, 4, 0)), loop_control: Ok(()) })
         })
     }
+}
 
+impl Files for FakeHost {
     fn file_system_usage(&self, _path: &Path) -> Result<FileSystemUsage> {
         self.call("file_system_usage", |state| {
             Ok(FileSystemUsage {
@@ -333,7 +335,9 @@ impl Host for FakeHost {
             files::remove_directory(path)
         })
     }
+}
 
+impl Loops for FakeHost {
     fn attach_loop(&self, spec: &LoopSpec) -> Result<LoopHandle> {
         self.call("attach_loop", |state| {
             let number = state.kernel.attach_loop(spec)?;
@@ -371,7 +375,9 @@ impl Host for FakeHost {
     fn device_size(&self, number: DeviceNumber) -> Result<u64> {
         self.call("device_size", |state| state.kernel.size(number))
     }
+}
 
+impl Mapper for FakeHost {
     fn device(&self, id: &DeviceId) -> Result<Option<Device>> {
         self.call("device", |state| Ok(state.kernel.device(id)))
     }
@@ -438,7 +444,9 @@ impl Host for FakeHost {
             Vec::new()
         }
     }
+}
 
+impl Mounts for FakeHost {
     fn make_node(&self, path: &Path, number: DeviceNumber, _owner: Ownership) -> Result<()> {
         self.check(path);
         self.call("make_node", |state| {

@@ -23,9 +23,10 @@ use nix::libc::{EBUSY, EINVAL, ENODEV, ENOTTY, ENXIO};
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::model::device_id::DeviceId;
+use crate::model::limits::SECTOR;
 use crate::sys::linux::raw::DmRequest;
 use crate::sys::linux::write_cache::Mode;
-use crate::sys::linux::{SECTOR, nodes, sysfs, table, write_cache};
+use crate::sys::linux::{nodes, sysfs, table, write_cache};
 use crate::sys::{Device, DeviceNumber, SnapshotGlance, Table};
 
 const LOAD: &str = "load a table into device";

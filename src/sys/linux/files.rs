@@ -169,7 +169,7 @@ pub(super) fn remove_directory(path: &Path) -> Result<()> {
     discard_directory(path)?;
     match sync_directory(parent(path)) {
         // Gone with its parent.
-        Err(e) if e.kind() == crate::ErrorKind::NotFound => Ok(()),
+        Err(e) if e.kind() == ErrorKind::NotFound => Ok(()),
         other => other,
     }
 }

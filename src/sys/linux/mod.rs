@@ -34,13 +34,10 @@ use crate::cow::header::StoreHeader;
 use crate::error::{Error, Result};
 use crate::model::device_id::DeviceId;
 use crate::sys::{
-    Capabilities, CopyMode, Device, DeviceNumber, FileExtent, FileSystemUsage, Holder, Host,
-    LoopDevice, LoopHandle, LoopSpec, MountSpec, MountedAt, Ownership, SnapshotGlance, Table,
-    Target, TargetKind,
+    Capabilities, CopyMode, Device, DeviceNumber, FileExtent, FileSystemUsage, Files, Holder, Host,
+    LoopDevice, LoopHandle, LoopSpec, Loops, Mapper, MountSpec, MountedAt, Mounts, Ownership,
+    SnapshotGlance, Table, Target, TargetKind,
 };
-
-/// Bytes per sector, the unit of block devices in the kernel's interfaces.
-const SECTOR: u64 = 512;
 
 /// [`Host`] by ioctls and system calls on the running kernel. Threads may share it.
 #[derive(Default)]
@@ -80,7 +77,9 @@ impl Host for LinuxHost {
             loop_control: loops::capability(),
         })
     }
+}
 
+impl Files for LinuxHost {
     fn file_system_usage(&self, path: &Path) -> Result<FileSystemUsage> {
         files::usage(path)
     }
@@ -139,7 +138,9 @@ impl Host for LinuxHost {
     fn discard_directory(&self, path: &Path) -> Result<()> {
         files::discard_directory(path)
     }
+}
 
+impl Loops for LinuxHost {
     fn attach_loop(&self, spec: &LoopSpec) -> Result<LoopHandle> {
         attach::attach(spec)
     }
@@ -174,7 +175,9 @@ impl Host for LinuxHost {
     fn device_size(&self, number: DeviceNumber) -> Result<u64> {
         sysfs::size(number)
     }
+}
 
+impl Mapper for LinuxHost {
     fn device(&self, id: &DeviceId) -> Result<Option<Device>> {
         self.device_mapper.device(id)
     }
@@ -230,7 +233,9 @@ impl Host for LinuxHost {
     fn holders(&self, number: DeviceNumber) -> Vec<Holder> {
         holders::holders(number)
     }
+}
 
+impl Mounts for LinuxHost {
     fn make_node(&self, path: &Path, number: DeviceNumber, owner: Ownership) -> Result<()> {
         nodes::make(path, number, owner)
     }

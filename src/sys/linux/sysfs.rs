@@ -6,6 +6,7 @@ use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
 
 use crate::error::{Error, Result};
+use crate::model::limits::SECTOR;
 use crate::sys::DeviceNumber;
 
 /// The directory of a block device. A link, so that reading it tells the kernel's name.
@@ -58,7 +59,7 @@ pub(super) fn size(number: DeviceNumber) -> Result<u64> {
 
 /// Parses a number of sectors, and returns it in bytes.
 pub(super) fn parse_size(text: &str) -> Option<u64> {
-    text.parse::<u64>().ok()?.checked_mul(super::SECTOR)
+    text.parse::<u64>().ok()?.checked_mul(SECTOR)
 }
 
 /// Kernel names and numbers of all loop devices that are attached to a file, with the path that

@@ -1,6 +1,6 @@
 //! The text of device-mapper tables and of the snapshot target's status.
 
-use crate::sys::linux::SECTOR;
+use crate::model::limits::SECTOR;
 use crate::sys::linux::sysfs::parse_number;
 use crate::sys::{DeviceNumber, SnapshotUsage, Table};
 

@@ -54,8 +54,8 @@ pub(crate) struct Job<'a> {
     pub(crate) start: u64,
     pub(crate) hash: ContentHash,
     /// Makes an error of a failed read or write.
-    pub(crate) read_failed: &'a (dyn Fn(io::Error) -> crate::Error + Sync),
-    pub(crate) write_failed: &'a (dyn Fn(io::Error) -> crate::Error + Sync),
+    pub(crate) read_failed: &'a (dyn Fn(io::Error) -> crate::error::Error + Sync),
+    pub(crate) write_failed: &'a (dyn Fn(io::Error) -> crate::error::Error + Sync),
     /// Whether there is still room to write.
     pub(crate) room: &'a (dyn Fn() -> Result<()> + Sync),
     /// Everything before the offset is durable, and has this hash.

@@ -12,7 +12,7 @@ use crate::pool::layout::Layout;
 use crate::pool::{PoolDir, record};
 use crate::template::import::hash::ContentHash;
 use crate::template::import::source::Identity;
-use crate::template::import::source::http::Remote;
+use crate::template::import::source::remote::Remote;
 
 /// `import.json`
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -6,8 +6,7 @@ use proptest::prelude::*;
 use super::*;
 use crate::model::policy::Durability;
 use crate::pool::sample;
-use crate::sys::Table;
-use crate::sys::{DeviceNumber, LoopDevice};
+use crate::sys::{DeviceNumber, LoopDevice, Table};
 
 const TEMPLATE_SIZE: u64 = 1 << 20;
 

@@ -17,8 +17,7 @@ use std::sync::Mutex;
 use std::time::Duration;
 
 use jiff::Timestamp;
-use serde::{Deserialize, Serialize};
-use sha2::{Digest as _, Sha256};
+
 use ureq::http::header::{
     ACCEPT_ENCODING, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_RANGE, ETAG, IF_RANGE,
     LAST_MODIFIED, RANGE,
@@ -34,6 +33,7 @@ use crate::pool::PoolDir;
 use crate::template::import::hash::ContentHash;
 use crate::template::import::pipeline::Input;
 use crate::template::import::source::HEAD;
+use crate::template::import::source::remote::Remote;
 use crate::template::import::source::url::ImageUrl;
 use crate::template::import::staging::Staging;
 use crate::template::import::state::{ImportRecord, Origin, Start, State};
@@ -45,29 +45,6 @@ const OPERATION: &str = "import";
 const ATTEMPTS: u32 = 5;
 /// Largest value of a validator that is kept, in bytes.
 const MAX_VALIDATOR: usize = 256;
-
-/// An image on a server, and which state of it.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, rename_all = "camelCase")]
-pub(crate) struct Remote {
-    /// The digest that the content is to have.
-    pub(crate) expected: String,
-    /// Size of the content, in bytes.
-    pub(crate) size: u64,
-    /// The server's name for the state of its file: a strong `ETag`, or `Last-Modified`.
-    validator: Option<String>,
-}
-
-impl Remote {
-    /// Names the import of the content with this digest: 16 hexadecimal digits.
-    pub(crate) fn id_of(expected: &str) -> String {
-        hex::encode(&Sha256::digest(format!("digest:{expected}"))[..8])
-    }
-
-    pub(crate) fn id(&self) -> String {
-        Self::id_of(&self.expected)
-    }
-}
 
 /// Brings the content of `url` into the directory of its import, from where an interrupted import
 /// was. Returns what it is; its digest is the expected one.

@@ -2,6 +2,7 @@
 
 pub(crate) mod file;
 pub(crate) mod http;
+pub(crate) mod remote;
 pub(crate) mod url;
 
 use std::fmt;

@@ -1,0 +1,3 @@
+//! The generated types, clients and servers of CSI 1.12.
+
+tonic::include_proto!("csi.v1");
