@@ -156,6 +156,16 @@ fn content_stays_while_a_volume_cannot_be_read() {
 }
 
 #[test]
+fn a_blank_record_of_a_creation_that_was_cut_short_holds_no_template() {
+    let t = TestPool::new();
+    let record = t.import(&t.image("a.img", 1), "a").unwrap();
+    t.add_volume("v1", &record);
+    fs::write(t.pool.0.layout().volume_record(&Key::of("v1")), "").unwrap();
+    t.pool.remove_template("a").unwrap();
+    assert_eq!(t.images(), Vec::<String>::new());
+}
+
+#[test]
 fn a_template_in_use_is_not_removed() {
     let t = TestPool::new();
     let record = t.import(&t.image("a.img", 1), "a").unwrap();
