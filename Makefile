@@ -9,6 +9,9 @@ CARGO_DENY_VERSION := 0.20.2
 CARGO_FUZZ_VERSION := 0.13.2
 SMP_TESTS := $(patsubst tests/%.rs,--test %,$(wildcard tests/kernel_smoke.rs tests/kernel_smp.rs tests/kernel_torture_smp.rs))
 
+# The engine alone, as a program builds it that wants disks and no driver
+ENGINE := --no-default-features --features fake-host
+
 # Seconds for each fuzzer, and which of them
 FUZZ_SECONDS ?= 20
 FUZZ_TARGETS ?= $(notdir $(wildcard tests/fuzz/corpus/*))
@@ -43,6 +46,7 @@ test: test-unit test-kernel ## Run every test: without a kernel, then in User-Mo
 
 test-unit: deps-build deps-chart ## Run the tests that need no kernel of their own
 	$(CARGO) test --no-fail-fast -- $(FILTER)
+	$(CARGO) test --no-fail-fast $(ENGINE) -- $(FILTER)
 
 test-kernel: deps ## Run the kernel tests and csi-sanity in User-Mode Linux (FILTER=name)
 	CALF_KERNEL=uml $(CARGO) test --no-fail-fast --test 'kernel_*' -- $(FILTER)
@@ -77,6 +81,9 @@ micro: deps-build ## Run the micro-benchmarks of pure code
 lint: deps-build deps-chart rust-components cargo-deny ## Check format, lints, licences, advisories, the chart
 	$(CARGO) fmt --check
 	$(CARGO) clippy --all-targets -- -D warnings
+	$(CARGO) clippy --no-default-features -- -D warnings
+	$(CARGO) clippy $(ENGINE) --all-targets -- -D warnings
+	$(CARGO) clippy $(ENGINE),http -- -D warnings
 	$(CARGO) metadata --quiet --locked --format-version 1 --manifest-path tests/fuzz/Cargo.toml >/dev/null
 	$(TOOLS)/helm lint --strict --quiet charts/calf
 	@PATH="$(abspath $(TOOLS))/bin:$$PATH" $(MAKE) --no-print-directory advisories

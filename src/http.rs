@@ -4,7 +4,7 @@
 //! turns into `http`. TLS is rustls; certificates are checked against Mozilla's roots, which are
 //! built in (a container of calf has no others), or against a file that the operator names.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::Duration;
 
 use ureq::Agent;
@@ -105,22 +105,5 @@ mod tests {
         }
         let missing = certificates(Path::new("/nowhere/ca.crt")).unwrap_err();
         assert_eq!(missing.kind(), ErrorKind::NotFound);
-    }
-}
-
-/// How a pool downloads.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct DownloadOptions {
-    /// PEM file with the authorities to trust; `None` for Mozilla's, which are built in.
-    pub certificates: Option<PathBuf>,
-    /// How long a server may send nothing before the connection counts as lost.
-    pub stall: Duration,
-    /// Pause after a lost connection; it doubles with each that brought nothing.
-    pub pause: Duration,
-}
-
-impl Default for DownloadOptions {
-    fn default() -> Self {
-        Self { certificates: None, stall: Duration::from_secs(30), pause: Duration::from_secs(1) }
     }
 }

@@ -90,13 +90,17 @@
 
 mod api;
 mod cow;
+#[cfg(feature = "driver")]
 pub mod csi;
 mod error;
 #[cfg(feature = "fuzzing")]
 #[doc(hidden)]
 pub mod fuzzing;
+#[cfg(feature = "http")]
 mod http;
+#[cfg(feature = "driver")]
 pub mod kubernetes;
+#[cfg(feature = "driver")]
 mod metrics;
 #[cfg(feature = "micro")]
 #[doc(hidden)]
@@ -111,10 +115,10 @@ mod volume;
 pub use api::{Pool, PoolOptions, Template};
 pub use cow::{CHUNK_SIZES, is_chunk_size, largest_volume, store_size};
 pub use error::{Error, ErrorKind, Result};
-pub use http::DownloadOptions;
 pub use model::access::Access;
 pub use model::device_id::{DeviceId, Role, SPARE_PREFIX, UUID_PREFIX};
 pub use model::digest::Digest;
+pub use model::download::DownloadOptions;
 pub use model::key::{Key, PoolId};
 pub use model::limits::{MAX_SIZE, MAX_WARM};
 pub use model::policy::{Backing, Durability, NodeOwner, Reserve};
@@ -127,6 +131,7 @@ pub use pool::{Capacity, Fallback};
 pub use reconcile::report::{ReconcileOptions, ReconcileReport, Removal, RemovalKind, Repair};
 pub use reconcile::spares::SpareReport;
 pub use template::import::source::url::ImageUrl;
+#[cfg(feature = "driver")]
 pub use template::required::{RequiredTemplate, RequiredTemplates};
 pub use template::spec::{ImportSource, ImportSpec, Progress};
 pub use volume::status::{Volume, VolumeStatistics};

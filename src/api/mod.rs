@@ -1,9 +1,12 @@
 //! The engine's public face: [`Pool`] and its options. Each method is a line, and leads to its room.
 
+#[cfg(feature = "driver")]
+mod figures;
 mod pool;
 mod templates;
 mod volumes;
 
-pub(crate) use pool::Survey;
+#[cfg(feature = "driver")]
+pub(crate) use figures::Survey;
 pub use pool::{Pool, PoolOptions};
 pub use templates::Template;

@@ -4,10 +4,9 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::error::{Error, Result};
-use crate::http::DownloadOptions;
+use crate::model::download::DownloadOptions;
 use crate::model::key::PoolId;
 use crate::model::policy::Backing;
-use crate::pool::record::{TemplateRecord, VolumeRecord};
 use crate::pool::{Capacity, DEFAULT_KATA_ROOT, Fallback, PoolDir, Settings};
 use crate::sys::{Host, LinuxHost};
 use crate::template::catalog;
@@ -88,16 +87,6 @@ impl PoolOptions {
 #[derive(Clone)]
 pub struct Pool(pub(super) Arc<PoolDir>);
 
-/// What the records of a pool say.
-pub(crate) struct Survey {
-    /// The templates whose records can be read, ordered by name.
-    pub(crate) templates: Vec<TemplateRecord>,
-    /// The volumes whose records can be read, ordered by id.
-    pub(crate) volumes: Vec<VolumeRecord>,
-    /// Why others cannot.
-    pub(crate) damage: Vec<Error>,
-}
-
 impl Pool {
     /// Opens the pool in directory `root` with the default [`PoolOptions`].
     pub fn open(root: impl AsRef<Path>) -> Result<Self> {
@@ -131,19 +120,8 @@ impl Pool {
     /// What in the pool cannot be understood: records that were edited, damaged or put in another's
     /// place. Lists leave it out; everything else goes on beside it.
     pub fn damage(&self) -> Result<Vec<Error>> {
-        Ok(self.survey()?.damage)
-    }
-
-    /// All records of the pool, and why some cannot be understood.
-    pub(crate) fn survey(&self) -> Result<Survey> {
-        let (templates, mut damage) = catalog::survey(&self.0)?;
-        let (volumes, damaged) = status::survey(&self.0)?;
-        damage.extend(damaged);
-        Ok(Survey { templates, volumes, damage })
-    }
-
-    /// How many loop devices are attached to files of the pool. For figures only.
-    pub(crate) fn loop_devices(&self) -> Result<u64> {
-        self.0.host().loops_below(self.root())
+        let mut damage = catalog::survey(&self.0)?.1;
+        damage.extend(status::survey(&self.0)?.1);
+        Ok(damage)
     }
 }

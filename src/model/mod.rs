@@ -3,6 +3,7 @@
 pub(crate) mod access;
 pub(crate) mod device_id;
 pub(crate) mod digest;
+pub(crate) mod download;
 pub(crate) mod key;
 pub(crate) mod limits;
 pub(crate) mod policy;

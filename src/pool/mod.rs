@@ -19,7 +19,7 @@ use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use jiff::Timestamp;
 
 use crate::error::{Error, ErrorKind, Result};
-use crate::http::DownloadOptions;
+use crate::model::download::DownloadOptions;
 use crate::model::key::PoolId;
 use crate::model::policy::Backing;
 use crate::pool::layout::Layout;
@@ -188,6 +188,7 @@ impl PoolDir {
     }
 
     /// How images are downloaded.
+    #[cfg(feature = "http")]
     pub(crate) fn download_options(&self) -> &DownloadOptions {
         &self.settings.downloads
     }

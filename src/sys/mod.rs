@@ -23,6 +23,7 @@ mod host;
 mod linux;
 pub mod lock;
 mod mount;
+#[cfg(feature = "driver")]
 pub mod privilege;
 
 pub use device::{

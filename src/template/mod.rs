@@ -11,6 +11,7 @@ pub(crate) mod content;
 pub(crate) mod fuzzing;
 pub(crate) mod import;
 pub(crate) mod origin;
+#[cfg(feature = "driver")]
 pub(crate) mod required;
 pub(crate) mod spec;
 mod superblock;

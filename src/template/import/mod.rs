@@ -34,8 +34,11 @@ use crate::pool::record::TemplateRecord;
 use crate::pool::{PoolDir, record};
 use crate::sys::lock::{Lock, Mode};
 use crate::template::import::source::file::fetch;
+#[cfg(feature = "http")]
 use crate::template::import::source::http::download;
+#[cfg(feature = "http")]
 use crate::template::import::source::remote::Remote;
+#[cfg(feature = "http")]
 use crate::template::import::source::url::ImageUrl;
 use crate::template::import::source::{Source, read_prefix};
 use crate::template::import::staging::Staging;
@@ -68,7 +71,15 @@ pub(crate) fn import(
     }
     match &spec.source {
         ImportSource::File(path) => import_file(pool, spec, path, progress),
+        #[cfg(feature = "http")]
         ImportSource::Url(url) => import_url(pool, spec, url, progress),
+        #[cfg(not(feature = "http"))]
+        ImportSource::Url(url) => Err(Error::new(
+            ErrorKind::Unsupported,
+            OPERATION,
+            url,
+            "this program was built without the feature `http` of calf",
+        )),
     }
 }
 
@@ -110,6 +121,7 @@ fn import_file(
     }
 }
 
+#[cfg(feature = "http")]
 fn import_url(
     pool: &PoolDir,
     spec: &ImportSpec,

@@ -41,6 +41,7 @@ pub(crate) enum Input<'a> {
     /// A file, with its holes.
     File(&'a File),
     /// A stream whose next byte is the one at the start of the job.
+    #[cfg_attr(not(feature = "http"), allow(dead_code, reason = "only a download is a stream"))]
     Stream(Mutex<Box<dyn Read + Send + 'a>>),
 }
 

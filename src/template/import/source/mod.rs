@@ -1,6 +1,7 @@
 //! The file that an import reads: is it a raw image, and is it still the same one?
 
 pub(crate) mod file;
+#[cfg(feature = "http")]
 pub(crate) mod http;
 pub(crate) mod remote;
 pub(crate) mod url;

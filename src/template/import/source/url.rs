@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+#[cfg(feature = "http")]
 use ureq::http::Uri;
 
 use crate::error::{Error, ErrorKind, Result};
@@ -24,6 +25,23 @@ impl ImageUrl {
     }
 
     /// Checks a URL.
+    ///
+    /// # Errors
+    ///
+    /// `InvalidArgument`; `Unsupported` for every URL where calf was built without the feature `http`.
+    #[cfg(not(feature = "http"))]
+    pub fn parse(_: &str) -> Result<Self> {
+        let why = "this program was built without the feature `http` of calf";
+        Err(Error::new(ErrorKind::Unsupported, "use", "the URL", why)
+            .remedy("build it with that feature, or give the path of a file"))
+    }
+
+    /// Checks a URL.
+    ///
+    /// # Errors
+    ///
+    /// `InvalidArgument`; `Unsupported` for every URL where calf was built without the feature `http`.
+    #[cfg(feature = "http")]
     pub fn parse(text: &str) -> Result<Self> {
         let refuse = |why: &'static str, remedy: &'static str| {
             // Not shown: it may hold a password.
@@ -54,11 +72,13 @@ impl ImageUrl {
     }
 
     /// The whole URL, for the request.
+    #[cfg(feature = "http")]
     pub(crate) fn as_str(&self) -> &str {
         &self.text
     }
 
     /// Whether the server proves who it is.
+    #[cfg(feature = "http")]
     pub(crate) fn is_https(&self) -> bool {
         self.https
     }
@@ -80,6 +100,15 @@ impl fmt::Debug for ImageUrl {
 mod tests {
     use super::*;
 
+    #[cfg(not(feature = "http"))]
+    #[test]
+    fn urls_are_refused_by_naming_the_feature() {
+        let error = ImageUrl::parse("https://example.org/a.img").unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Unsupported);
+        assert!(error.report().contains("feature `http`"), "{}", error.report());
+    }
+
+    #[cfg(feature = "http")]
     #[test]
     fn urls_are_shown_without_secrets() {
         for (text, shown) in [

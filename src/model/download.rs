@@ -1,0 +1,21 @@
+//! How images are downloaded.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// How a pool downloads.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DownloadOptions {
+    /// PEM file with the authorities to trust; `None` for Mozilla's, which are built in.
+    pub certificates: Option<PathBuf>,
+    /// How long a server may send nothing before the connection counts as lost.
+    pub stall: Duration,
+    /// Pause after a lost connection; it doubles with each that brought nothing.
+    pub pause: Duration,
+}
+
+impl Default for DownloadOptions {
+    fn default() -> Self {
+        Self { certificates: None, stall: Duration::from_secs(30), pause: Duration::from_secs(1) }
+    }
+}
