@@ -5,7 +5,7 @@
 mod support;
 
 use std::fs;
-use std::os::unix::fs::symlink;
+use std::os::unix::fs::{PermissionsExt as _, symlink};
 use std::path::{Path, PathBuf};
 
 use calf::{Durability, ErrorKind, Key, Pool, VolumeSpec};
@@ -248,6 +248,48 @@ fn replaced_template_content_is_told_and_not_extended() {
         let precious = fs::read(damaged.precious.join("image")).expect("it is there");
         assert_eq!(precious.len() as u64, TEMPLATE_SIZE / 2, "it was not extended");
     }
+}
+
+/// What the message about damaged content tells people to do.
+#[test]
+fn damaged_content_is_mended_by_a_new_import_of_the_same_file() {
+    type Damage = fn(&Path);
+    let damages: [(&str, Damage); 3] = [
+        ("truncated", |path| fs::write(path, b"short").expect("a file")),
+        ("deleted", |path| fs::remove_file(path).expect("removed")),
+        ("a directory", |path| {
+            fs::remove_file(path).expect("removed");
+            fs::create_dir(path).expect("a directory");
+        }),
+    ];
+    for (name, damage) in damages {
+        let damaged = Damaged::new();
+        let image = damaged.root().join("images").join(damaged.digest()).join("image");
+        let good = fs::read(&image).expect("content");
+        fs::set_permissions(&image, fs::Permissions::from_mode(0o600)).expect("writable");
+        damage(&image);
+        let error = damaged.pool.activate("victim").expect_err(name);
+        assert!(error.report().contains("import the template again"), "{name}: {error:?}");
+        damaged.environment.import("debian", 0xca);
+        assert!(fs::read(&image).expect("content") == good, "{name}");
+        damaged.pool.activate("victim").expect(name);
+    }
+}
+
+#[test]
+fn damaged_content_is_not_replaced_under_a_live_volume() {
+    let damaged = Damaged::new();
+    damaged.pool.activate("victim").expect("activate");
+    let image = damaged.root().join("images").join(damaged.digest()).join("image");
+    let length = fs::metadata(&image).expect("content").len();
+    let file = fs::OpenOptions::new().write(true).open(&image).expect("root may write");
+    file.set_len(512).expect("truncated");
+    let error = damaged.environment.try_import("debian", 0xca).expect_err("it is in use");
+    assert_eq!(error.kind(), ErrorKind::InUse, "{error:?}");
+    damaged.pool.deactivate("victim").expect("as the message says");
+    damaged.environment.import("debian", 0xca);
+    assert!(fs::metadata(&image).expect("content").len() >= length.min(TEMPLATE_SIZE));
+    damaged.pool.activate("victim").expect("activate");
 }
 
 #[test]

@@ -6,7 +6,7 @@ use crate::pool::record::TemplateRecord;
 use crate::reconcile::spares;
 use crate::reconcile::spares::SpareReport;
 use crate::template::spec::{ImportSpec, Progress};
-use crate::template::{catalog, import};
+use crate::template::{catalog, content, import};
 use crate::volume::reclaim;
 use std::collections::BTreeMap;
 
@@ -72,7 +72,7 @@ impl Pool {
     pub fn inspect_template(&self, name: &str) -> Result<Template> {
         let record = catalog::template(&self.0, "inspect", name)?;
         Ok(Template {
-            allocated: catalog::allocated(&self.0.layout().image(&record.digest))?,
+            allocated: content::allocated(&self.0, &record.digest)?,
             volumes: reclaim::users(&self.0, &record.digest)?,
             record,
         })

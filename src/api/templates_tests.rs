@@ -12,7 +12,7 @@ use crate::error::ErrorKind;
 use crate::model::key::Key;
 use crate::pool::layout::{IMPORT_PREFIX, Layout};
 use crate::pool::record::VolumeRecord;
-use crate::pool::{PoolDir, record, sample};
+use crate::pool::{PoolDir, index, record, sample};
 use crate::reconcile::content::sweep as sweep_content;
 use crate::reconcile::report::ReconcileReport;
 use crate::template::import::{hash, source, state};
@@ -44,7 +44,7 @@ impl TestPool {
     }
 
     fn images(&self) -> Vec<String> {
-        catalog::entries(&self.pool.0.layout().images()).unwrap()
+        index::names_in(&self.pool.0, &self.pool.0.layout().images()).unwrap()
     }
 
     /// Writes the record of a volume of `template`, as a creation does.
@@ -199,7 +199,7 @@ fn an_interrupted_import_goes_on_where_it_stopped() {
     let whole = t.import(&source, "whole").unwrap();
     t.pool.remove_template("whole").unwrap();
     // What a kill leaves after a checkpoint at half, with more written than recorded.
-    let identity = source::Identity::of(&source).unwrap();
+    let identity = source::Identity::of(t.pool.0.host(), &source).unwrap().unwrap();
     let directory = t.pool.0.layout().import_directory(&identity.id());
     let mut hash = hash::ContentHash::default();
     hash.update(&[7; 512 << 10]);

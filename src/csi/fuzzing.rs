@@ -63,7 +63,8 @@ impl Machine {
     fn new(root: &Path) -> Self {
         let host = FakeHost::new();
         host.confine(root);
-        let pool = PoolOptions::default().host(Arc::new(host)).open(root.join("pool"));
+        let options = PoolOptions::default().host(Arc::new(host)).kata_root(root.join("kata"));
+        let pool = options.open(root.join("pool"));
         let pool = pool.expect("a pool");
         let source = root.join("base.img");
         fs::write(&source, image()).expect("an image");

@@ -14,7 +14,6 @@
 use crate::error::Result;
 use crate::model::key::Key;
 use crate::pool::PoolDir;
-use crate::sys::lock;
 use crate::sys::lock::{Lock, Mode};
 
 impl PoolDir {
@@ -32,19 +31,19 @@ impl PoolDir {
 
     /// Takes the lock of who makes and removes spares; `None` if somebody does.
     pub(crate) fn try_lock_spares(&self) -> Result<Option<Lock>> {
-        lock::try_lock(&self.layout().lock_file(), "spares", Mode::Exclusive)
+        self.host().try_lock(&self.layout().lock_file(), "spares", Mode::Exclusive)
     }
 
     /// Takes the lock of a template's content, waiting for its holder: shared to use the
     /// content, exclusive to make or to remove it.
     pub(crate) fn lock_image(&self, digest: &str, mode: Mode) -> Result<Lock> {
-        lock::lock(&self.layout().lock_file(), &format!("image/{digest}"), mode)
+        self.host().lock(&self.layout().lock_file(), &format!("image/{digest}"), mode)
     }
 
     /// Takes the lock of who attaches a template's content or extends its file, waiting for its holder.
     /// That of the content is held too, shared, and taken first.
     pub(crate) fn lock_origin(&self, digest: &str) -> Result<Lock> {
-        lock::lock(&self.layout().lock_file(), &format!("origin/{digest}"), Mode::Exclusive)
+        self.host().lock(&self.layout().lock_file(), &format!("origin/{digest}"), Mode::Exclusive)
     }
 
     /// Takes the lock of an import by the id of its source; `None` while another process or
@@ -55,16 +54,16 @@ impl PoolDir {
 
     /// Takes the lock of an import, waiting for its holder.
     pub(crate) fn lock_import(&self, id: &str) -> Result<Lock> {
-        lock::lock(&self.layout().lock_file(), &format!("import/{id}"), Mode::Exclusive)
+        self.host().lock(&self.layout().lock_file(), &format!("import/{id}"), Mode::Exclusive)
     }
 
     /// Takes the lock of a template's name, waiting for its holder.
     pub(crate) fn lock_template(&self, name: &str) -> Result<Lock> {
-        lock::lock(&self.layout().lock_file(), &format!("template/{name}"), Mode::Exclusive)
+        self.host().lock(&self.layout().lock_file(), &format!("template/{name}"), Mode::Exclusive)
     }
 
     fn try_exclusive(&self, subject: &str) -> Result<Option<Lock>> {
-        lock::try_lock(&self.layout().lock_file(), subject, Mode::Exclusive)
+        self.host().try_lock(&self.layout().lock_file(), subject, Mode::Exclusive)
     }
 }
 

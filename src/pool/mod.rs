@@ -26,7 +26,7 @@ use crate::pool::layout::Layout;
 use crate::pool::losses::LossLog;
 use crate::pool::record::{FORMATS, PoolRecord};
 use crate::sys::lock::Mode;
-use crate::sys::{FileSystemUsage, Host, lock};
+use crate::sys::{FileSystemUsage, Host};
 
 /// Where Kata's runtimes look for direct-assigned volumes, unless a pool is told otherwise.
 pub(crate) const DEFAULT_KATA_ROOT: &str = "/run/kata-containers/shared/direct-volumes";
@@ -210,8 +210,8 @@ impl PoolDir {
         }
         let layout = self.layout();
         let path = layout.pool_record();
-        let _lock = lock::lock(&layout.lock_file(), "pool", Mode::Exclusive)?;
-        let record = record::read::<PoolRecord>(&path)?.ok_or_else(|| {
+        let _lock = self.host().lock(&layout.lock_file(), "pool", Mode::Exclusive)?;
+        let record = record::read::<PoolRecord>(self.host(), &path)?.ok_or_else(|| {
             Error::new(ErrorKind::Corrupt, "raise the format of", path.display(), "it is missing")
                 .remedy("restore it: it carries the pool's identity")
         })?;
@@ -229,32 +229,30 @@ fn open_or_create(host: &dyn Host, layout: &Layout) -> Result<PoolRecord> {
     const OPERATION: &str = "open pool";
     let root = layout.root();
     let path = layout.pool_record();
-    if let Some(record) = record::read::<PoolRecord>(&path)? {
+    if let Some(record) = record::read::<PoolRecord>(host, &path)? {
         return check_format(record, &path);
     }
-    if let Ok(entries) = root.read_dir() {
-        let stranger = entries.flatten().find(|entry| {
-            !matches!(entry.file_name().to_str(), Some("lost+found" | "lock"))
-                && !entry.file_name().to_string_lossy().starts_with("pool.json")
-        });
-        if let Some(entry) = stranger {
-            // Another process may have made the pool between the two looks.
-            if let Some(record) = record::read::<PoolRecord>(&path)? {
-                return check_format(record, &path);
-            }
-            return Err(Error::new(
-                ErrorKind::InvalidArgument,
-                OPERATION,
-                root.display(),
-                format!("it holds {:?} but no pool.json", entry.file_name()),
-            )
-            .remedy("give an empty directory or one that calf made"));
+    let stranger = host.list(root)?.into_iter().find(|name| {
+        !matches!(name.to_str(), Some("lost+found" | "lock"))
+            && !name.to_string_lossy().starts_with("pool.json")
+    });
+    if let Some(name) = stranger {
+        // Another process may have made the pool between the two looks.
+        if let Some(record) = record::read::<PoolRecord>(host, &path)? {
+            return check_format(record, &path);
         }
+        return Err(Error::new(
+            ErrorKind::InvalidArgument,
+            OPERATION,
+            root.display(),
+            format!("it holds {name:?} but no pool.json"),
+        )
+        .remedy("give an empty directory or one that calf made"));
     }
-    std::fs::create_dir_all(root).map_err(|e| Error::io(OPERATION, root.display(), e))?;
-    restrict(root)?;
-    let _lock = lock::lock(&layout.lock_file(), "pool", Mode::Exclusive)?;
-    if let Some(record) = record::read::<PoolRecord>(&path)? {
+    // It holds tenants' disks.
+    host.make_private_directory(root)?;
+    let _lock = host.lock(&layout.lock_file(), "pool", Mode::Exclusive)?;
+    if let Some(record) = record::read::<PoolRecord>(host, &path)? {
         return check_format(record, &path);
     }
     let format = *FORMATS.start();
@@ -279,11 +277,4 @@ fn check_format(record: PoolRecord, path: &Path) -> Result<PoolRecord> {
         ),
     )
     .remedy("use the calf version that wrote it, or a newer one"))
-}
-
-/// Only root may look into a pool: it holds tenants' disks.
-fn restrict(root: &Path) -> Result<()> {
-    use std::os::unix::fs::PermissionsExt as _;
-    std::fs::set_permissions(root, std::fs::Permissions::from_mode(0o700))
-        .map_err(|e| Error::io("restrict access to", root.display(), e))
 }

@@ -1,4 +1,4 @@
-//! What a pool remembers on disk: three small JSON records, each replaced atomically.
+//! What a pool remembers on disk: small JSON records, each replaced atomically.
 //!
 //! Records are refused when they hold an unknown field or a format that this version does not
 //! know: a newer calf's pool is never damaged by an older one. They are refused as well when they
@@ -15,13 +15,9 @@
 //! Every record of a format is one of the next. A pool is raised to a format when the first record
 //! that needs it is about to be written, and not before: until then, an older calf can be put back.
 
-use std::fs::OpenOptions;
-use std::io::{self, Read as _};
-use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::Path;
 
 use jiff::Timestamp;
-use nix::libc::{O_NOFOLLOW, O_NONBLOCK};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
@@ -31,6 +27,7 @@ use crate::model::key::{Key, PoolId};
 use crate::model::limits::{MAX_SIZE, MAX_WARM, SECTOR};
 use crate::model::policy::{Backing, Durability, NodeOwner, Reserve};
 use crate::model::{digest, template_name, volume_id};
+use crate::sys::Host;
 
 /// The formats of layout and records that this calf reads and writes.
 pub const FORMATS: std::ops::RangeInclusive<u32> = 1..=3;
@@ -40,6 +37,10 @@ pub(crate) const SPARES_FORMAT: u32 = 3;
 
 /// Most bytes in a record: many times what the largest has.
 const MAX_RECORD: u64 = 64 << 10;
+
+/// What to do about a record that cannot be used.
+const RESTORE: &str = "it was edited by hand, damaged, or written by a newer calf: restore it or upgrade; \
+     to give up what it describes, move its directory out of the pool and run `calf reconcile`";
 
 /// A record that can be read.
 pub trait Record: DeserializeOwned {
@@ -138,24 +139,27 @@ fn is_zero(number: &u32) -> bool {
 
 /// Reads the record at `path`; `None` if there is none. `Corrupt` if it cannot be understood or
 /// cannot be right.
-pub fn read<T: Record>(path: &Path) -> Result<Option<T>> {
-    let text = match read_file(path) {
-        Ok(text) => text,
-        Err(e) if matches!(e.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => {
-            return Ok(None);
-        }
-        Err(e) if e.kind() == io::ErrorKind::InvalidData => {
-            return Err(corrupt(path, e.to_string()));
-        }
-        Err(e) => return Err(Error::io("read record", path.display(), e)),
-    };
-    parse(&text).map(Some).map_err(|why| corrupt(path, why))
+pub fn read<T: Record>(host: &dyn Host, path: &Path) -> Result<Option<T>> {
+    read_text(host, path)?.map(|text| understand(path, &text)).transpose()
 }
 
-/// Whether the record at `path` has nothing but its name: it is empty, or of zeros where a file
-/// system writes out lengths before data. That is what a loss of power may leave of a first record.
-pub(crate) fn is_blank(path: &Path) -> bool {
-    read_file(path).is_ok_and(|text| text.iter().all(|byte| *byte == 0))
+/// The text of the record at `path`; `None` if there is none.
+pub(crate) fn read_text(host: &dyn Host, path: &Path) -> Result<Option<Vec<u8>>> {
+    host.read_file(path, MAX_RECORD).map_err(|error| match error.kind() {
+        ErrorKind::Corrupt => error.remedy(RESTORE),
+        _ => error,
+    })
+}
+
+/// What the text of the record at `path` says; `Corrupt` if it cannot be understood or cannot be right.
+pub(crate) fn understand<T: Record>(path: &Path, text: &[u8]) -> Result<T> {
+    parse(text).map_err(|why| corrupt(path, why))
+}
+
+/// Whether a record has nothing but its name: it is empty, or of zeros where a file system writes out
+/// lengths before data. That is what a loss of power may leave of a first record.
+pub(crate) fn is_blank(text: &[u8]) -> bool {
+    text.iter().all(|byte| *byte == 0)
 }
 
 /// Parses and checks a record, or says what is wrong with it.
@@ -165,36 +169,9 @@ pub(crate) fn parse<T: Record>(text: &[u8]) -> Result<T, String> {
     Ok(record)
 }
 
-/// Never waits (for the writer of a pipe), and never reads another file (through a symlink).
-fn read_file(path: &Path) -> io::Result<Vec<u8>> {
-    let opened = OpenOptions::new().read(true).custom_flags(O_NOFOLLOW | O_NONBLOCK).open(path);
-    let file = opened.map_err(|e| match e.raw_os_error() {
-        Some(nix::libc::ELOOP) => invalid("it is a symbolic link"),
-        _ => e,
-    })?;
-    let found = file.metadata()?;
-    if !found.is_file() {
-        return Err(invalid("it is no regular file"));
-    }
-    if found.len() > MAX_RECORD {
-        return Err(invalid("it is much too large for a record"));
-    }
-    // All of it in one go: records are replaced, never written to.
-    let mut text = Vec::with_capacity(usize::try_from(found.len()).unwrap_or_default());
-    file.take(found.len()).read_to_end(&mut text)?;
-    Ok(text)
-}
-
-fn invalid(why: &str) -> io::Error {
-    io::Error::new(io::ErrorKind::InvalidData, why)
-}
-
 /// The error for a record that cannot be used.
 pub(crate) fn corrupt(path: &Path, why: String) -> Error {
-    Error::new(ErrorKind::Corrupt, "read record", path.display(), why).remedy(
-        "it was edited by hand, damaged, or written by a newer calf: restore it or upgrade; to give \
-         up what it describes, move its directory out of the pool and run `calf reconcile`",
-    )
+    Error::new(ErrorKind::Corrupt, "read record", path.display(), why).remedy(RESTORE)
 }
 
 /// The bytes of a record as it stands on disk.

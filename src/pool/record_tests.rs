@@ -2,6 +2,7 @@ use std::fs;
 
 use super::*;
 use crate::pool::sample::volume;
+use crate::sys::LinuxHost;
 
 /// Makes a record wrong.
 type Edit<T> = fn(&mut T);
@@ -75,10 +76,10 @@ fn what_is_no_small_regular_file_is_not_read() {
         0,
     )
     .unwrap();
-    assert_eq!(read::<VolumeRecord>(&at("good")).unwrap(), Some(volume()));
-    assert_eq!(read::<VolumeRecord>(&at("missing")).unwrap(), None);
+    assert_eq!(read::<VolumeRecord>(&LinuxHost::new(), &at("good")).unwrap(), Some(volume()));
+    assert_eq!(read::<VolumeRecord>(&LinuxHost::new(), &at("missing")).unwrap(), None);
     for name in ["link", "directory", "large", "pipe"] {
-        let error = read::<VolumeRecord>(&at(name)).expect_err(name);
+        let error = read::<VolumeRecord>(&LinuxHost::new(), &at(name)).expect_err(name);
         assert_eq!(error.kind(), ErrorKind::Corrupt, "{name}: {error:?}");
         assert!(error.report().contains(name), "{error:?}");
     }
@@ -113,14 +114,11 @@ fn a_time_to_live_ends_or_is_endless() {
 
 #[test]
 fn only_a_record_without_content_is_blank() {
-    let directory = tempfile::tempdir().unwrap();
-    let path = directory.path().join("volume.json");
-    assert!(!is_blank(&path));
     for (text, blank) in
         [(&b""[..], true), (&[0; 300], true), (b"{}", false), (b"{\"id\": \"a\"\0\0", false)]
     {
-        fs::write(&path, text).unwrap();
-        assert_eq!(is_blank(&path), blank, "{text:?}");
-        assert_eq!(read::<VolumeRecord>(&path).unwrap_err().kind(), ErrorKind::Corrupt);
+        assert_eq!(is_blank(text), blank, "{text:?}");
+        let error = understand::<VolumeRecord>(Path::new("volume.json"), text).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Corrupt);
     }
 }

@@ -1,7 +1,7 @@
 //! Clearing away what imports and removals that were cut short left behind.
 
 use crate::error::Result;
-use crate::pool::PoolDir;
+use crate::pool::{PoolDir, index};
 use crate::reconcile::report::{ReconcileReport, Removal, RemovalKind};
 use crate::template::catalog;
 use crate::template::import::abandoned;
@@ -42,9 +42,9 @@ fn sweep_content(pool: &PoolDir, dry_run: bool) -> Result<Vec<String>> {
 /// to anyone, so not told.
 fn sweep_temporary(pool: &PoolDir) -> Result<()> {
     let templates = pool.layout().templates();
-    for name in catalog::entries(&templates)? {
+    for name in index::names_in(pool, &templates)? {
         let path = templates.join(&name);
-        if !name.ends_with(".json") && abandoned::is_old(&path) {
+        if !name.ends_with(".json") && abandoned::is_old(pool.host(), &path)? {
             pool.host().remove_file(&path)?;
         }
     }

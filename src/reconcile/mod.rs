@@ -279,7 +279,7 @@ fn is_abandoned(
         return Ok(false);
     }
     let now = Timestamp::now();
-    let since = match record::read::<Abandoned>(&path)? {
+    let since = match record::read::<Abandoned>(pool.host(), &path)? {
         Some(abandoned) => abandoned.since,
         None if options.dry_run => now,
         None => {

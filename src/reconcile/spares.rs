@@ -51,7 +51,7 @@ pub(crate) fn tend_spares(pool: &PoolDir, stop: &dyn Fn() -> bool) -> Result<Spa
 pub(crate) fn spares(pool: &PoolDir) -> Result<BTreeMap<String, u64>> {
     let mut counts = BTreeMap::new();
     for token in spare::tokens(pool)? {
-        if let Some(spare) = spare::read(pool, &token) {
+        if let Some(spare) = spare::read(pool, &token)? {
             *counts.entry(spare.template).or_default() += 1;
         }
     }
@@ -105,7 +105,7 @@ pub(crate) fn tidy(
         if pool.host().file(&pool.layout().spare_directory(token))?.is_none() {
             continue;
         }
-        let (record, name) = (spare::read(pool, token), device_id::spare_name(pool.id(), token));
+        let (record, name) = (spare::read(pool, token)?, device_id::spare_name(pool.id(), token));
         // It may have been made since the names were asked for.
         let live = names.contains(&name) || pool.host().device_names()?.contains(&name);
         let useful = record

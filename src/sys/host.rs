@@ -1,7 +1,9 @@
 //! What calf asks of the machine: meaningful operations in four traits, and [`Host`] for all of them.
 
 use std::collections::BTreeSet;
+use std::ffi::OsString;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use crate::cow::header::StoreHeader;
 use crate::error::Result;
@@ -9,8 +11,12 @@ use crate::model::device_id::DeviceId;
 use crate::sys::device::{
     Device, DeviceNumber, Holder, LoopDevice, LoopHandle, LoopSpec, SnapshotGlance, Table,
 };
-use crate::sys::file::FileExtent;
-use crate::sys::mount::{FileSystemUsage, MountSpec, MountedAt, Ownership, Target, TargetKind};
+use crate::sys::file::{FileStatus, Flush};
+use crate::sys::image::{ImageFile, OpenMode};
+use crate::sys::lock::{Lock, Mode};
+use crate::sys::mount::{
+    BindSpec, FileSystemUsage, MountSpec, MountedAt, Ownership, Target, TargetKind,
+};
 
 /// What this kernel offers.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -42,6 +48,9 @@ pub trait Host: Files + Loops + Mapper + Mounts + Send + Sync + 'static {
 
     /// What this kernel offers. Asked at start and by `calf doctor`.
     fn capabilities(&self) -> Result<Capabilities>;
+
+    /// Lets time pass before a busy device is tried again.
+    fn pause(&self, duration: Duration);
 }
 
 /// Files of the pool, and the room in its file system. Part of [`Host`].
@@ -49,8 +58,26 @@ pub trait Files {
     /// Size and free space of the file system that holds `path`.
     fn file_system_usage(&self, path: &Path) -> Result<FileSystemUsage>;
 
-    /// Kind, length and allocation of a file, not following a symlink; `None` if it is not there.
-    fn file(&self, path: &Path) -> Result<Option<FileExtent>>;
+    /// What is at `path`, not following a symlink at its end; `None` if nothing is.
+    fn file(&self, path: &Path) -> Result<Option<FileStatus>>;
+
+    /// The names in a directory, in no order; none if it is missing.
+    fn list(&self, directory: &Path) -> Result<Vec<OsString>>;
+
+    /// The whole of a small file; `None` if it is not there. `Corrupt` if it is a symlink, is not a
+    /// regular file, or has more than `limit` bytes. Never waits, as for the writer of a pipe.
+    fn read_file(&self, path: &Path, limit: u64) -> Result<Option<Vec<u8>>>;
+
+    /// Takes the lock of `subject` in the lock file at `path`, waiting for its holder.
+    fn lock(&self, path: &Path, subject: &str, mode: Mode) -> Result<Lock>;
+
+    /// Takes the lock of `subject` in the lock file at `path`; `None` if it is held elsewhere, by this
+    /// process or another.
+    fn try_lock(&self, path: &Path, subject: &str, mode: Mode) -> Result<Option<Lock>>;
+
+    /// Makes a directory that only its owner may look into, and its missing parents. One that is there
+    /// is restricted to its owner.
+    fn make_private_directory(&self, path: &Path) -> Result<()>;
 
     /// Replaces the file at `path` by `content`, atomically and durably: after a return, or
     /// after a crash at any instant, it has the old content or the new.
@@ -62,23 +89,31 @@ pub trait Files {
     /// record, nothing, or a file of its name that is empty or of zeros.
     fn write_first_record(&self, path: &Path, content: &[u8]) -> Result<()>;
 
+    /// Writes a file whose loss costs nothing: in place, and without waiting for the disk. A crash may
+    /// leave any part of it.
+    fn write_hint(&self, path: &Path, content: &[u8]) -> Result<()>;
+
     /// Makes a new sparse file of `length` bytes, mode 0600, and its parent directory if that is
-    /// missing. Fails if the file exists. `durable` says that both must survive a power loss after
-    /// the return.
-    fn create_file(&self, path: &Path, length: u64, durable: bool) -> Result<()>;
+    /// missing. Fails if the file exists.
+    fn create_file(&self, path: &Path, length: u64, flush: Flush) -> Result<()>;
 
     /// Makes a new file at `path` with the content of `from`, `length` bytes long, and its parent
     /// directory, durably, if that is missing. The file appears whole or not at all, whatever
-    /// happens. Two copies to one path must not run at once. `durable` says that it must survive a
-    /// power loss after the return.
+    /// happens. Two copies to one path must not run at once.
     fn copy_file(
         &self,
         from: &Path,
         path: &Path,
         length: u64,
         mode: CopyMode,
-        durable: bool,
+        flush: Flush,
     ) -> Result<()>;
+
+    /// Opens an image. Never waits, as for the writer of a pipe.
+    fn open_image(&self, path: &Path, mode: OpenMode) -> Result<Box<dyn ImageFile>>;
+
+    /// The absolute path of what is at `path`, without symlinks.
+    fn canonical_path(&self, path: &Path) -> Result<PathBuf>;
 
     /// Allocates the first `length` bytes of a file, so that writing to them needs no more space;
     /// a shorter file becomes that long. `Unsupported` where the file system cannot.
@@ -91,11 +126,15 @@ pub trait Files {
     fn extend_file(&self, path: &Path, length: u64) -> Result<()>;
 
     /// Moves a file or a directory within the pool, in one step; a file that is there is replaced.
-    /// A loss of power may take that back. `NotFound` if there is nothing to move.
+    /// A loss of power may take that back, up to the next [`sync_directory`](Self::sync_directory).
+    /// `NotFound` if there is nothing to move.
     fn rename(&self, from: &Path, to: &Path) -> Result<()>;
 
     /// Removes a file; a missing one is fine.
     fn remove_file(&self, path: &Path) -> Result<()>;
+
+    /// Makes the names in a directory durable.
+    fn sync_directory(&self, path: &Path) -> Result<()>;
 
     /// Removes a directory of the pool with what is left in it, and makes the removal durable;
     /// a missing one is fine. Never follows symlinks.
@@ -216,9 +255,8 @@ pub trait Mounts {
     /// Mounts a file system.
     fn mount(&self, spec: &MountSpec) -> Result<()>;
 
-    /// Mounts `source` (a node or a directory) on `target` as well. `devices` lets device
-    /// nodes work there even where the source's mount forbids them.
-    fn bind(&self, source: &Path, target: &Path, read_only: bool, devices: bool) -> Result<()>;
+    /// Mounts what is at one path at another as well.
+    fn bind(&self, spec: &BindSpec) -> Result<()>;
 
     /// Unmounts what is mounted last on `path`. `InUse` if it is busy; `NotFound` if nothing is
     /// mounted there.

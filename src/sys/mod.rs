@@ -20,6 +20,7 @@ mod device;
 pub mod fake;
 mod file;
 mod host;
+mod image;
 mod linux;
 pub mod lock;
 mod mount;
@@ -30,13 +31,14 @@ pub use device::{
     Device, DeviceNumber, Holder, LoopDevice, LoopHandle, LoopSpec, SnapshotGlance, SnapshotUsage,
     Table,
 };
-pub use file::{FileExtent, FileKind};
+pub use file::{FileKind, FileStatus, Flush};
 pub use host::{Capabilities, CopyMode, Files, Host, Loops, Mapper, Mounts};
+pub use image::{ImageFile, OpenMode};
 pub use linux::LinuxHost;
 #[cfg(feature = "fuzzing")]
 pub(crate) use linux::fuzzing;
 #[cfg(feature = "micro")]
 pub(crate) use linux::micro;
-pub use mount::{FileSystemUsage, MountSpec, MountedAt, Ownership, Target, TargetKind};
+pub use mount::{BindSpec, FileSystemUsage, MountSpec, MountedAt, Ownership, Target, TargetKind};
 
 pub use crate::cow::header::StoreHeader;

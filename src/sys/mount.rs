@@ -65,6 +65,19 @@ pub struct MountSpec {
     pub read_only: bool,
 }
 
+/// What is to be mounted at a second place.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct BindSpec {
+    /// A device node, or a directory.
+    pub source: PathBuf,
+    /// Where to mount it: an existing file or directory.
+    pub target: PathBuf,
+    /// The new mount refuses writes.
+    pub read_only: bool,
+    /// Device nodes work in the new mount, even where the source's mount forbids them.
+    pub device_nodes: bool,
+}
+
 /// A place where a device, or the file system on it, is mounted.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct MountedAt {

@@ -4,16 +4,11 @@
 //! an import that points a name to it and a creation that starts a volume from it hold the same
 //! lock while they write their records.
 
-use std::fs::{self, File};
-use std::io;
-use std::os::unix::fs::MetadataExt as _;
-use std::path::Path;
-
 use crate::error::{Error, ErrorKind, Result};
 use crate::model::limits::MAX_WARM;
 use crate::model::{digest, template_name};
 use crate::pool::record::TemplateRecord;
-use crate::pool::{PoolDir, record};
+use crate::pool::{PoolDir, index, record};
 
 /// How many names a message lists.
 const NAMED: usize = 5;
@@ -41,7 +36,7 @@ pub(crate) fn template(
 /// What the valid name `name` points to; `Corrupt` if its record is of another name.
 pub(crate) fn read(pool: &PoolDir, name: &str) -> Result<Option<TemplateRecord>> {
     let path = pool.layout().template_record(name);
-    match record::read::<TemplateRecord>(&path)? {
+    match record::read::<TemplateRecord>(pool.host(), &path)? {
         Some(record) if record.name != name => {
             Err(record::corrupt(&path, format!("it is the record of template {}", record.name)))
         }
@@ -51,7 +46,7 @@ pub(crate) fn read(pool: &PoolDir, name: &str) -> Result<Option<TemplateRecord>>
 
 /// All names that templates have, in no order; one may be gone since.
 fn names(pool: &PoolDir) -> Result<Vec<String>> {
-    let mut names = entries(&pool.layout().templates())?;
+    let mut names = index::names_in(pool, &pool.layout().templates())?;
     names.retain_mut(|file| {
         file.truncate(file.strip_suffix(".json").map_or(0, str::len));
         template_name::is_valid(file)
@@ -104,39 +99,10 @@ pub(crate) fn set_warm(pool: &PoolDir, name: &str, warm: u32) -> Result<Template
 
 /// Digests of all content that is in its place, whole or not.
 pub(crate) fn image_digests(pool: &PoolDir) -> Result<Vec<String>> {
-    let mut names = entries(&pool.layout().images())?;
+    let mut names = index::names_in(pool, &pool.layout().images())?;
     names.retain(|name| digest::is_valid(name));
     names.sort();
     Ok(names)
-}
-
-/// Names of what is in a directory of the pool; nothing if it does not exist.
-pub(crate) fn entries(directory: &Path) -> Result<Vec<String>> {
-    let failed = |e| Error::io("list", directory.display(), e);
-    let entries = match fs::read_dir(directory) {
-        Ok(entries) => entries,
-        Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
-        Err(e) => return Err(failed(e)),
-    };
-    let mut names = Vec::new();
-    for entry in entries {
-        // calf gives no name that is not UTF-8.
-        names.extend(entry.map_err(failed)?.file_name().into_string());
-    }
-    Ok(names)
-}
-
-/// Bytes that a file occupies.
-pub(crate) fn allocated(path: &Path) -> Result<u64> {
-    let metadata = path.metadata().map_err(|e| Error::io("inspect", path.display(), e))?;
-    Ok(metadata.blocks().saturating_mul(512))
-}
-
-/// Makes renames and removals in a directory durable.
-pub(crate) fn sync_directory(path: &Path) -> Result<()> {
-    File::open(path)
-        .and_then(|directory| directory.sync_all())
-        .map_err(|e| Error::io("sync", path.display(), e))
 }
 
 /// The first few names, and how many more there are.

@@ -24,6 +24,12 @@ pub(crate) fn hold_content(pool: &PoolDir, name: &str) -> Result<(TemplateRecord
     }
 }
 
+/// Bytes that the content occupies; none if it is missing.
+pub(crate) fn allocated(pool: &PoolDir, digest: &str) -> Result<u64> {
+    let image = pool.host().file(&pool.layout().image(digest))?;
+    Ok(image.map_or(0, |image| image.allocated))
+}
+
 /// Refuses content that is missing, or that is not the file that an import made: it would be
 /// extended, or read as another disk.
 pub(crate) fn check_content(pool: &PoolDir, digest: &str, size: u64) -> Result<()> {

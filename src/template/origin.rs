@@ -9,8 +9,6 @@
 //! A snapshot's table may be shorter than its origin, so the file is extended with a hole to the
 //! largest volume's size, and one loop device serves volumes of every size.
 
-use std::fs;
-
 use crate::error::Result;
 use crate::pool::PoolDir;
 use crate::pool::record::VolumeRecord;
@@ -74,15 +72,17 @@ fn open_hinted(pool: &PoolDir, digest: &str) -> Result<Option<LoopHandle>> {
 }
 
 fn read_hint(pool: &PoolDir, digest: &str) -> Option<DeviceNumber> {
-    let text = fs::read_to_string(pool.layout().image_loop(digest)).ok()?;
-    let (major, minor) = text.trim_end().split_once(':')?;
+    // `4294967295:4294967295` and the end of the line.
+    const LONGEST: u64 = 22;
+    let text = pool.host().read_file(&pool.layout().image_loop(digest), LONGEST).ok()??;
+    let (major, minor) = std::str::from_utf8(&text).ok()?.trim_end().split_once(':')?;
     Some(DeviceNumber { major: major.parse().ok()?, minor: minor.parse().ok()? })
 }
 
 /// Losing the hint costs one more loop device, so a failure is not worth failing for.
 fn write_hint(pool: &PoolDir, digest: &str, number: DeviceNumber) {
     let path = pool.layout().image_loop(digest);
-    if let Err(error) = fs::write(&path, format!("{number}\n")) {
-        tracing::warn!(path = %path.display(), %error, "cannot note the template's loop device");
+    if let Err(error) = pool.host().write_hint(&path, format!("{number}\n").as_bytes()) {
+        tracing::warn!(error = error.report(), "cannot note the template's loop device");
     }
 }

@@ -5,7 +5,6 @@
 //! calf knows its own; a device number alone may be another volume's by now.
 
 use std::ffi::OsString;
-use std::io;
 use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
 use std::path::{Path, PathBuf};
 
@@ -13,7 +12,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE;
 use serde::Deserialize;
 
-use crate::error::{Error, Result};
+use crate::error::{ErrorKind, Result};
 use crate::model::access::Access;
 use crate::model::device_id::DeviceId;
 use crate::model::key::Key;
@@ -23,6 +22,9 @@ use crate::sys::MountedAt;
 
 /// The name of the file.
 pub(crate) const FILE: &str = "mountInfo.json";
+
+/// Most bytes of such a file: many times what calf writes.
+pub(crate) const LARGEST: u64 = 64 << 10;
 
 /// What calf looks for in such a file, whoever wrote it.
 #[derive(Deserialize)]
@@ -69,17 +71,10 @@ pub(crate) fn directory(pool: &PoolDir, target: &Path) -> PathBuf {
 /// All publications of this pool.
 pub(crate) fn published(pool: &PoolDir) -> Result<Vec<Published>> {
     let root = pool.kata_root();
-    let failed = |e| Error::io("list Kata's direct volumes in", root.display(), e);
-    let entries = match std::fs::read_dir(root) {
-        Ok(entries) => entries,
-        Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
-        Err(e) => return Err(failed(e)),
-    };
     let mut all = Vec::new();
-    for entry in entries {
-        let entry = entry.map_err(failed)?;
-        let Ok(target) = URL_SAFE.decode(entry.file_name().as_bytes()) else { continue };
-        let directory = entry.path();
+    for name in pool.host().list(root)? {
+        let Ok(target) = URL_SAFE.decode(name.as_bytes()) else { continue };
+        let directory = root.join(name);
         if let Some((key, read_only)) = owner(pool, &directory)? {
             let target = PathBuf::from(OsString::from_vec(target));
             all.push(Published { key, directory, target, read_only });
@@ -97,12 +92,11 @@ pub(crate) fn is_direct(record: &VolumeRecord, access: &Access) -> bool {
 /// `None` if there is none, or it is someone else's.
 pub(crate) fn owner(pool: &PoolDir, directory: &Path) -> Result<Option<(Key, bool)>> {
     let path = directory.join(FILE);
-    let text = match std::fs::read(&path) {
-        Ok(text) => text,
-        Err(e) if matches!(e.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => {
-            return Ok(None);
-        }
-        Err(e) => return Err(Error::io("read", path.display(), e)),
+    let text = match pool.host().read_file(&path, LARGEST) {
+        Ok(Some(text)) => text,
+        Ok(None) => return Ok(None),
+        Err(error) if error.kind() == ErrorKind::Corrupt => return Ok(None),
+        Err(error) => return Err(error),
     };
     let Ok(marker) = serde_json::from_slice::<Marker>(&text) else { return Ok(None) };
     let key = marker.volume.and_then(|uuid| DeviceId::parse_uuid(pool.id(), &uuid));

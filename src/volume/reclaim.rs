@@ -9,7 +9,6 @@ use crate::model::template_name;
 use crate::pool::record::VolumeRecord;
 use crate::pool::{PoolDir, index};
 use crate::sys::lock::Mode;
-use crate::template::catalog;
 use crate::template::catalog::{listing, template, templates};
 use crate::volume::machine::observe;
 use crate::volume::spare;
@@ -66,7 +65,7 @@ pub(crate) fn remove_template(pool: &PoolDir, name: &str) -> Result<()> {
     // The name goes first: content without a name is swept up, a name without content is a fault.
     let layout = pool.layout();
     pool.host().remove_file(&layout.template_record(name))?;
-    catalog::sync_directory(&layout.templates())?;
+    pool.host().sync_directory(&layout.templates())?;
     if last {
         spare::discard_all(pool, &record.digest)?;
         pool.host().remove_directory(&layout.image_directory(&record.digest))?;
@@ -83,7 +82,7 @@ pub(crate) fn release_image(pool: &PoolDir, digest: &str) -> Result<bool> {
     }
     let directory = pool.layout().image_directory(digest);
     let _image = pool.lock_image(digest, Mode::Exclusive)?;
-    if !directory.exists() || named()? || has_user(pool, digest)? {
+    if pool.host().file(&directory)?.is_none() || named()? || has_user(pool, digest)? {
         return Ok(false);
     }
     spare::discard_all(pool, digest)?;

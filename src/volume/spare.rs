@@ -30,7 +30,7 @@ use crate::pool::layout::Layout;
 use crate::pool::locks::{SpareGuard, VolumeGuard};
 use crate::pool::record::{SPARES_FORMAT, TemplateRecord, VolumeRecord};
 use crate::pool::{PoolDir, index, record};
-use crate::sys::{Device, SnapshotUsage, Table};
+use crate::sys::{Device, Flush, SnapshotUsage, Table};
 use crate::template::{content, origin};
 use crate::volume::machine::execute::{snapshot_table, store_loop};
 use crate::volume::machine::teardown;
@@ -39,16 +39,19 @@ use crate::volume::{provision, space};
 
 /// The tokens of all spares, whole or not, sorted; one may be claimed since.
 pub(crate) fn tokens(pool: &PoolDir) -> Result<Vec<Key>> {
-    index::keys_in(&pool.layout().spares(), "list spares in")
+    index::keys_in(pool, &pool.layout().spares())
 }
 
 /// What the spare would be as a volume; `None` if it is not there, or nobody knows.
-pub(crate) fn read(pool: &PoolDir, token: &Key) -> Option<VolumeRecord> {
-    read_in(&pool.layout().spare_directory(token))
+pub(crate) fn read(pool: &PoolDir, token: &Key) -> Result<Option<VolumeRecord>> {
+    read_in(pool, &pool.layout().spare_directory(token))
 }
 
-fn read_in(directory: &Path) -> Option<VolumeRecord> {
-    record::read::<VolumeRecord>(&Layout::spare_record(directory)).ok().flatten()
+fn read_in(pool: &PoolDir, directory: &Path) -> Result<Option<VolumeRecord>> {
+    match record::read::<VolumeRecord>(pool.host(), &Layout::spare_record(directory)) {
+        Err(error) if error.kind() == ErrorKind::Corrupt => Ok(None),
+        read => read,
+    }
 }
 
 /// Makes a spare of the template. After a failure nothing of it is left, or what the next [`discard`] of
@@ -78,7 +81,7 @@ fn assemble(pool: &PoolDir, token: &Key, template: &str) -> Result<()> {
         record
     };
     let store = Layout::spare_store(&directory);
-    host.create_file(&store, store_length(&record), false)?;
+    host.create_file(&store, store_length(&record), Flush::Later)?;
     let origin = origin::acquire(pool, &record, record.size)?;
     let cow = host.attach_loop(&store_loop(store, &record, false))?;
     let table = snapshot_table(&record, origin.number, cow.number);
@@ -113,7 +116,8 @@ pub(crate) fn claim(
     }
     for token in tokens {
         let Some(_lock) = pool.try_lock_spare(&token)? else { continue };
-        let Some(spare) = read(pool, &token).filter(|spare| fits(spare, record)) else { continue };
+        let fitting = read(pool, &token)?.filter(|spare| fits(spare, record));
+        let Some(spare) = fitting else { continue };
         let (from, to) = (pool.layout().spare_directory(&token), pool.layout().claim(key));
         match pool.host().rename(&from, &to) {
             // It was claimed or removed before the lock was taken.
@@ -154,7 +158,7 @@ pub(crate) fn settle(pool: &PoolDir, guard: &VolumeGuard) -> Result<()> {
         // All that matters was done.
         return pool.host().discard_directory(&claim);
     }
-    complete(pool, key, read_in(&claim)).map(drop)
+    complete(pool, key, read_in(pool, &claim)?).map(drop)
 }
 
 /// Makes the device of a spare that was moved to the volume, with its store, the volume's. One that is no
@@ -199,7 +203,7 @@ pub(crate) fn discard(pool: &PoolDir, guard: &SpareGuard) -> Result<()> {
 pub(crate) fn discard_all(pool: &PoolDir, digest: &str) -> Result<()> {
     for token in tokens(pool)? {
         // One without a record may be of any content.
-        if read(pool, &token).is_some_and(|spare| spare.digest != digest) {
+        if read(pool, &token)?.is_some_and(|spare| spare.digest != digest) {
             continue;
         }
         match pool.try_lock_spare(&token)? {

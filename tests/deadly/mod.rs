@@ -2,27 +2,37 @@
 //! nothing unwound and nothing cleaned up.
 
 use std::collections::BTreeSet;
+use std::ffi::OsString;
+use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
+use calf::sys::lock::{Lock, Mode};
 use calf::sys::{
-    Capabilities, CopyMode, Device, DeviceNumber, FileExtent, FileSystemUsage, Files, Holder, Host,
-    LinuxHost, LoopDevice, LoopHandle, LoopSpec, Loops, Mapper, MountSpec, MountedAt, Mounts,
-    Ownership, SnapshotGlance, StoreHeader, Table, Target, TargetKind,
+    BindSpec, Capabilities, CopyMode, Device, DeviceNumber, FileStatus, FileSystemUsage, Files,
+    Flush, Holder, Host, ImageFile, LinuxHost, LoopDevice, LoopHandle, LoopSpec, Loops, Mapper,
+    MountSpec, MountedAt, Mounts, OpenMode, Ownership, SnapshotGlance, StoreHeader, Table, Target,
+    TargetKind,
 };
 use calf::{DeviceId, Result};
 
 /// The running Linux, up to a point.
 pub(crate) struct DeadlyHost {
     linux: LinuxHost,
-    changes_left: AtomicU64,
+    fuse: Fuse,
 }
+
+/// How many changes are left to this process. Clones share it.
+#[derive(Clone)]
+struct Fuse(Arc<AtomicU64>);
 
 impl DeadlyHost {
     /// Dies in front of the `n`-th change; 0 means never.
     pub(crate) fn new(n: u64) -> Self {
         let changes_left = if n == 0 { u64::MAX } else { n };
-        Self { linux: LinuxHost::new(), changes_left: AtomicU64::new(changes_left) }
+        Self { linux: LinuxHost::new(), fuse: Fuse(Arc::new(AtomicU64::new(changes_left))) }
     }
 
     fn look(&self) -> &LinuxHost {
@@ -30,14 +40,38 @@ impl DeadlyHost {
     }
 
     fn change(&self) -> &LinuxHost {
-        if self.changes_left.fetch_sub(1, Ordering::SeqCst) == 1 {
+        self.fuse.burn();
+        &self.linux
+    }
+}
+
+impl Fuse {
+    /// Counts a change that is about to be made; kills the process in front of the last one.
+    fn burn(&self) {
+        if self.0.fetch_sub(1, Ordering::SeqCst) == 1 {
             let this = rustix::process::getpid();
             let _ = rustix::process::kill_process(this, rustix::process::Signal::KILL);
             loop {
                 std::thread::park();
             }
         }
-        &self.linux
+    }
+}
+
+/// An open image, each of whose changes may be the last.
+struct DeadlyImage {
+    linux: Box<dyn ImageFile>,
+    fuse: Fuse,
+}
+
+impl DeadlyImage {
+    fn look(&self) -> &dyn ImageFile {
+        &*self.linux
+    }
+
+    fn change(&self) -> &dyn ImageFile {
+        self.fuse.burn();
+        &*self.linux
     }
 }
 
@@ -54,17 +88,25 @@ impl Host for DeadlyHost {
     pass_on! {
         look boot_id() -> Result<String>;
         look capabilities() -> Result<Capabilities>;
+        look pause(duration: Duration) -> ();
     }
 }
 
 impl Files for DeadlyHost {
     pass_on! {
         look file_system_usage(path: &Path) -> Result<FileSystemUsage>;
-        look file(path: &Path) -> Result<Option<FileExtent>>;
+        look file(path: &Path) -> Result<Option<FileStatus>>;
+        look list(directory: &Path) -> Result<Vec<OsString>>;
+        look read_file(path: &Path, limit: u64) -> Result<Option<Vec<u8>>>;
+        look lock(path: &Path, subject: &str, mode: Mode) -> Result<Lock>;
+        look try_lock(path: &Path, subject: &str, mode: Mode) -> Result<Option<Lock>>;
+        look canonical_path(path: &Path) -> Result<PathBuf>;
+        change make_private_directory(path: &Path) -> Result<()>;
         change write_record(path: &Path, content: &[u8]) -> Result<()>;
         change write_first_record(path: &Path, content: &[u8]) -> Result<()>;
-        change create_file(path: &Path, length: u64, durable: bool) -> Result<()>;
-        change copy_file(from: &Path, path: &Path, length: u64, mode: CopyMode, durable: bool) -> Result<()>;
+        change write_hint(path: &Path, content: &[u8]) -> Result<()>;
+        change create_file(path: &Path, length: u64, flush: Flush) -> Result<()>;
+        change copy_file(from: &Path, path: &Path, length: u64, mode: CopyMode, flush: Flush) -> Result<()>;
         change allocate_file(path: &Path, length: u64) -> Result<()>;
         look store_header(path: &Path) -> Result<StoreHeader>;
         change extend_file(path: &Path, length: u64) -> Result<()>;
@@ -72,6 +114,25 @@ impl Files for DeadlyHost {
         change remove_directory(path: &Path) -> Result<()>;
         change discard_directory(path: &Path) -> Result<()>;
         change rename(from: &Path, to: &Path) -> Result<()>;
+        change sync_directory(path: &Path) -> Result<()>;
+    }
+
+    fn open_image(&self, path: &Path, mode: OpenMode) -> Result<Box<dyn ImageFile>> {
+        let linux = self.linux.open_image(path, mode)?;
+        Ok(Box::new(DeadlyImage { linux, fuse: self.fuse.clone() }))
+    }
+}
+
+impl ImageFile for DeadlyImage {
+    pass_on! {
+        look status() -> io::Result<FileStatus>;
+        look read_at(buffer: &mut [u8], offset: u64) -> io::Result<usize>;
+        look next_data(offset: u64) -> io::Result<u64>;
+        look next_hole(offset: u64) -> io::Result<u64>;
+        change write_all_at(bytes: &[u8], offset: u64) -> io::Result<()>;
+        change set_length(length: u64) -> io::Result<()>;
+        change sync() -> io::Result<()>;
+        change seal() -> io::Result<()>;
     }
 }
 
@@ -115,7 +176,7 @@ impl Mounts for DeadlyHost {
         change create_target(path: &Path, kind: TargetKind) -> Result<()>;
         change remove_target(path: &Path) -> Result<()>;
         change mount(spec: &MountSpec) -> Result<()>;
-        change bind(source: &Path, target: &Path, read_only: bool, devices: bool) -> Result<()>;
+        change bind(spec: &BindSpec) -> Result<()>;
         change unmount(path: &Path) -> Result<()>;
         look resolve(path: &Path) -> PathBuf;
         look mounts_of(number: DeviceNumber, is_other: &dyn Fn(&Path) -> bool) -> Result<Vec<MountedAt>>;

@@ -53,10 +53,15 @@ impl Environment {
 
     /// Imports a template whose content differs by `seed`.
     pub(crate) fn import(&self, name: &str, seed: u8) {
+        self.try_import(name, seed).expect("an import");
+    }
+
+    /// The same, where it may fail.
+    pub(crate) fn try_import(&self, name: &str, seed: u8) -> calf::Result<()> {
         let source = self.directory.path().join(format!("{name}-{seed}.img"));
         fs::write(&source, ext4_image(seed)).expect("an image");
         let spec = ImportSpec::new(source, name);
-        self.pool().import_template(&spec, &mut |_| ()).expect("an import");
+        self.pool().import_template(&spec, &mut |_| ()).map(drop)
     }
 
     /// A path that the orchestrator would give; its parent exists.

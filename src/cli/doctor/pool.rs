@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use calf::pool::layout::Layout;
 use calf::pool::record;
 use calf::pool::record::{FORMATS, PoolRecord};
-use calf::sys::{CopyMode, Files as _, LinuxHost};
+use calf::sys::{CopyMode, Files as _, Flush, LinuxHost};
 use calf::units::format_size;
 
 use super::{Check, Verdict};
@@ -31,7 +31,7 @@ pub(super) fn checks(path: &Path, reserve: u64) -> Vec<Check> {
 
 fn record_check(path: &Path) -> Check {
     const NAME: &str = "pool";
-    match record::read::<PoolRecord>(&Layout::new(path).pool_record()) {
+    match record::read::<PoolRecord>(&LinuxHost::new(), &Layout::new(path).pool_record()) {
         Ok(Some(pool)) if FORMATS.contains(&pool.format) => {
             Check::ok(NAME, format!("{} (id {})", path.display(), pool.id))
         }
@@ -124,7 +124,7 @@ fn reflink(path: &Path) -> Check {
     let trial = Trial::new(path);
     let host = LinuxHost::new();
     let outcome = fs::write(&trial.from, [1; 4096]).map_err(|e| e.to_string()).and_then(|()| {
-        host.copy_file(&trial.from, &trial.to, 4096, CopyMode::Reflink, false)
+        host.copy_file(&trial.from, &trial.to, 4096, CopyMode::Reflink, Flush::Later)
             .map_err(|e| cause(&e))
     });
     match outcome {

@@ -7,7 +7,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::model::device_id::DeviceId;
 use crate::sys::fake::files;
 use crate::sys::{
-    Device, DeviceNumber, FileExtent, LoopDevice, LoopSpec, MountSpec, MountedAt, SnapshotGlance,
+    Device, DeviceNumber, FileStatus, LoopDevice, LoopSpec, MountSpec, MountedAt, SnapshotGlance,
     SnapshotUsage, Table, Target,
 };
 
@@ -376,7 +376,7 @@ impl Kernel {
                 return Err(Error::new(ErrorKind::NotFound, "bind", source.display(), "nothing"));
             }
         };
-        FileExtent::at(target)?.ok_or_else(|| {
+        FileStatus::at(target)?.ok_or_else(|| {
             Error::new(ErrorKind::NotFound, "bind on", target.display(), "no such file")
         })?;
         self.mounts.push(Mount { target: target.to_owned(), device, node, read_only, failed });
@@ -409,7 +409,7 @@ impl Kernel {
 }
 
 fn file_length(path: &Path) -> Result<u64> {
-    let extent = FileExtent::at(path)?;
+    let extent = FileStatus::at(path)?;
     extent
         .map(|file| file.length)
         .ok_or_else(|| Error::new(ErrorKind::NotFound, "attach", path.display(), "no such file"))

@@ -5,55 +5,44 @@
 //! kernel outlives a driver. It checks what must never happen: a file that is unlinked while a
 //! loop device is attached to it, a table over a loop device that is not attached.
 
+mod faults;
 mod files;
+mod image;
 mod kernel;
 
 use std::collections::{BTreeSet, HashSet};
+use std::ffi::OsString;
 use std::path::{Component, Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use crate::cow::header::StoreHeader;
 use crate::error::{Error, ErrorKind, Result};
 use crate::model::device_id::DeviceId;
+use crate::sys::fake::faults::Faults;
+use crate::sys::fake::image::FakeImage;
 use crate::sys::fake::kernel::Kernel;
+use crate::sys::image as images;
+use crate::sys::lock::{Lock, Mode};
 use crate::sys::{
-    Capabilities, CopyMode, Device, DeviceNumber, FileExtent, FileSystemUsage, Files, Holder, Host,
-    LoopDevice, LoopHandle, LoopSpec, Loops, Mapper, MountSpec, MountedAt, Mounts, Ownership,
-    SnapshotGlance, SnapshotUsage, Table, Target, TargetKind,
+    BindSpec, Capabilities, CopyMode, Device, DeviceNumber, FileStatus, FileSystemUsage, Files,
+    Flush, Holder, Host, ImageFile, LoopDevice, LoopHandle, LoopSpec, Loops, Mapper, MountSpec,
+    MountedAt, Mounts, OpenMode, Ownership, SnapshotGlance, SnapshotUsage, Table, Target,
+    TargetKind,
 };
+use crate::sys::{file, lock};
 
-/// How a call fails.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Failure {
-    /// It returns an error and did nothing.
-    ErrorBefore,
-    /// It did its work, then returns an error.
-    ErrorAfter,
-    /// The process dies in front of it.
-    CrashBefore,
-    /// The process dies behind it.
-    CrashAfter,
-}
-
-/// What a crash panics with, so that a test can tell it from a real panic.
-#[derive(Debug)]
-pub struct Crash;
-
-/// Dies, without the word and the backtrace that a panic by mistake deserves.
-fn crash() -> ! {
-    std::panic::resume_unwind(Box::new(Crash))
-}
+pub use crate::sys::fake::faults::{Crash, Failure};
 
 /// A simulated machine. Clones share it.
 #[derive(Clone)]
 pub struct FakeHost {
     state: Arc<Mutex<State>>,
+    faults: Faults,
 }
 
 struct State {
     kernel: Kernel,
-    calls: u64,
-    fail: Option<(u64, Failure)>,
     snapshot_missing: bool,
     free: u64,
     confined: Option<PathBuf>,
@@ -71,31 +60,27 @@ impl FakeHost {
         Self {
             state: Arc::new(Mutex::new(State {
                 kernel: Kernel::new(),
-                calls: 0,
-                fail: None,
                 snapshot_missing: false,
                 free: 1 << 40,
                 confined: None,
             })),
+            faults: Faults::default(),
         }
     }
 
     /// Makes the `n`-th call from now fail (the first is 1).
     pub fn fail_at(&self, n: u64, failure: Failure) {
-        let mut state = self.state();
-        state.calls = 0;
-        state.fail = Some((n, failure));
+        self.faults.fail_at(n, failure);
     }
 
     /// Lets every call succeed again. Returns whether the call that was to fail was reached.
     pub fn heal(&self) -> bool {
-        let mut state = self.state();
-        state.fail.take().is_some_and(|(n, _)| state.calls >= n)
+        self.faults.heal()
     }
 
     /// How many calls there were since [`fail_at`](Self::fail_at), or ever.
     pub fn calls(&self) -> u64 {
-        self.state().calls
+        self.faults.calls()
     }
 
     /// Restarts the machine: devices and mounts are gone, files are left.
@@ -171,30 +156,7 @@ impl FakeHost {
         name: &'static str,
         action: impl FnOnce(&mut State) -> Result<T>,
     ) -> Result<T> {
-        let mut state = self.state();
-        state.calls += 1;
-        let failure = state.fail.filter(|(n, _)| *n == state.calls).map(|(_, failure)| failure);
-        let injected =
-            || Error::new(ErrorKind::Internal, "run", name, "the test made this call fail");
-        match failure {
-            None => action(&mut state),
-            Some(Failure::ErrorBefore) => Err(injected()),
-            Some(Failure::ErrorAfter) => {
-                let result = action(&mut state);
-                drop(state);
-                result.and(Err(injected()))
-            }
-            Some(Failure::CrashBefore) => {
-                drop(state);
-                crash()
-            }
-            Some(Failure::CrashAfter) => {
-                let result = action(&mut state);
-                drop(state);
-                drop(result);
-                crash()
-            }
-        }
+        self.faults.run(name, || action(&mut self.state()))
     }
 
     /// Opens a loop device, with the lock held.
@@ -232,6 +194,11 @@ impl Host for FakeHost {
             Ok(Capabilities { snapshot, linear: Ok((1, 4, 0)), loop_control: Ok(()) })
         })
     }
+
+    /// Really: a test may take away what is waited for meanwhile.
+    fn pause(&self, duration: Duration) {
+        std::thread::sleep(duration);
+    }
 }
 
 impl Files for FakeHost {
@@ -248,9 +215,34 @@ impl Files for FakeHost {
         })
     }
 
-    fn file(&self, path: &Path) -> Result<Option<FileExtent>> {
+    fn file(&self, path: &Path) -> Result<Option<FileStatus>> {
         self.check(path);
-        self.call("file", |_| FileExtent::at(path))
+        self.call("file", |_| FileStatus::at(path))
+    }
+
+    fn list(&self, directory: &Path) -> Result<Vec<OsString>> {
+        self.check(directory);
+        self.call("list", |_| file::list(directory))
+    }
+
+    fn read_file(&self, path: &Path, limit: u64) -> Result<Option<Vec<u8>>> {
+        self.check(path);
+        self.call("read_file", |_| file::read(path, limit))
+    }
+
+    fn lock(&self, path: &Path, subject: &str, mode: Mode) -> Result<Lock> {
+        self.check(path);
+        self.faults.run("lock", || lock::lock(path, subject, mode))
+    }
+
+    fn try_lock(&self, path: &Path, subject: &str, mode: Mode) -> Result<Option<Lock>> {
+        self.check(path);
+        self.faults.run("try_lock", || lock::try_lock(path, subject, mode))
+    }
+
+    fn make_private_directory(&self, path: &Path) -> Result<()> {
+        self.check(path);
+        self.call("make_private_directory", |_| file::make_private_directory(path))
     }
 
     fn write_record(&self, path: &Path, content: &[u8]) -> Result<()> {
@@ -263,7 +255,12 @@ impl Files for FakeHost {
         self.call("write_first_record", |_| files::write_record(path, content))
     }
 
-    fn create_file(&self, path: &Path, length: u64, _durable: bool) -> Result<()> {
+    fn write_hint(&self, path: &Path, content: &[u8]) -> Result<()> {
+        self.check(path);
+        self.call("write_hint", |_| file::write_hint(path, content))
+    }
+
+    fn create_file(&self, path: &Path, length: u64, _flush: Flush) -> Result<()> {
         self.check(path);
         self.call("create_file", |_| files::create(path, length))
     }
@@ -274,11 +271,22 @@ impl Files for FakeHost {
         path: &Path,
         length: u64,
         _mode: CopyMode,
-        _durable: bool,
+        _flush: Flush,
     ) -> Result<()> {
         self.check(from);
         self.check(path);
         self.call("copy_file", |_| files::copy(from, path, length))
+    }
+
+    fn open_image(&self, path: &Path, mode: OpenMode) -> Result<Box<dyn ImageFile>> {
+        self.check(path);
+        let file = self.call("open_image", |_| images::open(path, mode))?;
+        Ok(Box::new(FakeImage::new(self.faults.clone(), file)))
+    }
+
+    fn canonical_path(&self, path: &Path) -> Result<PathBuf> {
+        self.check(path);
+        self.call("canonical_path", |_| file::canonical_path(path))
     }
 
     fn allocate_file(&self, path: &Path, length: u64) -> Result<()> {
@@ -310,6 +318,11 @@ impl Files for FakeHost {
             state.kernel.follow(from, to);
             Ok(())
         })
+    }
+
+    fn sync_directory(&self, path: &Path) -> Result<()> {
+        self.check(path);
+        self.call("sync_directory", |_| Ok(()))
     }
 
     fn remove_file(&self, path: &Path) -> Result<()> {
@@ -369,7 +382,7 @@ impl Loops for FakeHost {
     }
 
     fn device_node(&self, number: DeviceNumber) -> Result<PathBuf> {
-        Ok(PathBuf::from(format!("/dev/block/{number}")))
+        self.call("device_node", |_| Ok(PathBuf::from(format!("/dev/block/{number}"))))
     }
 
     fn device_size(&self, number: DeviceNumber) -> Result<u64> {
@@ -486,11 +499,12 @@ impl Mounts for FakeHost {
         self.call("mount", |state| state.kernel.mount(spec))
     }
 
-    fn bind(&self, source: &Path, target: &Path, read_only: bool, _devices: bool) -> Result<()> {
-        self.check(source);
-        self.check(target);
+    fn bind(&self, spec: &BindSpec) -> Result<()> {
+        self.check(&spec.source);
+        self.check(&spec.target);
         self.call("bind", |state| {
-            state.kernel.bind(&files::resolve(source), &files::resolve(target), read_only)
+            let (source, target) = (files::resolve(&spec.source), files::resolve(&spec.target));
+            state.kernel.bind(&source, &target, spec.read_only)
         })
     }
 

@@ -10,8 +10,8 @@ use rustix::fs::SeekFrom;
 use rustix::io::Errno;
 
 use crate::error::{Error, ErrorKind, Result};
-use crate::sys::CopyMode;
 use crate::sys::linux::files;
+use crate::sys::{CopyMode, Flush};
 
 /// Large enough that calls cost nothing, small enough for a small container.
 const BUFFER: u64 = 1 << 20;
@@ -21,7 +21,7 @@ pub(super) fn copy(
     path: &Path,
     length: u64,
     mode: CopyMode,
-    durable: bool,
+    flush: Flush,
 ) -> Result<()> {
     if fs::symlink_metadata(path).is_ok() {
         let taken = io::Error::from(io::ErrorKind::AlreadyExists);
@@ -44,7 +44,7 @@ pub(super) fn copy(
     let finish = || -> io::Result<()> {
         // Holes at the end of the source, and what was added to it for larger volumes.
         target.set_len(length)?;
-        if durable {
+        if flush == Flush::Now {
             target.sync_all()?;
         }
         fs::rename(&temporary, path)
@@ -52,7 +52,10 @@ pub(super) fn copy(
     copied.and_then(|()| finish().map_err(failed)).inspect_err(|_| {
         let _ = fs::remove_file(&temporary);
     })?;
-    if durable { files::sync_directory(files::parent(path)) } else { Ok(()) }
+    match flush {
+        Flush::Now => files::sync_directory(files::parent(path)),
+        Flush::Later => Ok(()),
+    }
 }
 
 fn reflink(source: &File, target: &File, subject: impl Fn() -> String) -> Result<()> {
@@ -139,7 +142,7 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let (from, to) = (directory.path().join("from"), directory.path().join("to"));
         image(&from);
-        copy(&from, &to, 12 * MIB, CopyMode::Sparse, false).unwrap();
+        copy(&from, &to, 12 * MIB, CopyMode::Sparse, Flush::Later).unwrap();
         let mut expected = fs::read(&from).unwrap();
         expected.resize(12 * MIB as usize, 0);
         assert!(fs::read(&to).unwrap() == expected);
@@ -152,7 +155,7 @@ mod tests {
         let (from, to) = (directory.path().join("from"), directory.path().join("to"));
         image(&from);
         fs::write(directory.path().join("to.copying"), [7; 4096]).unwrap();
-        copy(&from, &to, 7 * MIB, CopyMode::Sparse, false).unwrap();
+        copy(&from, &to, 7 * MIB, CopyMode::Sparse, Flush::Later).unwrap();
         assert!(fs::read(&to).unwrap() == fs::read(&from).unwrap()[..7 * MIB as usize]);
         assert_eq!(fs::read_dir(directory.path()).unwrap().count(), 2);
     }
@@ -173,10 +176,10 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let (from, to) = (directory.path().join("from"), directory.path().join("to"));
         image(&from);
-        assert!(copy(&from, &to, u64::MAX, CopyMode::Sparse, false).is_err());
+        assert!(copy(&from, &to, u64::MAX, CopyMode::Sparse, Flush::Later).is_err());
         assert!(!to.exists());
         fs::write(&to, b"old").unwrap();
-        let error = copy(&from, &to, 1, CopyMode::Sparse, false).unwrap_err();
+        let error = copy(&from, &to, 1, CopyMode::Sparse, Flush::Later).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::AlreadyExists);
         assert_eq!(fs::read(&to).unwrap(), b"old");
     }
@@ -186,7 +189,7 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let (from, to) = (directory.path().join("from"), directory.path().join("to"));
         image(&from);
-        match copy(&from, &to, 9 * MIB, CopyMode::Reflink, false) {
+        match copy(&from, &to, 9 * MIB, CopyMode::Reflink, Flush::Later) {
             Ok(()) => assert_eq!(fs::metadata(&to).unwrap().len(), 9 * MIB),
             Err(error) => {
                 assert_eq!(error.kind(), ErrorKind::Unsupported, "{error:?}");

@@ -11,7 +11,7 @@ use rustix::fs::{FallocateFlags, StatVfs};
 
 use crate::cow::header::StoreHeader;
 use crate::error::{Error, ErrorKind, Result};
-use crate::sys::FileSystemUsage;
+use crate::sys::{FileSystemUsage, Flush};
 
 pub(super) fn write_record(path: &Path, content: &[u8]) -> Result<()> {
     let parent = parent(path);
@@ -83,17 +83,17 @@ fn create_directory(path: &Path) -> Result<bool> {
     .map_err(|e| Error::io("make directory", path.display(), e))
 }
 
-pub(super) fn create(path: &Path, length: u64, durable: bool) -> Result<()> {
+pub(super) fn create(path: &Path, length: u64, flush: Flush) -> Result<()> {
     const OPERATION: &str = "create file";
     let failed = |e| Error::io(OPERATION, path.display(), e);
-    match durable {
-        true => make_directory(parent(path))?,
-        false => create_directory(parent(path)).map(drop)?,
+    match flush {
+        Flush::Now => make_directory(parent(path))?,
+        Flush::Later => create_directory(parent(path)).map(drop)?,
     }
     let file = create_new(path).map_err(failed)?;
     let fill = || -> Result<()> {
         file.set_len(length).map_err(failed)?;
-        if durable {
+        if flush == Flush::Now {
             file.sync_all().map_err(failed)?;
             sync_directory(parent(path))?;
         }
@@ -263,15 +263,15 @@ mod tests {
     fn a_new_file_is_sparse_private_and_never_an_old_one() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("cow");
-        create(&path, 1 << 30, true).unwrap();
+        create(&path, 1 << 30, Flush::Now).unwrap();
         let found = fs::metadata(&path).unwrap();
         assert_eq!((found.len(), found.blocks()), (1 << 30, 0));
         assert_eq!(found.permissions().mode() & 0o777, 0o600);
-        assert_eq!(create(&path, 1, false).unwrap_err().kind(), ErrorKind::AlreadyExists);
+        assert_eq!(create(&path, 1, Flush::Later).unwrap_err().kind(), ErrorKind::AlreadyExists);
 
         let link = directory.path().join("link");
         symlink(directory.path().join("elsewhere"), &link).unwrap();
-        assert_eq!(create(&link, 1, false).unwrap_err().kind(), ErrorKind::AlreadyExists);
+        assert_eq!(create(&link, 1, Flush::Later).unwrap_err().kind(), ErrorKind::AlreadyExists);
         assert!(!directory.path().join("elsewhere").exists());
     }
 
@@ -279,7 +279,7 @@ mod tests {
     fn a_file_too_large_to_exist_leaves_nothing() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("cow");
-        assert!(create(&path, u64::MAX, false).is_err());
+        assert!(create(&path, u64::MAX, Flush::Later).is_err());
         assert!(!path.exists());
     }
 
@@ -287,7 +287,7 @@ mod tests {
     fn extending_never_shrinks() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("image");
-        create(&path, 4096, false).unwrap();
+        create(&path, 4096, Flush::Later).unwrap();
         extend(&path, 8192).unwrap();
         extend(&path, 512).unwrap();
         assert_eq!(fs::metadata(&path).unwrap().len(), 8192);

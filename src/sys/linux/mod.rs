@@ -26,18 +26,22 @@ mod targets;
 mod write_cache;
 
 use std::collections::BTreeSet;
+use std::ffi::OsString;
 use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
+use std::time::Duration;
 
 use crate::cow::header::StoreHeader;
 use crate::error::{Error, Result};
 use crate::model::device_id::DeviceId;
+use crate::sys::lock::{Lock, Mode};
 use crate::sys::{
-    Capabilities, CopyMode, Device, DeviceNumber, FileExtent, FileSystemUsage, Files, Holder, Host,
-    LoopDevice, LoopHandle, LoopSpec, Loops, Mapper, MountSpec, MountedAt, Mounts, Ownership,
-    SnapshotGlance, Table, Target, TargetKind,
+    BindSpec, Capabilities, CopyMode, Device, DeviceNumber, FileStatus, FileSystemUsage, Files,
+    Flush, Holder, Host, ImageFile, LoopDevice, LoopHandle, LoopSpec, Loops, Mapper, MountSpec,
+    MountedAt, Mounts, OpenMode, Ownership, SnapshotGlance, Table, Target, TargetKind,
 };
+use crate::sys::{file, image, lock};
 
 /// [`Host`] by ioctls and system calls on the running kernel. Threads may share it.
 #[derive(Default)]
@@ -77,6 +81,10 @@ impl Host for LinuxHost {
             loop_control: loops::capability(),
         })
     }
+
+    fn pause(&self, duration: Duration) {
+        std::thread::sleep(duration);
+    }
 }
 
 impl Files for LinuxHost {
@@ -84,8 +92,28 @@ impl Files for LinuxHost {
         files::usage(path)
     }
 
-    fn file(&self, path: &Path) -> Result<Option<FileExtent>> {
-        FileExtent::at(path)
+    fn file(&self, path: &Path) -> Result<Option<FileStatus>> {
+        FileStatus::at(path)
+    }
+
+    fn list(&self, directory: &Path) -> Result<Vec<OsString>> {
+        file::list(directory)
+    }
+
+    fn read_file(&self, path: &Path, limit: u64) -> Result<Option<Vec<u8>>> {
+        file::read(path, limit)
+    }
+
+    fn lock(&self, path: &Path, subject: &str, mode: Mode) -> Result<Lock> {
+        lock::lock(path, subject, mode)
+    }
+
+    fn try_lock(&self, path: &Path, subject: &str, mode: Mode) -> Result<Option<Lock>> {
+        lock::try_lock(path, subject, mode)
+    }
+
+    fn make_private_directory(&self, path: &Path) -> Result<()> {
+        file::make_private_directory(path)
     }
 
     fn write_record(&self, path: &Path, content: &[u8]) -> Result<()> {
@@ -96,8 +124,12 @@ impl Files for LinuxHost {
         files::write_first_record(path, content)
     }
 
-    fn create_file(&self, path: &Path, length: u64, durable: bool) -> Result<()> {
-        files::create(path, length, durable)
+    fn write_hint(&self, path: &Path, content: &[u8]) -> Result<()> {
+        file::write_hint(path, content)
+    }
+
+    fn create_file(&self, path: &Path, length: u64, flush: Flush) -> Result<()> {
+        files::create(path, length, flush)
     }
 
     fn copy_file(
@@ -106,9 +138,17 @@ impl Files for LinuxHost {
         path: &Path,
         length: u64,
         mode: CopyMode,
-        durable: bool,
+        flush: Flush,
     ) -> Result<()> {
-        copy::copy(from, path, length, mode, durable)
+        copy::copy(from, path, length, mode, flush)
+    }
+
+    fn open_image(&self, path: &Path, mode: OpenMode) -> Result<Box<dyn ImageFile>> {
+        Ok(Box::new(image::open(path, mode)?))
+    }
+
+    fn canonical_path(&self, path: &Path) -> Result<PathBuf> {
+        file::canonical_path(path)
     }
 
     fn allocate_file(&self, path: &Path, length: u64) -> Result<()> {
@@ -125,6 +165,10 @@ impl Files for LinuxHost {
 
     fn rename(&self, from: &Path, to: &Path) -> Result<()> {
         files::rename(from, to)
+    }
+
+    fn sync_directory(&self, path: &Path) -> Result<()> {
+        files::sync_directory(path)
     }
 
     fn remove_file(&self, path: &Path) -> Result<()> {
@@ -260,8 +304,8 @@ impl Mounts for LinuxHost {
         mounts::mount(spec)
     }
 
-    fn bind(&self, source: &Path, target: &Path, read_only: bool, devices: bool) -> Result<()> {
-        mounts::bind(source, target, read_only, devices)
+    fn bind(&self, spec: &BindSpec) -> Result<()> {
+        mounts::bind(spec)
     }
 
     fn unmount(&self, path: &Path) -> Result<()> {

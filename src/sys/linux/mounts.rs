@@ -19,7 +19,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::sys::linux::nodes::Access;
 use crate::sys::linux::options::MountOptions;
 use crate::sys::linux::{mountinfo, nodes, options, places, raw};
-use crate::sys::{DeviceNumber, MountSpec, MountedAt};
+use crate::sys::{BindSpec, DeviceNumber, MountSpec, MountedAt};
 
 pub(super) fn mount(spec: &MountSpec) -> Result<()> {
     const OPERATION: &str = "mount";
@@ -145,10 +145,11 @@ fn mount_id(file: &OwnedFd) -> rustix::io::Result<u64> {
     Ok(found.stx_mnt_id)
 }
 
-pub(super) fn bind(source: &Path, target: &Path, read_only: bool, devices: bool) -> Result<()> {
+pub(super) fn bind(spec: &BindSpec) -> Result<()> {
     const OPERATION: &str = "bind";
-    let subject = format!("{} to {}", source.display(), target.display());
-    let source = places::find(source)?.open().map_err(|e| Error::io(OPERATION, &subject, e))?;
+    let subject = format!("{} to {}", spec.source.display(), spec.target.display());
+    let source =
+        places::find(&spec.source)?.open().map_err(|e| Error::io(OPERATION, &subject, e))?;
     let clone = rustix::mount::open_tree(
         &source,
         "",
@@ -158,15 +159,15 @@ pub(super) fn bind(source: &Path, target: &Path, read_only: bool, devices: bool)
     )
     .map_err(|e| unsupported_or(OPERATION, &subject, e))?;
     let flag = |flag: MountAttrFlags, on: bool| if on { flag.bits() } else { 0 };
-    let set = flag(MountAttrFlags::MOUNT_ATTR_RDONLY, read_only);
-    let clear = flag(MountAttrFlags::MOUNT_ATTR_NODEV, devices);
+    let set = flag(MountAttrFlags::MOUNT_ATTR_RDONLY, spec.read_only);
+    let clear = flag(MountAttrFlags::MOUNT_ATTR_NODEV, spec.device_nodes);
     if set | clear != 0 {
         raw::mount_setattr(clone.as_fd(), set, clear).map_err(|e| {
             let errno = Errno::from_io_error(&e).unwrap_or(Errno::IO);
             unsupported_or(OPERATION, &subject, errno)
         })?;
     }
-    attach(OPERATION, &subject, &clone, target)
+    attach(OPERATION, &subject, &clone, &spec.target)
 }
 
 fn unsupported_or(operation: &'static str, subject: &str, errno: Errno) -> Error {

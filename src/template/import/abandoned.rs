@@ -1,28 +1,30 @@
 //! Imports that nobody runs and nobody can take up again.
 
 use std::path::Path;
-use std::time::Duration;
 
-use crate::error::Result;
+use jiff::{SignedDuration, Timestamp};
+
+use crate::error::{ErrorKind, Result};
 use crate::model::units::format_size;
 use crate::pool::layout::{IMPORT_PREFIX, Layout};
-use crate::pool::{PoolDir, record};
-use crate::template::catalog;
+use crate::pool::{PoolDir, index, record};
+use crate::sys::Host;
 use crate::template::import::source::Identity;
 use crate::template::import::state::{ImportRecord, Origin};
 
 /// How long an interrupted import waits to be taken up again.
-const PATIENCE: Duration = Duration::from_secs(24 * 60 * 60);
+const PATIENCE: SignedDuration = SignedDuration::from_hours(24);
 
 /// Removes imports that nobody runs and nobody can take up again.
 pub(crate) fn sweep(pool: &PoolDir, dry_run: bool) -> Result<Vec<String>> {
     let mut removed = Vec::new();
-    for name in catalog::entries(&pool.layout().images())? {
+    for name in index::names_in(pool, &pool.layout().images())? {
         let Some(id) = name.strip_prefix(IMPORT_PREFIX) else { continue };
         let Some(_lock) = pool.try_lock_import(id)? else { continue };
         let directory = pool.layout().import_directory(id);
-        if let Some(reason) = abandoned(&directory) {
-            let size = catalog::allocated(&Layout::import_image(&directory)).unwrap_or(0);
+        if let Some(reason) = abandoned(pool.host(), &directory)? {
+            let image = pool.host().file(&Layout::import_image(&directory))?;
+            let size = image.map_or(0, |image| image.allocated);
             if !dry_run {
                 pool.host().remove_directory(&directory)?;
             }
@@ -33,21 +35,25 @@ pub(crate) fn sweep(pool: &PoolDir, dry_run: bool) -> Result<Vec<String>> {
 }
 
 /// Why an import will not be taken up again, if so.
-fn abandoned(directory: &Path) -> Option<String> {
+fn abandoned(host: &dyn Host, directory: &Path) -> Result<Option<String>> {
     let path = Layout::import_record(directory);
-    let Ok(Some(import)) = record::read::<ImportRecord>(&path) else {
-        return Some("without a record".into());
+    let import = match record::read::<ImportRecord>(host, &path) {
+        Ok(Some(import)) => import,
+        Err(error) if error.kind() != ErrorKind::Corrupt => return Err(error),
+        Ok(None) | Err(_) => return Ok(Some("without a record".to_owned())),
     };
+    let source = Path::new(&import.source);
     if let Origin::File(identity) = &import.identity
-        && Identity::of(Path::new(&import.source)).as_ref() != Some(identity)
+        && Identity::of(host, source)?.as_ref() != Some(identity)
     {
-        return Some(format!("from {}, which has changed or gone", import.source));
+        return Ok(Some(format!("from {}, which has changed or gone", source.display())));
     }
-    is_old(&path).then(|| format!("from {}, a day old", import.source))
+    Ok(is_old(host, &path)?.then(|| format!("from {}, a day old", source.display())))
 }
 
 /// Whether a file was last written so long ago that nobody works on it.
-pub(crate) fn is_old(path: &Path) -> bool {
-    let modified = path.metadata().and_then(|metadata| metadata.modified()).ok();
-    modified.and_then(|at| at.elapsed().ok()).is_some_and(|age| age > PATIENCE)
+pub(crate) fn is_old(host: &dyn Host, path: &Path) -> Result<bool> {
+    let Some(found) = host.file(path)? else { return Ok(false) };
+    let modified = Timestamp::from_second(found.modified[0]).ok();
+    Ok(modified.is_some_and(|at| Timestamp::now().duration_since(at) > PATIENCE))
 }

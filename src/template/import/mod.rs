@@ -21,7 +21,6 @@ pub(crate) mod source;
 mod staging;
 pub(crate) mod state;
 
-use std::fs::{self, File};
 use std::path::Path;
 
 use jiff::Timestamp;
@@ -33,6 +32,8 @@ use crate::pool::layout::Layout;
 use crate::pool::record::TemplateRecord;
 use crate::pool::{PoolDir, record};
 use crate::sys::lock::{Lock, Mode};
+use crate::sys::{Host, OpenMode};
+use crate::template::content::check_content;
 use crate::template::import::source::file::fetch;
 #[cfg(feature = "http")]
 use crate::template::import::source::http::download;
@@ -98,7 +99,7 @@ fn import_file(
     path: &Path,
     progress: &mut dyn FnMut(Progress),
 ) -> Result<Imported> {
-    Source::open(path)?;
+    Source::open(pool.host(), path)?;
     tidy(pool)?;
     let (source, _flight) = open_alone(pool, path)?;
     let origin = Origin::File(source.identity.clone());
@@ -167,9 +168,9 @@ fn tidy(pool: &PoolDir) -> Result<()> {
 /// it may have changed meanwhile.
 fn open_alone(pool: &PoolDir, path: &Path) -> Result<(Source, Lock)> {
     loop {
-        let id = Source::open(path)?.identity.id();
+        let id = Source::open(pool.host(), path)?.identity.id();
         let lock = fly_alone(pool, &id, path.display())?;
-        let source = Source::open(path)?;
+        let source = Source::open(pool.host(), path)?;
         if source.identity.id() == id {
             return Ok((source, lock));
         }
@@ -193,6 +194,7 @@ fn known_content(pool: &PoolDir, source: &Source) -> Option<String> {
         let Ok(Some(known)) = state::of_content(pool, digest) else { return false };
         known.identity == Origin::File(source.identity.clone())
             && source.identity.settled_before(known.started)
+            && check_content(pool, digest, source.size).is_ok()
     })
 }
 
@@ -222,7 +224,7 @@ fn point_name(
     if !install(pool, found)? {
         return Ok(None);
     }
-    let mut template = describe(&layout.image(digest), name, shown, found)?;
+    let mut template = describe(pool.host(), &layout.image(digest), name, shown, found)?;
     match &previous {
         Some(same) if same.digest == digest => template = same.clone(),
         _ => {
@@ -237,11 +239,11 @@ fn point_name(
 /// Puts what was read in its place under its digest, once. To be called with the image locked.
 fn install(pool: &PoolDir, found: &Found<'_>) -> Result<bool> {
     let (layout, digest) = (pool.layout(), found.digest);
-    let there = layout.image(digest).exists();
+    let there = is_whole(pool, digest, found.size)?;
     let Some(origin) = found.made_by else { return Ok(there) };
     let directory = layout.import_directory(&origin.id());
     let home = layout.image_directory(digest);
-    let fetched = record::read::<ImportRecord>(&Layout::import_record(&directory))?
+    let fetched = record::read::<ImportRecord>(pool.host(), &Layout::import_record(&directory))?
         .filter(|r| r.identity == *origin)
         .filter(|r| r.state == State::Complete { digest: digest.to_owned() });
     if there {
@@ -255,19 +257,53 @@ fn install(pool: &PoolDir, found: &Found<'_>) -> Result<bool> {
     if fetched.is_none() {
         return Ok(false);
     }
-    // What a removal that was cut short left there has no content any more.
+    // What is there has no content any more, or damaged content.
+    refuse_attached(pool, digest)?;
     pool.host().remove_directory(&home)?;
-    fs::rename(&directory, &home).map_err(|e| Error::io(OPERATION, home.display(), e))?;
-    catalog::sync_directory(&layout.images())?;
+    pool.host().rename(&directory, &home)?;
+    pool.host().sync_directory(&layout.images())?;
     Ok(true)
 }
 
+/// Whether the content is in its place and can be used.
+fn is_whole(pool: &PoolDir, digest: &str, size: u64) -> Result<bool> {
+    match check_content(pool, digest, size) {
+        Ok(()) => Ok(true),
+        Err(error) if error.kind() == ErrorKind::Corrupt => Ok(false),
+        Err(error) => Err(error),
+    }
+}
+
+/// Refuses to replace damaged content under the devices of volumes.
+fn refuse_attached(pool: &PoolDir, digest: &str) -> Result<()> {
+    let image = pool.layout().image(digest);
+    if pool.host().file(&image)?.is_none() {
+        return Ok(());
+    }
+    match pool.host().find_loops(&image)?.first() {
+        None => Ok(()),
+        Some(attached) => Err(Error::new(
+            ErrorKind::InUse,
+            "replace the damaged content",
+            image.display(),
+            format!("volumes use it through loop device {}", attached.number),
+        )
+        .remedy("deactivate or delete the volumes of this template, then import it again")),
+    }
+}
+
 /// What there is to know of the content, and to warn of.
-fn describe(image: &Path, name: &str, shown: &str, found: &Found<'_>) -> Result<TemplateRecord> {
+fn describe(
+    host: &dyn Host,
+    image: &Path,
+    name: &str,
+    shown: &str,
+    found: &Found<'_>,
+) -> Result<TemplateRecord> {
     let length = superblock::PREFIX.min(usize::try_from(found.size).unwrap_or(usize::MAX));
-    let prefix = File::open(image)
-        .and_then(|file| read_prefix(&file, length))
-        .map_err(|e| Error::io(OPERATION, image.display(), e))?;
+    let file = host.open_image(image, OpenMode::Read)?;
+    let prefix =
+        read_prefix(&*file, length).map_err(|e| Error::io(OPERATION, image.display(), e))?;
     let content = superblock::detect(&prefix);
     warn_of(name, &content);
     let file_system = match content {

@@ -10,17 +10,13 @@
 //! checkpoint, what was written so far is made durable before the state of the hash is recorded,
 //! so that an interrupted copy can go on from there.
 
-use std::fs::File;
 use std::io::{self, Read};
-use std::os::unix::fs::FileExt as _;
 use std::sync::Mutex;
 use std::sync::mpsc::{Receiver, Sender, SyncSender, channel, sync_channel};
 use std::thread;
 
-use rustix::fs::SeekFrom;
-use rustix::io::Errno;
-
 use crate::error::Result;
+use crate::sys::ImageFile;
 use crate::template::import::hash::ContentHash;
 
 /// Bytes read, hashed and written at once.
@@ -39,7 +35,7 @@ const PAGE: usize = 4096;
 /// Where content is read from.
 pub(crate) enum Input<'a> {
     /// A file, with its holes.
-    File(&'a File),
+    File(&'a dyn ImageFile),
     /// A stream whose next byte is the one at the start of the job.
     #[cfg_attr(not(feature = "http"), allow(dead_code, reason = "only a download is a stream"))]
     Stream(Mutex<Box<dyn Read + Send + 'a>>),
@@ -50,7 +46,7 @@ pub(crate) struct Job<'a> {
     pub(crate) source: Input<'a>,
     pub(crate) size: u64,
     /// `None` if the content is in place and only to be hashed.
-    pub(crate) destination: Option<&'a File>,
+    pub(crate) destination: Option<&'a dyn ImageFile>,
     /// Where to begin, and the hash of all before that.
     pub(crate) start: u64,
     pub(crate) hash: ContentHash,
@@ -95,7 +91,7 @@ pub(crate) fn run(job: Job<'_>, progress: &mut dyn FnMut(u64)) -> Result<String>
         }
         let (job, start) = (&job, job.start);
         let reader = scope.spawn(move || match &job.source {
-            Input::File(file) => read_parts(job, file, start, &used, &parts),
+            Input::File(file) => read_parts(job, *file, start, &used, &parts),
             Input::Stream(stream) => read_stream(job, stream, start, &used, &parts),
         });
         let writer = scope.spawn(move || write_orders(job, &written, &free));
@@ -189,14 +185,14 @@ fn fill(stream: &mut dyn Read, buffer: &mut [u8]) -> (usize, io::Result<()>) {
 
 fn read_parts(
     job: &Job<'_>,
-    file: &File,
+    file: &dyn ImageFile,
     start: u64,
     buffers: &Receiver<Vec<u8>>,
     parts: &SyncSender<Part>,
 ) -> Result<()> {
     let mut at = start;
     while at < job.size {
-        let data = next_data(file, at).map_err(job.read_failed)?.min(job.size);
+        let data = file.next_data(at).map_err(job.read_failed)?.min(job.size);
         while at < data {
             let length = HOLE.min(data - at);
             if parts.send(Part::Hole(at, length)).is_err() {
@@ -208,7 +204,7 @@ fn read_parts(
         while at < hole {
             let Ok(mut buffer) = buffers.recv() else { return Ok(()) };
             buffer.resize(BUFFER.min((hole - at) as usize), 0);
-            file.read_exact_at(&mut buffer, at).map_err(job.read_failed)?;
+            read_exact(file, &mut buffer, at).map_err(job.read_failed)?;
             let length = buffer.len() as u64;
             if parts.send(Part::Data(at, buffer)).is_err() {
                 return Ok(());
@@ -237,7 +233,7 @@ fn write_orders(job: &Job<'_>, orders: &Receiver<Order>, buffers: &Sender<Vec<u8
             }
             Order::Checkpoint(offset, hash) => {
                 if let Some(file) = job.destination {
-                    file.sync_data().map_err(job.write_failed)?;
+                    file.sync().map_err(job.write_failed)?;
                 }
                 (job.checkpoint)(offset, &hash)?;
             }
@@ -247,7 +243,7 @@ fn write_orders(job: &Job<'_>, orders: &Receiver<Order>, buffers: &Sender<Vec<u8
 }
 
 /// Writes all but pages of zeros.
-fn write_sparse(file: &File, offset: u64, bytes: &[u8]) -> io::Result<()> {
+fn write_sparse(file: &dyn ImageFile, offset: u64, bytes: &[u8]) -> io::Result<()> {
     static ZEROS: [u8; PAGE] = [0; PAGE];
     let is_zero = |page: &[u8]| page == &ZEROS[..page.len()];
     let mut start = 0;
@@ -261,34 +257,36 @@ fn write_sparse(file: &File, offset: u64, bytes: &[u8]) -> io::Result<()> {
     file.write_all_at(&bytes[start..], offset + start as u64)
 }
 
-/// Where the next data at or after `offset` begins; `u64::MAX` if there is none.
-fn next_data(file: &File, offset: u64) -> io::Result<u64> {
-    match rustix::fs::seek(file, SeekFrom::Data(offset)) {
-        Ok(at) => Ok(at),
-        Err(Errno::NXIO) => Ok(u64::MAX),
-        // Block devices, and file systems without holes.
-        Err(Errno::INVAL | Errno::OPNOTSUPP) => Ok(offset),
-        Err(e) => Err(e.into()),
-    }
-}
-
 /// Where the data at `offset` ends.
-fn next_hole(file: &File, offset: u64, size: u64) -> io::Result<u64> {
+fn next_hole(file: &dyn ImageFile, offset: u64, size: u64) -> io::Result<u64> {
     if offset >= size {
         return Ok(size);
     }
-    match rustix::fs::seek(file, SeekFrom::Hole(offset)) {
+    match file.next_hole(offset)? {
         // A hole was punched here since it was found to be data: read the zeros.
-        Ok(at) if at <= offset => Ok(size.min(offset + PAGE as u64)),
-        Ok(at) => Ok(at),
-        Err(Errno::INVAL | Errno::OPNOTSUPP | Errno::NXIO) => Ok(size),
-        Err(e) => Err(e.into()),
+        at if at <= offset => Ok(size.min(offset + PAGE as u64)),
+        at => Ok(at.min(size)),
     }
+}
+
+/// Fills the buffer with what is at `offset`.
+fn read_exact(file: &dyn ImageFile, buffer: &mut [u8], offset: u64) -> io::Result<()> {
+    let mut filled = 0;
+    while filled < buffer.len() {
+        match file.read_at(&mut buffer[filled..], offset + filled as u64) {
+            Ok(0) => return Err(io::ErrorKind::UnexpectedEof.into()),
+            Ok(n) => filled += n,
+            Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
+            Err(e) => return Err(e),
+        }
+    }
+    Ok(())
 }
 
 #[cfg(test)]
 mod tests {
-    use std::os::unix::fs::MetadataExt as _;
+    use std::fs::File;
+    use std::os::unix::fs::{FileExt, MetadataExt as _};
 
     use proptest::prelude::*;
     use sha2::{Digest as _, Sha256};
@@ -349,7 +347,7 @@ mod tests {
             destination.set_len(size).unwrap();
             // As after an interruption: all before `start` is there, and hashed.
             let start = (size as f64 * cut) as usize / 4096 * 4096;
-            destination.write_all_at(&content[..start], 0).unwrap();
+            FileExt::write_all_at(&destination, &content[..start], 0).unwrap();
             let mut hash = ContentHash::default();
             hash.update(&content[..start]);
             let digest = copy(&source, &destination, size, start as u64, hash).unwrap();
@@ -411,8 +409,8 @@ mod tests {
     #[test]
     fn zeros_on_disk_become_holes() {
         let source = tempfile::tempfile().unwrap();
-        source.write_all_at(&vec![0; 4 << 20], 0).unwrap();
-        source.write_all_at(b"x", 1 << 20).unwrap();
+        FileExt::write_all_at(&source, &vec![0; 4 << 20], 0).unwrap();
+        FileExt::write_all_at(&source, b"x", 1 << 20).unwrap();
         let destination = tempfile::tempfile().unwrap();
         destination.set_len(4 << 20).unwrap();
         copy(&source, &destination, 4 << 20, 0, ContentHash::default()).unwrap();
@@ -422,7 +420,7 @@ mod tests {
     #[test]
     fn a_failed_write_stops_everything() {
         let source = tempfile::tempfile().unwrap();
-        source.write_all_at(&vec![7; 32 << 20], 0).unwrap();
+        FileExt::write_all_at(&source, &vec![7; 32 << 20], 0).unwrap();
         let read_only = File::open("/proc/self/exe").unwrap();
         let error = copy(&source, &read_only, 32 << 20, 0, ContentHash::default()).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Internal);

@@ -4,15 +4,14 @@
 //! ([`download`](super::download)) have in common: where the content and its record are written,
 //! and how much room there must be.
 
-use std::fs::{File, OpenOptions, Permissions};
 use std::io;
-use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
 use std::path::PathBuf;
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::model::units::format_size;
 use crate::pool::layout::Layout;
 use crate::pool::{PoolDir, record};
+use crate::sys::{Flush, ImageFile, OpenMode};
 use crate::template::import::state::{ImportRecord, Origin};
 
 const MORE_ROOM: &str =
@@ -37,12 +36,17 @@ impl<'a> Staging<'a> {
         Layout::import_image(&self.directory)
     }
 
-    /// What an earlier import left, if that can be told and its content is there.
-    pub(crate) fn previous(&self) -> Option<ImportRecord> {
-        let previous = record::read(&Layout::import_record(&self.directory))
-            .inspect_err(|e| tracing::info!("an unfinished import is of no use: {}", e.report()))
-            .ok()??;
-        self.image().exists().then_some(previous)
+    /// What an earlier import left, if its record can be understood and its content is there.
+    pub(crate) fn previous(&self) -> Result<Option<ImportRecord>> {
+        let host = self.pool.host();
+        let previous = match record::read(host, &Layout::import_record(&self.directory)) {
+            Err(error) if error.kind() == ErrorKind::Corrupt => {
+                tracing::info!("an unfinished import is of no use: {}", error.report());
+                return Ok(None);
+            }
+            previous => previous?,
+        };
+        Ok(if host.file(&self.image())?.is_some() { previous } else { None })
     }
 
     pub(crate) fn write_record(&self, record: &ImportRecord) -> Result<()> {
@@ -52,36 +56,25 @@ impl<'a> Staging<'a> {
 
     /// Makes the file for the content, empty.
     pub(crate) fn create_image(&self) -> Result<()> {
-        let image = self.image();
-        OpenOptions::new()
-            .write(true)
-            .create_new(true)
-            .mode(0o600)
-            .open(&image)
-            .map(drop)
-            .map_err(|e| self.write_failed(e))
+        self.pool.host().create_file(&self.image(), 0, Flush::Later).map_err(out_of_room)
     }
 
     /// Opens the content to go on writing it.
-    pub(crate) fn open_image(&self) -> Result<File> {
-        OpenOptions::new()
-            .read(true)
-            .write(true)
-            .open(self.image())
-            .map_err(|e| self.write_failed(e))
+    pub(crate) fn open_image(&self) -> Result<Box<dyn ImageFile>> {
+        self.pool.host().open_image(&self.image(), OpenMode::Write)
     }
 
     /// Cuts off what was written after `offset`, so that it is written again on top of holes.
-    pub(crate) fn rewind(&self, image: &File, offset: u64, size: u64) -> Result<()> {
-        image.set_len(offset).and_then(|()| image.set_len(size)).map_err(|e| self.write_failed(e))
+    pub(crate) fn rewind(&self, image: &dyn ImageFile, offset: u64, size: u64) -> Result<()> {
+        image
+            .set_length(offset)
+            .and_then(|()| image.set_length(size))
+            .map_err(|e| self.write_failed(e))
     }
 
     /// Makes the content durable and read-only.
-    pub(crate) fn seal(&self, image: &File) -> Result<()> {
-        image
-            .set_permissions(Permissions::from_mode(0o400))
-            .and_then(|()| image.sync_all())
-            .map_err(|e| self.write_failed(e))
+    pub(crate) fn seal(&self, image: &dyn ImageFile) -> Result<()> {
+        image.seal().map_err(|e| self.write_failed(e))
     }
 
     /// Removes the directory with what is in it.
@@ -114,7 +107,11 @@ impl<'a> Staging<'a> {
 
     /// The error of a write to the content.
     pub(crate) fn write_failed(&self, error: io::Error) -> Error {
-        let error = Error::io("write template content to", self.image().display(), error);
-        if error.kind() == ErrorKind::NoSpace { error.remedy(MORE_ROOM) } else { error }
+        out_of_room(Error::io("write template content to", self.image().display(), error))
     }
+}
+
+/// Says what to do about an error, if space is what was short.
+fn out_of_room(error: Error) -> Error {
+    if error.kind() == ErrorKind::NoSpace { error.remedy(MORE_ROOM) } else { error }
 }

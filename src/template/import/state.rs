@@ -96,5 +96,5 @@ impl ImportRecord {
 pub(crate) fn of_content(pool: &PoolDir, digest: &str) -> Result<Option<ImportRecord>> {
     let path = Layout::import_record(&pool.layout().image_directory(digest));
     let complete = State::Complete { digest: digest.to_owned() };
-    Ok(record::read::<ImportRecord>(&path)?.filter(|record| record.state == complete))
+    Ok(record::read::<ImportRecord>(pool.host(), &path)?.filter(|record| record.state == complete))
 }

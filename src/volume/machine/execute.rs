@@ -12,7 +12,7 @@ use crate::model::policy::{Backing, Durability, Reserve};
 use crate::pool::PoolDir;
 use crate::pool::locks::VolumeGuard;
 use crate::pool::record::VolumeRecord;
-use crate::sys::{CopyMode, DeviceNumber, LoopHandle, LoopSpec, Table};
+use crate::sys::{CopyMode, DeviceNumber, Flush, LoopHandle, LoopSpec, Table};
 use crate::template::{content, origin};
 use crate::volume::machine::{observe, teardown};
 use crate::volume::plan::state::Observed;
@@ -131,16 +131,17 @@ impl<'a> Executor<'a> {
         let path = self.pool.layout().store(self.key, record.backing);
         let length = store_length(record);
         let template = self.pool.layout().image(&record.digest);
-        let durable = record.durability == Durability::Durable;
+        let flush = match record.durability {
+            Durability::Durable => Flush::Now,
+            Durability::Ephemeral => Flush::Later,
+        };
         if record.backing != Backing::Snapshot {
             content::check_content(self.pool, &record.digest, record.template_size)?;
         }
         match record.backing {
-            Backing::Snapshot => host.create_file(&path, length, durable),
-            Backing::Reflink => {
-                host.copy_file(&template, &path, length, CopyMode::Reflink, durable)
-            }
-            Backing::Copy => host.copy_file(&template, &path, length, CopyMode::Sparse, durable),
+            Backing::Snapshot => host.create_file(&path, length, flush),
+            Backing::Reflink => host.copy_file(&template, &path, length, CopyMode::Reflink, flush),
+            Backing::Copy => host.copy_file(&template, &path, length, CopyMode::Sparse, flush),
         }
     }
 

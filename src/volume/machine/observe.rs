@@ -74,7 +74,9 @@ fn observe_store(host: &dyn Host, path: &Path, bare: bool) -> Result<Option<Stor
         FileKind::Regular => None,
         FileKind::Linked => Some("it is a file that has other names too"),
         FileKind::Directory => Some("it is a directory"),
-        FileKind::Other => Some("it is a symbolic link or something else than a file"),
+        FileKind::BlockDevice | FileKind::Other => {
+            Some("it is a symbolic link or something else than a file")
+        }
     };
     let header = match bare && damage.is_none() {
         true => Some(host.store_header(path)?),
@@ -104,12 +106,15 @@ pub(crate) fn read_record(pool: &PoolDir, key: &Key) -> Result<Option<VolumeReco
 /// The same, where the volume's directory is known to be there.
 fn record_inside(pool: &PoolDir, key: &Key) -> Result<Option<VolumeRecord>> {
     let path = pool.layout().volume_record(key);
-    match record::read::<VolumeRecord>(&path) {
-        Ok(Some(record)) if record.key() != *key => {
-            Err(record::corrupt(&path, format!("it is the record of volume {}", record.id)))
-        }
-        Err(_) if record::is_blank(&path) && was_never_used(pool, key)? => Ok(None),
-        record => record,
+    let Some(text) = record::read_text(pool.host(), &path)? else { return Ok(None) };
+    if record::is_blank(&text) && was_never_used(pool, key)? {
+        return Ok(None);
+    }
+    let record: VolumeRecord = record::understand(&path, &text)?;
+    if record.key() == *key {
+        Ok(Some(record))
+    } else {
+        Err(record::corrupt(&path, format!("it is the record of volume {}", record.id)))
     }
 }
 

@@ -58,7 +58,7 @@ pub(crate) fn while_busy(
     loop {
         match action() {
             Err(error) if error.kind() == ErrorKind::InUse => match waits.next() {
-                Some(wait) => std::thread::sleep(Duration::from_millis(*wait)),
+                Some(wait) => host.pause(Duration::from_millis(*wait)),
                 None => return Err(observe::name_holders(host, number, error)),
             },
             result => return result,

@@ -27,7 +27,7 @@ use crate::pool::PoolDir;
 use crate::pool::record::VolumeRecord;
 use crate::sys::{Target, TargetKind};
 use crate::volume::activate::Existing;
-use crate::volume::kata::{FILE, directory, owner, targets};
+use crate::volume::kata::{FILE, LARGEST, directory, owner, targets};
 use crate::volume::publish::mount_point::taken;
 use crate::volume::usage::mounts_of_device;
 
@@ -120,8 +120,8 @@ fn mount_info(volume: &Existing<'_>, publish: &Publish, device: &Path) -> Vec<u8
 /// Writes the file, unless it is there with this content.
 fn write(pool: &PoolDir, directory: &Path, content: &[u8]) -> Result<()> {
     let path = directory.join(FILE);
-    match std::fs::read(&path) {
-        Ok(there) if there == content => Ok(()),
+    match pool.host().read_file(&path, LARGEST) {
+        Ok(Some(there)) if there == content => Ok(()),
         _ => {
             // Kata takes any other file there for the id of a sandbox.
             pool.host().remove_directory(directory)?;
@@ -147,7 +147,7 @@ fn ensure_directory(pool: &PoolDir, id: &str, target: &Path) -> Result<bool> {
 fn refuse_foreign(pool: &PoolDir, directory: &Path, id: &str) -> Result<()> {
     let taken = match owner(pool, directory)? {
         Some((owner, _)) => owner != Key::of(id),
-        None => directory.join(FILE).exists(),
+        None => pool.host().file(&directory.join(FILE))?.is_some(),
     };
     if !taken {
         return Ok(());

@@ -27,7 +27,7 @@ use crate::model::volume_id;
 use crate::pool::PoolDir;
 use crate::pool::locks::VolumeGuard;
 use crate::pool::record::VolumeRecord;
-use crate::sys::{Ownership, Target, TargetKind};
+use crate::sys::{BindSpec, Ownership, Target, TargetKind};
 use crate::volume::activate::Existing;
 use crate::volume::kata::is_direct;
 use crate::volume::lifecycle::Provisioned;
@@ -132,7 +132,12 @@ fn publish_node(volume: &Existing<'_>, publish: &Publish) -> Result<()> {
         show(volume, &publish.target, TargetKind::File, bound, || {
             refuse_other_use(volume, TargetKind::File)?;
             host.make_node(&node, device, owner)?;
-            host.bind(&node, &publish.target, false, true)
+            host.bind(&BindSpec {
+                source: node.clone(),
+                target: publish.target.clone(),
+                read_only: false,
+                device_nodes: true,
+            })
         })
         .map(drop)
     })
@@ -146,7 +151,12 @@ fn publish_directory(volume: &Existing<'_>, publish: &Publish) -> Result<()> {
     show(volume, &publish.target, TargetKind::Directory, bound, || {
         let Existing { pool, record, .. } = volume;
         refuse_failed(pool, record, &publish.stage.path)?;
-        pool.host().bind(&publish.stage.path, &publish.target, read_only, false)
+        pool.host().bind(&BindSpec {
+            source: publish.stage.path.clone(),
+            target: publish.target.clone(),
+            read_only,
+            device_nodes: false,
+        })
     })
     .map(drop)
 }

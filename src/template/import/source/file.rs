@@ -10,7 +10,6 @@
 //! Each state is in `import.json` before it is relied on, so a kill at any instant loses at most
 //! what was read since the last checkpoint. To be called with the import locked.
 
-use std::fs::File;
 use std::io;
 
 use jiff::Timestamp;
@@ -18,7 +17,7 @@ use jiff::Timestamp;
 use crate::error::{Error, ErrorKind, Result};
 use crate::model::units::format_size;
 use crate::pool::PoolDir;
-use crate::sys::CopyMode;
+use crate::sys::{CopyMode, Flush, OpenMode};
 use crate::template::import::hash::ContentHash;
 use crate::template::import::pipeline;
 use crate::template::import::pipeline::Input;
@@ -55,7 +54,7 @@ struct Fetch<'a> {
 
 impl Fetch<'_> {
     fn run(&self, progress: &mut dyn FnMut(Progress)) -> Result<String> {
-        let previous = self.previous();
+        let previous = self.previous()?;
         if let Some(ImportRecord { state: State::Complete { digest }, .. }) = previous {
             return Ok(digest);
         }
@@ -80,11 +79,11 @@ impl Fetch<'_> {
     }
 
     /// The record of an interrupted import of the same state of the source.
-    fn previous(&self) -> Option<ImportRecord> {
-        let previous = self.staging.previous()?;
-        let usable = previous.identity == Origin::File(self.source.identity.clone())
-            && self.source.identity.settled_before(previous.started);
-        usable.then_some(previous)
+    fn previous(&self) -> Result<Option<ImportRecord>> {
+        Ok(self.staging.previous()?.filter(|previous| {
+            previous.identity == Origin::File(self.source.identity.clone())
+                && self.source.identity.settled_before(previous.started)
+        }))
     }
 
     /// Begins anew: with a clone where the file system can, with an empty file where not.
@@ -119,16 +118,16 @@ impl Fetch<'_> {
         }
         let (from, to) = (&self.source.path, self.staging.image());
         let host = self.staging.pool.host();
-        if let Err(e) = host.copy_file(from, &to, self.source.size, CopyMode::Reflink, false) {
+        if let Err(e) = host.copy_file(from, &to, self.source.size, CopyMode::Reflink, Flush::Later)
+        {
             tracing::debug!("copying, since cloning is not possible: {}", e.report());
             return Ok(false);
         }
-        if Identity::of(from).as_ref() != Some(&self.source.identity) {
+        if Identity::of(host, from)?.as_ref() != Some(&self.source.identity) {
             return Err(self.source.changed());
         }
-        File::open(&to)
-            .and_then(|file| file.sync_all())
-            .map_err(|e| self.staging.write_failed(e))?;
+        let clone = host.open_image(&to, OpenMode::Write)?;
+        clone.sync().map_err(|e| self.staging.write_failed(e))?;
         Ok(true)
     }
 
@@ -138,12 +137,12 @@ impl Fetch<'_> {
         let image = staging.open_image()?;
         let size = self.source.size;
         if !start.cloned {
-            staging.rewind(&image, start.offset, size)?;
+            staging.rewind(&*image, start.offset, size)?;
         }
         let job = pipeline::Job {
-            source: Input::File(if start.cloned { &image } else { &self.source.file }),
+            source: Input::File(if start.cloned { &*image } else { &*self.source.file }),
             size,
-            destination: (!start.cloned).then_some(&image),
+            destination: (!start.cloned).then_some(&*image),
             start: start.offset,
             hash: start.hash.clone(),
             read_failed: &|e| self.read_failed(e),
@@ -158,7 +157,7 @@ impl Fetch<'_> {
         if !start.cloned {
             self.source.check_unchanged()?;
         }
-        staging.seal(&image)?;
+        staging.seal(&*image)?;
         Ok(digest)
     }
 

@@ -11,7 +11,6 @@
 //! another mirror, goes on where an interrupted one stopped; and it is the proof of the content,
 //! whatever a server or a cache did in between. To be called with the import locked.
 
-use std::fs::File;
 use std::io::{self, Cursor, Read};
 use std::sync::Mutex;
 use std::time::Duration;
@@ -30,6 +29,7 @@ use crate::http;
 use crate::model::digest::Digest;
 use crate::model::units::format_size;
 use crate::pool::PoolDir;
+use crate::sys::ImageFile;
 use crate::template::import::hash::ContentHash;
 use crate::template::import::pipeline::Input;
 use crate::template::import::source::HEAD;
@@ -105,7 +105,7 @@ impl Download<'_> {
                 Err(Failure::Final(error)) => return Err(error),
                 Err(Failure::Passing(error)) => error,
             };
-            let now = self.offset();
+            let now = self.offset()?;
             failures = if now > reached { 1 } else { failures + 1 };
             reached = reached.max(now);
             if failures >= ATTEMPTS {
@@ -113,20 +113,20 @@ impl Download<'_> {
             }
             let pause = first_pause * 2_u32.pow(failures - 1);
             tracing::warn!("{}; trying again in {pause:?}", error.report());
-            std::thread::sleep(pause);
+            self.staging.pool.host().pause(pause);
         }
     }
 
     /// How much is durable.
-    fn offset(&self) -> u64 {
-        match self.staging.previous().map(|previous| previous.state) {
+    fn offset(&self) -> Result<u64> {
+        Ok(match self.staging.previous()?.map(|previous| previous.state) {
             Some(State::Reading { offset, .. }) => offset,
             Some(State::Complete { .. }) | None => 0,
-        }
+        })
     }
 
     fn attempt(&self, progress: &mut dyn FnMut(Progress)) -> Result<Origin, Failure> {
-        let previous = self.staging.previous();
+        let previous = self.staging.previous()?;
         if let Some(ImportRecord { identity, state: State::Complete { .. }, .. }) = previous {
             return Ok(identity);
         }
@@ -217,7 +217,7 @@ impl Download<'_> {
         let staging = &self.staging;
         let image = staging.open_image()?;
         let total = start.record.identity.size();
-        staging.rewind(&image, start.offset, total)?;
+        staging.rewind(&*image, start.offset, total)?;
         let lost = Mutex::new(false);
         let checkpoint = |offset, hash: &ContentHash| {
             let state = State::Reading { offset, hash: hash.save(), cloned: false };
@@ -226,7 +226,7 @@ impl Download<'_> {
         let job = pipeline::Job {
             source: Input::Stream(Mutex::new(content.0)),
             size: total,
-            destination: Some(&image),
+            destination: Some(&*image),
             start: start.offset,
             hash: start.hash.clone(),
             read_failed: &|error| {
@@ -245,13 +245,13 @@ impl Download<'_> {
             }
             Err(error) => return Err(Failure::Final(error)),
         };
-        self.complete(start.record, &image, digest)
+        self.complete(start.record, &*image, digest)
     }
 
     fn complete(
         &self,
         record: ImportRecord,
-        image: &File,
+        image: &dyn ImageFile,
         digest: String,
     ) -> Result<Origin, Failure> {
         if digest != self.expected.as_str() {

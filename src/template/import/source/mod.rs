@@ -7,17 +7,14 @@ pub(crate) mod remote;
 pub(crate) mod url;
 
 use std::fmt;
-use std::fs::{File, Metadata, OpenOptions};
-use std::io::{Seek as _, SeekFrom};
-use std::os::unix::fs::{FileExt as _, FileTypeExt as _, MetadataExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 
 use jiff::{SignedDuration, Timestamp};
-use rustix::fs::OFlags;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
 use crate::error::{Error, ErrorKind, Result};
+use crate::sys::{FileKind, FileStatus, Host, ImageFile, OpenMode};
 
 const OPERATION: &str = "import";
 /// Bytes that tell a raw image from what people give instead.
@@ -61,27 +58,22 @@ impl Identity {
         self.inode != 0 && changed.is_some_and(|changed| instant.duration_since(changed) > TICKS)
     }
 
-    /// The identity of the file at `path` now; `None` if it cannot be told.
-    pub(crate) fn of(path: &Path) -> Option<Self> {
-        let metadata = path.metadata().ok()?;
-        metadata.is_file().then(|| Self::new(&metadata, metadata.len()))
+    /// The identity of the regular file at `path` now, not following a symlink at its end; `None` if
+    /// there is no such file.
+    pub(crate) fn of(host: &dyn Host, path: &Path) -> Result<Option<Self>> {
+        Ok(host.file(path)?.filter(FileStatus::is_file).map(Self::new))
     }
 
-    fn new(metadata: &Metadata, size: u64) -> Self {
-        let block = metadata.file_type().is_block_device();
-        Self {
-            device: if block { metadata.rdev() } else { metadata.dev() },
-            inode: if block { 0 } else { metadata.ino() },
-            size,
-            modified: [metadata.mtime(), metadata.mtime_nsec()],
-            changed: [metadata.ctime(), metadata.ctime_nsec()],
-        }
+    fn new(found: FileStatus) -> Self {
+        let FileStatus { kind, length: size, device, inode, modified, changed, .. } = found;
+        let inode = if kind == FileKind::BlockDevice { 0 } else { inode };
+        Self { device, inode, size, modified, changed }
     }
 }
 
 /// An image, open for reading.
 pub(crate) struct Source {
-    pub(crate) file: File,
+    pub(crate) file: Box<dyn ImageFile>,
     /// Absolute, without symlinks.
     pub(crate) path: PathBuf,
     pub(crate) identity: Identity,
@@ -92,32 +84,29 @@ pub(crate) struct Source {
 
 impl Source {
     /// Opens `path` and checks that it is a raw image.
-    pub(crate) fn open(path: &Path) -> Result<Self> {
+    pub(crate) fn open(host: &dyn Host, path: &Path) -> Result<Self> {
         let failed = |e| Error::io(OPERATION, path.display(), e);
-        let file = OpenOptions::new()
-            .read(true)
-            // Opening a FIFO would wait for a writer.
-            .custom_flags(OFlags::NONBLOCK.bits() as i32)
-            .open(path)
-            .map_err(failed)?;
-        let metadata = file.metadata().map_err(failed)?;
-        let kind = metadata.file_type();
-        if !kind.is_file() && !kind.is_block_device() {
-            let what = if kind.is_dir() { "it is a directory" } else { "it is a special file" };
+        let file = host.open_image(path, OpenMode::Read)?;
+        let found = file.status().map_err(failed)?;
+        let foreign = match found.kind {
+            FileKind::Regular | FileKind::Linked | FileKind::BlockDevice => None,
+            FileKind::Directory => Some("it is a directory"),
+            FileKind::Other => Some("it is a special file"),
+        };
+        if let Some(what) = foreign {
             return Err(
                 refuse(path.display(), what).remedy("give a raw disk image or a block device")
             );
         }
-        let head = read_prefix(&file, HEAD).map_err(failed)?;
+        let head = read_prefix(&*file, HEAD).map_err(failed)?;
         check_format(&head, path.display())?;
-        let size = size_of(&file, &metadata).map_err(failed)?;
-        check_size(size, path.display())?;
+        check_size(found.length, path.display())?;
         Ok(Self {
-            identity: Identity::new(&metadata, size),
-            allocated: kind.is_file().then(|| metadata.blocks().saturating_mul(512)),
-            path: path.canonicalize().map_err(failed)?,
+            identity: Identity::new(found),
+            allocated: found.is_file().then_some(found.allocated),
+            path: host.canonical_path(path)?,
             file,
-            size,
+            size: found.length,
         })
     }
 
@@ -129,9 +118,7 @@ impl Source {
     /// Fails if the file is not what it was when it was opened.
     pub(crate) fn check_unchanged(&self) -> Result<()> {
         let failed = |e| Error::io(OPERATION, self.path.display(), e);
-        let metadata = self.file.metadata().map_err(failed)?;
-        let size = size_of(&self.file, &metadata).map_err(failed)?;
-        if Identity::new(&metadata, size) == self.identity {
+        if Identity::new(self.file.status().map_err(failed)?) == self.identity {
             return Ok(());
         }
         Err(self.changed())
@@ -146,10 +133,6 @@ impl Source {
 
 fn refuse(subject: impl fmt::Display, why: impl Into<String>) -> Error {
     Error::new(ErrorKind::InvalidArgument, OPERATION, subject, why.into())
-}
-
-fn size_of(mut file: &File, metadata: &Metadata) -> std::io::Result<u64> {
-    if metadata.is_file() { Ok(metadata.len()) } else { file.seek(SeekFrom::End(0)) }
 }
 
 /// Refuses a size that no raw image has.
@@ -202,7 +185,7 @@ fn foreign_format(head: &[u8]) -> Option<(&'static str, &'static str)> {
 }
 
 /// Reads up to `length` bytes from the start of a file.
-pub(crate) fn read_prefix(file: &File, length: usize) -> std::io::Result<Vec<u8>> {
+pub(crate) fn read_prefix(file: &dyn ImageFile, length: usize) -> std::io::Result<Vec<u8>> {
     let mut bytes = vec![0; length];
     let mut filled = 0;
     while filled < length {
@@ -220,11 +203,12 @@ pub(crate) fn read_prefix(file: &File, length: usize) -> std::io::Result<Vec<u8>
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::sys::LinuxHost;
 
     fn refusal(content: &[u8]) -> String {
         let file = tempfile::NamedTempFile::new().unwrap();
         std::fs::write(file.path(), content).unwrap();
-        match Source::open(file.path()) {
+        match Source::open(&LinuxHost::new(), file.path()) {
             Ok(_) => panic!("it was accepted"),
             Err(e) => e.report(),
         }
@@ -240,9 +224,9 @@ mod tests {
         let mut tar = vec![0; 1024];
         tar[257..262].copy_from_slice(b"ustar");
         assert!(refusal(&tar).contains("mkfs.ext4 -d"));
-        let error = Source::open(Path::new("/")).err().unwrap();
+        let error = Source::open(&LinuxHost::new(), Path::new("/")).err().unwrap();
         assert!(error.report().contains("directory"), "{error:?}");
-        let error = Source::open(Path::new("/nowhere/at/all")).err().unwrap();
+        let error = Source::open(&LinuxHost::new(), Path::new("/nowhere/at/all")).err().unwrap();
         assert_eq!(error.kind(), ErrorKind::NotFound);
     }
 
@@ -250,7 +234,7 @@ mod tests {
     fn a_young_file_proves_nothing() {
         let file = tempfile::NamedTempFile::new().unwrap();
         std::fs::write(file.path(), [1; 512]).unwrap();
-        let identity = Identity::of(file.path()).unwrap();
+        let identity = Identity::of(&LinuxHost::new(), file.path()).unwrap().unwrap();
         let now = Timestamp::now();
         assert!(!identity.settled_before(now));
         assert!(identity.settled_before(now + SignedDuration::from_secs(1)));
@@ -260,7 +244,7 @@ mod tests {
     fn a_write_is_noticed() {
         let file = tempfile::NamedTempFile::new().unwrap();
         std::fs::write(file.path(), [1; 512]).unwrap();
-        let source = Source::open(file.path()).unwrap();
+        let source = Source::open(&LinuxHost::new(), file.path()).unwrap();
         source.check_unchanged().unwrap();
         std::thread::sleep(std::time::Duration::from_millis(20));
         std::fs::write(file.path(), [2; 512]).unwrap();

@@ -1,0 +1,86 @@
+//! The call that is to fail, and how.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use crate::error::{Error, ErrorKind, Result};
+
+/// How a call fails.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Failure {
+    /// It returns an error and did nothing.
+    ErrorBefore,
+    /// It did its work, then returns an error.
+    ErrorAfter,
+    /// The process dies in front of it.
+    CrashBefore,
+    /// The process dies behind it.
+    CrashAfter,
+}
+
+/// What a crash panics with, so that a test can tell it from a real panic.
+#[derive(Debug)]
+pub struct Crash;
+
+/// Dies, without the word and the backtrace that a panic by mistake deserves.
+fn crash() -> ! {
+    std::panic::resume_unwind(Box::new(Crash))
+}
+
+/// Counts calls, and lets one of them fail. Clones share the count.
+#[derive(Clone, Default)]
+pub(super) struct Faults(Arc<Mutex<Plan>>);
+
+#[derive(Default)]
+struct Plan {
+    calls: u64,
+    fail: Option<(u64, Failure)>,
+}
+
+impl Faults {
+    /// Makes the `n`-th call from now fail (the first is 1).
+    pub(super) fn fail_at(&self, n: u64, failure: Failure) {
+        *self.plan() = Plan { calls: 0, fail: Some((n, failure)) };
+    }
+
+    /// Lets every call succeed again. Returns whether the call that was to fail was reached.
+    pub(super) fn heal(&self) -> bool {
+        let mut plan = self.plan();
+        plan.fail.take().is_some_and(|(n, _)| plan.calls >= n)
+    }
+
+    /// How many calls there were since [`fail_at`](Self::fail_at), or ever.
+    pub(super) fn calls(&self) -> u64 {
+        self.plan().calls
+    }
+
+    /// Runs one call, or lets it fail.
+    pub(super) fn run<T>(
+        &self,
+        name: &'static str,
+        action: impl FnOnce() -> Result<T>,
+    ) -> Result<T> {
+        let injected =
+            || Error::new(ErrorKind::Internal, "run", name, "the test made this call fail");
+        match self.count() {
+            None => action(),
+            Some(Failure::ErrorBefore) => Err(injected()),
+            Some(Failure::ErrorAfter) => action().and(Err(injected())),
+            Some(Failure::CrashBefore) => crash(),
+            Some(Failure::CrashAfter) => {
+                drop(action());
+                crash()
+            }
+        }
+    }
+
+    /// Counts a call, and says how it is to fail.
+    fn count(&self) -> Option<Failure> {
+        let mut plan = self.plan();
+        plan.calls += 1;
+        plan.fail.filter(|(n, _)| *n == plan.calls).map(|(_, failure)| failure)
+    }
+
+    fn plan(&self) -> MutexGuard<'_, Plan> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

@@ -1,0 +1,62 @@
+//! An open image on the simulated machine: each read and write is a call that may fail.
+
+use std::fs::File;
+use std::io;
+
+use crate::error::{Error, Result};
+use crate::sys::fake::faults::Faults;
+use crate::sys::{FileStatus, ImageFile};
+
+pub(super) struct FakeImage {
+    faults: Faults,
+    file: File,
+}
+
+impl FakeImage {
+    pub(super) fn new(faults: Faults, file: File) -> Self {
+        Self { faults, file }
+    }
+
+    fn call<T>(
+        &self,
+        name: &'static str,
+        action: impl FnOnce(&dyn ImageFile) -> io::Result<T>,
+    ) -> io::Result<T> {
+        let act = || -> Result<io::Result<T>> { Ok(action(&self.file)) };
+        self.faults.run(name, act).map_err(|injected: Error| io::Error::other(injected))?
+    }
+}
+
+impl ImageFile for FakeImage {
+    fn status(&self) -> io::Result<FileStatus> {
+        self.call("status of an image", |file| file.status())
+    }
+
+    fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
+        self.call("read_at", |file| file.read_at(buffer, offset))
+    }
+
+    fn write_all_at(&self, bytes: &[u8], offset: u64) -> io::Result<()> {
+        self.call("write_all_at", |file| file.write_all_at(bytes, offset))
+    }
+
+    fn next_data(&self, offset: u64) -> io::Result<u64> {
+        self.call("next_data", |file| file.next_data(offset))
+    }
+
+    fn next_hole(&self, offset: u64) -> io::Result<u64> {
+        self.call("next_hole", |file| file.next_hole(offset))
+    }
+
+    fn set_length(&self, length: u64) -> io::Result<()> {
+        self.call("set_length", |file| file.set_length(length))
+    }
+
+    fn sync(&self) -> io::Result<()> {
+        self.call("sync", |file| file.sync())
+    }
+
+    fn seal(&self) -> io::Result<()> {
+        self.call("seal", |file| file.seal())
+    }
+}

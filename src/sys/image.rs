@@ -1,0 +1,109 @@
+//! Images, open: their content at offsets, with its holes.
+
+use std::fs::{File, OpenOptions, Permissions};
+use std::io::{self, Seek as _};
+use std::os::unix::fs::{FileExt, FileTypeExt as _, OpenOptionsExt as _, PermissionsExt as _};
+use std::path::Path;
+
+use nix::libc::{O_NOFOLLOW, O_NONBLOCK};
+use rustix::fs::SeekFrom;
+use rustix::io::Errno;
+
+use crate::error::{Error, Result};
+use crate::sys::file::FileStatus;
+
+/// What an image is opened for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OpenMode {
+    /// Reading. The path may lead through symlinks.
+    Read,
+    /// Reading and writing. A symlink at the end of the path is refused.
+    Write,
+}
+
+/// An open image, a regular file or a block device: its content at offsets, in bytes.
+pub trait ImageFile: Send + Sync {
+    /// What it is now.
+    fn status(&self) -> io::Result<FileStatus>;
+
+    /// Reads what there is at `offset`, up to the length of `buffer`; 0 at the end.
+    fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize>;
+
+    /// Writes all of `bytes` at `offset`.
+    fn write_all_at(&self, bytes: &[u8], offset: u64) -> io::Result<()>;
+
+    /// Where the next data at or after `offset` begins; `u64::MAX` if only a hole follows.
+    fn next_data(&self, offset: u64) -> io::Result<u64>;
+
+    /// Where the next hole at or after `offset` begins; `u64::MAX` if that cannot be told.
+    fn next_hole(&self, offset: u64) -> io::Result<u64>;
+
+    /// Cuts it off, or extends it with a hole.
+    fn set_length(&self, length: u64) -> io::Result<()>;
+
+    /// Makes content and length durable.
+    fn sync(&self) -> io::Result<()>;
+
+    /// Lets nobody write to it from now on who does not have it open, and makes all of it durable.
+    fn seal(&self) -> io::Result<()>;
+}
+
+/// Opens an image, without waiting.
+pub(super) fn open(path: &Path, mode: OpenMode) -> Result<File> {
+    let mut options = OpenOptions::new();
+    match mode {
+        OpenMode::Read => options.read(true).custom_flags(O_NONBLOCK),
+        OpenMode::Write => options.read(true).write(true).custom_flags(O_NOFOLLOW | O_NONBLOCK),
+    };
+    options.open(path).map_err(|e| Error::io("open image", path.display(), e))
+}
+
+impl ImageFile for File {
+    fn status(&self) -> io::Result<FileStatus> {
+        let found = self.metadata()?;
+        let length = match found.file_type().is_block_device() {
+            true => (&mut &*self).seek(io::SeekFrom::End(0))?,
+            false => found.len(),
+        };
+        Ok(FileStatus::new(&found, length))
+    }
+
+    fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
+        FileExt::read_at(self, buffer, offset)
+    }
+
+    fn write_all_at(&self, bytes: &[u8], offset: u64) -> io::Result<()> {
+        FileExt::write_all_at(self, bytes, offset)
+    }
+
+    fn next_data(&self, offset: u64) -> io::Result<u64> {
+        match rustix::fs::seek(self, SeekFrom::Data(offset)) {
+            Ok(at) => Ok(at),
+            Err(Errno::NXIO) => Ok(u64::MAX),
+            // Block devices, and file systems without holes.
+            Err(Errno::INVAL | Errno::OPNOTSUPP) => Ok(offset),
+            Err(e) => Err(e.into()),
+        }
+    }
+
+    fn next_hole(&self, offset: u64) -> io::Result<u64> {
+        match rustix::fs::seek(self, SeekFrom::Hole(offset)) {
+            Ok(at) => Ok(at),
+            Err(Errno::INVAL | Errno::OPNOTSUPP | Errno::NXIO) => Ok(u64::MAX),
+            Err(e) => Err(e.into()),
+        }
+    }
+
+    fn set_length(&self, length: u64) -> io::Result<()> {
+        self.set_len(length)
+    }
+
+    fn sync(&self) -> io::Result<()> {
+        self.sync_data()
+    }
+
+    fn seal(&self) -> io::Result<()> {
+        self.set_permissions(Permissions::from_mode(0o400))?;
+        self.sync_all()
+    }
+}
