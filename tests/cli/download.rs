@@ -2,16 +2,12 @@
 
 #![allow(clippy::unwrap_used, reason = "it is for tests only")]
 
-mod cli_support;
-#[allow(dead_code, reason = "shared with other tests, each of which uses a part")]
-mod web;
-
 use std::fs;
 use std::time::Duration;
 
-use cli_support::{TestEnv, digest};
+use calf_test_kit::command_line::{TestEnv, digest};
+use calf_test_kit::http_server::{HttpServer, Reply};
 use sha2::{Digest as _, Sha256};
-use web::{Reply, Web};
 
 const MIB: usize = 1 << 20;
 
@@ -23,7 +19,7 @@ fn sha256(content: &[u8]) -> String {
 fn an_image_comes_by_url() {
     let env = TestEnv::new();
     let content = vec![7; MIB];
-    let web = Web::start({
+    let web = HttpServer::start({
         let content = content.clone();
         move |_, request| match request.path.as_str() {
             "/base.img?key=secret" => Reply::body(&content),
@@ -60,7 +56,7 @@ fn a_killed_download_goes_on_where_it_was() {
         page[..8].copy_from_slice(&number.to_le_bytes());
     }
     let right = sha256(&content);
-    let web = Web::start(move |n, request| match n {
+    let web = HttpServer::start(move |n, request| match n {
         0 => Reply { hang: Duration::from_secs(60), ..Reply::body(&content).cut(150 * MIB) },
         _ => Reply::range(&content, request),
     });

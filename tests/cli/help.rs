@@ -1,10 +1,8 @@
 //! What the command line says of itself.
 
-mod cli_support;
-
 use std::io::Read as _;
 
-use cli_support::TestEnv;
+use calf_test_kit::command_line::TestEnv;
 
 const COMMANDS: &[&[&str]] = &[
     &[],

@@ -2,15 +2,13 @@
 
 #![allow(clippy::unwrap_used, reason = "it is for tests only")]
 
-mod cli_support;
-
 use std::fs;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
 use std::process::Child;
 use std::time::Duration;
 
-use cli_support::{Run, TestEnv, digest};
+use calf_test_kit::command_line::{Run, TestEnv, digest};
 
 const MIB: u64 = 1 << 20;
 

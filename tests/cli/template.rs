@@ -1,11 +1,9 @@
 //! `calf template`, driven as a user does.
 
-mod cli_support;
-
 use std::fs::{self, OpenOptions};
 use std::os::unix::fs::{FileExt as _, MetadataExt as _};
 
-use cli_support::{TestEnv, digest};
+use calf_test_kit::command_line::{TestEnv, digest};
 use serde_json::json;
 
 #[test]

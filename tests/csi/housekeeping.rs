@@ -1,18 +1,13 @@
 //! The driver keeps house while it serves, and can be stopped while it does.
 
-#[allow(dead_code, reason = "shared with other tests, each of which uses a part")]
-mod csi;
-#[allow(dead_code, reason = "shared with other tests, each of which uses a part")]
-mod support;
-
 use std::fs;
 use std::time::{Duration, Instant};
 
 use calf::csi::v1;
 use calf::sys::lock;
 use calf::{ErrorKind, Fallback, PoolOptions, VolumeSpec, largest_volume};
-use csi::{Driver, SIZE, Server, accepted, map};
-use support::{Environment, spec};
+use calf_test_kit::simulated_driver::{Driver, SIZE, Server, accepted, map};
+use calf_test_kit::simulated_pool::{Environment, spec};
 
 #[tokio::test]
 async fn an_expired_volume_goes_while_the_driver_serves() {

@@ -1,10 +1,5 @@
 //! Direct-assigned volumes: what Kata's runtimes read, and who may touch it.
 
-#[allow(dead_code, reason = "shared with other tests, each of which uses a part")]
-mod csi;
-#[allow(dead_code, reason = "shared with other tests, each of which uses a part")]
-mod support;
-
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -13,7 +8,7 @@ use calf::csi::v1;
 use calf::csi::v1::volume_capability::access_mode::Mode;
 use calf::csi::v1::volume_usage::Unit;
 use calf::{ReconcileOptions, RemovalKind};
-use csi::{Driver, SIZE, accepted, block, create, map, mount, refusal};
+use calf_test_kit::simulated_driver::{Driver, SIZE, accepted, block, create, map, mount, refusal};
 use serde_json::{Value, json};
 use tonic::Code;
 

@@ -1,10 +1,5 @@
 //! What the driver tells of volumes and of itself: capacity, lists, conditions, usage, its log.
 
-#[allow(dead_code, reason = "shared with other tests, each of which uses a part")]
-mod csi;
-#[allow(dead_code, reason = "shared with other tests, each of which uses a part")]
-mod support;
-
 use std::collections::BTreeSet;
 use std::io::Write;
 use std::sync::{Arc, Mutex};
@@ -14,7 +9,9 @@ use calf::csi::v1;
 use calf::csi::v1::volume_capability::access_mode::Mode;
 use calf::csi::v1::volume_usage::Unit;
 use calf::sys::SnapshotUsage;
-use csi::{Driver, NODE, SIZE, accepted, block, create, map, mount, refusal};
+use calf_test_kit::simulated_driver::{
+    Driver, NODE, SIZE, accepted, block, create, map, mount, refusal,
+};
 use tonic::Code;
 
 #[tokio::test]

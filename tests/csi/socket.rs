@@ -1,11 +1,6 @@
 //! The driver over a real unix socket: who it is, what it refuses, whose socket it is, and how
 //! it ends.
 
-#[allow(dead_code, reason = "shared with other tests, each of which uses a part")]
-mod csi;
-#[allow(dead_code, reason = "shared with other tests, each of which uses a part")]
-mod support;
-
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
 use std::os::unix::net::UnixListener;
@@ -17,8 +12,8 @@ use calf::csi::v1::volume_capability::access_mode::Mode;
 use calf::csi::{DEFAULT_DRIVER_NAME, v1};
 use calf::sys::lock;
 use calf::{ErrorKind, Fallback, Pool};
-use csi::{NODE, Server, accepted, block, refusal};
-use support::Environment;
+use calf_test_kit::simulated_driver::{NODE, Server, accepted, block, refusal};
+use calf_test_kit::simulated_pool::Environment;
 use tonic::Code;
 use tonic::transport::Channel;
 

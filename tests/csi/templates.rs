@@ -1,12 +1,5 @@
 //! Templates that a node is to have, and what Kubernetes is told of those that it lacks.
 
-#[allow(dead_code, reason = "shared with other tests, each of which uses a part")]
-mod csi;
-#[allow(dead_code, reason = "shared with other tests, each of which uses a part")]
-mod support;
-#[allow(dead_code, reason = "shared with other tests, each of which uses a part")]
-mod web;
-
 use std::fs;
 use std::io::{Read as _, Write as _};
 use std::net::{SocketAddr, TcpListener, TcpStream};
@@ -15,11 +8,11 @@ use std::time::{Duration, Instant};
 use calf::csi::{ServeConfig, v1};
 use calf::kubernetes::KubernetesConfig;
 use calf::{Digest, DownloadOptions, ImageUrl, ImportSpec, RequiredTemplates};
-use csi::{Server, accepted, create, map};
+use calf_test_kit::http_server::{HttpServer, Reply, Request};
+use calf_test_kit::simulated_driver::{Server, accepted, create, map};
+use calf_test_kit::simulated_pool::Environment;
 use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
-use support::Environment;
-use web::{Reply, Request, Web};
 
 /// Longer than any wait that is meant to end.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -91,7 +84,7 @@ fn image() -> Vec<u8> {
     vec![0x5A; 64 << 10]
 }
 
-fn required(web: &Web, name: &str) -> ImportSpec {
+fn required(web: &HttpServer, name: &str) -> ImportSpec {
     let url = ImageUrl::parse(&web.url("/image")).expect("a URL");
     let digest = Digest::parse(&hex::encode(Sha256::digest(image()))).expect("a digest");
     ImportSpec { digest: Some(digest), ..ImportSpec::new(url, name) }
@@ -101,8 +94,8 @@ fn required(web: &Web, name: &str) -> ImportSpec {
 
 /// An API server with two classes and claims that wait, one of them for a pod. Events are answered
 /// as `events` says.
-fn api(events: impl Fn(&Request) -> Reply + Send + Sync + 'static) -> Web {
-    Web::start(move |_, request| match (request.method.as_str(), request.path.as_str()) {
+fn api(events: impl Fn(&Request) -> Reply + Send + Sync + 'static) -> HttpServer {
+    HttpServer::start(move |_, request| match (request.method.as_str(), request.path.as_str()) {
         ("GET", "/apis/storage.k8s.io/v1/storageclasses?limit=500") => {
             let class = |name: &str, provisioner: &str, template: &str| {
                 json!({
@@ -165,14 +158,14 @@ fn list(next: Option<&str>, items: Value) -> Reply {
 }
 
 /// How to reach it, with a token in the environment.
-fn reach(web: &Web, environment: &Environment) -> Option<KubernetesConfig> {
+fn reach(web: &HttpServer, environment: &Environment) -> Option<KubernetesConfig> {
     let token = environment.directory.path().join("token");
     fs::write(&token, "t0ken\n").expect("a token");
     Some(KubernetesConfig { server: web.url(""), token, certificates: None })
 }
 
 /// The Events that were posted: kind, name and the Event.
-fn posted(web: &Web) -> Vec<(String, String, Value)> {
+fn posted(web: &HttpServer) -> Vec<(String, String, Value)> {
     let posts = web.requests().into_iter().filter(|request| request.method == "POST");
     posts
         .map(|request| {
@@ -269,7 +262,7 @@ async fn an_event_of_another_node_is_counted_up_when_it_is_old() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_api_server_that_refuses_or_hangs_hurts_no_call() {
-    let web = Web::start(|n, _| match n {
+    let web = HttpServer::start(|n, _| match n {
         0 => Reply::status(403),
         _ => Reply { hang: Duration::from_secs(5), ..Reply::body(b"{}").cut(0) },
     });
@@ -299,7 +292,7 @@ async fn an_api_server_in_trouble_is_not_asked_for_each_event() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_required_template_comes_while_the_driver_serves() {
-    let web = Web::start(|n, _| match n {
+    let web = HttpServer::start(|n, _| match n {
         0 => Reply::status(404),
         _ => Reply::body(&image()),
     });

@@ -1,15 +1,10 @@
 //! What the driver refuses, over a real unix socket: each required field that is missing, each
 //! field that is malformed, and in which order it looks.
 
-#[allow(dead_code, reason = "shared with other tests, each of which uses a part")]
-mod csi;
-#[allow(dead_code, reason = "shared with other tests, each of which uses a part")]
-mod support;
-
 use calf::csi::v1;
 use calf::csi::v1::volume_capability::access_mode::Mode;
-use csi::{Server, accepted, block, map, mount, refusal};
-use support::{Environment, TEMPLATE_SIZE};
+use calf_test_kit::simulated_driver::{Server, accepted, block, map, mount, refusal};
+use calf_test_kit::simulated_pool::{Environment, TEMPLATE_SIZE};
 use tonic::Code;
 use tonic::transport::Channel;
 

@@ -1,14 +1,11 @@
 //! Volumes over CSI, on a simulated machine: their life and their sizes.
 
-#[allow(dead_code, reason = "shared with other tests, each of which uses a part")]
-mod csi;
-#[allow(dead_code, reason = "shared with other tests, each of which uses a part")]
-mod support;
-
 use calf::csi::v1;
 use calf::csi::v1::volume_capability::access_mode::Mode;
 use calf::sys::fake::Failure;
-use csi::{Driver, NODE, SIZE, accepted, block, create, map, mount, refusal, sized};
+use calf_test_kit::simulated_driver::{
+    Driver, NODE, SIZE, accepted, block, create, map, mount, refusal, sized,
+};
 use tonic::Code;
 
 // === life ===

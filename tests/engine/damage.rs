@@ -1,15 +1,12 @@
 //! A pool that somebody edited by hand: what cannot be right is told, for each volume and template of
 //! its own; nothing beside the pool is touched, and everything else goes on.
 
-#[allow(dead_code, reason = "shared with other tests, each of which uses a part")]
-mod support;
-
 use std::fs;
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 
 use calf::{Durability, ErrorKind, Key, Pool, VolumeSpec};
-use support::{Environment, TEMPLATE_SIZE, block, publication, spec};
+use calf_test_kit::simulated_pool::{Environment, TEMPLATE_SIZE, block, publication, spec};
 
 /// A pool with a healthy volume, the one to be damaged, and something precious beside it.
 struct Damaged {

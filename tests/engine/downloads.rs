@@ -1,19 +1,14 @@
 //! Templates from a web server that fails in every way.
 
-#[allow(dead_code, reason = "shared with other tests, each of which uses a part")]
-mod support;
-#[allow(dead_code, reason = "shared with other tests, each of which uses a part")]
-mod web;
-
 use std::fs;
 use std::time::Duration;
 
 use calf::{
     Digest, DownloadOptions, ErrorKind, ImageUrl, ImportSpec, Pool, Result, TemplateRecord,
 };
+use calf_test_kit::http_server::{HttpServer, Reply, Request};
+use calf_test_kit::simulated_pool::Environment;
 use sha2::{Digest as _, Sha256};
-use support::Environment;
-use web::{Reply, Request, Web};
 
 const MIB: usize = 1 << 20;
 
@@ -42,7 +37,7 @@ fn impatient_pool(environment: &Environment, stall: Duration) -> Pool {
     environment.options().downloads(options).open(path).expect("a pool")
 }
 
-fn spec(web: &Web, name: &str, content: &[u8]) -> ImportSpec {
+fn spec(web: &HttpServer, name: &str, content: &[u8]) -> ImportSpec {
     let url = ImageUrl::parse(&web.url("/base.img?token=secret")).expect("a URL");
     ImportSpec { digest: Some(digest(content)), ..ImportSpec::new(url, name) }
 }
@@ -69,7 +64,7 @@ fn succeeds(
 ) -> Vec<Request> {
     let environment = Environment::new();
     let pool = pool(&environment);
-    let web = Web::start(move |n, request| answer(n, request, &image()));
+    let web = HttpServer::start(move |n, request| answer(n, request, &image()));
     let record = import(&pool, &spec(&web, "base", &image())).expect("an import");
     assert!(content(&pool, &record) == image(), "the content differs");
     assert_eq!(record.size, image().len() as u64);
@@ -85,7 +80,7 @@ fn fails(
     let environment = Environment::new();
     let pool = pool(&environment);
     let before = images(&pool);
-    let web = Web::start(move |n, request| answer(n, request, &image()));
+    let web = HttpServer::start(move |n, request| answer(n, request, &image()));
     let error = import(&pool, &spec(&web, "base", &image())).expect_err("a failure");
     assert_eq!(error.kind(), kind, "{}", error.report());
     assert!(error.report().contains(word), "{}", error.report());
@@ -99,7 +94,7 @@ fn fails(
 fn content_that_is_there_is_not_asked_for_again() {
     let environment = Environment::new();
     let pool = pool(&environment);
-    let web = Web::start(|_, request| Reply::range(&image(), request));
+    let web = HttpServer::start(|_, request| Reply::range(&image(), request));
     let mut seen = Vec::new();
     let record = pool
         .import_template(&spec(&web, "base", &image()), &mut |progress| seen.push(progress))
@@ -124,7 +119,7 @@ fn a_name_moves_to_other_content() {
     let pool = pool(&environment);
     let mut newer = image();
     newer[0] = 1;
-    let web = Web::start({
+    let web = HttpServer::start({
         let newer = newer.clone();
         move |n, _| Reply::body(if n == 0 { &[7; 4096] } else { newer.as_slice() })
     });
@@ -180,7 +175,7 @@ fn a_mixture_of_two_files_is_not_a_template() {
 fn an_interrupted_command_is_resumed_by_the_next() {
     let environment = Environment::new();
     let pool = pool(&environment);
-    let web = Web::start(|n, request| match n {
+    let web = HttpServer::start(|n, request| match n {
         0 => Reply::range(&image(), request).cut(2 * MIB),
         1..=5 => Reply::range(&image(), request).cut(0),
         _ => Reply::range(&image(), request),
@@ -208,7 +203,7 @@ fn a_server_that_is_busy_is_asked_again() {
 fn a_server_that_falls_silent_is_given_up() {
     let environment = Environment::new();
     let pool = impatient_pool(&environment, Duration::from_secs(8));
-    let web = Web::start(|n, request| {
+    let web = HttpServer::start(|n, request| {
         let reply = Reply::range(&image(), request);
         match n {
             0 => Reply { hang: Duration::from_secs(600), ..reply.cut(2 * MIB) },
@@ -235,7 +230,7 @@ fn servers_that_never_do_it_are_not_asked_for_ever() {
 fn fails_with_rest(answer: impl Fn(usize) -> Reply + Send + Sync + 'static) -> usize {
     let environment = Environment::new();
     let pool = pool(&environment);
-    let web = Web::start(move |n, _| answer(n));
+    let web = HttpServer::start(move |n, _| answer(n));
     import(&pool, &spec(&web, "base", &image())).expect_err("a failure");
     web.requests().len()
 }
@@ -299,7 +294,7 @@ fn an_image_larger_than_the_pool_is_not_begun() {
     let pool = pool(&environment);
     environment.host.set_free((256 << 20) + (3 << 20));
     let before = images(&pool);
-    let web = Web::start(|_, _| Reply::body(&image()));
+    let web = HttpServer::start(|_, _| Reply::body(&image()));
     let error = import(&pool, &spec(&web, "base", &image())).expect_err("no space");
     assert_eq!(error.kind(), ErrorKind::NoSpace, "{}", error.report());
     assert_eq!(images(&pool), before);

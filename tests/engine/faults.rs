@@ -1,15 +1,14 @@
 //! Every operation, failing or dying at each of its calls to the machine in turn: nothing may
 //! leak, nothing live may be lost, and a repeated call must end where an undisturbed one does.
 
-#[allow(dead_code, reason = "shared with other tests, each of which uses a part")]
-mod support;
-
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
 
 use calf::sys::fake::{Crash, Failure};
 use calf::{Access, Pool, VolumeSpec, VolumeState};
-use support::{Environment, FAILURES, TEMPLATE_SIZE, block, mount, publication, spec};
+use calf_test_kit::simulated_pool::{
+    Environment, FAILURES, TEMPLATE_SIZE, block, mount, publication, spec,
+};
 
 /// A volume's life, as far as a scenario takes it.
 type Scenario = fn(&Environment, &Pool) -> calf::Result<()>;

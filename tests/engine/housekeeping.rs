@@ -1,8 +1,5 @@
 //! What reconciliation removes by itself, what it leaves, and that a dry run tells the same.
 
-#[allow(dead_code, reason = "shared with other tests, each of which uses a part")]
-mod support;
-
 use std::fs;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
@@ -13,7 +10,7 @@ use calf::{
     ErrorKind, Key, Losses, Pool, Publish, ReconcileOptions, ReconcileReport, RemovalKind,
     VolumeSpec, VolumeState,
 };
-use support::{Environment, block, mount, publication, spec};
+use calf_test_kit::simulated_pool::{Environment, block, mount, publication, spec};
 
 fn options(dry_run: bool, grace: Duration) -> ReconcileOptions {
     ReconcileOptions { dry_run, grace, ..ReconcileOptions::default() }

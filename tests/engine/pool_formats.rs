@@ -1,8 +1,5 @@
-//! Pools of older and newer formats. `tests/fixtures/pool-format-1` is a pool as the first calf wrote
+//! Pools of older and newer formats. `tests/engine/pool-format-1` is a pool as the first calf wrote
 //! it: a template, a durable and an ephemeral volume, and an inline one.
-
-#[allow(dead_code, reason = "shared with other tests, each of which uses a part")]
-mod support;
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -14,6 +11,7 @@ use std::time::Duration;
 use calf::pool::record::{FORMATS, PoolRecord};
 use calf::sys::fake::{Failure, FakeHost};
 use calf::{ErrorKind, Pool, PoolOptions, Reserve, VolumeSpec};
+use calf_test_kit::simulated_pool;
 
 /// A copy of the old pool on a simulated machine.
 struct Old {
@@ -24,8 +22,8 @@ struct Old {
 impl Old {
     fn new() -> Self {
         let directory = tempfile::tempdir().expect("a directory");
-        let fixture = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/pool-format-1");
-        support::copy_directory(&fixture, &directory.path().join("pool"));
+        let fixture = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/engine/pool-format-1");
+        simulated_pool::copy_directory(&fixture, &directory.path().join("pool"));
         Self { host: FakeHost::new(), directory }
     }
 

@@ -1,12 +1,9 @@
 //! Space: what is set aside for a volume, and who is turned away when there is none.
 
-#[allow(dead_code, reason = "shared with other tests, each of which uses a part")]
-mod support;
-
 use std::os::unix::fs::MetadataExt as _;
 
 use calf::{ErrorKind, Fallback, Key, Reserve, VolumeSpec, store_size};
-use support::{Environment, TEMPLATE_SIZE, spec};
+use calf_test_kit::simulated_pool::{Environment, TEMPLATE_SIZE, spec};
 
 fn reserved(id: &str) -> VolumeSpec {
     VolumeSpec { reserve: Reserve::Full, ..spec(id) }

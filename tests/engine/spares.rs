@@ -1,9 +1,6 @@
 //! Spares on a simulated machine: what claims one, what takes it away, and what a failure or a crash
 //! at any call leaves.
 
-#[allow(dead_code, reason = "shared with other tests, each of which uses a part")]
-mod support;
-
 use std::collections::BTreeSet;
 use std::fs;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -14,7 +11,9 @@ use calf::{
     DeviceId, Durability, ErrorKind, Key, MAX_WARM, Pool, ReconcileOptions, RemovalKind, Reserve,
     Role, SPARE_PREFIX, VolumeSpec, VolumeState,
 };
-use support::{Environment, FAILURES, TEMPLATE_SIZE, block, publication, spec};
+use calf_test_kit::simulated_pool::{
+    Environment, FAILURES, TEMPLATE_SIZE, block, publication, spec,
+};
 
 /// A pool with so many spares of the template.
 fn warm(environment: &Environment, count: u32) -> Pool {

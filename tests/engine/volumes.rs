@@ -1,8 +1,5 @@
 //! What the engine promises of volumes, on a simulated machine.
 
-#[allow(dead_code, reason = "shared with other tests, each of which uses a part")]
-mod support;
-
 use std::fs;
 use std::sync::Barrier;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -10,7 +7,7 @@ use std::time::Duration;
 
 use calf::sys::{SnapshotUsage, lock};
 use calf::{Access, Durability, ErrorKind, Fallback, VolumeSpec, VolumeState};
-use support::{Environment, TEMPLATE_SIZE, block, mount, publication, spec};
+use calf_test_kit::simulated_pool::{Environment, TEMPLATE_SIZE, block, mount, publication, spec};
 
 fn kind<T: std::fmt::Debug>(result: calf::Result<T>) -> ErrorKind {
     result.expect_err("an error").kind()

@@ -1,9 +1,5 @@
 //! The command line on a real device-mapper: alone, beside a driver, and after a kill.
 
-mod driver;
-mod kit;
-mod rig;
-
 use std::fs;
 use std::os::unix::fs::{FileExt as _, MetadataExt as _};
 use std::path::{Path, PathBuf};
@@ -13,25 +9,26 @@ use std::time::Instant;
 
 use calf::Key;
 use calf::sys::lock;
-use driver::{Driver, Usage};
-use rig::{Page, Random, TEMPLATE_SIZE, open, read_page, run};
+use calf_test_kit::driver_process::{Driver, Usage};
+use calf_test_kit::kernel;
+use calf_test_kit::real_pool::{self, Page, Random, TEMPLATE_SIZE, open, read_page, run};
 use serde_json::Value;
 
 fn main() -> ExitCode {
-    kit::main(vec![
-        kit::test("a_volume_lives_by_the_command_line_alone", alone),
-        kit::test("the_command_line_and_a_driver_share_a_pool", beside_a_driver),
-        kit::test("doctor_finds_all_in_order", doctor),
-        kit::test("spares_are_made_claimed_and_removed_without_a_driver", spares),
-        kit::test("an_import_shares_its_blocks_with_the_source", shared_blocks),
-        kit::test("reconcile_mends_what_a_kill_left", kill),
-        kit::test("exit_codes_tell_what_went_wrong", exit_codes),
+    kernel::main(vec![
+        kernel::test("a_volume_lives_by_the_command_line_alone", alone),
+        kernel::test("the_command_line_and_a_driver_share_a_pool", beside_a_driver),
+        kernel::test("doctor_finds_all_in_order", doctor),
+        kernel::test("spares_are_made_claimed_and_removed_without_a_driver", spares),
+        kernel::test("an_import_shares_its_blocks_with_the_source", shared_blocks),
+        kernel::test("reconcile_mends_what_a_kill_left", kill),
+        kernel::test("exit_codes_tell_what_went_wrong", exit_codes),
     ])
 }
 
 /// The command line on one pool.
 struct Cli {
-    disk: kit::PoolDir,
+    disk: kernel::PoolDir,
 }
 
 struct Run {
@@ -41,8 +38,8 @@ struct Run {
 }
 
 impl Cli {
-    fn new(fs: kit::Fs) -> Self {
-        Self { disk: kit::pool_dir(fs) }
+    fn new(fs: kernel::Fs) -> Self {
+        Self { disk: kernel::pool_dir(fs) }
     }
 
     fn pool(&self) -> PathBuf {
@@ -103,7 +100,7 @@ fn text(path: &Path) -> &str {
 }
 
 fn alone() {
-    let cli = Cli::new(kit::Fs::Ext4);
+    let cli = Cli::new(kernel::Fs::Ext4);
     cli.import();
     cli.ok(&["volume", "create", "vm1", "--template", "root", "--size", "64Mi", "--uid", "1234"]);
     assert_eq!(cli.state("vm1"), "inactive");
@@ -151,9 +148,9 @@ fn alone() {
 }
 
 fn beside_a_driver() {
-    let cli = Cli::new(kit::Fs::Xfs);
+    let cli = Cli::new(kernel::Fs::Xfs);
     cli.import();
-    let work = kit::work_dir();
+    let work = kernel::work_dir();
     let driver = Driver::start(&cli.pool(), &work, &[]);
     let client = driver.client();
 
@@ -191,7 +188,7 @@ fn beside_a_driver() {
 }
 
 fn spares() {
-    let cli = Cli::new(kit::Fs::Ext4);
+    let cli = Cli::new(kernel::Fs::Ext4);
     cli.import();
     assert_eq!(
         cli.ok(&["template", "warm", "root", "2"]),
@@ -213,7 +210,7 @@ fn spares() {
 }
 
 fn doctor() {
-    let cli = Cli::new(kit::Fs::Xfs);
+    let cli = Cli::new(kernel::Fs::Xfs);
     cli.import();
     let report = cli.json(&["doctor"]);
     assert_eq!(report["ready"], true, "{report}");
@@ -237,7 +234,7 @@ fn doctor() {
 fn shared_blocks() {
     const SIZE: u64 = 64 << 20;
     for (number, (fs, shared)) in
-        [(kit::Fs::Xfs, true), (kit::Fs::Ext4, false)].into_iter().enumerate()
+        [(kernel::Fs::Xfs, true), (kernel::Fs::Ext4, false)].into_iter().enumerate()
     {
         let cli = Cli::new(fs);
         let image = cli.disk.path().join("random.img");
@@ -260,7 +257,7 @@ fn shared_blocks() {
         cli.ok(&["volume", "create", "volume", "--template", "random"]);
         let node = cli.ok(&["volume", "activate", "volume"]);
         let device = open(Path::new(node.trim_end()));
-        assert_eq!(rig::first_difference(&device, &content[..4 << 20]), None);
+        assert_eq!(real_pool::first_difference(&device, &content[..4 << 20]), None);
         drop(device);
         cli.ok(&["volume", "delete", "volume"]);
     }
@@ -269,7 +266,7 @@ fn shared_blocks() {
 /// Kills commands at all kinds of moments; whatever is left, `reconcile` and the next command
 /// put right.
 fn kill() {
-    let cli = Cli::new(kit::Fs::Xfs);
+    let cli = Cli::new(kernel::Fs::Xfs);
     cli.import();
     cli.ok(&["volume", "create", "bystander", "--template", "root"]);
     let bystander = cli.ok(&["volume", "activate", "bystander"]);
@@ -322,7 +319,7 @@ fn kill() {
 }
 
 fn exit_codes() {
-    let cli = Cli::new(kit::Fs::Ext4);
+    let cli = Cli::new(kernel::Fs::Ext4);
     let told = cli.fails(3, &["volume", "list"]);
     assert!(told.contains("there is no pool") && told.contains("help: "), "{told}");
     cli.import();

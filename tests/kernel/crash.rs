@@ -2,12 +2,6 @@
 //! steps of each operation. After a restart nothing may be orphaned, no live volume may have
 //! noticed, and the volume's life must go on to its end.
 
-mod deadly;
-mod driver;
-mod kit;
-mod rig;
-mod torture;
-
 use std::collections::BTreeSet;
 use std::fs::{self, File};
 use std::os::unix::fs::FileExt as _;
@@ -18,11 +12,12 @@ use std::time::Duration;
 
 use calf::csi::ServeConfig;
 use calf::{PoolOptions, VolumeSpec, VolumeState};
-use deadly::DeadlyHost;
-use driver::{Client, Driver, Usage};
-use rig::{Page, Random, Rig, TEMPLATE_SIZE, read_page};
+use calf_test_kit::driver_process::{self, Client, Driver, Usage};
+use calf_test_kit::fault_run::{Inventory, Tally};
+use calf_test_kit::kernel;
+use calf_test_kit::killing_host::KillingHost;
+use calf_test_kit::real_pool::{Page, Random, Rig, TEMPLATE_SIZE, read_page};
 use tonic::Status;
-use torture::{Inventory, Tally};
 
 /// Tells this program to be a driver: the pool, the work directory and the change to die at.
 const BE_A_DRIVER: &str = "CALF_TEST_DRIVER";
@@ -35,20 +30,20 @@ fn main() -> ExitCode {
         return be_a_driver(&order);
     }
     let long = Duration::from_secs(900);
-    kit::main(vec![
-        kit::test("a_block_volume_survives_a_kill_between_any_two_steps", || {
+    kernel::main(vec![
+        kernel::test("a_block_volume_survives_a_kill_between_any_two_steps", || {
             survives("block", |directory| Usage::new("volume", directory, true));
         })
         .timeout(long),
-        kit::test("a_mounted_volume_survives_a_kill_between_any_two_steps", || {
+        kernel::test("a_mounted_volume_survives_a_kill_between_any_two_steps", || {
             survives("mounted", |directory| Usage::new("volume", directory, false));
         })
         .timeout(long),
-        kit::test("a_volume_for_kata_survives_a_kill_between_any_two_steps", || {
+        kernel::test("a_volume_for_kata_survives_a_kill_between_any_two_steps", || {
             survives("kata", |directory| Usage::new("volume", directory, false).kata());
         })
         .timeout(long),
-        kit::test("a_readers_volume_survives_a_kill_between_any_two_steps", || {
+        kernel::test("a_readers_volume_survives_a_kill_between_any_two_steps", || {
             survives("reader", |directory| Usage::new("volume", directory, true).read_only());
         })
         .timeout(long),
@@ -65,11 +60,11 @@ fn be_a_driver(order: &str) -> ExitCode {
         .with_ansi(false)
         .with_env_filter("debug")
         .init();
-    let host = DeadlyHost::new(n.parse().expect("a number"));
+    let host = KillingHost::new(n.parse().expect("a number"));
     let kata = kata_root(Path::new(work));
     let options = PoolOptions::default().host(Arc::new(host)).kata_root(kata);
     let pool = options.open(pool).expect("a pool");
-    let endpoint = format!("unix://{}", driver::socket(Path::new(work)).display());
+    let endpoint = format!("unix://{}", driver_process::socket(Path::new(work)).display());
     let runtime = tokio::runtime::Runtime::new().expect("a runtime");
     let served = runtime.block_on(calf::csi::serve(
         pool,
@@ -109,11 +104,11 @@ fn end(client: &Client, usage: &Usage) -> Result<(), Status> {
 /// Each disagreement ends the test at once: what follows would not tell more.
 fn survives(usage_name: &str, usage: fn(&Path) -> Usage) {
     let tally = Tally::new(&format!("crash: kill -9 at each step ({usage_name})"), SEED);
-    let rig = Rig::new(kit::Fs::Xfs);
+    let rig = Rig::new(kernel::Fs::Xfs);
     rig.import_file_system("root", "ext4");
     let bystander = rig.open(&VolumeSpec::new("bystander", "root"));
     let at_rest = Inventory::of_kernel();
-    let work = kit::work_dir();
+    let work = kernel::work_dir();
     let usage = usage(rig.path("").as_path());
     fs::create_dir_all(&usage.staging).expect("as kubelet does");
     let mut random = Random(SEED);

@@ -1,31 +1,28 @@
 //! Where the kernel has no dm-snapshot: nothing without an explicit fallback, and with it private
 //! copies that keep the same promises, and say what they are.
 
-mod driver;
-mod kit;
-mod rig;
-
 use std::fs;
 use std::os::unix::fs::FileExt as _;
 use std::process::{Command, ExitCode};
 
 use calf::{Access, ErrorKind, Fallback, PoolOptions, VolumeSpec, VolumeState};
-use driver::Driver;
-use rig::{Page, Random, Rig, TEMPLATE_SIZE, first_difference, open};
+use calf_test_kit::driver_process::{self, Driver};
+use calf_test_kit::kernel;
+use calf_test_kit::real_pool::{Page, Random, Rig, TEMPLATE_SIZE, first_difference, open};
 
 fn main() -> ExitCode {
     let tests = vec![
-        kit::test("serve_refuses_to_start_and_says_what_to_load", refusal),
-        kit::test("the_fallback_is_named_wherever_one_looks", named),
-        kit::test("copies_are_isolated_and_grow", || copies(Fallback::Copy)),
-        kit::test("reflink_copies_are_isolated_and_grow", || copies(Fallback::Reflink)),
-        kit::test("reflink_on_a_file_system_without_it_is_refused", no_reflink),
-        kit::test("a_copy_survives_the_death_of_its_driver", death),
+        kernel::test("serve_refuses_to_start_and_says_what_to_load", refusal),
+        kernel::test("the_fallback_is_named_wherever_one_looks", named),
+        kernel::test("copies_are_isolated_and_grow", || copies(Fallback::Copy)),
+        kernel::test("reflink_copies_are_isolated_and_grow", || copies(Fallback::Reflink)),
+        kernel::test("reflink_on_a_file_system_without_it_is_refused", no_reflink),
+        kernel::test("a_copy_survives_the_death_of_its_driver", death),
     ];
-    kit::Suite::new(tests).without_device_mapper().run()
+    kernel::Suite::new(tests).without_device_mapper().run()
 }
 
-fn with_fallback(fs: kit::Fs, fallback: Fallback) -> Rig {
+fn with_fallback(fs: kernel::Fs, fallback: Fallback) -> Rig {
     let mut rig = Rig::new(fs);
     rig.pool = PoolOptions::default()
         .fallback(Some(fallback))
@@ -35,14 +32,14 @@ fn with_fallback(fs: kit::Fs, fallback: Fallback) -> Rig {
 }
 
 fn refusal() {
-    let rig = Rig::new(kit::Fs::Ext4);
+    let rig = Rig::new(kernel::Fs::Ext4);
     rig.import_file_system("root", "ext4");
     let error =
         rig.pool.create_volume(&VolumeSpec::new("volume", "root")).expect_err("no snapshot");
     assert_eq!(error.kind(), ErrorKind::Unsupported);
     let output = Command::new(env!("CARGO_BIN_EXE_calf"))
         .args(["serve", "--node-id", "node-1", "--endpoint"])
-        .arg(format!("unix://{}", kit::work_dir().join("csi.sock").display()))
+        .arg(format!("unix://{}", kernel::work_dir().join("csi.sock").display()))
         .arg("--pool")
         .arg(rig.pool.root())
         .output()
@@ -53,8 +50,8 @@ fn refusal() {
 }
 
 fn named() {
-    let rig = Rig::new(kit::Fs::Ext4);
-    let driver = Driver::start(rig.pool.root(), &kit::work_dir(), &["--fallback", "copy"]);
+    let rig = Rig::new(kernel::Fs::Ext4);
+    let driver = Driver::start(rig.pool.root(), &kernel::work_dir(), &["--fallback", "copy"]);
     assert_eq!(driver.client().mode().expect("Probe"), "fallback-copy");
     assert!(driver.log().contains("fallback"), "{}", driver.log());
     let status = Command::new(env!("CARGO_BIN_EXE_calf"))
@@ -68,7 +65,7 @@ fn named() {
 }
 
 fn copies(fallback: Fallback) {
-    let rig = with_fallback(kit::Fs::Xfs, fallback);
+    let rig = with_fallback(kernel::Fs::Xfs, fallback);
     let content = rig.import_random("random", 41);
     let mut random = Random(43);
     let pages = ["first", "second"].map(|id| {
@@ -101,7 +98,7 @@ fn copies(fallback: Fallback) {
 }
 
 fn no_reflink() {
-    let rig = with_fallback(kit::Fs::Ext4, Fallback::Reflink);
+    let rig = with_fallback(kernel::Fs::Ext4, Fallback::Reflink);
     rig.import_random("random", 47);
     let error = rig.pool.create_volume(&VolumeSpec::new("volume", "random")).expect_err("ext4");
     assert_eq!(error.kind(), ErrorKind::Unsupported, "{error:?}");
@@ -110,10 +107,10 @@ fn no_reflink() {
 
 /// No table holds these loop devices: they are found again by the file they are attached to.
 fn death() {
-    let rig = with_fallback(kit::Fs::Ext4, Fallback::Copy);
+    let rig = with_fallback(kernel::Fs::Ext4, Fallback::Copy);
     rig.import_file_system("root", "ext4");
-    let work = kit::work_dir();
-    let usage = driver::Usage::new("volume", &rig.path(""), false);
+    let work = kernel::work_dir();
+    let usage = driver_process::Usage::new("volume", &rig.path(""), false);
     fs::create_dir_all(&usage.staging).expect("as kubelet does");
     let driver = Driver::start(rig.pool.root(), &work, &["--fallback", "copy"]);
     let client = driver.client();

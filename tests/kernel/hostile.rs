@@ -1,10 +1,5 @@
 //! What hostile paths and edited pools may not do, in a real kernel.
 
-mod driver;
-mod kit;
-mod rig;
-mod torture;
-
 use std::fs::{self, File};
 use std::io::Write as _;
 use std::os::unix::fs::{FileExt as _, MetadataExt as _, chown, lchown, symlink};
@@ -14,18 +9,19 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use calf::{Access, Durability, ErrorKind, Key, Publish, Reserve, VolumeSpec, VolumeState};
-use rig::{Page, Random, Rig, TEMPLATE_SIZE};
+use calf_test_kit::fault_run::Filler;
+use calf_test_kit::kernel;
+use calf_test_kit::real_pool::{self, Page, Random, Rig, TEMPLATE_SIZE};
 use rustix::fs::{CWD, RenameFlags};
-use torture::full::Filler;
 
 fn main() -> ExitCode {
-    kit::main(vec![
-        kit::test("a_swapped_parent_never_redirects_a_publication", swapped_parent),
-        kit::test("a_link_that_a_tenant_made_is_refused_by_name", tenants_link),
-        kit::test("a_volume_is_used_as_disk_or_as_file_system_not_both", one_use_at_a_time),
-        kit::test("a_replaced_store_is_refused_before_the_kernel_sees_it", replaced_store),
-        kit::test("a_reserved_volume_writes_on_in_a_full_pool", reserved_in_a_full_pool),
-        kit::test("a_reserved_volume_takes_no_discards", reserved_discards),
+    kernel::main(vec![
+        kernel::test("a_swapped_parent_never_redirects_a_publication", swapped_parent),
+        kernel::test("a_link_that_a_tenant_made_is_refused_by_name", tenants_link),
+        kernel::test("a_volume_is_used_as_disk_or_as_file_system_not_both", one_use_at_a_time),
+        kernel::test("a_replaced_store_is_refused_before_the_kernel_sees_it", replaced_store),
+        kernel::test("a_reserved_volume_writes_on_in_a_full_pool", reserved_in_a_full_pool),
+        kernel::test("a_reserved_volume_takes_no_discards", reserved_discards),
     ])
 }
 
@@ -123,11 +119,11 @@ fn settle(rig: &Rig, publish: &Publish) {
 }
 
 fn swapped_parent() {
-    let rig = Rig::new(kit::Fs::Xfs);
+    let rig = Rig::new(kernel::Fs::Xfs);
     rig.import_file_system("root", "ext4");
     let place = Place::new(&rig);
     let (pod, link) = (place.tenant.join("pod"), place.tenant.join("link"));
-    for access in [Access::Block, rig::mount()] {
+    for access in [Access::Block, real_pool::mount()] {
         fs::create_dir(&pod).expect("a directory");
         chown(&pod, Some(TENANT), Some(TENANT)).expect("chown");
         symlink(&place.victim, &link).expect("a link");
@@ -147,13 +143,13 @@ fn swapped_parent() {
 }
 
 fn tenants_link() {
-    let rig = Rig::new(kit::Fs::Ext4);
+    let rig = Rig::new(kernel::Fs::Ext4);
     rig.import_file_system("root", "ext4");
     let place = Place::new(&rig);
     let link = place.tenant.join("link");
     symlink(&place.victim, &link).expect("a link");
     rig.pool.create_volume(&VolumeSpec::new("volume", "root")).expect("create");
-    for access in [Access::Block, rig::mount()] {
+    for access in [Access::Block, real_pool::mount()] {
         let mut publish = rig.publication("volume", access);
         publish.stage.path = link.join("staging");
         publish.target = link.join("target");
@@ -175,11 +171,11 @@ fn tenants_link() {
 }
 
 fn one_use_at_a_time() {
-    let rig = Rig::new(kit::Fs::Ext4);
+    let rig = Rig::new(kernel::Fs::Ext4);
     rig.import_file_system("root", "ext4");
     rig.pool.create_volume(&VolumeSpec::new("volume", "root")).expect("create");
     let block = rig.publication("volume", Access::Block);
-    let mut mounted = rig.publication("volume", rig::mount());
+    let mut mounted = rig.publication("volume", real_pool::mount());
     mounted.target = rig.path("mounted");
     for (first, second) in [(&block, &mounted), (&mounted, &block)] {
         rig.pool.publish("volume", first).expect("publish");
@@ -195,7 +191,7 @@ fn one_use_at_a_time() {
 }
 
 fn replaced_store() {
-    let rig = Rig::new(kit::Fs::Ext4);
+    let rig = Rig::new(kernel::Fs::Ext4);
     rig.import_random("random", 3);
     let spec = |id: &str, chunk_size| VolumeSpec {
         chunk_size,
@@ -241,7 +237,7 @@ fn fill(directory: &Path) -> Filler {
 }
 
 fn reserved_in_a_full_pool() {
-    for disk in [kit::Fs::Xfs, kit::Fs::Ext4] {
+    for disk in [kernel::Fs::Xfs, kernel::Fs::Ext4] {
         let rig = Rig::new(disk);
         rig.import_random("random", 9);
         let spec = |id: &str, reserve| VolumeSpec {
@@ -267,7 +263,7 @@ fn reserved_in_a_full_pool() {
         let reserved = rig.activate("reserved");
         for offset in (0..TEMPLATE_SIZE).step_by(4096) {
             let page = Page::random(&mut random);
-            assert!(rig::read_page(&reserved, offset).0 == page.0, "block at {offset}");
+            assert!(real_pool::read_page(&reserved, offset).0 == page.0, "block at {offset}");
         }
 
         // The one without a reserve finds no space, is told as lost, and can be deleted.
@@ -287,7 +283,7 @@ fn reserved_in_a_full_pool() {
 }
 
 fn reserved_discards() {
-    let rig = Rig::new(kit::Fs::Xfs);
+    let rig = Rig::new(kernel::Fs::Xfs);
     rig.import_random("random", 13);
     let spec = VolumeSpec { reserve: Reserve::Full, ..VolumeSpec::new("volume", "random") };
     let device = rig.open(&spec);
@@ -300,7 +296,7 @@ fn reserved_discards() {
     let output = output.expect("run blkdiscard");
     assert!(!output.status.success(), "a discard would give the reserve away");
     assert_eq!(rig.pool.volume("volume").expect("there").allocated, allocated);
-    assert!(rig::read_page(&device, 4096).0 == page.0);
+    assert!(real_pool::read_page(&device, 4096).0 == page.0);
     drop(device);
     rig.pool.delete_volume("volume").expect("delete");
 }

@@ -8,26 +8,25 @@ use std::process::{Command, ExitCode};
 use std::thread;
 use std::time::Duration;
 
+use calf_test_kit::kernel;
 use libtest_mimic::{Arguments, Trial};
-
-mod kit;
 
 /// Set for the inner suite.
 const INNER: &str = "CALF_KIT_INNER";
 
 fn main() -> ExitCode {
     let kernel = std::env::var("CALF_KERNEL").unwrap_or_default();
-    let in_guest = kit::Kernel::from_environment().is_ok_and(kit::Kernel::is_inside);
+    let in_guest = kernel::Kernel::from_environment().is_ok_and(kernel::Kernel::is_inside);
     if in_guest || std::env::var_os(INNER).is_some() {
-        return kit::main(vec![
-            kit::test("passes", || println!("a word of a good test")),
-            kit::test("panics", || panic!("a reason to fail")),
-            kit::test("leaves_a_device", leaves_a_device),
-            kit::test("leaves_a_mount", leaves_a_mount),
-            kit::test("leaves_a_process", leaves_a_process),
-            kit::test("hangs", hangs).timeout(Duration::from_secs(4)),
-            kit::test("panics_the_kernel", panics_the_kernel),
-            kit::test("passes_at_the_end", || {}),
+        return kernel::main(vec![
+            kernel::test("passes", || println!("a word of a good test")),
+            kernel::test("panics", || panic!("a reason to fail")),
+            kernel::test("leaves_a_device", leaves_a_device),
+            kernel::test("leaves_a_mount", leaves_a_mount),
+            kernel::test("leaves_a_process", leaves_a_process),
+            kernel::test("hangs", hangs).timeout(Duration::from_secs(4)),
+            kernel::test("panics_the_kernel", panics_the_kernel),
+            kernel::test("passes_at_the_end", || {}),
         ]);
     }
     // These break kernels on purpose: not on a machine that someone needs.
@@ -60,7 +59,7 @@ fn leaves_a_device() {
 }
 
 fn leaves_a_mount() {
-    let target = kit::work_dir().join("forgotten");
+    let target = kernel::work_dir().join("forgotten");
     fs::create_dir(&target).expect("make a mount point");
     let flags = rustix::mount::MountFlags::empty();
     rustix::mount::mount("tmpfs", &target, "tmpfs", flags, None).expect("mount");

@@ -1,29 +1,26 @@
 //! The driver with exactly the capabilities that `docs/security.md` lists, and with each of them
 //! missing in turn: it needs all of them, and no other, and gives up others by itself.
 
-mod driver;
-mod kit;
-mod rig;
-
 use std::fs::{self, File};
 use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
 use std::process::{Command, ExitCode};
 
 use calf::{NodeOwner, VolumeSpec};
-use driver::{Client, Driver, Usage};
-use rig::Rig;
+use calf_test_kit::driver_process::{self, Client, Driver, Usage};
+use calf_test_kit::kernel;
+use calf_test_kit::real_pool::{self, Rig};
 
 /// The list of docs/security.md.
 const CAPABILITIES: [&str; 6] =
     ["chown", "dac_override", "mknod", "sys_admin", "sys_ptrace", "sys_resource"];
 
 fn main() -> ExitCode {
-    kit::main(vec![
-        kit::test("the_driver_lives_on_the_capabilities_that_the_docs_list", all_that_is_listed),
-        kit::test("the_driver_needs_each_capability_that_the_docs_list", each_is_needed),
-        kit::test("the_driver_gives_up_what_it_does_not_need", given_up),
-        kit::test("the_docs_list_these_capabilities", documented),
+    kernel::main(vec![
+        kernel::test("the_driver_lives_on_the_capabilities_that_the_docs_list", all_that_is_listed),
+        kernel::test("the_driver_needs_each_capability_that_the_docs_list", each_is_needed),
+        kernel::test("the_driver_gives_up_what_it_does_not_need", given_up),
+        kernel::test("the_docs_list_these_capabilities", documented),
     ])
 }
 
@@ -39,7 +36,7 @@ fn command(rig: &Rig, work: &Path, capabilities: &[&str]) -> Command {
         .args(["--no-new-privs", "--inh-caps=-all", "--ambient-caps=-all"])
         .arg(format!("--bounding-set=-all,{}", bounding.join(",")))
         .args([env!("CARGO_BIN_EXE_calf"), "serve", "--node-id", "node-1", "--endpoint"])
-        .arg(format!("unix://{}", driver::socket(work).display()))
+        .arg(format!("unix://{}", driver_process::socket(work).display()))
         .arg("--pool")
         .arg(rig.pool.root());
     command
@@ -62,7 +59,7 @@ fn life(driver: &Driver, rig: &Rig) -> Result<(), String> {
             let found = fs::metadata(&usage.target).expect("the target");
             assert_eq!((found.uid(), found.gid(), found.mode() & 0o777), (1000, 1000, 0o660));
         }
-        client.expand(&usage, 2 * rig::TEMPLATE_SIZE).map_err(told("expand"))?;
+        client.expand(&usage, 2 * real_pool::TEMPLATE_SIZE).map_err(told("expand"))?;
         name_holder(&client, &usage, rig)?;
         client.unpublish(&usage).map_err(told("unpublish"))?;
         client.unstage(&usage).map_err(told("unstage"))?;
@@ -105,20 +102,20 @@ fn clean_up(rig: &Rig) {
 }
 
 fn all_that_is_listed() {
-    let rig = Rig::new(kit::Fs::Ext4);
+    let rig = Rig::new(kernel::Fs::Ext4);
     rig.import_file_system("root", "ext4");
-    let work = kit::work_dir();
+    let work = kernel::work_dir();
     let driver = start(&rig, &work, &CAPABILITIES);
     life(&driver, &rig).expect("nothing else is needed");
     assert!(driver.stop().success());
 }
 
 fn each_is_needed() {
-    let rig = Rig::new(kit::Fs::Ext4);
+    let rig = Rig::new(kernel::Fs::Ext4);
     rig.import_file_system("root", "ext4");
     for missing in CAPABILITIES {
         let left: Vec<&str> = CAPABILITIES.into_iter().filter(|name| *name != missing).collect();
-        let work = kit::work_dir();
+        let work = kernel::work_dir();
         if missing == "sys_admin" {
             // It does not even start: that takes a look at device-mapper.
             let output = command(&rig, &work, &left).output().expect("run the driver");
@@ -134,8 +131,8 @@ fn each_is_needed() {
 }
 
 fn given_up() {
-    let rig = Rig::new(kit::Fs::Ext4);
-    let work = kit::work_dir();
+    let rig = Rig::new(kernel::Fs::Ext4);
+    let work = kernel::work_dir();
     let driver = Driver::start(rig.pool.root(), &work, &[]);
     let needed = CAPABILITIES.iter().map(|name| bit(name)).sum::<u64>();
     let status = fs::read_to_string(format!("/proc/{}/status", driver.pid())).expect("its status");

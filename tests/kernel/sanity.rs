@@ -2,26 +2,23 @@
 
 use std::process::{Command, ExitCode};
 
-mod driver;
-mod kit;
-mod sanity;
-
-use sanity::Sanity;
+use calf_test_kit::csi_sanity::{self, Sanity};
+use calf_test_kit::kernel;
 
 fn main() -> ExitCode {
     let tests = vec![
-        kit::test("csi_sanity_runs_here", csi_sanity_runs_here),
-        kit::test("sanity_block_snapshot", || snapshot("block")).timeout(sanity::LIMIT),
-        kit::test("sanity_mount_snapshot", || snapshot("mount")).timeout(sanity::LIMIT),
+        kernel::test("csi_sanity_runs_here", csi_sanity_runs_here),
+        kernel::test("sanity_block_snapshot", || snapshot("block")).timeout(csi_sanity::LIMIT),
+        kernel::test("sanity_mount_snapshot", || snapshot("mount")).timeout(csi_sanity::LIMIT),
     ];
-    kit::Suite::new(tests).file(sanity::program()).run()
+    kernel::Suite::new(tests).file(csi_sanity::program()).run()
 }
 
 fn csi_sanity_runs_here() {
-    let output = Command::new(sanity::program()).arg("--version").output();
+    let output = Command::new(csi_sanity::program()).arg("--version").output();
     assert!(output.expect("start csi-sanity (install it with `make deps`)").status.success());
 }
 
 fn snapshot(access: &'static str) {
-    Sanity { access, pool: kit::Fs::Xfs, fallback: None }.passes();
+    Sanity { access, pool: kernel::Fs::Xfs, fallback: None }.passes();
 }

@@ -2,31 +2,32 @@
 
 use std::process::ExitCode;
 
-mod driver;
-mod kit;
-mod sanity;
-
-use sanity::Sanity;
+use calf_test_kit::csi_sanity::{self, Sanity};
+use calf_test_kit::kernel;
 
 fn main() -> ExitCode {
     let tests = vec![
-        kit::test("device_mapper_is_absent", device_mapper_is_absent),
-        kit::test("sanity_block_fallback_copy", || fallback("block", "copy", kit::Fs::Ext4))
-            .timeout(sanity::LIMIT),
-        kit::test("sanity_mount_fallback_copy", || fallback("mount", "copy", kit::Fs::Ext4))
-            .timeout(sanity::LIMIT),
-        kit::test("sanity_block_fallback_reflink", || fallback("block", "reflink", kit::Fs::Xfs))
-            .timeout(sanity::LIMIT),
-        kit::test("sanity_mount_fallback_reflink", || fallback("mount", "reflink", kit::Fs::Xfs))
-            .timeout(sanity::LIMIT),
+        kernel::test("device_mapper_is_absent", device_mapper_is_absent),
+        kernel::test("sanity_block_fallback_copy", || fallback("block", "copy", kernel::Fs::Ext4))
+            .timeout(csi_sanity::LIMIT),
+        kernel::test("sanity_mount_fallback_copy", || fallback("mount", "copy", kernel::Fs::Ext4))
+            .timeout(csi_sanity::LIMIT),
+        kernel::test("sanity_block_fallback_reflink", || {
+            fallback("block", "reflink", kernel::Fs::Xfs)
+        })
+        .timeout(csi_sanity::LIMIT),
+        kernel::test("sanity_mount_fallback_reflink", || {
+            fallback("mount", "reflink", kernel::Fs::Xfs)
+        })
+        .timeout(csi_sanity::LIMIT),
     ];
-    kit::Suite::new(tests).without_device_mapper().file(sanity::program()).run()
+    kernel::Suite::new(tests).without_device_mapper().file(csi_sanity::program()).run()
 }
 
 fn device_mapper_is_absent() {
     assert!(!std::path::Path::new("/dev/mapper/control").exists());
 }
 
-fn fallback(access: &'static str, fallback: &'static str, pool: kit::Fs) {
+fn fallback(access: &'static str, fallback: &'static str, pool: kernel::Fs) {
     Sanity { access, pool, fallback: Some(fallback) }.passes();
 }

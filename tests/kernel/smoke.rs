@@ -3,14 +3,14 @@
 use std::fs;
 use std::process::{Command, ExitCode};
 
-mod kit;
+use calf_test_kit::kernel;
 
 fn main() -> ExitCode {
-    kit::main(vec![
-        kit::test("the_kernel_has_dm_snapshot", the_kernel_has_dm_snapshot),
-        kit::test("a_snapshot_device_can_be_made_and_removed", a_snapshot_device),
-        kit::test("pools_can_be_on_ext4_xfs_and_tmpfs", pools_on_file_systems),
-        kit::test("a_pool_survives_a_crash", a_pool_survives_a_crash),
+    kernel::main(vec![
+        kernel::test("the_kernel_has_dm_snapshot", the_kernel_has_dm_snapshot),
+        kernel::test("a_snapshot_device_can_be_made_and_removed", a_snapshot_device),
+        kernel::test("pools_can_be_on_ext4_xfs_and_tmpfs", pools_on_file_systems),
+        kernel::test("a_pool_survives_a_crash", a_pool_survives_a_crash),
     ])
 }
 
@@ -27,7 +27,7 @@ fn the_kernel_has_dm_snapshot() {
 }
 
 fn a_snapshot_device() {
-    let pool = kit::pool_dir(kit::Fs::Ext4);
+    let pool = kernel::pool_dir(kernel::Fs::Ext4);
     let attach = |name: &str| {
         let file = pool.path().join(name);
         fs::File::create(&file).expect("create").set_len(64 << 20).expect("extend");
@@ -42,7 +42,7 @@ fn a_snapshot_device() {
 }
 
 fn pools_on_file_systems() {
-    let pools = [kit::Fs::Ext4, kit::Fs::Xfs, kit::Fs::Tmpfs].map(kit::pool_dir);
+    let pools = [kernel::Fs::Ext4, kernel::Fs::Xfs, kernel::Fs::Tmpfs].map(kernel::pool_dir);
     for pool in &pools {
         fs::write(pool.path().join("file"), [1; 100_000]).expect("write");
     }
@@ -53,12 +53,12 @@ fn pools_on_file_systems() {
 }
 
 fn a_pool_survives_a_crash() {
-    if kit::boot_count() == 0 {
-        let pool = kit::pool_dir(kit::Fs::Xfs);
+    if kernel::boot_count() == 0 {
+        let pool = kernel::pool_dir(kernel::Fs::Xfs);
         let synced = fs::File::create(pool.path().join("synced")).expect("create");
         synced.sync_all().expect("sync");
-        kit::crash_and_reboot();
+        kernel::crash_and_reboot();
     }
-    let pool = kit::reopen_pool_dir(kit::Fs::Xfs);
+    let pool = kernel::reopen_pool_dir(kernel::Fs::Xfs);
     assert!(pool.path().join("synced").exists());
 }

@@ -1,10 +1,6 @@
 //! Many callers at once, on several CPUs: no error, no leak, and `ABORTED` only where an operation
 //! on the same volume was really running.
 
-mod driver;
-mod kit;
-mod rig;
-
 use std::fs;
 use std::os::unix::fs::FileExt as _;
 use std::path::Path;
@@ -12,8 +8,9 @@ use std::process::ExitCode;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-use driver::{Client, Driver, Usage};
-use rig::{Page, Random, Rig, read_page};
+use calf_test_kit::driver_process::{Client, Driver, Usage};
+use calf_test_kit::kernel;
+use calf_test_kit::real_pool::{self, Page, Random, Rig, read_page};
 use tonic::{Code, Status};
 
 /// Callers at once, and lives that each takes its volume through.
@@ -22,10 +19,10 @@ const LIVES: usize = 8;
 
 fn main() -> ExitCode {
     let long = Duration::from_secs(900);
-    kit::main(vec![
-        kit::test("thirty_two_callers_live_side_by_side", side_by_side).timeout(long),
-        kit::test("callers_of_one_volume_are_told_to_come_back", one_volume).timeout(long),
-        kit::test("two_drivers_share_a_pool_during_an_upgrade", two_drivers).timeout(long),
+    kernel::main(vec![
+        kernel::test("thirty_two_callers_live_side_by_side", side_by_side).timeout(long),
+        kernel::test("callers_of_one_volume_are_told_to_come_back", one_volume).timeout(long),
+        kernel::test("two_drivers_share_a_pool_during_an_upgrade", two_drivers).timeout(long),
     ])
 }
 
@@ -35,7 +32,7 @@ fn life(client: &Client, usage: &Usage, random: &mut Random) -> Result<(), Statu
     client.publish(usage)?;
     let page = Page::random(random);
     if usage.block {
-        let device = rig::open(&usage.target);
+        let device = real_pool::open(&usage.target);
         device.write_all_at(&page.0, 1 << 20).expect("write");
         assert!(read_page(&device, 1 << 20).0 == page.0, "{}", usage.volume);
     } else {
@@ -50,9 +47,9 @@ fn life(client: &Client, usage: &Usage, random: &mut Random) -> Result<(), Statu
 }
 
 fn side_by_side() {
-    let rig = Rig::new(kit::Fs::Xfs);
+    let rig = Rig::new(kernel::Fs::Xfs);
     rig.import_file_system("root", "ext4");
-    let driver = Driver::start(rig.pool.root(), &kit::work_dir(), &[]);
+    let driver = Driver::start(rig.pool.root(), &kernel::work_dir(), &[]);
     let directory = rig.path("");
     let begin = Instant::now();
     std::thread::scope(|scope| {
@@ -82,9 +79,9 @@ fn is_aborted(status: &Status) -> bool {
 }
 
 fn one_volume() {
-    let rig = Rig::new(kit::Fs::Xfs);
+    let rig = Rig::new(kernel::Fs::Xfs);
     rig.import_file_system("root", "ext4");
-    let driver = Driver::start(rig.pool.root(), &kit::work_dir(), &[]);
+    let driver = Driver::start(rig.pool.root(), &kernel::work_dir(), &[]);
     let usage = Usage::new("volume", &rig.path(""), true);
     fs::create_dir_all(&usage.staging).expect("as kubelet does");
     let (done, aborted) = (AtomicUsize::new(0), AtomicUsize::new(0));
@@ -119,9 +116,9 @@ fn one_volume() {
 
 /// An old driver drains while a new one serves: both work on the pool.
 fn two_drivers() {
-    let rig = Rig::new(kit::Fs::Xfs);
+    let rig = Rig::new(kernel::Fs::Xfs);
     rig.import_file_system("root", "ext4");
-    let drivers = Driver::old_and_new(rig.pool.root(), &kit::work_dir());
+    let drivers = Driver::old_and_new(rig.pool.root(), &kernel::work_dir());
     let directory = rig.path("");
     std::thread::scope(|scope| {
         for caller in 0..8 {

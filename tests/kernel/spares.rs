@@ -1,11 +1,5 @@
 //! Spares in a real kernel: what a claimed one is, what a killed claim leaves, and who makes them.
 
-mod deadly;
-mod driver;
-mod kit;
-mod rig;
-mod torture;
-
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -14,10 +8,13 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use calf::{Key, Pool, PoolOptions, SPARE_PREFIX, VolumeSpec, VolumeState};
-use deadly::DeadlyHost;
-use driver::{Driver, Usage};
-use rig::{Page, Random, Rig, TEMPLATE_SIZE, first_difference, read_page, run};
-use torture::Inventory;
+use calf_test_kit::driver_process::{Driver, Usage};
+use calf_test_kit::fault_run::Inventory;
+use calf_test_kit::kernel;
+use calf_test_kit::killing_host::KillingHost;
+use calf_test_kit::real_pool::{
+    self, Page, Random, Rig, TEMPLATE_SIZE, first_difference, read_page, run,
+};
 
 /// Tells this program to use a pool until the change to die at.
 const BE_A_USER: &str = "CALF_TEST_USER_OF_SPARES";
@@ -29,11 +26,11 @@ fn main() -> ExitCode {
     if let Ok(order) = std::env::var(BE_A_USER) {
         return be_a_user(&order);
     }
-    kit::main(vec![
-        kit::test("a_claimed_spare_is_like_a_device_made_for_its_volume", like_a_fresh_one),
-        kit::test("a_claim_that_is_killed_at_any_change_is_healed", killed_at_each_change)
+    kernel::main(vec![
+        kernel::test("a_claimed_spare_is_like_a_device_made_for_its_volume", like_a_fresh_one),
+        kernel::test("a_claim_that_is_killed_at_any_change_is_healed", killed_at_each_change)
             .timeout(Duration::from_secs(600)),
-        kit::test("the_driver_keeps_spares_and_claims_them", kept_by_the_driver),
+        kernel::test("the_driver_keeps_spares_and_claims_them", kept_by_the_driver),
     ])
 }
 
@@ -91,7 +88,7 @@ fn read(path: &PathBuf) -> String {
 }
 
 fn like_a_fresh_one() {
-    let rig = Rig::new(kit::Fs::Xfs);
+    let rig = Rig::new(kernel::Fs::Xfs);
     let template = rig.import_random("random", 7);
     let at_rest = Inventory::of_kernel();
     rig.pool.create_volume(&VolumeSpec::new("fresh", "random")).expect("create");
@@ -107,7 +104,7 @@ fn like_a_fresh_one() {
     assert_eq!(claimed, fresh);
 
     // It holds the template, keeps what is written, and gives space back.
-    let device = rig::open(&node);
+    let device = real_pool::open(&node);
     assert_eq!(first_difference(&device, &template), None);
     let mut random = Random(5);
     for offset in (0..TEMPLATE_SIZE).step_by(1 << 20) {
@@ -135,7 +132,7 @@ fn like_a_fresh_one() {
 /// Makes, claims and removes spares until the `n`-th change, at which the process dies.
 fn be_a_user(order: &str) -> ExitCode {
     let (pool, n) = order.split_once('\n').expect("an order");
-    let host = DeadlyHost::new(n.parse().expect("a number"));
+    let host = KillingHost::new(n.parse().expect("a number"));
     let pool = PoolOptions::default().host(Arc::new(host)).open(pool).expect("a pool");
     pool.set_warm("random", 2).expect("set");
     pool.tend_spares(&|| false).expect("tend");
@@ -153,7 +150,7 @@ fn live(pool: &Pool) {
 }
 
 fn killed_at_each_change() {
-    let rig = Rig::new(kit::Fs::Xfs);
+    let rig = Rig::new(kernel::Fs::Xfs);
     rig.import_random("random", 7);
     let at_rest = Inventory::of_kernel();
     let mut n = 1;
@@ -182,12 +179,12 @@ fn killed_at_each_change() {
 }
 
 fn kept_by_the_driver() {
-    let rig = Rig::new(kit::Fs::Xfs);
+    let rig = Rig::new(kernel::Fs::Xfs);
     let image = rig.path("root.img");
     let mut content = vec![0; 1 << 20];
     Random(3).fill(&mut content);
     fs::write(&image, &content).expect("an image");
-    let work = kit::work_dir();
+    let work = kernel::work_dir();
     let list = work.join("templates.json");
     let text = format!(
         r#"{{"templates": [{{"name": "root", "source": "{}", "warm": 3}}]}}"#,
@@ -208,7 +205,7 @@ fn kept_by_the_driver() {
     client.publish(&usage).expect("publish");
     let device = rig.pool.volume("volume").expect("it is there").device.expect("it is active");
     assert!(ready.contains(&device.to_string()), "{device} is none of {ready:?}");
-    assert_eq!(first_difference(&rig::open(&usage.target), &content), None);
+    assert_eq!(first_difference(&real_pool::open(&usage.target), &content), None);
     // One more is made by itself.
     await_spares(&rig.pool, &driver, 3);
     driver.kill();

@@ -1,20 +1,24 @@
-//! Concurrency: many workers do random things to the same volumes, through two drivers on one pool
+//! The fault run for two CPUs: many workers do random things to the same volumes, through two drivers on one pool
 //! and the command line. Nothing hangs, nothing leaks, no answer is wrong, and `ABORTED` is said
 //! only of a volume on which something else was really running: the workers know.
 
 use std::fs;
 use std::path::PathBuf;
-use std::process::{Command, Stdio};
+use std::process::{Command, ExitCode, Stdio};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
+use calf_test_kit::driver_process::{Client, Driver, Usage};
+use calf_test_kit::fault_run::{Inventory, Tally, count, seed};
+use calf_test_kit::kernel;
+use calf_test_kit::real_pool::{Random, Rig, TEMPLATE_SIZE};
 use tonic::{Code, Status};
 
-use super::{Inventory, Tally, count, seed};
-use crate::driver::{Client, Driver, Usage};
-use crate::kit;
-use crate::rig::{Random, Rig, TEMPLATE_SIZE};
+fn main() -> ExitCode {
+    let limit = Duration::from_secs(count(600, 3600));
+    kernel::main(vec![kernel::test("a_crowd_breaks_nothing", crowd).timeout(limit)])
+}
 
 /// What the workers know of a volume: how many calls run, and how many ever began.
 #[derive(Default)]
@@ -23,15 +27,15 @@ struct Traffic {
     begun: AtomicU64,
 }
 
-pub(crate) fn crowd() {
+fn crowd() {
     let seed = seed();
     let tally = Tally::new("concurrency: random calls, two drivers, the command line", seed);
     let (workers, volumes) = (count(12, 64), count(24, 200));
     let duration = Duration::from_secs(count(15, 600));
     let mut random = Random(seed);
-    let rig = Rig::new(kit::Fs::Xfs);
+    let rig = Rig::new(kernel::Fs::Xfs);
     rig.import_file_system("root", "ext4");
-    let drivers = Driver::old_and_new(rig.pool.root(), &kit::work_dir());
+    let drivers = Driver::old_and_new(rig.pool.root(), &kernel::work_dir());
     let client = drivers[0].client();
     client.create("first", "root").and_then(|()| client.delete("first")).expect("a volume");
     let at_rest = Inventory::take(rig.pool.root());
@@ -70,7 +74,7 @@ pub(crate) fn crowd() {
     });
     answers.print();
     for (usage, _) in &usages {
-        let ended = super::subject::end(&client, usage);
+        let ended = client.end(usage);
         tally.expect(ended, || format!("the end of {}", usage.volume));
     }
     for left in at_rest.left(rig.pool.root()) {

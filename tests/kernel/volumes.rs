@@ -1,8 +1,5 @@
 //! What calf promises of volumes, kept by a real device-mapper.
 
-mod kit;
-mod rig;
-
 use std::collections::{BTreeMap, HashSet};
 use std::fs::{self, File, OpenOptions};
 use std::io::{ErrorKind as Io, Write as _};
@@ -13,38 +10,41 @@ use std::time::{Duration, Instant};
 
 use calf::sys::{LinuxHost, Loops as _, Mounts as _};
 use calf::{Access, Durability, ErrorKind, NodeOwner, PoolOptions, VolumeSpec, VolumeState};
-use rig::{Page, Random, Rig, TEMPLATE_SIZE, first_difference, open, read_page, run};
+use calf_test_kit::kernel;
+use calf_test_kit::real_pool::{
+    self, Page, Random, Rig, TEMPLATE_SIZE, first_difference, open, read_page, run,
+};
 use rustix::fs::{Mode, OFlags};
 
 fn main() -> ExitCode {
-    kit::main(vec![
-        kit::test("volumes_are_isolated_from_each_other_and_the_template", isolation),
-        kit::test("a_volume_may_be_larger_than_its_template", larger_than_template),
-        kit::test("a_volume_grows_online_under_writes", growth_under_writes),
-        kit::test("a_mounted_file_system_grows_online", mounted_growth),
-        kit::test("trim_gives_space_back_to_the_pool", trim),
-        kit::test("a_read_only_device_refuses_writes", read_only_block),
-        kit::test("a_reader_only_mount_rests_on_a_read_only_device", read_only_mount),
-        kit::test("cow_overflow_keeps_reads_and_is_reported", overflow),
-        kit::test("a_store_that_was_given_up_is_not_brought_up_again", given_up),
-        kit::test("a_full_store_holds_the_whole_volume", full_rewrite),
-        kit::test("a_reboot_is_healed_by_publish", reboot),
-        kit::test("a_busy_device_is_named_with_its_holder", busy),
-        kit::test("a_target_that_somebody_looks_at_is_unpublished", looked_at),
-        kit::test("three_hundred_volumes_live_at_once", many).timeout(Duration::from_secs(300)),
-        kit::test("xfs_volumes_of_one_template_mount_side_by_side", xfs_side_by_side),
-        kit::test("a_published_node_has_its_jailed_owner", jailed_owner),
-        kit::test("a_pool_on_a_nodev_mount_publishes_usable_nodes", nodev_pool),
-        kit::test("a_directory_behind_a_symlink_is_published_to_and_left", behind_symlink),
-        kit::test("a_volume_keeps_its_content_when_it_is_inactive", deactivated),
-        kit::test("a_guest_of_kata_gets_a_device_that_the_host_does_not_mount", kata),
-        kit::test("a_foreign_device_is_never_touched", foreign_device),
+    kernel::main(vec![
+        kernel::test("volumes_are_isolated_from_each_other_and_the_template", isolation),
+        kernel::test("a_volume_may_be_larger_than_its_template", larger_than_template),
+        kernel::test("a_volume_grows_online_under_writes", growth_under_writes),
+        kernel::test("a_mounted_file_system_grows_online", mounted_growth),
+        kernel::test("trim_gives_space_back_to_the_pool", trim),
+        kernel::test("a_read_only_device_refuses_writes", read_only_block),
+        kernel::test("a_reader_only_mount_rests_on_a_read_only_device", read_only_mount),
+        kernel::test("cow_overflow_keeps_reads_and_is_reported", overflow),
+        kernel::test("a_store_that_was_given_up_is_not_brought_up_again", given_up),
+        kernel::test("a_full_store_holds_the_whole_volume", full_rewrite),
+        kernel::test("a_reboot_is_healed_by_publish", reboot),
+        kernel::test("a_busy_device_is_named_with_its_holder", busy),
+        kernel::test("a_target_that_somebody_looks_at_is_unpublished", looked_at),
+        kernel::test("three_hundred_volumes_live_at_once", many).timeout(Duration::from_secs(300)),
+        kernel::test("xfs_volumes_of_one_template_mount_side_by_side", xfs_side_by_side),
+        kernel::test("a_published_node_has_its_jailed_owner", jailed_owner),
+        kernel::test("a_pool_on_a_nodev_mount_publishes_usable_nodes", nodev_pool),
+        kernel::test("a_directory_behind_a_symlink_is_published_to_and_left", behind_symlink),
+        kernel::test("a_volume_keeps_its_content_when_it_is_inactive", deactivated),
+        kernel::test("a_guest_of_kata_gets_a_device_that_the_host_does_not_mount", kata),
+        kernel::test("a_foreign_device_is_never_touched", foreign_device),
     ])
 }
 
 /// Random writes to four volumes at once; each must hold its own and nothing else.
 fn isolation() {
-    let rig = Rig::new(kit::Fs::Xfs);
+    let rig = Rig::new(kernel::Fs::Xfs);
     let template = rig.import_random("random", 7);
     let digest = rig.pool.template("random").expect("the template").digest;
     let image = rig.pool.root().join("images").join(&digest).join("image");
@@ -79,7 +79,7 @@ fn isolation() {
 }
 
 fn larger_than_template() {
-    let rig = Rig::new(kit::Fs::Ext4);
+    let rig = Rig::new(kernel::Fs::Ext4);
     rig.import_file_system("root", "ext4");
     let mut spec = VolumeSpec::new("large", "root");
     spec.size = Some(4 * TEMPLATE_SIZE);
@@ -91,7 +91,7 @@ fn larger_than_template() {
     assert_eq!(read_page(&device, 4 * TEMPLATE_SIZE - 4096).0, page.0);
     drop(device);
 
-    let publish = rig.publication("large", rig::mount());
+    let publish = rig.publication("large", real_pool::mount());
     rig.pool.publish("large", &publish).expect("publish");
     let space = rustix::fs::statvfs(&publish.target).expect("statvfs");
     assert!(space.f_blocks * space.f_frsize > 3 * TEMPLATE_SIZE, "the file system grew");
@@ -102,7 +102,7 @@ fn larger_than_template() {
 }
 
 fn growth_under_writes() {
-    let rig = Rig::new(kit::Fs::Xfs);
+    let rig = Rig::new(kernel::Fs::Xfs);
     rig.import_random("random", 5);
     let device = rig.open(&VolumeSpec::new("volume", "random"));
     let (stop, blocks) = (AtomicBool::new(false), AtomicU64::new(TEMPLATE_SIZE / 4096));
@@ -142,10 +142,10 @@ fn growth_under_writes() {
 }
 
 fn mounted_growth() {
-    for (fs_type, disk) in [("ext4", kit::Fs::Xfs), ("xfs", kit::Fs::Ext4)] {
+    for (fs_type, disk) in [("ext4", kernel::Fs::Xfs), ("xfs", kernel::Fs::Ext4)] {
         let rig = Rig::new(disk);
         rig.import_file_system("root", fs_type);
-        let publish = rig.publication("volume", rig::mount());
+        let publish = rig.publication("volume", real_pool::mount());
         rig.pool.create_volume(&VolumeSpec::new("volume", "root")).expect("create");
         rig.pool.stage("volume", &publish.stage).expect("stage");
         rig.pool.publish("volume", &publish).expect("publish");
@@ -165,9 +165,9 @@ fn mounted_growth() {
 }
 
 fn trim() {
-    let rig = Rig::new(kit::Fs::Xfs);
+    let rig = Rig::new(kernel::Fs::Xfs);
     rig.import_file_system("root", "ext4");
-    let publish = rig.publication("volume", rig::mount());
+    let publish = rig.publication("volume", real_pool::mount());
     rig.pool.create_volume(&VolumeSpec::new("volume", "root")).expect("create");
     rig.pool.publish("volume", &publish).expect("publish");
     let allocated = || {
@@ -190,7 +190,7 @@ fn trim() {
 }
 
 fn read_only_block() {
-    let rig = Rig::new(kit::Fs::Ext4);
+    let rig = Rig::new(kernel::Fs::Ext4);
     let content = rig.import_random("random", 9);
     rig.pool.create_volume(&VolumeSpec::new("volume", "random")).expect("create");
     let mut publish = rig.publication("volume", Access::Block);
@@ -210,10 +210,10 @@ fn read_only_block() {
 }
 
 fn read_only_mount() {
-    let rig = Rig::new(kit::Fs::Ext4);
+    let rig = Rig::new(kernel::Fs::Ext4);
     rig.import_file_system("root", "ext4");
     rig.pool.create_volume(&VolumeSpec::new("volume", "root")).expect("create");
-    let mut publish = rig.publication("volume", rig::mount());
+    let mut publish = rig.publication("volume", real_pool::mount());
     publish.stage.read_only = true;
     rig.pool.stage("volume", &publish.stage).expect("stage");
     rig.pool.publish("volume", &publish).expect("publish");
@@ -227,7 +227,7 @@ fn read_only_mount() {
 }
 
 fn overflow() {
-    let rig = Rig::new(kit::Fs::Xfs);
+    let rig = Rig::new(kernel::Fs::Xfs);
     let content = rig.import_random("random", 15);
     let mut spec = VolumeSpec::new("volume", "random");
     spec.cow_limit = Some(4 << 20);
@@ -254,7 +254,7 @@ fn overflow() {
 /// The kernel notes in the store's header that it gave the volume up; a volume that is brought up
 /// from it has no content to read.
 fn given_up() {
-    let rig = Rig::new(kit::Fs::Ext4);
+    let rig = Rig::new(kernel::Fs::Ext4);
     rig.import_random("random", 33);
     rig.pool.create_volume(&VolumeSpec::new("volume", "random")).expect("create");
     let device = rig.activate("volume");
@@ -275,7 +275,7 @@ fn given_up() {
 }
 
 fn full_rewrite() {
-    let rig = Rig::new(kit::Fs::Xfs);
+    let rig = Rig::new(kernel::Fs::Xfs);
     rig.import_random("random", 19);
     for chunk_size in [4096, 16384, 65536] {
         let mut spec = VolumeSpec::new("volume", "random");
@@ -295,15 +295,15 @@ fn full_rewrite() {
 /// The kernel dies under a published volume; directories and the target file stay.
 fn reboot() {
     let content = vec![0xca; 8192];
-    if kit::boot_count() == 0 {
-        let rig = Rig::new(kit::Fs::Xfs);
+    if kernel::boot_count() == 0 {
+        let rig = Rig::new(kernel::Fs::Xfs);
         rig.import_file_system("root", "ext4");
         for (id, durability) in
             [("ephemeral", Durability::Ephemeral), ("durable", Durability::Durable)]
         {
             let mut spec = VolumeSpec::new(id, "root");
             spec.durability = durability;
-            let publish = rig.publication(id, rig::mount());
+            let publish = rig.publication(id, real_pool::mount());
             rig.pool.create_volume(&spec).expect("create");
             rig.pool.stage(id, &publish.stage).expect("stage");
             rig.pool.publish(id, &publish).expect("publish");
@@ -317,9 +317,9 @@ fn reboot() {
         rig.pool.stage("block", &publish.stage).expect("stage");
         rig.pool.publish("block", &publish).expect("publish");
         run("sync", &["-f"], &[rig.disk.path()]);
-        kit::crash_and_reboot();
+        kernel::crash_and_reboot();
     }
-    let rig = Rig::reopen(kit::Fs::Xfs);
+    let rig = Rig::reopen(kernel::Fs::Xfs);
     let report = rig.pool.reconcile().expect("reconcile");
     assert_eq!(report.failed, Vec::<String>::new());
     let block = rig.publication("block", Access::Block);
@@ -328,7 +328,7 @@ fn reboot() {
     open(&block.target);
     rig.tear_down(&block, "block");
     for id in ["ephemeral", "durable"] {
-        let publish = rig.publication(id, rig::mount());
+        let publish = rig.publication(id, real_pool::mount());
         rig.pool.publish(id, &publish).expect("publish without stage");
         let file = fs::read(publish.target.join("file"));
         match id {
@@ -340,7 +340,7 @@ fn reboot() {
 }
 
 fn busy() {
-    let rig = Rig::new(kit::Fs::Ext4);
+    let rig = Rig::new(kernel::Fs::Ext4);
     rig.import_random("random", 21);
     rig.pool.create_volume(&VolumeSpec::new("volume", "random")).expect("create");
     let node = rig.node("volume");
@@ -365,9 +365,9 @@ fn busy() {
 /// A look at a mount point keeps the mount busy as an open descriptor does: for that moment.
 fn looked_at() {
     const LOOK: Duration = Duration::from_millis(100);
-    let rig = Rig::new(kit::Fs::Ext4);
+    let rig = Rig::new(kernel::Fs::Ext4);
     rig.import_file_system("root", "ext4");
-    for (id, access) in [("block", Access::Block), ("mount", rig::mount())] {
+    for (id, access) in [("block", Access::Block), ("mount", real_pool::mount())] {
         rig.pool.create_volume(&VolumeSpec::new(id, "root")).expect("create");
         let publish = rig.publication(id, access);
         rig.pool.stage(id, &publish.stage).expect("stage");
@@ -398,7 +398,7 @@ fn looked_at() {
 }
 
 fn many() {
-    let rig = Rig::new(kit::Fs::Xfs);
+    let rig = Rig::new(kernel::Fs::Xfs);
     rig.import_file_system("root", "ext4");
     let ids: Vec<String> = (0..300).map(|n| format!("volume-{n}")).collect();
     let begin = Instant::now();
@@ -436,10 +436,10 @@ fn many() {
 }
 
 fn xfs_side_by_side() {
-    let rig = Rig::new(kit::Fs::Ext4);
+    let rig = Rig::new(kernel::Fs::Ext4);
     rig.import_file_system("root", "xfs");
     let publications = ["first", "second"].map(|id| {
-        let publish = rig.publication(id, rig::mount());
+        let publish = rig.publication(id, real_pool::mount());
         rig.pool.create_volume(&VolumeSpec::new(id, "root")).expect("create");
         rig.pool.publish(id, &publish).expect("publish");
         fs::write(publish.target.join("file"), id).expect("write");
@@ -452,7 +452,7 @@ fn xfs_side_by_side() {
 }
 
 fn jailed_owner() {
-    let rig = Rig::new(kit::Fs::Ext4);
+    let rig = Rig::new(kernel::Fs::Ext4);
     rig.import_random("random", 23);
     let mut spec = VolumeSpec::new("volume", "random");
     spec.owner = NodeOwner { uid: 1234, gid: 5678, mode: 0o660 };
@@ -465,7 +465,7 @@ fn jailed_owner() {
 }
 
 fn nodev_pool() {
-    let rig = Rig::new(kit::Fs::Ext4);
+    let rig = Rig::new(kernel::Fs::Ext4);
     run("mount", &["-o", "remount,nodev"], &[rig.disk.path()]);
     rig.import_random("random", 25);
     rig.pool.create_volume(&VolumeSpec::new("volume", "random")).expect("create");
@@ -477,11 +477,11 @@ fn nodev_pool() {
 
 /// As where /var/lib/kubelet is a symlink: the mount table shows another path than the caller's.
 fn behind_symlink() {
-    let rig = Rig::new(kit::Fs::Ext4);
+    let rig = Rig::new(kernel::Fs::Ext4);
     rig.import_file_system("root", "ext4");
     let link = rig.disk.path().join("link");
     std::os::unix::fs::symlink(rig.path(""), &link).expect("a symlink");
-    for access in [Access::Block, rig::mount()] {
+    for access in [Access::Block, real_pool::mount()] {
         let mut publish = rig.publication("volume", access);
         publish.target = link.join("target");
         publish.stage.path = link.join("staging");
@@ -494,7 +494,7 @@ fn behind_symlink() {
 }
 
 fn deactivated() {
-    let rig = Rig::new(kit::Fs::Xfs);
+    let rig = Rig::new(kernel::Fs::Xfs);
     let mut content = rig.import_random("random", 27);
     for durability in [Durability::Ephemeral, Durability::Durable] {
         let mut spec = VolumeSpec::new("volume", "random");
@@ -515,7 +515,7 @@ fn deactivated() {
 
 /// A device that has our name but not our UUID belongs to someone else.
 fn foreign_device() {
-    let rig = Rig::new(kit::Fs::Ext4);
+    let rig = Rig::new(kernel::Fs::Ext4);
     rig.import_random("random", 31);
     rig.pool.create_volume(&VolumeSpec::new("volume", "random")).expect("create");
     let name = format!("calf-{}", calf::Key::of("volume"));
@@ -532,13 +532,13 @@ fn foreign_device() {
 /// What Kata's runtime and its guest do with a direct-assigned volume, done by hand: read the file,
 /// mount the device elsewhere, write, unmount.
 fn kata() {
-    let rig = Rig::new(kit::Fs::Xfs);
+    let rig = Rig::new(kernel::Fs::Xfs);
     rig.import_file_system("root", "ext4");
-    let root = kit::work_dir().join("kata");
+    let root = kernel::work_dir().join("kata");
     let pool = PoolOptions::default().kata_root(&root).open(rig.pool.root()).expect("a pool");
     let spec = VolumeSpec { kata_direct: true, ..VolumeSpec::new("volume", "root") };
     pool.create_volume(&spec).expect("create");
-    let publish = rig.publication("volume", rig::mount());
+    let publish = rig.publication("volume", real_pool::mount());
     pool.stage("volume", &publish.stage).expect("stage");
     pool.publish("volume", &publish).expect("publish");
 
@@ -560,7 +560,7 @@ fn kata() {
     let number = rig.pool.volume("volume").expect("it is there").device.expect("it is active");
     assert_eq!(LinuxHost::new().mounts_of(number, &|_| false).expect("mounts"), Vec::new());
 
-    let guest = kit::work_dir().join("guest");
+    let guest = kernel::work_dir().join("guest");
     fs::create_dir(&guest).expect("a directory");
     run("mount", &["-t", "ext4"], &[&device, &guest]);
     fs::write(guest.join("file"), b"of the guest").expect("write");

@@ -10,9 +10,8 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use calf::VolumeSpec;
-
-use super::Tally;
-use crate::rig::{Page, Random, Rig, TEMPLATE_SIZE};
+use calf_test_kit::fault_run::Tally;
+use calf_test_kit::real_pool::{Page, Random, Rig, TEMPLATE_SIZE};
 
 /// How many there are.
 const BYSTANDERS: u64 = 2;

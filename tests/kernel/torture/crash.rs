@@ -9,15 +9,15 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use calf::{Key, VolumeState};
+use calf_test_kit::driver_process::{self, Driver};
+use calf_test_kit::fault_run::{Inventory, Tally, count, seed};
+use calf_test_kit::kernel;
+use calf_test_kit::real_pool::{Random, Rig};
 use rustix::process::{Pid, Signal};
 
-use super::bystander::Bystanders;
-use super::importer::Importer;
-use super::subject::{Phase, Subject};
-use super::{Inventory, Tally, count, seed, subject};
-use crate::driver::Driver;
-use crate::kit;
-use crate::rig::{Random, Rig};
+use crate::bystander::Bystanders;
+use crate::importer::Importer;
+use crate::subject::{self, Phase, Subject};
 
 /// Callers at once, and volumes that each works on.
 const CALLERS: u64 = 4;
@@ -36,12 +36,12 @@ pub(crate) fn kills() {
     let seed = seed();
     let tally = Tally::new("crash: kill -9 at random instants", seed);
     let mut random = Random(seed);
-    let rig = Rig::new(kit::Fs::Xfs);
+    let rig = Rig::new(kernel::Fs::Xfs);
     rig.import_file_system("root", "ext4");
     let content = rig.import_random("random", seed);
     let bystanders = Bystanders::start(&rig, seed);
     let at_rest = Inventory::take(rig.pool.root());
-    let work = kit::work_dir();
+    let work = kernel::work_dir();
     let mut callers: Vec<Vec<Subject>> = (0..CALLERS)
         .map(|caller| {
             let name = |n| format!("volume-{caller}-{n}");
@@ -84,7 +84,7 @@ pub(crate) fn kills() {
     agree(&tally, &rig, &callers, &importer, &driver);
     let client = driver.client();
     for subject in callers.iter().flatten() {
-        let ended = subject::end(&client, &subject.usage);
+        let ended = client.end(&subject.usage);
         tally.expect(ended, || format!("the end of {}", subject.usage.volume));
     }
     importer.end(&tally);
@@ -106,7 +106,7 @@ pub(crate) fn kills() {
 fn begin(rig: &Rig, work: &Path) -> Child {
     Command::new(env!("CARGO_BIN_EXE_calf"))
         .args(["serve", "--node-id", "node-1", "--endpoint"])
-        .arg(format!("unix://{}", crate::driver::socket(work).display()))
+        .arg(format!("unix://{}", driver_process::socket(work).display()))
         .arg("--pool")
         .arg(rig.pool.root())
         .stdout(Stdio::null())

@@ -6,10 +6,9 @@ use std::path::{Path, PathBuf};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use calf_test_kit::kernel;
+use calf_test_kit::real_pool::run;
 use rustix::mount::{MountFlags, UnmountFlags};
-
-use crate::kit;
-use crate::rig::run;
 
 /// Bytes of a sector, the unit of tables.
 const SECTOR: u64 = 512;
@@ -19,23 +18,23 @@ pub(crate) struct Disk {
     name: String,
     below: String,
     size: u64,
-    fs: kit::Fs,
+    fs: kernel::Fs,
     mount: PathBuf,
 }
 
 impl Disk {
     /// A new file system on the first `size` bytes of the machine's disk `index`. In `table`,
     /// `{}` stands for the disk.
-    pub(crate) fn new(name: &str, index: usize, size: u64, fs: kit::Fs, table: &str) -> Self {
-        let below = kit::disk(index);
-        let mount = kit::work_dir().join(name);
+    pub(crate) fn new(name: &str, index: usize, size: u64, fs: kernel::Fs, table: &str) -> Self {
+        let below = kernel::disk(index);
+        let mount = kernel::work_dir().join(name);
         let disk = Self { name: name.to_owned(), below, size, fs, mount };
         let create = ["create", name, "--table", &disk.line(table)];
         run("dmsetup", &create, &[]);
         // Nothing is discarded: what a disk did before is not what is tested.
         let (program, options): (_, &[&str]) = match fs {
-            kit::Fs::Ext4 => ("mkfs.ext4", &["-q", "-F", "-E", "lazy_itable_init=1,nodiscard"]),
-            kit::Fs::Xfs => ("mkfs.xfs", &["-q", "-f", "-K", "-m", "reflink=1"]),
+            kernel::Fs::Ext4 => ("mkfs.ext4", &["-q", "-F", "-E", "lazy_itable_init=1,nodiscard"]),
+            kernel::Fs::Xfs => ("mkfs.xfs", &["-q", "-f", "-K", "-m", "reflink=1"]),
             other => panic!("no {other:?} on a disk that fails"),
         };
         run(program, options, &[&disk.node()]);
@@ -94,7 +93,7 @@ pub(crate) fn node(name: &str) -> PathBuf {
     Path::new("/dev/mapper").join(name)
 }
 
-pub(crate) fn mount(device: &Path, path: &Path, fs: kit::Fs) -> rustix::io::Result<()> {
+pub(crate) fn mount(device: &Path, path: &Path, fs: kernel::Fs) -> rustix::io::Result<()> {
     fs::create_dir_all(path).expect("a mount point");
     rustix::mount::mount(device, path, fs.name(), MountFlags::empty(), None)
 }

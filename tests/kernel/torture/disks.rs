@@ -10,11 +10,11 @@ use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
 use calf::{Durability, ErrorKind, ImportSpec, Pool, PoolOptions, VolumeSpec};
+use calf_test_kit::fault_run::{Inventory, Tally, count, seed};
+use calf_test_kit::kernel;
+use calf_test_kit::real_pool::{Page, Random, Rig, TEMPLATE_SIZE, open, read_page};
 
-use super::disk::Disk;
-use super::{Inventory, Tally, count, disk, seed};
-use crate::kit;
-use crate::rig::{Page, Random, Rig, TEMPLATE_SIZE, open, read_page};
+use crate::disk::{self, Disk};
 
 /// A disk in order.
 const IN_ORDER: &str = "linear {} 0";
@@ -45,7 +45,7 @@ pub(crate) fn faults() {
     let seed = seed();
     let tally = Tally::new("disks: slow, dead, flaky, hanging", seed);
     let mut random = Random(seed);
-    let good = Rig::new(kit::Fs::Xfs);
+    let good = Rig::new(kernel::Fs::Xfs);
     good.import_random("random", 5);
     let at_rest = Inventory::of_kernel();
     let (stop, lives, longest) = (AtomicBool::new(false), AtomicU64::new(0), AtomicU64::new(0));
@@ -54,9 +54,9 @@ pub(crate) fn faults() {
         let faults = [Fault::Slow, Fault::Dead, Fault::Flaky, Fault::Hanging];
         for n in 0..count(4, 80) as usize {
             let fs = if (n / 4 + seed as usize).is_multiple_of(2) {
-                kit::Fs::Xfs
+                kernel::Fs::Xfs
             } else {
-                kit::Fs::Ext4
+                kernel::Fs::Ext4
             };
             endure(&tally, faults[n % 4], fs, &mut random);
             tally.tried();
@@ -104,12 +104,12 @@ fn life(pool: &Pool, id: &str) -> calf::Result<()> {
 }
 
 /// One fault on a new pool with a live volume, from a disk in order to a disk in order.
-fn endure(tally: &Tally, fault: Fault, fs: kit::Fs, random: &mut Random) {
+fn endure(tally: &Tally, fault: Fault, fs: kernel::Fs, random: &mut Random) {
     let disk = Disk::new("faulty", 1, DISK_SIZE, fs, IN_ORDER);
     let pool = open_pool(&disk);
     let mut content = vec![0; TEMPLATE_SIZE as usize];
     Random(29).fill(&mut content);
-    let source = kit::work_dir().join("faulty.img");
+    let source = kernel::work_dir().join("faulty.img");
     std::fs::write(&source, &content).expect("an image");
     let spec = ImportSpec::new(source.clone(), "random");
     pool.import_template(&spec, &mut |_| ()).expect("import");

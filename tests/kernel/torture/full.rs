@@ -3,16 +3,15 @@
 use std::fs::{self, File};
 use std::io::Write as _;
 use std::os::unix::fs::FileExt as _;
-use std::path::{Path, PathBuf};
 
 use calf::{Access, ErrorKind, Pool, PoolOptions, VolumeSpec, VolumeState};
-use rustix::fs::{FallocateFlags, fallocate, statvfs};
+use calf_test_kit::driver_process::{Driver, Usage};
+use calf_test_kit::fault_run::{Filler, Inventory, Tally, count, seed};
+use calf_test_kit::kernel;
+use calf_test_kit::real_pool::{
+    Page, Random, Rig, TEMPLATE_SIZE, first_difference, open, read_page,
+};
 use tonic::Code;
-
-use super::{Inventory, Tally, count, seed};
-use crate::driver::{Driver, Usage};
-use crate::kit;
-use crate::rig::{Page, Random, Rig, TEMPLATE_SIZE, first_difference, open, read_page};
 
 /// What `serve` keeps free unless told otherwise.
 const RESERVE: u64 = PoolOptions::DEFAULT_RESERVE;
@@ -21,10 +20,10 @@ const RESERVE: u64 = PoolOptions::DEFAULT_RESERVE;
 pub(crate) fn reserve() {
     let tally = Tally::new("full pool: below the reserve", seed());
     for _ in 0..count(1, 5) {
-        let rig = Rig::new(kit::Fs::Xfs);
+        let rig = Rig::new(kernel::Fs::Xfs);
         let mut content = rig.import_random("random", 7);
         rig.import_file_system("root", "ext4");
-        let driver = Driver::start(rig.pool.root(), &kit::work_dir(), &[]);
+        let driver = Driver::start(rig.pool.root(), &kernel::work_dir(), &[]);
         let client = driver.client();
         let usages: Vec<Usage> =
             (0..4).map(|n| Usage::new(&format!("volume-{n}"), &rig.path(""), true)).collect();
@@ -62,7 +61,7 @@ pub(crate) fn reserve() {
         tally.expect(client.create("next", "random"), || "create once there is room".into());
         tally.expect(client.delete("next"), || "delete".into());
         for usage in &usages {
-            let ended = super::subject::end(&client, usage);
+            let ended = client.end(usage);
             tally.expect(ended, || format!("the end of {}", usage.volume));
         }
         assert!(driver.stop().success());
@@ -99,7 +98,7 @@ pub(crate) fn cow_limit() {
     let seed = seed();
     let tally = Tally::new("full store: random cowLimits", seed);
     let mut random = Random(seed);
-    let rig = Rig::new(kit::Fs::Xfs);
+    let rig = Rig::new(kernel::Fs::Xfs);
     let content = rig.import_random("random", 15);
     for n in 0..count(6, 100) {
         let mut spec = VolumeSpec::new(format!("volume-{n}"), "random");
@@ -161,7 +160,7 @@ pub(crate) fn exhausted() {
     let seed = seed();
     let tally = Tally::new("full pool: not a byte left", seed);
     let mut random = Random(seed);
-    let kinds = [kit::Fs::Xfs, kit::Fs::Ext4];
+    let kinds = [kernel::Fs::Xfs, kernel::Fs::Ext4];
     for n in 0..count(2, 20) {
         exhaust(&tally, kinds[n as usize % 2], &mut random);
         tally.tried();
@@ -169,11 +168,11 @@ pub(crate) fn exhausted() {
     tally.finish();
 }
 
-fn exhaust(tally: &Tally, fs: kit::Fs, random: &mut Random) {
+fn exhaust(tally: &Tally, fs: kernel::Fs, random: &mut Random) {
     let rig = Rig::new(fs);
     let pool = PoolOptions::default().reserve(0).open(rig.pool.root()).expect("the pool");
     let content = rig.import_random("random", 19);
-    let driver = Driver::start(rig.pool.root(), &kit::work_dir(), &["--reserve", "0"]);
+    let driver = Driver::start(rig.pool.root(), &kernel::work_dir(), &["--reserve", "0"]);
     let client = driver.client();
     let usage = |name: &str| Usage::new(name, &rig.path(""), true);
     let (greedy, quiet) = (usage("greedy"), usage("quiet"));
@@ -226,7 +225,7 @@ fn exhaust(tally: &Tally, fs: kit::Fs, random: &mut Random) {
     }
     // What gives space back needs none.
     for usage in [&greedy, &quiet] {
-        let ended = super::subject::end(&client, usage);
+        let ended = client.end(usage);
         tally.expect(ended, || format!("{fs:?}: the end of {} in a full pool", usage.volume));
     }
     tally.expect(client.delete("idle"), || format!("{fs:?}: delete in a full pool"));
@@ -256,48 +255,6 @@ fn starved(tally: &Tally, pool: &Pool) {
         // A record has the size of the one that it replaces; there may be room for it.
         Ok(_) => {}
         Err(error) => tally.found(format!("expand in a full pool: {error:?}")),
-    }
-}
-
-/// Takes space until it is dropped.
-pub(crate) struct Filler(PathBuf);
-
-impl Filler {
-    /// Takes all but `free` bytes of the file system of `directory`.
-    pub(crate) fn leaving(directory: &Path, free: u64) -> Self {
-        rustix::fs::sync();
-        let path = directory.join("filler");
-        let file = File::create(&path).expect("a file");
-        let space = statvfs(directory).expect("statvfs");
-        // Root may take what ext4 keeps back from others.
-        let available = space.f_bfree * space.f_frsize;
-        let mut take = available.saturating_sub(free);
-        // The map of so large a file takes space as well.
-        while let Err(error) = fallocate(&file, FallocateFlags::empty(), 0, take) {
-            assert_eq!(error, rustix::io::Errno::NOSPC);
-            take -= 1 << 20;
-        }
-        // Btrfs tells of free space that no data can have.
-        let probe = directory.join("probe");
-        let trial = File::create(&probe).expect("a file");
-        let try_it = || fallocate(&trial, FallocateFlags::empty(), 0, free);
-        while free > 0
-            && let Err(error) = try_it()
-        {
-            assert_eq!(error, rustix::io::Errno::NOSPC);
-            take = take.checked_sub(1 << 20).expect("the file system is too small");
-            file.set_len(take).expect("a smaller file");
-            rustix::fs::sync();
-        }
-        fs::remove_file(probe).expect("unlink");
-        rustix::fs::sync();
-        Self(path)
-    }
-}
-
-impl Drop for Filler {
-    fn drop(&mut self) {
-        let _ = fs::remove_file(&self.0);
     }
 }
 

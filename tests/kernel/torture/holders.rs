@@ -8,10 +8,10 @@ use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use super::{Inventory, Tally, count, seed};
-use crate::driver::{Client, Driver, Usage};
-use crate::kit;
-use crate::rig::{Random, Rig, run};
+use calf_test_kit::driver_process::{Client, Driver, Usage};
+use calf_test_kit::fault_run::{Inventory, Tally, count, seed};
+use calf_test_kit::kernel;
+use calf_test_kit::real_pool::{Random, Rig, run};
 use tonic::{Code, Status};
 
 /// Longer than all retries of calf together, by far: a slow machine is no defect.
@@ -23,9 +23,9 @@ pub(crate) fn scanner() {
     let seed = seed();
     let tally = Tally::new("holders: a scanner opens each new device", seed);
     let mut random = Random(seed);
-    let rig = Rig::new(kit::Fs::Xfs);
+    let rig = Rig::new(kernel::Fs::Xfs);
     rig.import_file_system("root", "ext4");
-    let driver = Driver::start(rig.pool.root(), &kit::work_dir(), &[]);
+    let driver = Driver::start(rig.pool.root(), &kernel::work_dir(), &[]);
     let client = driver.client();
     client.create("first", "root").and_then(|()| client.delete("first")).expect("a volume");
     let at_rest = Inventory::take(rig.pool.root());
@@ -98,9 +98,9 @@ pub(crate) fn named() {
     let seed = seed();
     let tally = Tally::new("holders: named, and waited for", seed);
     let mut random = Random(seed);
-    let rig = Rig::new(kit::Fs::Ext4);
+    let rig = Rig::new(kernel::Fs::Ext4);
     rig.import_file_system("root", "ext4");
-    let driver = Driver::start(rig.pool.root(), &kit::work_dir(), &[]);
+    let driver = Driver::start(rig.pool.root(), &kernel::work_dir(), &[]);
     let client = driver.client();
     client.create("first", "root").and_then(|()| client.delete("first")).expect("a volume");
     let at_rest = Inventory::take(rig.pool.root());
@@ -216,7 +216,7 @@ impl Holder {
 
     /// A mount in a mount namespace that nobody here sees.
     fn other_namespace(node: &Path) -> Self {
-        let point = kit::work_dir().join("elsewhere");
+        let point = kernel::work_dir().join("elsewhere");
         fs::create_dir_all(&point).expect("a mount point");
         let script = r#"mount "$0" "$1" && echo mounted && exec sleep 600 <&-"#;
         let mut process = Command::new("unshare")

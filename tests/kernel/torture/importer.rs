@@ -7,10 +7,9 @@ use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use calf_test_kit::fault_run::Tally;
+use calf_test_kit::real_pool::{Random, Rig};
 use sha2::{Digest as _, Sha256};
-
-use super::Tally;
-use crate::rig::{Random, Rig};
 
 /// Templates that come and go, and the bytes of each.
 const TEMPLATES: usize = 3;

@@ -5,12 +5,10 @@ use std::os::unix::fs::FileExt as _;
 use std::path::Path;
 
 use calf::{Key, VolumeSpec};
+use calf_test_kit::fault_run::{Filler, Tally, count, seed};
+use calf_test_kit::kernel;
+use calf_test_kit::real_pool::{Page, Random, Rig, TEMPLATE_SIZE, open, read_page, run};
 use sha2::{Digest as _, Sha256};
-
-use super::full::Filler;
-use super::{Tally, count, seed};
-use crate::kit;
-use crate::rig::{Page, Random, Rig, TEMPLATE_SIZE, open, read_page, run};
 
 /// Free space of the pool in which volumes follow each other: hardly more than one store takes,
 /// so that each gets the blocks of the one before.
@@ -24,12 +22,12 @@ pub(crate) fn remanence() {
     let seed = seed();
     let tally = Tally::new("isolation: blocks of deleted volumes reused", seed);
     let mut random = Random(seed);
-    let kinds = [kit::Fs::Xfs, kit::Fs::Ext4, kit::Fs::Btrfs];
+    let kinds = [kernel::Fs::Xfs, kernel::Fs::Ext4, kernel::Fs::Btrfs];
     for n in 0..count(2, 12) as usize {
         let rig = Rig::new(kinds[n % 3]);
-        if kinds[n % 3] == kit::Fs::Ext4 {
+        if kinds[n % 3] == kernel::Fs::Ext4 {
             // What is kept back for root counts as full for calf, and would be room for its stores.
-            run("tune2fs", &["-m", "0", &kit::disk(0)], &[]);
+            run("tune2fs", &["-m", "0", &kernel::disk(0)], &[]);
         }
         let content = rig.import_random("random", seed);
         let pool = calf::PoolOptions::default().reserve(0).open(rig.pool.root()).expect("a pool");
@@ -102,7 +100,7 @@ pub(crate) fn template() {
     let seed = seed();
     let tally = Tally::new("isolation: random writes to volumes of a template", seed);
     let mut random = Random(seed);
-    let rig = Rig::new(kit::Fs::Xfs);
+    let rig = Rig::new(kernel::Fs::Xfs);
     rig.import_random("random", seed);
     let digest = rig.pool.template("random").expect("the template").digest;
     let image = rig.pool.root().join("images").join(&digest).join("image");

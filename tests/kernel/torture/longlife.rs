@@ -5,12 +5,11 @@ use std::fmt;
 use std::fs;
 use std::path::Path;
 
+use calf_test_kit::driver_process::{Client, Driver, Usage};
+use calf_test_kit::fault_run::{Inventory, Tally, count, seed};
+use calf_test_kit::kernel;
+use calf_test_kit::real_pool::Rig;
 use rustix::fs::statvfs;
-
-use super::{Inventory, Tally, count, seed};
-use crate::driver::{Client, Driver, Usage};
-use crate::kit;
-use crate::rig::Rig;
 
 /// Samples that a run takes.
 const SAMPLES: u64 = 20;
@@ -31,9 +30,9 @@ const THREAD_TOLERANCE: u64 = 4;
 pub(crate) fn cycles() {
     let cycles = count(200, 50_000);
     let tally = Tally::new("long life: cycles of one driver", seed());
-    let rig = Rig::new(kit::Fs::Xfs);
+    let rig = Rig::new(kernel::Fs::Xfs);
     rig.import_file_system("root", "ext4");
-    let driver = Driver::start(rig.pool.root(), &kit::work_dir(), &[]);
+    let driver = Driver::start(rig.pool.root(), &kernel::work_dir(), &[]);
     let client = driver.client();
     let directory = rig.path("");
     // The first volume makes the pool's directories.

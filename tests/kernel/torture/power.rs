@@ -12,14 +12,14 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use calf::{Durability, ImportSpec, Pool, PoolOptions, VolumeSpec};
+use calf_test_kit::fault_run::{Tally, count, seed};
+use calf_test_kit::kernel;
+use calf_test_kit::real_pool::{self, Page, Random, run};
 use devicemapper::{DM, DevId, DmName};
 use sha2::{Digest as _, Sha256};
 
-use super::disk::Disk;
-use super::log_writes::Log;
-use super::{Tally, count, disk, seed};
-use crate::rig::{Page, Random, run};
-use crate::{kit, rig};
+use crate::disk::{self, Disk};
+use crate::log_writes::Log;
 
 const FAULT: &str = "power loss: kernel killed, unflushed writes lost";
 
@@ -31,12 +31,12 @@ const TEMPLATE_SIZE: u64 = 1 << 20;
 const BLOCKS: u64 = TEMPLATE_SIZE / 4096;
 
 /// Where a disk keeps, beyond the pool, what the test must remember over a reboot.
-const MEMORY: u64 = kit::DISK_BYTES - 4096;
+const MEMORY: u64 = kernel::DISK_BYTES - 4096;
 
 pub(crate) fn loss() {
     let rounds = count(2, 10);
-    let round = u64::from(kit::boot_count());
-    let memory = OpenOptions::new().read(true).write(true).open(kit::disk(0)).expect("a disk");
+    let round = u64::from(kernel::boot_count());
+    let memory = OpenOptions::new().read(true).write(true).open(kernel::disk(0)).expect("a disk");
     let (seed, tries) = if round == 0 { (seed(), 0) } else { recall(&memory) };
     let tally = Tally::resume(FAULT, seed, tries);
     if round > 0 {
@@ -51,11 +51,11 @@ pub(crate) fn loss() {
     remember(&memory, seed, tally.tries());
     tally.stop_here();
     load(Random(seed.wrapping_mul(round + 17).max(1)), fs_of(round));
-    kit::crash_and_reboot();
+    kernel::crash_and_reboot();
 }
 
-fn fs_of(round: u64) -> kit::Fs {
-    if round.is_multiple_of(2) { kit::Fs::Xfs } else { kit::Fs::Ext4 }
+fn fs_of(round: u64) -> kernel::Fs {
+    if round.is_multiple_of(2) { kernel::Fs::Xfs } else { kernel::Fs::Ext4 }
 }
 
 fn remember(memory: &File, seed: u64, tries: u64) {
@@ -75,8 +75,8 @@ fn recall(memory: &File) -> (u64, u64) {
 // === the load ===
 
 /// Works on the pool until the machine dies.
-fn load(mut random: Random, fs: kit::Fs) {
-    let log = format!("log-writes {{}} {}", kit::disk(1));
+fn load(mut random: Random, fs: kernel::Fs) {
+    let log = format!("log-writes {{}} {}", kernel::disk(1));
     let disk = Disk::new("power", 0, DISK_SIZE, fs, &log);
     let pool = open(disk.path()).expect("a pool");
     let mut content = vec![0; TEMPLATE_SIZE as usize];
@@ -148,7 +148,7 @@ fn live(pool: &Pool, id: &str, random: &mut Random, end: Instant) {
     mark(&format!("creating {id}"));
     pool.create_volume(&spec).expect("create");
     let number = pool.activate(id).expect("activate");
-    let device = rig::open(&pool.device_node(number).expect("a node"));
+    let device = real_pool::open(&pool.device_node(number).expect("a node"));
     mark(&format!("created {id} {}", if durable { "durable" } else { "ephemeral" }));
     for version in 1..=random.below(40) {
         if Instant::now() > end {
@@ -232,8 +232,8 @@ impl Known {
     }
 }
 
-fn check(tally: &Tally, random: &mut Random, fs: kit::Fs) {
-    let log = Log::read(Path::new(&kit::disk(1)));
+fn check(tally: &Tally, random: &mut Random, fs: kernel::Fs) {
+    let log = Log::read(Path::new(&kernel::disk(1)));
     let marks = log.entries.iter().filter_map(|entry| entry.mark.as_deref());
     let mut known = Known::default();
     marks.for_each(|mark| known.learn(mark));
@@ -249,7 +249,7 @@ fn check(tally: &Tally, random: &mut Random, fs: kit::Fs) {
         .map(|_| ready + 1 + random.below((end - ready) as u64) as usize)
         .collect();
     cuts.sort_unstable();
-    let disk = OpenOptions::new().write(true).open(kit::disk(0)).expect("a disk");
+    let disk = OpenOptions::new().write(true).open(kernel::disk(0)).expect("a disk");
     wipe(&disk);
     let (mut known, mut done) = (Known::default(), 0);
     for cut in cuts {
@@ -278,13 +278,13 @@ fn wipe(disk: &File) {
 
 /// Lets `action` look at the pool on the disk. All that it changes is thrown away: it works on a
 /// snapshot of the disk, which writes to memory.
-fn on_a_copy(fs: kit::Fs, action: impl FnOnce(&Path)) {
-    let changes = kit::work_dir().join("changes");
+fn on_a_copy(fs: kernel::Fs, action: impl FnOnce(&Path)) {
+    let changes = kernel::work_dir().join("changes");
     File::create(&changes).and_then(|file| file.set_len(DISK_SIZE)).expect("a file");
     let device = run("losetup", &["--find", "--show"], &[&changes]);
-    let table = format!("0 {} snapshot {} {device} N 8", DISK_SIZE / 512, kit::disk(0));
+    let table = format!("0 {} snapshot {} {device} N 8", DISK_SIZE / 512, kernel::disk(0));
     run("dmsetup", &["create", "copy", "--table", &table], &[]);
-    let path = kit::work_dir().join("copy");
+    let path = kernel::work_dir().join("copy");
     disk::mount(&disk::node("copy"), &path, fs).expect("mount the disk after the power loss");
     action(&path);
     disk::unmount(&path);
@@ -329,11 +329,11 @@ fn read(tally: &Tally, when: &str, pool: &Pool, id: &str, durability: Durability
         Err(error) if known.exists.is_none() && error.kind() == calf::ErrorKind::Corrupt => return,
         Err(error) => return tally.lost(format!("{when}: {id}: {error:?}")),
     };
-    let device = rig::open(&pool.device_node(number).expect("a node"));
+    let device = real_pool::open(&pool.device_node(number).expect("a node"));
     let mut template = vec![0; TEMPLATE_SIZE as usize];
     Random(TEMPLATE_SEED).fill(&mut template);
     for block in 0..BLOCKS {
-        let found = rig::read_page(&device, block * 4096);
+        let found = real_pool::read_page(&device, block * 4096);
         let version = match found.0 == template[block as usize * 4096..][..4096] {
             true => Some(0),
             false => Some(u64::from_le_bytes(found.0[..8].try_into().expect("eight bytes")))

@@ -7,11 +7,10 @@ use std::ops::RangeInclusive;
 use std::os::unix::fs::FileExt as _;
 use std::path::Path;
 
+use calf_test_kit::driver_process::{Client, Usage};
+use calf_test_kit::fault_run::Tally;
+use calf_test_kit::real_pool::{self, Page, Random, TEMPLATE_SIZE};
 use tonic::{Code, Status};
-
-use super::Tally;
-use crate::driver::{Client, Usage};
-use crate::rig::{self, Page, Random, TEMPLATE_SIZE};
 
 /// How far a volume is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -181,7 +180,7 @@ impl Subject {
         let target = &self.usage.target;
         let page = Page::random(&mut Random(seed));
         let written = if self.usage.block {
-            rig::open(target).write_all_at(&page.0, block * 4096)
+            real_pool::open(target).write_all_at(&page.0, block * 4096)
         } else {
             OpenOptions::new()
                 .create(true)
@@ -246,13 +245,6 @@ impl Subject {
 
 /// Blocks of 4 KiB that are written to: few, so that they are written over.
 const BLOCKS: u64 = 1024;
-
-/// The whole way down, from wherever the volume is.
-pub(crate) fn end(client: &Client, usage: &Usage) -> Result<(), Status> {
-    client.unpublish(usage)?;
-    client.unstage(usage)?;
-    client.delete(&usage.volume)
-}
 
 /// Whether a call failed because nobody answers any more.
 pub(crate) fn is_dead(status: &Status) -> bool {

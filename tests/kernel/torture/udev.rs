@@ -10,10 +10,9 @@ use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 use calf::{Access, SPARE_PREFIX, UUID_PREFIX, VolumeSpec};
-
-use super::{Tally, count, seed};
-use crate::kit;
-use crate::rig::{Page, Random, Rig, open, run};
+use calf_test_kit::fault_run::{Tally, count, seed};
+use calf_test_kit::kernel;
+use calf_test_kit::real_pool::{Page, Random, Rig, open, run};
 
 const UDEVD: &str = "/lib/systemd/systemd-udevd";
 const RULES: &str = "/run/udev/rules.d/10-calf.rules";
@@ -24,7 +23,7 @@ const CURIOUS: [&str; 4] = ["ID_FS_", "ID_PART_", "DM_MULTIPATH", "LVM_"];
 
 pub(crate) fn hands_off() {
     let tally = Tally::new("isolation: live udevd, LVM, multipath rules", seed());
-    let rig = Rig::new(kit::Fs::Ext4);
+    let rig = Rig::new(kernel::Fs::Ext4);
     let bait = [("ext4", ext4(&rig)), ("lvm", lvm(&rig))];
     for (name, image) in &bait {
         let spec = calf::ImportSpec::new(image.clone(), *name);
@@ -148,7 +147,7 @@ struct Udevd(Child);
 
 impl Udevd {
     fn start() -> Self {
-        let log = fs::File::create(kit::work_dir().join("udevd.log")).expect("a log");
+        let log = fs::File::create(kernel::work_dir().join("udevd.log")).expect("a log");
         let process = Command::new(UDEVD)
             .arg("--resolve-names=never")
             .stdin(Stdio::null())
@@ -169,7 +168,7 @@ impl Udevd {
     }
 
     fn log() -> String {
-        fs::read_to_string(kit::work_dir().join("udevd.log")).unwrap_or_default()
+        fs::read_to_string(kernel::work_dir().join("udevd.log")).unwrap_or_default()
     }
 
     fn settle(&self) {

@@ -1,5 +1,4 @@
 //! Running the real binary in a pool of its own.
-#![allow(dead_code, reason = "each test crate uses a part")]
 #![allow(clippy::unwrap_used, reason = "it is for tests only")]
 
 use std::fs::{self, File};
@@ -11,59 +10,61 @@ use std::time::Duration;
 use sha2::{Digest as _, Sha256};
 use tempfile::TempDir;
 
+use crate::built;
+
 /// A directory with a pool that is not made yet.
-pub(crate) struct TestEnv {
+pub struct TestEnv {
     directory: TempDir,
 }
 
 /// What a run of the binary gave.
 #[derive(Debug)]
-pub(crate) struct Run {
-    pub(crate) code: Option<i32>,
-    pub(crate) stdout: String,
-    pub(crate) stderr: String,
+pub struct Run {
+    pub code: Option<i32>,
+    pub stdout: String,
+    pub stderr: String,
 }
 
 impl TestEnv {
-    pub(crate) fn new() -> Self {
+    pub fn new() -> Self {
         Self { directory: tempfile::tempdir().unwrap() }
     }
 
-    pub(crate) fn path(&self, name: &str) -> PathBuf {
+    pub fn path(&self, name: &str) -> PathBuf {
         self.directory.path().join(name)
     }
 
-    pub(crate) fn pool(&self) -> PathBuf {
+    pub fn pool(&self) -> PathBuf {
         self.path("pool")
     }
 
     /// The command, with nothing of the caller's environment that matters to it.
-    pub(crate) fn command(&self, arguments: &[&str]) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_calf"));
+    pub fn command(&self, arguments: &[&str]) -> Command {
+        let mut command = Command::new(built::calf());
         command.args(arguments).env_clear().env("CALF_POOL", self.pool());
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
         command
     }
 
-    pub(crate) fn run(&self, arguments: &[&str]) -> Run {
+    pub fn run(&self, arguments: &[&str]) -> Run {
         self.command(arguments).output().unwrap().into()
     }
 
     /// Runs a command that must succeed.
-    pub(crate) fn ok(&self, arguments: &[&str]) -> Run {
+    pub fn ok(&self, arguments: &[&str]) -> Run {
         let run = self.run(arguments);
         assert_eq!(run.code, Some(0), "{arguments:?}: {run:?}");
         run
     }
 
-    pub(crate) fn json(&self, arguments: &[&str]) -> serde_json::Value {
+    pub fn json(&self, arguments: &[&str]) -> serde_json::Value {
         let run = self.ok(&[arguments, &["--output", "json"]].concat());
         serde_json::from_str(&run.stdout).unwrap()
     }
 
     /// An image of `size` bytes with data in its first `data` bytes, all pages different, old
     /// enough for its time stamps to be trusted.
-    pub(crate) fn image(&self, name: &str, size: u64, data: u64) -> PathBuf {
+    pub fn image(&self, name: &str, size: u64, data: u64) -> PathBuf {
         let path = self.path(name);
         let file = File::create(&path).unwrap();
         file.set_len(size).unwrap();
@@ -77,7 +78,7 @@ impl TestEnv {
     }
 
     /// Names of what is in the pool's directory of content, ordered.
-    pub(crate) fn images(&self) -> Vec<String> {
+    pub fn images(&self) -> Vec<String> {
         let entries = fs::read_dir(self.pool().join("images")).unwrap();
         let mut names: Vec<String> =
             entries.map(|e| e.unwrap().file_name().into_string().unwrap()).collect();
@@ -86,7 +87,7 @@ impl TestEnv {
     }
 
     /// The content of a template, in the pool.
-    pub(crate) fn content(&self, template: &str) -> PathBuf {
+    pub fn content(&self, template: &str) -> PathBuf {
         let record = self.json(&["template", "inspect", template]);
         let digest = record["digest"].as_str().unwrap().strip_prefix("sha256:").unwrap();
         self.pool().join("images").join(digest).join("image")
@@ -104,6 +105,6 @@ impl From<Output> for Run {
 }
 
 /// SHA-256 of a file, in hexadecimal.
-pub(crate) fn digest(path: &Path) -> String {
+pub fn digest(path: &Path) -> String {
     hex::encode(Sha256::digest(fs::read(path).unwrap()))
 }

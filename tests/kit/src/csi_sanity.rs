@@ -7,11 +7,11 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, ExitStatus};
 use std::time::Duration;
 
-use crate::driver::Driver;
-use crate::kit;
+use crate::driver_process::Driver;
+use crate::{built, kernel};
 
 /// Generous for an emulated CPU; the suite itself takes a minute or so.
-pub(crate) const LIMIT: Duration = Duration::from_secs(15 * 60);
+pub const LIMIT: Duration = Duration::from_secs(15 * 60);
 
 const TEMPLATE: &str = "sanity";
 const TEMPLATE_BYTES: u64 = 64 << 20;
@@ -22,33 +22,33 @@ const EXPANDED_BYTES: u64 = 192 << 20;
 const FEWEST_SPECS: u32 = 46;
 
 /// How the driver under test is run, and how its volumes are used.
-pub(crate) struct Sanity {
+pub struct Sanity {
     /// `block` or `mount`.
-    pub(crate) access: &'static str,
-    pub(crate) pool: kit::Fs,
+    pub access: &'static str,
+    pub pool: kernel::Fs,
     /// `copy` or `reflink`; none with device-mapper.
-    pub(crate) fallback: Option<&'static str>,
+    pub fallback: Option<&'static str>,
 }
 
 /// Where the suite is installed.
-pub(crate) fn program() -> PathBuf {
-    kit::tools_dir().join("csi-sanity")
+pub fn program() -> PathBuf {
+    built::tools_dir().join("csi-sanity")
 }
 
 impl Sanity {
     /// Panics unless the driver passes every spec that its capabilities enable, ends cleanly on
     /// SIGTERM, and leaves no volume.
-    pub(crate) fn passes(&self) {
+    pub fn passes(&self) {
         let program = program();
         assert!(program.exists(), "{} is missing: run `make deps`", program.display());
-        let pool = kit::pool_dir(self.pool);
+        let pool = kernel::pool_dir(self.pool);
         import_template(pool.path());
 
         let options: &[&str] = match self.fallback {
             Some(fallback) => &["--fallback", fallback],
             None => &[],
         };
-        let driver = Driver::start(pool.path(), &kit::work_dir(), options);
+        let driver = Driver::start(pool.path(), &kernel::work_dir(), options);
         let output = self.run_suite(&program, driver.socket());
         let summary = summary(&output.text);
         println!("csi-sanity {}: {summary}", self.access);
@@ -67,7 +67,7 @@ impl Sanity {
     }
 
     fn run_suite(&self, program: &Path, socket: &Path) -> SuiteOutput {
-        let work = kit::work_dir();
+        let work = kernel::work_dir();
         let parameters = work.join("parameters.yaml");
         fs::write(&parameters, format!("template: {TEMPLATE}\n")).expect("write the parameters");
         let output = Command::new(program)
@@ -95,11 +95,11 @@ struct SuiteOutput {
 
 /// A small ext4 file system as the template that all volumes start from.
 fn import_template(pool: &Path) {
-    let image = kit::work_dir().join("template.img");
+    let image = kernel::work_dir().join("template.img");
     File::create(&image).expect("create").set_len(TEMPLATE_BYTES).expect("extend");
     succeeds(Command::new("mkfs.ext4").args(["-q", "-F", "-b", "4096"]).arg(&image));
     succeeds(
-        Command::new(env!("CARGO_BIN_EXE_calf"))
+        Command::new(built::calf())
             .args(["template", "import"])
             .arg(&image)
             .args(["--name", TEMPLATE, "--pool"])

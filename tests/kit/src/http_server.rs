@@ -9,50 +9,50 @@ use std::time::Duration;
 
 /// A request as it came in. Names of headers are in lower case.
 #[derive(Clone, Debug)]
-pub(crate) struct Request {
-    pub(crate) method: String,
+pub struct Request {
+    pub method: String,
     /// With the query.
-    pub(crate) path: String,
-    pub(crate) headers: Vec<(String, String)>,
-    pub(crate) body: String,
+    pub path: String,
+    pub headers: Vec<(String, String)>,
+    pub body: String,
 }
 
 impl Request {
-    pub(crate) fn header(&self, name: &str) -> Option<&str> {
+    pub fn header(&self, name: &str) -> Option<&str> {
         self.headers.iter().find(|(key, _)| key == name).map(|(_, value)| value.as_str())
     }
 
     /// The first byte that is asked for with `Range: bytes=N-`.
-    pub(crate) fn from(&self) -> Option<usize> {
+    pub fn from(&self) -> Option<usize> {
         self.header("range")?.strip_prefix("bytes=")?.strip_suffix('-')?.parse().ok()
     }
 }
 
 /// What to answer.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Reply {
-    pub(crate) status: u16,
-    pub(crate) headers: Vec<(&'static str, String)>,
-    pub(crate) body: Vec<u8>,
+pub struct Reply {
+    pub status: u16,
+    pub headers: Vec<(&'static str, String)>,
+    pub body: Vec<u8>,
     /// Send only so many bytes of the body, …
-    pub(crate) send: Option<usize>,
+    pub send: Option<usize>,
     /// … and then nothing for so long, before the connection is closed.
-    pub(crate) hang: Duration,
+    pub hang: Duration,
     /// Leave out `Content-Length`.
-    pub(crate) endless: bool,
+    pub endless: bool,
 }
 
 impl Reply {
-    pub(crate) fn status(status: u16) -> Self {
+    pub fn status(status: u16) -> Self {
         Self { status, ..Self::default() }
     }
 
-    pub(crate) fn body(body: &[u8]) -> Self {
+    pub fn body(body: &[u8]) -> Self {
         Self { status: 200, body: body.to_vec(), ..Self::default() }
     }
 
     /// The part of `content` that is asked for, as a server does that knows ranges.
-    pub(crate) fn range(content: &[u8], request: &Request) -> Self {
+    pub fn range(content: &[u8], request: &Request) -> Self {
         let Some(from) = request.from() else { return Self::body(content) };
         let last = content.len() - 1;
         let range = format!("bytes {from}-{last}/{}", content.len());
@@ -64,13 +64,13 @@ impl Reply {
         }
     }
 
-    pub(crate) fn header(mut self, name: &'static str, value: impl Into<String>) -> Self {
+    pub fn header(mut self, name: &'static str, value: impl Into<String>) -> Self {
         self.headers.push((name, value.into()));
         self
     }
 
     /// Cuts the connection after so many bytes of the body.
-    pub(crate) fn cut(mut self, bytes: usize) -> Self {
+    pub fn cut(mut self, bytes: usize) -> Self {
         self.send = Some(bytes);
         self
     }
@@ -79,16 +79,16 @@ impl Reply {
 type Answer = dyn Fn(usize, &Request) -> Reply + Send + Sync;
 
 /// The server. It ends when it is dropped.
-pub(crate) struct Web {
-    pub(crate) address: SocketAddr,
+pub struct HttpServer {
+    address: SocketAddr,
     requests: Arc<Mutex<Vec<Request>>>,
     stop: Arc<AtomicBool>,
     thread: Option<JoinHandle<()>>,
 }
 
-impl Web {
+impl HttpServer {
     /// Answers each request with what `answer` says to its number (the first is 0).
-    pub(crate) fn start(answer: impl Fn(usize, &Request) -> Reply + Send + Sync + 'static) -> Self {
+    pub fn start(answer: impl Fn(usize, &Request) -> Reply + Send + Sync + 'static) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
         let address = listener.local_addr().expect("an address");
         let requests = Arc::new(Mutex::new(Vec::new()));
@@ -112,17 +112,17 @@ impl Web {
         Self { address, requests, stop, thread: Some(thread) }
     }
 
-    pub(crate) fn url(&self, path: &str) -> String {
+    pub fn url(&self, path: &str) -> String {
         format!("http://{}{path}", self.address)
     }
 
     /// What has been asked so far.
-    pub(crate) fn requests(&self) -> Vec<Request> {
+    pub fn requests(&self) -> Vec<Request> {
         self.requests.lock().expect("no panic").clone()
     }
 }
 
-impl Drop for Web {
+impl Drop for HttpServer {
     fn drop(&mut self) {
         self.stop.store(true, Ordering::Relaxed);
         let _ = TcpStream::connect(self.address);

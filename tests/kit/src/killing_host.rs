@@ -13,14 +13,14 @@ use calf::sys::{
 use calf::{DeviceId, Result};
 
 /// The running Linux, up to a point.
-pub(crate) struct DeadlyHost {
+pub struct KillingHost {
     linux: LinuxHost,
     changes_left: AtomicU64,
 }
 
-impl DeadlyHost {
+impl KillingHost {
     /// Dies in front of the `n`-th change; 0 means never.
-    pub(crate) fn new(n: u64) -> Self {
+    pub fn new(n: u64) -> Self {
         let changes_left = if n == 0 { u64::MAX } else { n };
         Self { linux: LinuxHost::new(), changes_left: AtomicU64::new(changes_left) }
     }
@@ -50,14 +50,14 @@ macro_rules! pass_on {
     };
 }
 
-impl Host for DeadlyHost {
+impl Host for KillingHost {
     pass_on! {
         look boot_id() -> Result<String>;
         look capabilities() -> Result<Capabilities>;
     }
 }
 
-impl Files for DeadlyHost {
+impl Files for KillingHost {
     pass_on! {
         look file_system_usage(path: &Path) -> Result<FileSystemUsage>;
         look file(path: &Path) -> Result<Option<FileExtent>>;
@@ -75,7 +75,7 @@ impl Files for DeadlyHost {
     }
 }
 
-impl Loops for DeadlyHost {
+impl Loops for KillingHost {
     pass_on! {
         change attach_loop(spec: &LoopSpec) -> Result<LoopHandle>;
         look open_loop(number: DeviceNumber, path: &Path) -> Result<Option<LoopHandle>>;
@@ -88,7 +88,7 @@ impl Loops for DeadlyHost {
     }
 }
 
-impl Mapper for DeadlyHost {
+impl Mapper for KillingHost {
     pass_on! {
         look device(id: &DeviceId) -> Result<Option<Device>>;
         look glance(id: &DeviceId) -> Result<Option<SnapshotGlance>>;
@@ -107,7 +107,7 @@ impl Mapper for DeadlyHost {
     }
 }
 
-impl Mounts for DeadlyHost {
+impl Mounts for KillingHost {
     pass_on! {
         change make_node(path: &Path, number: DeviceNumber, owner: Ownership) -> Result<()>;
         look target(path: &Path) -> Result<Target>;

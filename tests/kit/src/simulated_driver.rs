@@ -19,28 +19,28 @@ use tokio::task::JoinHandle;
 use tonic::transport::{Channel, Endpoint, Uri};
 use tonic::{Code, Response, Status};
 
-use crate::support::{Environment, TEMPLATE_SIZE};
+use crate::simulated_pool::{Environment, TEMPLATE_SIZE};
 
 /// Size of the template `debian`, as CSI says it.
-pub(crate) const SIZE: i64 = TEMPLATE_SIZE as i64;
+pub const SIZE: i64 = TEMPLATE_SIZE as i64;
 /// The node of every driver under test.
-pub(crate) const NODE: &str = "node-1";
+pub const NODE: &str = "node-1";
 
 /// A driver that serves.
-pub(crate) struct Server {
-    pub(crate) socket: PathBuf,
+pub struct Server {
+    pub socket: PathBuf,
     stop: oneshot::Sender<()>,
     task: JoinHandle<Result<(), Error>>,
 }
 
 impl Server {
     /// Starts a driver and waits until it accepts connections.
-    pub(crate) async fn start(pool: Pool, socket: &Path) -> Result<Self, Error> {
+    pub async fn start(pool: Pool, socket: &Path) -> Result<Self, Error> {
         Self::start_with(pool, socket, |_| {}).await
     }
 
     /// The same with changes to its configuration.
-    pub(crate) async fn start_with(
+    pub async fn start_with(
         pool: Pool,
         socket: &Path,
         change: impl FnOnce(&mut ServeConfig),
@@ -73,44 +73,44 @@ impl Server {
     }
 
     /// A client's connection.
-    pub(crate) async fn channel(&self) -> Channel {
+    pub async fn channel(&self) -> Channel {
         connect(&self.socket).await.expect("a connection")
     }
 
-    pub(crate) async fn identity(&self) -> IdentityClient<Channel> {
+    pub async fn identity(&self) -> IdentityClient<Channel> {
         IdentityClient::new(self.channel().await)
     }
 
-    pub(crate) async fn controller(&self) -> ControllerClient<Channel> {
+    pub async fn controller(&self) -> ControllerClient<Channel> {
         ControllerClient::new(self.channel().await)
     }
 
-    pub(crate) async fn node(&self) -> NodeClient<Channel> {
+    pub async fn node(&self) -> NodeClient<Channel> {
         NodeClient::new(self.channel().await)
     }
 
     /// Tells the driver to stop; what is returned ends with it.
-    pub(crate) fn shut_down(self) -> JoinHandle<Result<(), Error>> {
+    pub fn shut_down(self) -> JoinHandle<Result<(), Error>> {
         let _ = self.stop.send(());
         self.task
     }
 
     /// Stops the driver and waits for it.
-    pub(crate) async fn stop(self) {
+    pub async fn stop(self) {
         self.shut_down().await.expect("no panic").expect("a graceful end");
     }
 }
 
 /// A driver and its clients on a simulated machine.
-pub(crate) struct Driver {
-    pub(crate) environment: Environment,
-    pub(crate) controller: ControllerClient<Channel>,
-    pub(crate) node: NodeClient<Channel>,
+pub struct Driver {
+    pub environment: Environment,
+    pub controller: ControllerClient<Channel>,
+    pub node: NodeClient<Channel>,
     _server: Server,
 }
 
 impl Driver {
-    pub(crate) async fn start() -> Self {
+    pub async fn start() -> Self {
         let environment = Environment::new();
         let socket = environment.directory.path().join("csi.sock");
         let server = Server::start(environment.pool(), &socket).await.expect("a server");
@@ -118,19 +118,15 @@ impl Driver {
         Self { environment, controller, node, _server: server }
     }
 
-    pub(crate) fn path(&self, name: &str) -> String {
+    pub fn path(&self, name: &str) -> String {
         self.environment.path(name).display().to_string()
     }
 
-    pub(crate) async fn create(&mut self, request: v1::CreateVolumeRequest) -> v1::Volume {
+    pub async fn create(&mut self, request: v1::CreateVolumeRequest) -> v1::Volume {
         accepted(self.controller.create_volume(request)).await.volume.expect("a volume")
     }
 
-    pub(crate) fn stage(
-        &self,
-        id: &str,
-        capability: &v1::VolumeCapability,
-    ) -> v1::NodeStageVolumeRequest {
+    pub fn stage(&self, id: &str, capability: &v1::VolumeCapability) -> v1::NodeStageVolumeRequest {
         v1::NodeStageVolumeRequest {
             volume_id: id.to_owned(),
             staging_target_path: self.path("staging"),
@@ -139,7 +135,7 @@ impl Driver {
         }
     }
 
-    pub(crate) fn publish(
+    pub fn publish(
         &self,
         id: &str,
         target: &str,
@@ -155,13 +151,13 @@ impl Driver {
     }
 
     /// A volume, staged and published at `target`.
-    pub(crate) async fn in_use(&mut self, id: &str, capability: &v1::VolumeCapability) {
+    pub async fn in_use(&mut self, id: &str, capability: &v1::VolumeCapability) {
         self.create(create(id)).await;
         accepted(self.node.node_stage_volume(self.stage(id, capability))).await;
         accepted(self.node.node_publish_volume(self.publish(id, "target", capability))).await;
     }
 
-    pub(crate) async fn stats(&mut self, id: &str, path: &str) -> v1::NodeGetVolumeStatsResponse {
+    pub async fn stats(&mut self, id: &str, path: &str) -> v1::NodeGetVolumeStatsResponse {
         accepted(self.node.node_get_volume_stats(v1::NodeGetVolumeStatsRequest {
             volume_id: id.to_owned(),
             volume_path: self.path(path),
@@ -183,7 +179,7 @@ async fn connect(socket: &Path) -> Result<Channel, tonic::transport::Error> {
 }
 
 /// The code and message of a call that must fail.
-pub(crate) async fn refusal<T: std::fmt::Debug>(
+pub async fn refusal<T: std::fmt::Debug>(
     call: impl Future<Output = Result<Response<T>, Status>>,
 ) -> (Code, String) {
     let status = call.await.expect_err("the call is refused");
@@ -191,15 +187,15 @@ pub(crate) async fn refusal<T: std::fmt::Debug>(
 }
 
 /// The response of a call that must succeed.
-pub(crate) async fn accepted<T>(call: impl Future<Output = Result<Response<T>, Status>>) -> T {
+pub async fn accepted<T>(call: impl Future<Output = Result<Response<T>, Status>>) -> T {
     call.await.expect("the call succeeds").into_inner()
 }
 
-pub(crate) fn block(mode: Mode) -> v1::VolumeCapability {
+pub fn block(mode: Mode) -> v1::VolumeCapability {
     capability(AccessType::Block(BlockVolume {}), mode)
 }
 
-pub(crate) fn mount(fs_type: &str, mode: Mode) -> v1::VolumeCapability {
+pub fn mount(fs_type: &str, mode: Mode) -> v1::VolumeCapability {
     let mount = MountVolume { fs_type: fs_type.to_owned(), ..MountVolume::default() };
     capability(AccessType::Mount(mount), mode)
 }
@@ -211,11 +207,11 @@ fn capability(access: AccessType, mode: Mode) -> v1::VolumeCapability {
     }
 }
 
-pub(crate) fn map(pairs: &[(&str, &str)]) -> HashMap<String, String> {
+pub fn map(pairs: &[(&str, &str)]) -> HashMap<String, String> {
     pairs.iter().map(|(key, value)| (key.to_string(), value.to_string())).collect()
 }
 
-pub(crate) fn create(name: &str) -> v1::CreateVolumeRequest {
+pub fn create(name: &str) -> v1::CreateVolumeRequest {
     v1::CreateVolumeRequest {
         name: name.to_owned(),
         volume_capabilities: vec![block(Mode::SingleNodeWriter)],
@@ -224,7 +220,7 @@ pub(crate) fn create(name: &str) -> v1::CreateVolumeRequest {
     }
 }
 
-pub(crate) fn sized(name: &str, required_bytes: i64, limit_bytes: i64) -> v1::CreateVolumeRequest {
+pub fn sized(name: &str, required_bytes: i64, limit_bytes: i64) -> v1::CreateVolumeRequest {
     let capacity_range = Some(v1::CapacityRange { required_bytes, limit_bytes });
     v1::CreateVolumeRequest { capacity_range, ..create(name) }
 }

@@ -8,20 +8,20 @@ use calf::sys::fake::{Failure, FakeHost};
 use calf::{Access, ImportSpec, Pool, PoolOptions, Publish, Stage, VolumeSpec};
 
 /// Size of the template that every environment has, in bytes.
-pub(crate) const TEMPLATE_SIZE: u64 = 1 << 20;
+pub const TEMPLATE_SIZE: u64 = 1 << 20;
 
 /// Every way in which a call can fail.
-pub(crate) const FAILURES: [Failure; 4] =
+pub const FAILURES: [Failure; 4] =
     [Failure::ErrorBefore, Failure::ErrorAfter, Failure::CrashBefore, Failure::CrashAfter];
 
 /// A pool on a simulated machine, with a template `debian` that holds an ext4 superblock.
-pub(crate) struct Environment {
-    pub(crate) host: FakeHost,
-    pub(crate) directory: tempfile::TempDir,
+pub struct Environment {
+    pub host: FakeHost,
+    pub directory: tempfile::TempDir,
 }
 
 impl Environment {
-    pub(crate) fn new() -> Self {
+    pub fn new() -> Self {
         // Imported once for all tests of a process: an import hashes, and waits for the disk.
         static PREPARED: LazyLock<Environment> = LazyLock::new(|| {
             let environment = Environment::empty();
@@ -43,16 +43,16 @@ impl Environment {
     }
 
     /// A pool as a process that just started sees it.
-    pub(crate) fn pool(&self) -> Pool {
+    pub fn pool(&self) -> Pool {
         self.options().open(self.directory.path().join("pool")).expect("a pool")
     }
 
-    pub(crate) fn options(&self) -> PoolOptions {
+    pub fn options(&self) -> PoolOptions {
         PoolOptions::default().host(Arc::new(self.host.clone())).kata_root(self.kata_root())
     }
 
     /// Imports a template whose content differs by `seed`.
-    pub(crate) fn import(&self, name: &str, seed: u8) {
+    pub fn import(&self, name: &str, seed: u8) {
         let source = self.directory.path().join(format!("{name}-{seed}.img"));
         fs::write(&source, ext4_image(seed)).expect("an image");
         let spec = ImportSpec::new(source, name);
@@ -60,25 +60,25 @@ impl Environment {
     }
 
     /// A path that the orchestrator would give; its parent exists.
-    pub(crate) fn path(&self, name: &str) -> PathBuf {
+    pub fn path(&self, name: &str) -> PathBuf {
         let parent = self.directory.path().join("kubelet");
         fs::create_dir_all(&parent).expect("a directory");
         parent.join(name)
     }
 
     /// Where Kata would look for direct-assigned volumes.
-    pub(crate) fn kata_root(&self) -> PathBuf {
+    pub fn kata_root(&self) -> PathBuf {
         self.directory.path().join("kata")
     }
 
     /// What Kata would find there.
-    pub(crate) fn kata_entries(&self) -> Vec<PathBuf> {
+    pub fn kata_entries(&self) -> Vec<PathBuf> {
         let Ok(entries) = fs::read_dir(self.kata_root()) else { return Vec::new() };
         entries.map(|entry| entry.expect("an entry").path()).collect()
     }
 
     /// The names of the volume directories in the pool.
-    pub(crate) fn volume_directories(&self) -> Vec<String> {
+    pub fn volume_directories(&self) -> Vec<String> {
         let Ok(entries) = fs::read_dir(self.directory.path().join("pool/volumes")) else {
             return Vec::new();
         };
@@ -86,7 +86,7 @@ impl Environment {
     }
 }
 
-pub(crate) fn copy_directory(from: &Path, to: &Path) {
+pub fn copy_directory(from: &Path, to: &Path) {
     fs::create_dir(to).expect("a directory");
     for entry in fs::read_dir(from).expect("a directory") {
         let from = entry.expect("an entry").path();
@@ -98,20 +98,20 @@ pub(crate) fn copy_directory(from: &Path, to: &Path) {
     }
 }
 
-pub(crate) fn spec(id: &str) -> VolumeSpec {
+pub fn spec(id: &str) -> VolumeSpec {
     VolumeSpec::new(id, "debian")
 }
 
-pub(crate) fn block() -> Access {
+pub fn block() -> Access {
     Access::Block
 }
 
-pub(crate) fn mount() -> Access {
+pub fn mount() -> Access {
     Access::Mount { fs_type: None, options: Vec::new() }
 }
 
 /// A publication of volume `id` that rests on a staging of its own.
-pub(crate) fn publication(environment: &Environment, id: &str, access: Access) -> Publish {
+pub fn publication(environment: &Environment, id: &str, access: Access) -> Publish {
     Publish {
         target: environment.path(&format!("{id}-target")),
         stage: Stage { path: environment.path(&format!("{id}-staging")), access, read_only: false },

@@ -20,25 +20,25 @@ use tonic::{Request, Status};
 const DEADLINE: Duration = Duration::from_secs(120);
 
 /// A connection to a driver.
-pub(crate) struct Client {
+pub struct Client {
     runtime: Runtime,
     channel: Channel,
 }
 
 /// One use of a volume: its paths and how it is accessed.
 #[derive(Clone, Debug)]
-pub(crate) struct Usage {
-    pub(crate) volume: String,
-    pub(crate) staging: PathBuf,
-    pub(crate) target: PathBuf,
-    pub(crate) block: bool,
-    pub(crate) read_only: bool,
-    pub(crate) kata: bool,
+pub struct Usage {
+    pub volume: String,
+    pub staging: PathBuf,
+    pub target: PathBuf,
+    pub block: bool,
+    pub read_only: bool,
+    kata: bool,
 }
 
 impl Usage {
     /// Volume `volume` with its paths in `directory`.
-    pub(crate) fn new(volume: &str, directory: &Path, block: bool) -> Self {
+    pub fn new(volume: &str, directory: &Path, block: bool) -> Self {
         Self {
             volume: volume.to_owned(),
             staging: directory.join(format!("{volume}-staging")),
@@ -50,12 +50,12 @@ impl Usage {
     }
 
     /// Mounted by a Kata guest instead of the host.
-    pub(crate) fn kata(self) -> Self {
+    pub fn kata(self) -> Self {
         Self { kata: true, ..self }
     }
 
     /// The same for reading only.
-    pub(crate) fn read_only(self) -> Self {
+    pub fn read_only(self) -> Self {
         Self { read_only: true, ..self }
     }
 
@@ -72,7 +72,7 @@ impl Usage {
 }
 
 impl Client {
-    pub(crate) fn new(socket: &Path) -> Self {
+    pub fn new(socket: &Path) -> Self {
         let runtime =
             tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
         let socket = socket.to_owned();
@@ -88,33 +88,33 @@ impl Client {
         Self { runtime, channel }
     }
 
-    pub(crate) fn probe(&self) -> Result<(), Status> {
+    pub fn probe(&self) -> Result<(), Status> {
         self.call(v1::ProbeRequest {}, |channel, request| async {
             IdentityClient::new(channel).probe(request).await.map(drop)
         })
     }
 
     /// The call that asks least of a driver: it looks at nothing.
-    pub(crate) fn node_info(&self) -> Result<(), Status> {
+    pub fn node_info(&self) -> Result<(), Status> {
         self.call(v1::NodeGetInfoRequest {}, |channel, request| async {
             NodeClient::new(channel).node_get_info(request).await.map(drop)
         })
     }
 
     /// What Probe says of how volumes are made.
-    pub(crate) fn mode(&self) -> Result<String, Status> {
+    pub fn mode(&self) -> Result<String, Status> {
         let mut identity = IdentityClient::new(self.channel.clone());
         let response = self.runtime.block_on(identity.probe(v1::ProbeRequest {}))?;
         let mode = response.metadata().get("calf-mode").and_then(|mode| mode.to_str().ok());
         Ok(mode.unwrap_or_default().to_owned())
     }
 
-    pub(crate) fn create(&self, volume: &str, template: &str) -> Result<(), Status> {
+    pub fn create(&self, volume: &str, template: &str) -> Result<(), Status> {
         self.create_for(&Usage::new(volume, Path::new("/"), true), template)
     }
 
     /// Creates a volume that can be used so.
-    pub(crate) fn create_for(&self, usage: &Usage, template: &str) -> Result<(), Status> {
+    pub fn create_for(&self, usage: &Usage, template: &str) -> Result<(), Status> {
         let kata = usage.kata.to_string();
         let parameters = [("template", template), ("kataDirectVolume", kata.as_str())];
         self.call(
@@ -132,7 +132,7 @@ impl Client {
         )
     }
 
-    pub(crate) fn delete(&self, volume: &str) -> Result<(), Status> {
+    pub fn delete(&self, volume: &str) -> Result<(), Status> {
         self.call(
             v1::DeleteVolumeRequest { volume_id: volume.to_owned(), ..Default::default() },
             |channel, request| async {
@@ -141,7 +141,7 @@ impl Client {
         )
     }
 
-    pub(crate) fn stage(&self, usage: &Usage) -> Result<(), Status> {
+    pub fn stage(&self, usage: &Usage) -> Result<(), Status> {
         self.call(
             v1::NodeStageVolumeRequest {
                 volume_id: usage.volume.clone(),
@@ -155,7 +155,7 @@ impl Client {
         )
     }
 
-    pub(crate) fn publish(&self, usage: &Usage) -> Result<(), Status> {
+    pub fn publish(&self, usage: &Usage) -> Result<(), Status> {
         self.call(
             v1::NodePublishVolumeRequest {
                 volume_id: usage.volume.clone(),
@@ -172,7 +172,7 @@ impl Client {
     }
 
     /// Expands the volume to `size` bytes.
-    pub(crate) fn expand(&self, usage: &Usage, size: u64) -> Result<(), Status> {
+    pub fn expand(&self, usage: &Usage, size: u64) -> Result<(), Status> {
         let range = v1::CapacityRange {
             required_bytes: i64::try_from(size).expect("a size"),
             limit_bytes: 0,
@@ -192,7 +192,7 @@ impl Client {
     }
 
     /// Whether the published volume is in an abnormal condition, and in which.
-    pub(crate) fn condition(&self, usage: &Usage) -> Result<(bool, String), Status> {
+    pub fn condition(&self, usage: &Usage) -> Result<(bool, String), Status> {
         let request = v1::NodeGetVolumeStatsRequest {
             volume_id: usage.volume.clone(),
             volume_path: usage.target.display().to_string(),
@@ -204,7 +204,7 @@ impl Client {
         Ok((condition.abnormal, condition.message))
     }
 
-    pub(crate) fn unpublish(&self, usage: &Usage) -> Result<(), Status> {
+    pub fn unpublish(&self, usage: &Usage) -> Result<(), Status> {
         self.call(
             v1::NodeUnpublishVolumeRequest {
                 volume_id: usage.volume.clone(),
@@ -216,7 +216,7 @@ impl Client {
         )
     }
 
-    pub(crate) fn unstage(&self, usage: &Usage) -> Result<(), Status> {
+    pub fn unstage(&self, usage: &Usage) -> Result<(), Status> {
         self.call(
             v1::NodeUnstageVolumeRequest {
                 volume_id: usage.volume.clone(),
@@ -226,6 +226,13 @@ impl Client {
                 NodeClient::new(channel).node_unstage_volume(request).await.map(drop)
             },
         )
+    }
+
+    /// The whole way down, from wherever the volume is.
+    pub fn end(&self, usage: &Usage) -> Result<(), Status> {
+        self.unpublish(usage)?;
+        self.unstage(usage)?;
+        self.delete(&usage.volume)
     }
 
     fn call<T, F>(

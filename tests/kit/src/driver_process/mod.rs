@@ -1,8 +1,5 @@
 //! A driver in a process of its own, and a client on its socket, for tests in a real kernel.
 
-// Each test target compiles its own copy and uses a part of it.
-#![allow(dead_code, unused_imports)]
-
 mod client;
 
 use std::fs::{self, File};
@@ -14,13 +11,15 @@ use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal};
 
-pub(crate) use client::{Client, Usage};
+use crate::built;
+
+pub use client::{Client, Usage};
 
 /// How long a driver may take to serve its socket, and to end.
 const PATIENCE: Duration = Duration::from_secs(60);
 
 /// A driver, killed with the test if it was not stopped before.
-pub(crate) struct Driver {
+pub struct Driver {
     process: Child,
     socket: PathBuf,
     log: PathBuf,
@@ -29,8 +28,8 @@ pub(crate) struct Driver {
 impl Driver {
     /// Starts `calf serve` on a pool, with its socket and log in directory `work`, and waits
     /// until it accepts connections.
-    pub(crate) fn start(pool: &Path, work: &Path, options: &[&str]) -> Self {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_calf"));
+    pub fn start(pool: &Path, work: &Path, options: &[&str]) -> Self {
+        let mut command = Command::new(built::calf());
         command
             .args(["serve", "--node-id", "node-1", "--endpoint"])
             .arg(format!("unix://{}", socket(work).display()))
@@ -41,7 +40,7 @@ impl Driver {
     }
 
     /// Two on one pool, each in a directory of its own below `work`, as during an upgrade.
-    pub(crate) fn old_and_new(pool: &Path, work: &Path) -> [Self; 2] {
+    pub fn old_and_new(pool: &Path, work: &Path) -> [Self; 2] {
         ["old", "new"].map(|name| {
             let work = work.join(name);
             fs::create_dir_all(&work).expect("a directory");
@@ -50,7 +49,7 @@ impl Driver {
     }
 
     /// [`start`](Self::start) with any command that serves `csi/csi.sock` in `work`.
-    pub(crate) fn spawn(mut command: Command, work: &Path) -> Self {
+    pub fn spawn(mut command: Command, work: &Path) -> Self {
         let (socket, log) = (socket(work), work.join("driver.log"));
         fs::create_dir_all(socket.parent().expect("a directory")).expect("make a directory");
         let stderr = File::options().create(true).append(true).open(&log).expect("open the log");
@@ -72,21 +71,21 @@ impl Driver {
     }
 
     /// A client of this driver.
-    pub(crate) fn client(&self) -> Client {
+    pub fn client(&self) -> Client {
         Client::new(&self.socket)
     }
 
     /// Its process id.
-    pub(crate) fn pid(&self) -> u32 {
+    pub fn pid(&self) -> u32 {
         self.process.id()
     }
 
-    pub(crate) fn socket(&self) -> &Path {
+    pub fn socket(&self) -> &Path {
         &self.socket
     }
 
     /// Sends SIGTERM and waits.
-    pub(crate) fn stop(mut self) -> ExitStatus {
+    pub fn stop(mut self) -> ExitStatus {
         rustix::process::kill_process(Pid::from_child(&self.process), Signal::TERM).expect("kill");
         let deadline = Instant::now() + PATIENCE;
         loop {
@@ -99,13 +98,13 @@ impl Driver {
     }
 
     /// Sends SIGKILL and waits.
-    pub(crate) fn kill(mut self) {
+    pub fn kill(mut self) {
         self.process.kill().expect("kill");
         self.process.wait().expect("wait for the driver");
     }
 
     /// Whether it has ended by itself; waits a moment for it.
-    pub(crate) fn has_died(&mut self) -> bool {
+    pub fn has_died(&mut self) -> bool {
         let deadline = Instant::now() + Duration::from_secs(5);
         while Instant::now() < deadline {
             if self.process.try_wait().expect("wait for the driver").is_some() {
@@ -116,12 +115,12 @@ impl Driver {
         false
     }
 
-    pub(crate) fn log(&self) -> String {
+    pub fn log(&self) -> String {
         fs::read_to_string(&self.log).unwrap_or_else(|error| error.to_string())
     }
 
     /// The last lines of the log, for a run that fills it.
-    pub(crate) fn last_words(&self) -> String {
+    pub fn last_words(&self) -> String {
         let log = self.log();
         let lines: Vec<&str> = log.lines().collect();
         lines[lines.len().saturating_sub(15)..].join("\n")
@@ -136,6 +135,6 @@ impl Drop for Driver {
 }
 
 /// Where a driver in `work` has its socket.
-pub(crate) fn socket(work: &Path) -> PathBuf {
+pub fn socket(work: &Path) -> PathBuf {
     work.join("csi/csi.sock")
 }

@@ -11,23 +11,23 @@ const SETTLE: Duration = Duration::from_secs(3);
 
 /// Device-mapper devices, attached loop devices, mounts, and the files of a pool.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Inventory {
-    pub(crate) mapped: BTreeSet<String>,
-    pub(crate) loops: BTreeSet<PathBuf>,
-    pub(crate) mounts: BTreeSet<String>,
-    pub(crate) files: BTreeSet<PathBuf>,
+pub struct Inventory {
+    pub mapped: BTreeSet<String>,
+    pub loops: BTreeSet<PathBuf>,
+    pub mounts: BTreeSet<String>,
+    pub files: BTreeSet<PathBuf>,
 }
 
 impl Inventory {
     /// What is there now, files of the pool at `pool` included.
-    pub(crate) fn take(pool: &Path) -> Self {
+    pub fn take(pool: &Path) -> Self {
         let mut all = Self::of_kernel();
         walk(pool, &mut all.files);
         all
     }
 
     /// What the kernel has.
-    pub(crate) fn of_kernel() -> Self {
+    pub fn of_kernel() -> Self {
         let mut all = Self::default();
         for entry in fs::read_dir("/sys/block").expect("sysfs").flatten() {
             if let Ok(name) = fs::read_to_string(entry.path().join("dm/name")) {
@@ -43,7 +43,7 @@ impl Inventory {
     }
 
     /// What is here and not in `before`, one line each.
-    pub(crate) fn beyond(&self, before: &Self) -> Vec<String> {
+    pub fn beyond(&self, before: &Self) -> Vec<String> {
         let mut left = Vec::new();
         left.extend(self.mapped.difference(&before.mapped).map(|name| format!("device {name}")));
         let loops = self.loops.difference(&before.loops);
@@ -55,7 +55,7 @@ impl Inventory {
     }
 
     /// What is left in kernel and pool beyond `self`, after things had time to settle.
-    pub(crate) fn left(&self, pool: &Path) -> Vec<String> {
+    pub fn left(&self, pool: &Path) -> Vec<String> {
         let deadline = Instant::now() + SETTLE;
         loop {
             let left = Self::take(pool).beyond(self);

@@ -9,7 +9,7 @@ const SCALE: &str = "CALF_TORTURE";
 const SEED: &str = "CALF_TORTURE_SEED";
 
 /// How often to try, at the chosen scale; never less than the short run does.
-pub(crate) fn count(short: u64, full: u64) -> u64 {
+pub fn count(short: u64, full: u64) -> u64 {
     match std::env::var(SCALE).as_deref() {
         Ok("full") => full,
         Ok("short" | "") | Err(_) => short,
@@ -21,7 +21,7 @@ pub(crate) fn count(short: u64, full: u64) -> u64 {
 }
 
 /// The seed of this run, never 0: the one asked for, or a new one.
-pub(crate) fn seed() -> u64 {
+pub fn seed() -> u64 {
     let seed = match std::env::var(SEED) {
         Ok(text) => text.parse().unwrap_or_else(|error| panic!("{SEED}={text}: {error}")),
         Err(_) => {

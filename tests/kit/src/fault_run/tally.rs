@@ -16,7 +16,7 @@ const ENOUGH: usize = 20;
 /// * *found*: promises found broken: a wrong code, a hang, a holder that was not named;
 /// * *lost*: bytes or volumes that had to be there and were not, or were others;
 /// * *leaked*: devices, loop devices, mounts, files or memory that nobody uses and nobody frees.
-pub(crate) struct Tally {
+pub struct Tally {
     fault: String,
     seed: u64,
     begin: Instant,
@@ -32,51 +32,51 @@ struct Violations {
 }
 
 impl Tally {
-    pub(crate) fn new(fault: &str, seed: u64) -> Self {
+    pub fn new(fault: &str, seed: u64) -> Self {
         println!("{fault}: seed {seed}");
         let (tries, violations) = (AtomicU64::new(0), Mutex::default());
         Self { fault: fault.to_owned(), seed, begin: Instant::now(), tries, violations }
     }
 
     /// Goes on after a reboot with what was counted before it.
-    pub(crate) fn resume(fault: &str, seed: u64, tries: u64) -> Self {
+    pub fn resume(fault: &str, seed: u64, tries: u64) -> Self {
         let tally = Self::new(fault, seed);
         tally.tries.store(tries, Ordering::Relaxed);
         tally
     }
 
-    pub(crate) fn tried(&self) {
+    pub fn tried(&self) {
         self.tries.fetch_add(1, Ordering::Relaxed);
     }
 
-    pub(crate) fn tries(&self) -> u64 {
+    pub fn tries(&self) -> u64 {
         self.tries.load(Ordering::Relaxed)
     }
 
     /// A promise was broken.
-    pub(crate) fn found(&self, what: impl Into<String>) {
+    pub fn found(&self, what: impl Into<String>) {
         self.note("found", what.into(), |all| &mut all.found);
     }
 
     /// Something is lost.
-    pub(crate) fn lost(&self, what: impl Into<String>) {
+    pub fn lost(&self, what: impl Into<String>) {
         self.note("lost", what.into(), |all| &mut all.lost);
     }
 
     /// Something is left behind.
-    pub(crate) fn leaked(&self, what: impl Into<String>) {
+    pub fn leaked(&self, what: impl Into<String>) {
         self.note("leaked", what.into(), |all| &mut all.leaked);
     }
 
     /// Counts `what` as a broken promise unless `kept`.
-    pub(crate) fn promise(&self, kept: bool, what: impl FnOnce() -> String) {
+    pub fn promise(&self, kept: bool, what: impl FnOnce() -> String) {
         if !kept {
             self.found(what());
         }
     }
 
     /// The value, or `None` with the error counted as a broken promise.
-    pub(crate) fn expect<T, E: std::fmt::Debug>(
+    pub fn expect<T, E: std::fmt::Debug>(
         &self,
         result: Result<T, E>,
         what: impl FnOnce() -> String,
@@ -85,20 +85,20 @@ impl Tally {
     }
 
     /// Whether so much is broken that going on tells nothing new.
-    pub(crate) fn hopeless(&self) -> bool {
+    pub fn hopeless(&self) -> bool {
         let all = self.lock();
         all.found.len() + all.lost.len() + all.leaked.len() >= ENOUGH
     }
 
     /// Forgets the count, before a reboot that goes on with it; fails if a promise was broken.
-    pub(crate) fn stop_here(self) {
+    pub fn stop_here(self) {
         let all = self.violations.into_inner().unwrap_or_else(PoisonError::into_inner);
         let broken = [all.found, all.lost, all.leaked].concat();
         assert!(broken.is_empty(), "{} (seed {}): {broken:#?}", self.fault, self.seed);
     }
 
     /// Prints the line of the table, and fails the test if a promise was broken.
-    pub(crate) fn finish(self) {
+    pub fn finish(self) {
         let all = self.violations.into_inner().unwrap_or_else(PoisonError::into_inner);
         let (tries, seconds) = (self.tries.into_inner(), self.begin.elapsed().as_secs());
         println!(

@@ -16,7 +16,7 @@ const ALARMS: [&str; 5] =
 
 /// The end of what the kernel said. Clones share it.
 #[derive(Clone, Default)]
-pub(crate) struct Console(Arc<Mutex<Lines>>);
+pub struct Console(Arc<Mutex<Lines>>);
 
 #[derive(Default)]
 struct Lines {
@@ -26,7 +26,7 @@ struct Lines {
 
 impl Console {
     /// Follows `from` to its end, in a thread.
-    pub(crate) fn follow(&self, from: impl Read + Send + 'static) {
+    pub fn follow(&self, from: impl Read + Send + 'static) {
         let console = self.clone();
         thread::spawn(move || {
             let mut from = BufReader::new(from);
@@ -57,7 +57,7 @@ impl Console {
     }
 
     /// The first message since the start that says the kernel is broken.
-    pub(crate) fn alarm(&self) -> Option<String> {
+    pub fn alarm(&self) -> Option<String> {
         self.lock().alarm.clone()
     }
 
@@ -66,7 +66,7 @@ impl Console {
     }
 
     /// The last messages, ready to be shown below a failure.
-    pub(crate) fn tail(&self) -> String {
+    pub fn tail(&self) -> String {
         let lines = self.lock();
         if lines.kept.is_empty() {
             return "the kernel printed no messages\n".into();

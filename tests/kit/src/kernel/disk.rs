@@ -18,11 +18,11 @@ use super::environment::{DISKS, work_dir};
 pub(crate) const DISK_COUNT: usize = 2;
 
 /// Size of each; sparse, so it costs what is written.
-pub(crate) const DISK_BYTES: u64 = 8 << 30;
+pub const DISK_BYTES: u64 = 8 << 30;
 
 /// A file system for a pool.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Fs {
+pub enum Fs {
     Ext4,
     /// With reflink.
     Xfs,
@@ -32,7 +32,7 @@ pub(crate) enum Fs {
 }
 
 /// A mounted, empty file system. Unmounted when dropped.
-pub(crate) struct PoolDir {
+pub struct PoolDir {
     path: PathBuf,
     takes_a_disk: bool,
 }
@@ -41,13 +41,13 @@ pub(crate) struct PoolDir {
 static DISKS_USED: AtomicUsize = AtomicUsize::new(0);
 
 /// A new, empty file system of 8 GiB (tmpfs: 1 GiB), mounted.
-pub(crate) fn pool_dir(fs: Fs) -> PoolDir {
+pub fn pool_dir(fs: Fs) -> PoolDir {
     open(fs, true)
 }
 
 /// The file system that [`pool_dir`] made before [`super::crash_and_reboot`]: the first call
 /// opens the first disk, and so on.
-pub(crate) fn reopen_pool_dir(fs: Fs) -> PoolDir {
+pub fn reopen_pool_dir(fs: Fs) -> PoolDir {
     open(fs, false)
 }
 
@@ -73,7 +73,7 @@ fn open(fs: Fs, format: bool) -> PoolDir {
 }
 
 /// The device of a disk of the machine, for a test that does not want a pool on it.
-pub(crate) fn disk(index: usize) -> String {
+pub fn disk(index: usize) -> String {
     let disks = std::env::var(DISKS).unwrap_or_default();
     let disk = disks.split(':').filter(|disk| !disk.is_empty()).nth(index);
     disk.unwrap_or_else(|| panic!("a test has {DISK_COUNT} disks (here: {disks:?})")).to_owned()
@@ -95,7 +95,7 @@ fn make_file_system(fs: Fs, device: &str) {
 // === impl Fs ===
 
 impl Fs {
-    pub(crate) fn name(self) -> &'static str {
+    pub fn name(self) -> &'static str {
         match self {
             Self::Ext4 => "ext4",
             Self::Xfs => "xfs",
@@ -108,7 +108,7 @@ impl Fs {
 // === impl PoolDir ===
 
 impl PoolDir {
-    pub(crate) fn path(&self) -> &Path {
+    pub fn path(&self) -> &Path {
         &self.path
     }
 }

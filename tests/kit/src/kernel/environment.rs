@@ -3,9 +3,11 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use crate::built;
+
 /// Where the tests run. The last two are the kit's own and set only inside a guest.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Kernel {
+pub enum Kernel {
     None,
     UserMode,
     Qemu,
@@ -19,14 +21,14 @@ pub(crate) enum Kernel {
 pub(crate) const KERNEL: &str = "CALF_KERNEL";
 pub(crate) const CHANNEL: &str = "CALF_KIT_CHANNEL";
 pub(crate) const TEST: &str = "CALF_KIT_TEST";
-pub(crate) const DISKS: &str = "CALF_KIT_DISKS";
+pub const DISKS: &str = "CALF_KIT_DISKS";
 pub(crate) const WORK: &str = "CALF_KIT_WORK";
 pub(crate) const BOOT: &str = "CALF_KIT_BOOT";
 pub(crate) const INIT: &str = "init";
 pub(crate) const ONE_TEST: &str = "one-test";
 
 impl Kernel {
-    pub(crate) fn from_environment() -> Result<Self, String> {
+    pub fn from_environment() -> Result<Self, String> {
         match std::env::var(KERNEL).unwrap_or_default().as_str() {
             "" => Ok(Self::None),
             "uml" => Ok(Self::UserMode),
@@ -39,7 +41,7 @@ impl Kernel {
     }
 
     /// Whether this process is already inside the kernel under test.
-    pub(crate) fn is_inside(self) -> bool {
+    pub fn is_inside(self) -> bool {
         matches!(self, Self::Init | Self::OneTest)
     }
 }
@@ -50,8 +52,7 @@ pub(crate) fn passed_on() -> Vec<(String, String)> {
         .filter(|(name, _)| {
             let kit = name == KERNEL || name.starts_with("CALF_KIT_");
             let wanted = ["CALF_", "PROPTEST_"].iter().any(|prefix| name.starts_with(prefix))
-                || name == "RUST_LOG"
-                || name == "RUST_BACKTRACE";
+                || ["RUST_LOG", "RUST_BACKTRACE", built::CALF].contains(&name.as_str());
             wanted && !kit
         })
         .collect()
@@ -62,7 +63,7 @@ pub(crate) fn memory() -> String {
 }
 
 /// A time limit, stretched by `CALF_KERNEL_TIMEOUT`.
-pub(crate) fn stretched(limit: Duration) -> Duration {
+pub fn stretched(limit: Duration) -> Duration {
     let factor =
         std::env::var("CALF_KERNEL_TIMEOUT").ok().and_then(|text| text.parse::<f64>().ok());
     limit.mul_f64(factor.unwrap_or(1.0).clamp(0.01, 100.0))
@@ -74,7 +75,7 @@ pub(crate) fn console_is_shown() -> bool {
 
 /// A writable directory for the running test: sockets, mount points, small files. In memory
 /// in a guest; for what must be on a disk there is [`super::pool_dir`].
-pub(crate) fn work_dir() -> PathBuf {
+pub fn work_dir() -> PathBuf {
     let dir = std::env::var_os(WORK).expect("work_dir() is for use inside a kernel test");
     PathBuf::from(dir)
 }

@@ -5,10 +5,10 @@ use std::process::{Child, Command, Stdio};
 
 /// Kills a kernel whose host died: a kernel must not outlive this process, however it ends, and
 /// User-Mode Linux is several processes.
-pub(crate) struct Guard(Child);
+pub struct Guard(Child);
 
 impl Guard {
-    pub(crate) fn over(kernel: &Child) -> Result<Self, String> {
+    pub fn over(kernel: &Child) -> Result<Self, String> {
         // The shell's standard input is a pipe from us, and ends with us.
         let guard = Command::new("sh")
             .args(["-c", r#"read -r _; kill -s KILL -- "-$1""#, "sh", &kernel.id().to_string()])

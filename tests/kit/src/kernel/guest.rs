@@ -3,7 +3,7 @@
 use std::fs::{self, File, OpenOptions};
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::Command;
 use std::sync::mpsc::{self, Receiver};
 use std::thread;
 
@@ -23,7 +23,7 @@ const SCRATCH_DIRS: [&str; 2] = ["/run", "/tmp"];
 const OPEN_FILES: u64 = 65_536;
 
 /// Serves the host until it hangs up, then powers off. For PID 1.
-pub(crate) fn serve() -> ! {
+pub fn serve() -> ! {
     if let Err(error) = try_serve() {
         // Standard error is the console, and the host shows the console of a guest that ends.
         eprintln!("the test guest cannot go on: {error}");

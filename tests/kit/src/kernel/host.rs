@@ -3,7 +3,6 @@
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
 
 use libtest_mimic::{Arguments, Completion, Failed, Trial};
 
@@ -14,6 +13,7 @@ use super::protocol::{Outcome, Report, Run, SetUp};
 use super::scratch::Scratch;
 use super::suite::{Suite, Test};
 use super::{modules, process, qemu, uml};
+use crate::built;
 
 /// More reboots than any test needs.
 const REBOOTS: u32 = 20;
@@ -109,7 +109,7 @@ impl Runner {
         let mut environment = environment::passed_on();
         environment.push((DISKS.into(), booted.disks.devices.join(":")));
         environment.push((BOOT.into(), boot.to_string()));
-        let current_dir = PathBuf::from(env!("CARGO_MANIFEST_DIR"));
+        let current_dir = built::repository().to_owned();
         let mut run = Run { test: test.name.into(), environment, current_dir };
         match &mut booted.machine {
             Some(machine) => machine.run(run, limit, &mut add),
@@ -212,7 +212,7 @@ fn prepare(kernel: Kernel, suite: &Suite) -> Result<Booted, String> {
 fn files(suite: &Suite) -> Vec<PathBuf> {
     let mut files = suite.files.clone();
     files.extend(this_program().ok());
-    files.extend(option_env!("CARGO_BIN_EXE_calf").map(PathBuf::from));
+    files.push(built::calf());
     files
 }
 

@@ -14,20 +14,20 @@ const PROGRAM: u32 = 0o100_755;
 const SYMLINK: u32 = 0o120_777;
 
 /// What is there at a path of the new root.
-pub(crate) enum Entry {
+pub enum Entry {
     Directory,
     /// A copy of this file of the host.
     File(PathBuf),
     Symlink(PathBuf),
 }
 
-pub(crate) struct Initramfs {
+pub struct Initramfs {
     /// Sorted, so a directory comes before what is in it.
     entries: BTreeMap<PathBuf, Entry>,
 }
 
 impl Initramfs {
-    pub(crate) fn new() -> Self {
+    pub fn new() -> Self {
         let mut root = Self { entries: BTreeMap::new() };
         for dir in ["/dev", "/proc", "/sys", "/run", "/tmp", "/etc", "/usr/bin", "/usr/sbin"] {
             root.add_directories(Path::new(dir));
@@ -46,7 +46,7 @@ impl Initramfs {
     }
 
     /// A file at its own path.
-    pub(crate) fn add_file(&mut self, file: &Path) -> Result<(), String> {
+    pub fn add_file(&mut self, file: &Path) -> Result<(), String> {
         let failed = |error| format!("cannot add {} to the guest: {error}", file.display());
         let content = file.canonicalize().map_err(failed)?;
         let parent = file.parent().unwrap_or(Path::new("/")).canonicalize().map_err(failed)?;
@@ -57,18 +57,18 @@ impl Initramfs {
     }
 
     /// This machine's file at another path, without symlinks on the way to it.
-    pub(crate) fn add_file_as(&mut self, file: &Path, path: &Path) {
+    pub fn add_file_as(&mut self, file: &Path, path: &Path) {
         self.add_directories(path.parent().unwrap_or(Path::new("/")));
         self.entries.insert(path.into(), Entry::File(file.into()));
     }
 
     /// What is there, for archives of other formats: a directory comes before what is in it.
-    pub(crate) fn entries(&self) -> impl Iterator<Item = (&Path, &Entry)> {
+    pub fn entries(&self) -> impl Iterator<Item = (&Path, &Entry)> {
         self.entries.iter().map(|(path, entry)| (path.as_path(), entry))
     }
 
     /// A file with the shared libraries that it needs.
-    pub(crate) fn add_program(&mut self, file: &Path) -> Result<(), String> {
+    pub fn add_program(&mut self, file: &Path) -> Result<(), String> {
         self.add_file(file)?;
         let output = Command::new("ldd").arg(file).output();
         let output = output.map_err(|error| format!("cannot start ldd: {error}"))?;
@@ -80,7 +80,7 @@ impl Initramfs {
     }
 
     /// Busybox, and its name for each common command that is not there yet.
-    pub(crate) fn add_busybox(&mut self, file: &Path) -> Result<(), String> {
+    pub fn add_busybox(&mut self, file: &Path) -> Result<(), String> {
         self.add_program(file)?;
         let output = Command::new(file).arg("--list").output();
         let output = output.map_err(|error| format!("cannot start busybox: {error}"))?;
@@ -104,7 +104,7 @@ impl Initramfs {
         }
     }
 
-    pub(crate) fn write(&self, path: &Path) -> io::Result<()> {
+    pub fn write(&self, path: &Path) -> io::Result<()> {
         let mut archive = BufWriter::new(File::create(path)?);
         for (inode, (path, entry)) in self.entries.iter().enumerate() {
             let name = path.strip_prefix("/").unwrap_or(path).as_os_str().as_bytes();

@@ -10,10 +10,10 @@ const SETTLE: Duration = Duration::from_secs(2);
 
 /// Every device-mapper device, attached loop device and mount, one line each.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Inventory(BTreeSet<String>);
+pub struct Inventory(BTreeSet<String>);
 
 impl Inventory {
-    pub(crate) fn take() -> Self {
+    pub fn take() -> Self {
         let mut found = BTreeSet::new();
         for entry in fs::read_dir("/sys/block").into_iter().flatten().flatten() {
             let name = entry.file_name().to_string_lossy().into_owned();
@@ -33,13 +33,13 @@ impl Inventory {
     }
 
     /// What is here and was not there `before`.
-    pub(crate) fn beyond(&self, before: &Self) -> Vec<String> {
+    pub fn beyond(&self, before: &Self) -> Vec<String> {
         self.0.difference(&before.0).cloned().collect()
     }
 }
 
 /// What is left beyond `before`, after things had time to settle.
-pub(crate) fn left_beyond(before: &Inventory) -> Vec<String> {
+pub fn left_beyond(before: &Inventory) -> Vec<String> {
     let deadline = Instant::now() + SETTLE;
     loop {
         let left = Inventory::take().beyond(before);

@@ -17,7 +17,7 @@ use super::protocol::{self, Outcome, Reply, Report, Request, Run, SetUp};
 /// What QEMU says when the machine's KVM cannot run a guest after all.
 const KVM_IS_BROKEN: &str = "KVM internal error";
 
-pub(crate) struct Machine {
+pub struct Machine {
     process: Child,
     _guard: Guard,
     to_guest: ChildStdin,
@@ -95,7 +95,7 @@ impl Machine {
     }
 
     /// Runs one test. An error means that this machine cannot be used again, and tells why.
-    pub(crate) fn run(
+    pub fn run(
         &mut self,
         run: Run,
         limit: Duration,

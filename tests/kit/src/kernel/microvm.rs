@@ -7,14 +7,14 @@ use super::initramfs::Initramfs;
 use super::modules;
 use super::qemu_kernel::QemuKernel;
 
-pub(crate) const BUSYBOX: &str = "/bin/busybox";
+pub const BUSYBOX: &str = "/bin/busybox";
 /// The root disk, and the bus that the machine type has. All else is built into the kernel.
 const MODULES: [&str; 2] = ["virtio_mmio", "virtio_blk"];
 const SCRIPT: &str = include_str!("microvm-init.sh");
 
 /// A root that loads what `kernel` needs for its root disk, and hands over to the program `init`
 /// there. What it says begins with `mark`. Its script is kept at `script`.
-pub(crate) fn early_user_space(
+pub fn early_user_space(
     kernel: &QemuKernel,
     script: &Path,
     mark: &str,

@@ -1,16 +1,16 @@
 //! Runs tests inside a real Linux kernel, and reports them as `cargo test` would.
 //!
-//! A kernel test file is an ordinary test target with `harness = false`:
+//! A file of `tests/kernel` is an ordinary test target with `harness = false`:
 //!
-//! ```ignore
-//! mod kit;
+//! ```no_run
+//! use calf_test_kit::kernel;
 //!
 //! fn main() -> std::process::ExitCode {
-//!     kit::main(vec![kit::test("a_volume_is_writable", a_volume_is_writable)])
+//!     kernel::main(vec![kernel::test("a_volume_is_writable", a_volume_is_writable)])
 //! }
 //!
 //! fn a_volume_is_writable() {
-//!     let pool = kit::pool_dir(kit::Fs::Xfs);
+//!     let pool = kernel::pool_dir(kernel::Fs::Xfs);
 //!     // ... panic to fail
 //! }
 //! ```
@@ -44,37 +44,33 @@
 //! stretches every time limit on a slow machine. `CALF_*`, `RUST_LOG`, `RUST_BACKTRACE` and
 //! `PROPTEST_*` reach the tests.
 
-// Each test target compiles its own copy of the kit and uses a part of it.
-#![allow(dead_code, unused_imports)]
-
-mod console;
+pub mod console;
 mod disk;
-mod environment;
-mod guard;
-mod guest;
+pub mod environment;
+pub mod guard;
+pub mod guest;
 mod host;
-mod initramfs;
-mod leak;
-mod machine;
+pub mod initramfs;
+pub mod leak;
+pub mod machine;
+pub mod microvm;
 mod modules;
 mod process;
-mod protocol;
+pub mod protocol;
 mod qemu;
-mod qemu_kernel;
+pub mod qemu_kernel;
 mod scratch;
 mod suite;
-mod target;
-mod uml;
+pub mod uml;
 
-pub(crate) use disk::{DISK_BYTES, Fs, PoolDir, disk, pool_dir, reopen_pool_dir};
-pub(crate) use environment::{Kernel, work_dir};
-pub(crate) use process::{boot_count, crash_and_reboot};
-pub(crate) use suite::{Suite, Test, test};
-pub(crate) use target::tools_dir;
+pub use disk::{DISK_BYTES, Fs, PoolDir, disk, pool_dir, reopen_pool_dir};
+pub use environment::{Kernel, work_dir};
+pub use process::{boot_count, crash_and_reboot};
+pub use suite::{Suite, Test, test};
 
 use std::process::ExitCode;
 
 /// Runs `tests` in the kernel that `CALF_KERNEL` chooses. For more, see [`Suite`].
-pub(crate) fn main(tests: Vec<Test>) -> ExitCode {
+pub fn main(tests: Vec<Test>) -> ExitCode {
     Suite::new(tests).run()
 }

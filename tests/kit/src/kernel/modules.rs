@@ -3,7 +3,6 @@
 //! A guest has no `/lib/modules` of its own, so `modprobe` finds nothing there; `modules.dep`
 //! says all that is needed.
 
-use std::ffi::CStr;
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 

@@ -21,12 +21,12 @@ const DRAIN: Duration = Duration::from_millis(500);
 
 /// Crashes the machine as a power loss would (nothing is synced), boots it again with the same
 /// disks, and runs this test from its start once more, with [`boot_count`] one higher.
-pub(crate) fn crash_and_reboot() -> ! {
+pub fn crash_and_reboot() -> ! {
     std::process::exit(REBOOT)
 }
 
 /// How often this test has rebooted the machine.
-pub(crate) fn boot_count() -> u32 {
+pub fn boot_count() -> u32 {
     std::env::var(BOOT).ok().and_then(|text| text.parse().ok()).unwrap_or(0)
 }
 

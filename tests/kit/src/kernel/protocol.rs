@@ -17,20 +17,20 @@ pub(crate) enum Request {
 }
 
 #[derive(Debug, Serialize, Deserialize)]
-pub(crate) struct SetUp {
+pub struct SetUp {
     /// Directory with `modules.dep`.
-    pub(crate) modules_dir: PathBuf,
-    pub(crate) modules: Vec<String>,
+    pub modules_dir: PathBuf,
+    pub modules: Vec<String>,
     /// Paths that must stay visible: nothing is mounted over a directory above them.
-    pub(crate) keep: Vec<PathBuf>,
+    pub keep: Vec<PathBuf>,
 }
 
 /// One test to run, in a process of its own.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
-pub(crate) struct Run {
-    pub(crate) test: String,
-    pub(crate) environment: Vec<(String, String)>,
-    pub(crate) current_dir: PathBuf,
+pub struct Run {
+    pub test: String,
+    pub environment: Vec<(String, String)>,
+    pub current_dir: PathBuf,
 }
 
 #[derive(Debug, Serialize, Deserialize)]
@@ -46,14 +46,14 @@ pub(crate) enum Reply {
 
 /// How a test ended.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct Report {
-    pub(crate) outcome: Outcome,
+pub struct Report {
+    pub outcome: Outcome,
     /// What it left behind, one line each.
-    pub(crate) leaks: Vec<String>,
+    pub leaks: Vec<String>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) enum Outcome {
+pub enum Outcome {
     Passed,
     /// With the exit status in words.
     Failed(String),

@@ -15,7 +15,7 @@ use super::machine::Machine;
 use super::modules;
 use super::protocol::SetUp;
 use super::qemu_kernel::QemuKernel;
-use super::target;
+use crate::built;
 
 const BOOT_LIMIT: Duration = Duration::from_secs(180);
 const KVM_BOOT_LIMIT: Duration = Duration::from_secs(30);
@@ -143,7 +143,7 @@ pub(crate) fn modules_dir() -> Result<PathBuf, String> {
 }
 
 fn find_kernel() -> Result<QemuKernel, String> {
-    QemuKernel::at(&target::tools_dir().join("qemu-kernel"))
+    QemuKernel::at(&built::tools_dir().join("qemu-kernel"))
 }
 
 fn which(program: &str) -> Option<PathBuf> {

@@ -4,14 +4,14 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// A kernel image and its modules.
-pub(crate) struct QemuKernel {
-    pub(crate) image: PathBuf,
-    pub(crate) modules_dir: PathBuf,
+pub struct QemuKernel {
+    pub image: PathBuf,
+    pub modules_dir: PathBuf,
 }
 
 impl QemuKernel {
     /// The one that the script was told to put into `directory`.
-    pub(crate) fn at(directory: &Path) -> Result<Self, String> {
+    pub fn at(directory: &Path) -> Result<Self, String> {
         let release = fs::read_to_string(directory.join("release")).map_err(|error| {
             format!(
                 "no kernel for QEMU in {} ({error}): fetch it with tests/qemu-kernel.sh",

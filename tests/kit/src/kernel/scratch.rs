@@ -7,7 +7,7 @@ use std::fs::{self, File};
 use std::io;
 use std::path::{Path, PathBuf};
 
-use super::target;
+use crate::built;
 
 /// A directory below `target/tmp/kernel`, removed when dropped.
 pub(crate) struct Scratch {
@@ -17,7 +17,7 @@ pub(crate) struct Scratch {
 
 impl Scratch {
     pub(crate) fn new() -> io::Result<Self> {
-        let parent = target::target_tmp().join("kernel");
+        let parent = built::target_tmp().join("kernel");
         fs::create_dir_all(&parent)?;
         remove_abandoned(&parent)?;
         let path = parent.join(std::process::id().to_string());

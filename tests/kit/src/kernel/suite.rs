@@ -19,27 +19,27 @@ const DEVICE_MAPPER_MODULES: [&str; 5] =
 
 /// One test: a name and a function that panics to fail.
 #[derive(Clone, Copy)]
-pub(crate) struct Test {
+pub struct Test {
     pub(crate) name: &'static str,
     pub(crate) limit: Duration,
     body: fn(),
 }
 
 /// A test that may take two minutes.
-pub(crate) fn test(name: &'static str, body: fn()) -> Test {
+pub fn test(name: &'static str, body: fn()) -> Test {
     Test { name, limit: LIMIT, body }
 }
 
 impl Test {
     /// The same test with another time limit, for a machine with a CPU of its own; under
     /// emulation it has longer.
-    pub(crate) fn timeout(self, limit: Duration) -> Self {
+    pub fn timeout(self, limit: Duration) -> Self {
         Self { limit, ..self }
     }
 }
 
 /// The tests of one file.
-pub(crate) struct Suite {
+pub struct Suite {
     pub(crate) tests: Vec<Test>,
     pub(crate) modules: Vec<String>,
     pub(crate) optional_modules: Vec<String>,
@@ -49,7 +49,7 @@ pub(crate) struct Suite {
 }
 
 impl Suite {
-    pub(crate) fn new(tests: Vec<Test>) -> Self {
+    pub fn new(tests: Vec<Test>) -> Self {
         let modules = MODULES.map(String::from).into();
         Self {
             tests,
@@ -62,38 +62,38 @@ impl Suite {
     }
 
     /// In a kernel in which device-mapper is not loaded.
-    pub(crate) fn without_device_mapper(mut self) -> Self {
+    pub fn without_device_mapper(mut self) -> Self {
         self.device_mapper = false;
         self
     }
 
     /// With one more kernel module.
-    pub(crate) fn module(mut self, name: &str) -> Self {
+    pub fn module(mut self, name: &str) -> Self {
         self.modules.push(name.into());
         self
     }
 
     /// With one more kernel module where the kernel has it; tests look whether it is there.
-    pub(crate) fn optional_module(mut self, name: &str) -> Self {
+    pub fn optional_module(mut self, name: &str) -> Self {
         self.optional_modules.push(name.into());
         self
     }
 
     /// With one more file or program of this machine in the guest, at its own path. (User-Mode
     /// Linux sees them all anyway; the `calf` binary is always there.)
-    pub(crate) fn file(mut self, path: impl Into<PathBuf>) -> Self {
+    pub fn file(mut self, path: impl Into<PathBuf>) -> Self {
         self.files.push(path.into());
         self
     }
 
     /// With a listener on this side for each line that a test writes, as it comes.
-    pub(crate) fn listener(mut self, listener: fn(&str)) -> Self {
+    pub fn listener(mut self, listener: fn(&str)) -> Self {
         self.listener = Some(listener);
         self
     }
 
     /// Does what `CALF_KERNEL` and the command line say.
-    pub(crate) fn run(mut self) -> ExitCode {
+    pub fn run(mut self) -> ExitCode {
         let kernel = match Kernel::from_environment() {
             Ok(kernel) => kernel,
             Err(error) => {

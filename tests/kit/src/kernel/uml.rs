@@ -15,11 +15,11 @@ pub(crate) const BOOT_LIMIT: Duration = Duration::from_secs(90);
 const PROGRAM: &str = "linux.uml";
 const MODULES: &str = "/usr/lib/uml/modules";
 
-pub(crate) fn disk_device(index: usize) -> String {
+pub fn disk_device(index: usize) -> String {
     format!("/dev/ubd{}", char::from(b'a' + u8::try_from(index).unwrap_or(0)))
 }
 
-pub(crate) fn boot(
+pub fn boot(
     init: &Path,
     scratch: &Path,
     disks: &[PathBuf],
@@ -37,7 +37,7 @@ pub(crate) fn boot(
 
 /// The kernel with this machine's root, its console on standard error, and `disks`. Its init, and
 /// the line to it, are the caller's to add.
-pub(crate) fn command(memory: &str, scratch: &Path, disks: &[PathBuf]) -> Result<Command, String> {
+pub fn command(memory: &str, scratch: &Path, disks: &[PathBuf]) -> Result<Command, String> {
     let mut command = Command::new(PROGRAM);
     command
         .arg(format!("mem={memory}"))
@@ -76,7 +76,7 @@ fn build_xstate(scratch: &Path) -> Result<PathBuf, String> {
 }
 
 /// The directory with `modules.dep`. The package holds the modules of exactly one kernel.
-pub(crate) fn modules_dir() -> Result<PathBuf, String> {
+pub fn modules_dir() -> Result<PathBuf, String> {
     let missing = || {
         "User-Mode Linux is missing: install it with `make deps` (Debian's package user-mode-linux)"
             .to_owned()
