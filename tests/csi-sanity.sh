@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Builds csi-sanity, the CSI community's conformance suite, at a pinned version.
 #
-# usage: tests/sanity/install.sh DIRECTORY
+# usage: tests/csi-sanity.sh DIRECTORY
 set -euo pipefail
 
 module=github.com/kubernetes-csi/csi-test/v5/cmd/csi-sanity
@@ -17,5 +17,5 @@ fi
 
 echo "building csi-sanity $version"
 GOBIN=$directory CGO_ENABLED=0 GOFLAGS=-mod=mod \
-    "$(dirname "$0")/../go.sh" "$directory" $go_needed install "$module@$version"
+    "$(dirname "$0")/go.sh" "$directory" $go_needed install "$module@$version"
 echo $version > "$directory/csi-sanity.version"

@@ -178,6 +178,7 @@ impl Write for Log {
 
 #[tokio::test]
 async fn each_call_is_one_line_without_secrets() {
+    // Other tests of this process write to it too: no other names its volumes so.
     let log = Log::default();
     let writer = log.clone();
     tracing_subscriber::fmt()
@@ -190,10 +191,10 @@ async fn each_call_is_one_line_without_secrets() {
     let mut request = create("logged");
     request.secrets = map(&[("password", "hunter2")]);
     driver.create(request.clone()).await;
-    request.name = "refused".into();
+    request.name = "logged-refused".into();
     request.parameters.insert("unknown".into(), "hunter2".into());
     refusal(driver.controller.create_volume(request)).await;
-    let mut inline = driver.publish("inline", "inline", &mount("", Mode::SingleNodeWriter));
+    let mut inline = driver.publish("logged-inline", "inline", &mount("", Mode::SingleNodeWriter));
     inline.secrets = map(&[("password", "hunter2")]);
     inline.volume_context = map(&[
         ("csi.storage.k8s.io/ephemeral", "true"),
@@ -216,9 +217,9 @@ async fn each_call_is_one_line_without_secrets() {
     for field in ["method=\"CreateVolume\"", "elapsed_ms=", "code=\"OK\""] {
         assert!(created.contains(field), "{created}");
     }
-    let refused = line("volume=\"refused\"");
+    let refused = line("volume=\"logged-refused\"");
     for field in ["code=\"INVALID_ARGUMENT\"", "error=\"cannot accept parameters"] {
         assert!(refused.contains(field), "{refused}");
     }
-    line("volume=\"inline\"");
+    line("volume=\"logged-inline\"");
 }

@@ -11,7 +11,7 @@ fn main() -> ExitCode {
         kernel::test("sanity_block_snapshot", || snapshot("block")).timeout(csi_sanity::LIMIT),
         kernel::test("sanity_mount_snapshot", || snapshot("mount")).timeout(csi_sanity::LIMIT),
     ];
-    kernel::Suite::new(tests).file(csi_sanity::program()).run()
+    kernel::Suite::new(tests).tool(csi_sanity::PROGRAM).run()
 }
 
 fn csi_sanity_runs_here() {

@@ -21,7 +21,7 @@ fn main() -> ExitCode {
         })
         .timeout(csi_sanity::LIMIT),
     ];
-    kernel::Suite::new(tests).without_device_mapper().file(csi_sanity::program()).run()
+    kernel::Suite::new(tests).without_device_mapper().tool(csi_sanity::PROGRAM).run()
 }
 
 fn device_mapper_is_absent() {

@@ -31,5 +31,6 @@ pub fn tools_dir() -> PathBuf {
 
 /// The root of the repository, which is where Cargo runs its tests.
 pub(crate) fn repository() -> &'static Path {
-    Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../.."))
+    let kit = Path::new(env!("CARGO_MANIFEST_DIR"));
+    kit.ancestors().nth(2).expect("the kit is in tests/kit")
 }

@@ -1,6 +1,6 @@
 //! Runs csi-sanity, the conformance suite of the CSI community, against `calf serve`.
 //!
-//! `make deps` installs it (tests/sanity/install.sh) at a pinned version.
+//! `make deps` installs it (tests/csi-sanity.sh) at a pinned version.
 
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
@@ -9,6 +9,9 @@ use std::time::Duration;
 
 use crate::driver_process::Driver;
 use crate::{built, kernel};
+
+/// The suite, as a [tool](kernel::Suite::tool) of a test kernel.
+pub const PROGRAM: &str = "csi-sanity";
 
 /// Generous for an emulated CPU; the suite itself takes a minute or so.
 pub const LIMIT: Duration = Duration::from_secs(15 * 60);
@@ -32,7 +35,7 @@ pub struct Sanity {
 
 /// Where the suite is installed.
 pub fn program() -> PathBuf {
-    built::tools_dir().join("csi-sanity")
+    built::tools_dir().join(PROGRAM)
 }
 
 impl Sanity {

@@ -212,6 +212,7 @@ fn prepare(kernel: Kernel, suite: &Suite) -> Result<Booted, String> {
 fn files(suite: &Suite) -> Vec<PathBuf> {
     let mut files = suite.files.clone();
     files.extend(this_program().ok());
+    files.extend(suite.tools.iter().map(|name| built::tools_dir().join(name)));
     files.push(built::calf());
     files
 }

@@ -44,6 +44,7 @@ pub struct Suite {
     pub(crate) modules: Vec<String>,
     pub(crate) optional_modules: Vec<String>,
     pub(crate) files: Vec<PathBuf>,
+    pub(crate) tools: Vec<&'static str>,
     pub(crate) device_mapper: bool,
     pub(crate) listener: Option<fn(&str)>,
 }
@@ -56,6 +57,7 @@ impl Suite {
             modules,
             optional_modules: Vec::new(),
             files: Vec::new(),
+            tools: Vec::new(),
             device_mapper: true,
             listener: None,
         }
@@ -83,6 +85,12 @@ impl Suite {
     /// Linux sees them all anyway; the `calf` binary is always there.)
     pub fn file(mut self, path: impl Into<PathBuf>) -> Self {
         self.files.push(path.into());
+        self
+    }
+
+    /// With one more program of [`tools_dir`](crate::built::tools_dir) in the guest.
+    pub fn tool(mut self, name: &'static str) -> Self {
+        self.tools.push(name);
         self
     }
 
