@@ -7,7 +7,7 @@ TARGET_DIR := $(or $(CARGO_TARGET_DIR),target)
 TOOLS := $(TARGET_DIR)/tools
 CARGO_DENY_VERSION := 0.20.2
 CARGO_FUZZ_VERSION := 0.13.2
-SMP_TESTS := $(patsubst tests/%.rs,--test %,$(wildcard tests/kernel_smoke.rs tests/kernel_smp.rs tests/kernel_torture_smp.rs))
+SMP_TESTS := --test kernel_smoke --test kernel_smp --test kernel_torture_smp
 
 # The engine alone, as a program builds it that wants disks and no driver
 ENGINE := --no-default-features --features fake-host
@@ -45,7 +45,7 @@ image: release ## Build the container image, as target/image/calf.tar
 test: test-unit test-kernel ## Run every test: without a kernel, then in User-Mode Linux
 
 test-unit: deps-build deps-chart ## Run the tests that need no kernel of their own
-	$(CARGO) test --no-fail-fast -- $(FILTER)
+	$(CARGO) test --workspace --no-fail-fast -- $(FILTER)
 	$(CARGO) test --no-fail-fast $(ENGINE) -- $(FILTER)
 
 test-kernel: deps ## Run the kernel tests and csi-sanity in User-Mode Linux (FILTER=name)
@@ -79,8 +79,8 @@ micro: deps-build ## Run the micro-benchmarks of pure code
 	$(CARGO) bench --bench micro
 
 lint: deps-build deps-chart rust-components cargo-deny ## Check format, lints, licences, advisories, the chart
-	$(CARGO) fmt --check
-	$(CARGO) clippy --all-targets -- -D warnings
+	$(CARGO) fmt --all --check
+	$(CARGO) clippy --workspace --all-targets -- -D warnings
 	$(CARGO) clippy --no-default-features -- -D warnings
 	$(CARGO) clippy $(ENGINE) --all-targets -- -D warnings
 	$(CARGO) clippy $(ENGINE),http -- -D warnings
@@ -92,7 +92,7 @@ chart-docs: deps-chart ## Write the table of values into the chart's README
 	CALF_WRITE_CHART_README=1 $(CARGO) test --test chart readme
 
 fmt: rust-components ## Format the code
-	$(CARGO) fmt
+	$(CARGO) fmt --all
 
 install: release ## Install calf into PREFIX/bin (default /usr/local/bin)
 	install -D -m 0755 $(TARGET_DIR)/release/calf $(DESTDIR)$(PREFIX)/bin/calf
@@ -102,7 +102,7 @@ clean: ## Remove everything that was built
 
 deps: deps-build deps-chart # everything that `make test` needs
 	tests/deps.sh test bench
-	tests/sanity/install.sh $(TOOLS)
+	tests/csi-sanity.sh $(TOOLS)
 
 deps-build:
 	@command -v $(CARGO) >/dev/null || { echo "Rust is missing: see https://rustup.rs" >&2; exit 1; }

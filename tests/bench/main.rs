@@ -17,13 +17,6 @@
 //! `CALF_BENCH` says how much is done (`smoke`, `short`, `full`), `CALF_BENCH_OUT` where the
 //! report goes (`target/tmp/bench` unless it is set).
 
-#[path = "../driver/mod.rs"]
-mod driver;
-#[path = "../kit/mod.rs"]
-mod kit;
-#[path = "../rig/mod.rs"]
-mod rig;
-
 mod contender;
 mod raw;
 mod report;
@@ -34,6 +27,8 @@ mod world;
 
 use std::process::ExitCode;
 use std::time::Duration;
+
+use calf_test_kit::kernel;
 
 /// For a full run of one room on a slow machine.
 const LIMIT: Duration = Duration::from_secs(3600);
@@ -52,15 +47,15 @@ const PROGRAMS: [&str; 8] = [
 ];
 
 fn main() -> ExitCode {
-    let tests = room::ALL.map(|(name, body)| kit::test(name, body).timeout(LIMIT));
-    let mut suite = kit::Suite::new(tests.into())
+    let tests = room::ALL.map(|(name, body)| kernel::test(name, body).timeout(LIMIT));
+    let mut suite = kernel::Suite::new(tests.into())
         .optional_module("dm-thin-pool")
         .optional_module("nbd")
         .listener(series::collect);
     for program in PROGRAMS {
         suite = suite.file(program);
     }
-    let inside = kit::Kernel::from_environment().is_ok_and(kit::Kernel::is_inside);
+    let inside = kernel::Kernel::from_environment().is_ok_and(kernel::Kernel::is_inside);
     let code = suite.run();
     let collected = series::collected();
     if inside || collected.series.is_empty() {

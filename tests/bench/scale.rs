@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::kit::Fs;
+use calf_test_kit::kernel::Fs;
 
 /// The knobs. Sizes are in bytes.
 #[derive(Clone, Copy, Debug)]

@@ -7,12 +7,13 @@ use std::thread;
 use std::time::Duration;
 
 use calf::{ImportSpec, Pool};
+use calf_test_kit::kernel;
+use calf_test_kit::real_pool::{self, Random};
 
 use crate::raw::{Controls, Loops};
-use crate::rig::Random;
 use crate::scale::Scale;
 use crate::series::About;
-use crate::{kit, rig, scale, series};
+use crate::{scale, series};
 
 /// The name of the template in calf's pool.
 pub(crate) const TEMPLATE: &str = "base";
@@ -22,7 +23,7 @@ pub(crate) struct World {
     pub(crate) scale: Scale,
     /// The template as a plain file, for those who take that.
     pub(crate) image: PathBuf,
-    disk: kit::PoolDir,
+    disk: kernel::PoolDir,
 }
 
 impl World {
@@ -31,7 +32,7 @@ impl World {
         let scale = scale::scale();
         let file_system = scale::file_system();
         series::tell(&about(&scale, file_system));
-        let disk = kit::pool_dir(file_system);
+        let disk = kernel::pool_dir(file_system);
         let image = disk.path().join("base.img");
         write_random(&image, scale.template);
         Self { scale, image, disk }
@@ -78,10 +79,11 @@ impl World {
         const PIECE: u64 = 1 << 20;
         const LOOKS: u64 = 4;
         let image = File::open(&self.image).expect("the image");
-        let disk = rig::open_for_reading(device);
+        let disk = real_pool::open_for_reading(device);
         let last = self.scale.template / PIECE - 1;
         for offset in (0..=LOOKS).map(|look| last * look / LOOKS * PIECE) {
-            let same = rig::read_page(&disk, offset).0 == rig::read_page(&image, offset).0;
+            let same =
+                real_pool::read_page(&disk, offset).0 == real_pool::read_page(&image, offset).0;
             assert!(same, "{} does not show the template at {offset}", device.display());
         }
     }
@@ -107,7 +109,7 @@ impl World {
 }
 
 /// The machine as it shows itself.
-fn about(scale: &Scale, file_system: kit::Fs) -> About {
+fn about(scale: &Scale, file_system: kernel::Fs) -> About {
     let kernel = rustix::system::uname();
     let processors = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
     let model = processors.lines().find_map(|line| {

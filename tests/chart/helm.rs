@@ -4,6 +4,7 @@ use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
+use calf_test_kit::built;
 use serde_json::Value;
 
 /// The chart's directory.
@@ -11,8 +12,7 @@ pub(crate) const CHART: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/charts/calf
 
 /// Where `make` puts Helm.
 pub(crate) fn program() -> PathBuf {
-    let tmp = Path::new(env!("CARGO_TARGET_TMPDIR"));
-    tmp.parent().unwrap_or(Path::new("/")).join("tools/helm")
+    built::tools_dir().join("helm")
 }
 
 /// A file of this repository.

@@ -20,7 +20,6 @@ mod driver;
 mod evidence;
 mod image;
 mod inside;
-mod kit;
 mod microvm;
 mod outside;
 mod place;
@@ -31,14 +30,14 @@ mod volumes;
 
 use std::process::ExitCode;
 
-use kit::environment::Kernel;
+use calf_test_kit::kernel::{Kernel, guest};
 
 /// Errors are for the person at the terminal, and for nobody else.
 type Result<T, E = String> = std::result::Result<T, E>;
 
 fn main() -> ExitCode {
     match Kernel::from_environment() {
-        Ok(Kernel::Init) => kit::guest::serve(),
+        Ok(Kernel::Init) => guest::serve(),
         Ok(Kernel::OneTest) => inside::run_in_guest(),
         Ok(kernel) => outside::run(kernel),
         Err(error) => {

@@ -6,12 +6,11 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
 use std::time::{Duration, Instant};
 
+use calf_test_kit::kernel::leak::Inventory;
+use calf_test_kit::kernel::{Fs, pool_dir, work_dir};
 use rustix::mount::{MountFlags, UnmountFlags};
 
 use crate::driver::{self, Driver, TEMPLATE};
-use crate::kit::disk::{Fs, pool_dir};
-use crate::kit::environment::work_dir;
-use crate::kit::leak::Inventory;
 use crate::place::{Place, Stage, make_directory};
 use crate::{Result, command, evidence, microvm, stop, teardown, ui, volumes};
 

@@ -5,9 +5,10 @@ use std::io::Write as _;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
+use calf_test_kit::kernel::microvm::early_user_space;
+use calf_test_kit::kernel::qemu_kernel::QemuKernel;
+
 use crate::command::{self, Process};
-use crate::kit::microvm::early_user_space;
-use crate::kit::qemu_kernel::QemuKernel;
 use crate::place::Place;
 use crate::volumes::Volume;
 use crate::{Result, stop, ui};

@@ -5,10 +5,11 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
 use std::time::{Duration, Instant};
 
+use calf_test_kit::kernel::environment::{DISKS, Kernel};
+use calf_test_kit::kernel::protocol::{Outcome, Run, SetUp};
+use calf_test_kit::kernel::uml;
+
 use crate::inside::{self, Told};
-use crate::kit::environment::{DISKS, Kernel};
-use crate::kit::protocol::{Outcome, Run, SetUp};
-use crate::kit::uml;
 use crate::place::{Place, Stage, make_directory, remove_directory, remove_file};
 use crate::{Result, command, image, microvm, stop, teardown, ui};
 

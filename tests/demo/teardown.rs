@@ -4,11 +4,10 @@ use std::fs;
 use std::path::Path;
 
 use calf::pool::layout::Layout;
+use calf_test_kit::kernel::leak::{self, Inventory};
 
 use crate::csi::Csi;
 use crate::driver::Driver;
-use crate::kit::leak;
-use crate::kit::leak::Inventory;
 use crate::place::{Stage, remove_directory, remove_file};
 use crate::{Result, driver, ui};
 

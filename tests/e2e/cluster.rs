@@ -7,10 +7,11 @@ use std::process::{Command, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use calf_test_kit::kernel::environment::stretched;
+
 use serde_json::Value;
 
 use crate::Result;
-use crate::kit::environment::stretched;
 use crate::tools;
 
 /// Between two looks at something that is waited for.

@@ -18,7 +18,6 @@ mod control_plane;
 mod documentation;
 mod evidence;
 mod images;
-mod kit;
 mod latency;
 mod microvm;
 mod namespace;

@@ -6,10 +6,11 @@ mod archive;
 
 use std::path::{Path, PathBuf};
 
+use calf_test_kit::kernel::initramfs::Initramfs;
+
 use archive::Image;
 
 use crate::Result;
-use crate::kit::initramfs::Initramfs;
 use crate::microvm;
 
 /// For the containers that hold a pod's namespaces.

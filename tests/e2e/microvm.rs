@@ -8,11 +8,12 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use calf_test_kit::built::tools_dir;
+use calf_test_kit::kernel::initramfs::Initramfs;
+use calf_test_kit::kernel::microvm::{BUSYBOX, early_user_space};
+use calf_test_kit::kernel::qemu_kernel::QemuKernel;
+
 use crate::Result;
-use crate::kit::initramfs::Initramfs;
-use crate::kit::microvm::{BUSYBOX, early_user_space};
-use crate::kit::qemu_kernel::QemuKernel;
-use crate::kit::target::tools_dir;
 
 /// In the image: boots the device that its first argument names.
 pub(crate) const BOOT: &str = "/usr/bin/boot-microvm";

@@ -20,16 +20,16 @@ use std::process::{Child, Command, ExitCode, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use calf_test_kit::kernel::console::Console;
+use calf_test_kit::kernel::environment::stretched;
+use calf_test_kit::kernel::guard::Guard;
+use calf_test_kit::kernel::uml;
 use rustix::process::{Pid, Signal};
 
 pub(crate) use agent::Output;
 pub(crate) use services::Service;
 
 use crate::Result;
-use crate::kit::console::Console;
-use crate::kit::environment::stretched;
-use crate::kit::guard::Guard;
-use crate::kit::uml;
 use crate::network;
 
 /// For the node as the cluster knows it.

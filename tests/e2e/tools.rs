@@ -2,8 +2,9 @@
 
 use std::path::PathBuf;
 
+use calf_test_kit::built::{target_tmp, tools_dir};
+
 use crate::Result;
-use crate::kit::target::{target_tmp, tools_dir};
 
 /// A program of Kubernetes, containerd or the sidecars, as `tests/e2e/install.sh` builds them.
 pub(crate) fn program(name: &str) -> Result<PathBuf> {

@@ -7,10 +7,11 @@
 use std::thread;
 use std::time::{Duration, Instant};
 
+use calf_test_kit::kernel::environment::stretched;
+
 use serde_json::Value;
 
 use crate::Result;
-use crate::kit::environment::stretched;
 use crate::namespace::Namespace;
 use crate::release::EPHEMERAL_CLASS;
 use crate::workload::{self, DEVICE, MOUNT, Mode};

@@ -5,9 +5,10 @@ use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
+use calf_test_kit::built::target_tmp;
+
 use crate::cluster::Cluster;
 use crate::control_plane::ControlPlane;
-use crate::kit::target::target_tmp;
 use crate::namespace::{Namespace, is_ready};
 use crate::node::{self, Node, Service};
 use crate::release::{self, Release, TEMPLATE, TEMPLATE_IMAGES};

@@ -4,7 +4,7 @@ use rustix::thread::{CapabilitySet, CapabilitySets};
 
 use crate::error::{Error, Result};
 
-/// What the driver needs. `docs/security.md` has the reasons, `tests/kernel_privilege.rs` the proof.
+/// What the driver needs. `docs/security.md` has the reasons, `tests/kernel/privilege.rs` the proof.
 const NEEDED: CapabilitySet = CapabilitySet::CHOWN
     .union(CapabilitySet::DAC_OVERRIDE)
     .union(CapabilitySet::MKNOD)

@@ -3,10 +3,10 @@
 use std::path::{Path, PathBuf};
 
 use calf::{Access, Pool, Publish, Stage, VolumeSpec};
+use calf_test_kit::driver_process::{Client, Driver, Usage};
+use calf_test_kit::kernel;
 
 use super::{Caller, Contender, Disk, Weight};
-use crate::driver::{Client, Driver, Usage};
-use crate::kit;
 use crate::world::{TEMPLATE, World};
 
 /// `calf serve` in a process of its own.
@@ -18,7 +18,7 @@ pub(crate) struct Grpc {
 impl Grpc {
     pub(crate) fn new(world: &World, pool: &Pool, options: &[&str]) -> Self {
         Self {
-            driver: Driver::start(pool.root(), &kit::work_dir(), options),
+            driver: Driver::start(pool.root(), &kernel::work_dir(), options),
             // As a kubelet has them: on a disk.
             paths: world.directory("kubelet"),
         }

@@ -2,8 +2,9 @@
 
 use std::path::PathBuf;
 
+use calf_test_kit::real_pool::run;
+
 use super::{Caller, Contender, Disk, Weight};
-use crate::rig::run;
 use crate::world::{World, text};
 
 pub(crate) struct Copy {

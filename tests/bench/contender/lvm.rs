@@ -4,9 +4,10 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use calf_test_kit::kernel;
+use calf_test_kit::real_pool::run;
+
 use super::{Caller, Contender, Disk, Weight, take_down};
-use crate::kit;
-use crate::rig::run;
 use crate::world::{World, text};
 
 /// Sees the benchmark's own loop device and no other, writes nothing outside of its directory, and
@@ -45,7 +46,7 @@ impl Lvm {
         let file = directory.join("pv");
         run("truncate", &["--size", &(2 * size + 128 * store).to_string()], &[&file]);
         let device = run("losetup", &["--find", "--show"], &[&file]);
-        let system = kit::work_dir().join(group);
+        let system = kernel::work_dir().join(group);
         fs::create_dir_all(&system).expect("a directory");
         fs::write(system.join("lvm.conf"), configuration(&device)).expect("a configuration");
         let lvm = Self { thin, group, system, device, store };

@@ -25,6 +25,7 @@ use std::path::{Path, PathBuf};
 use std::thread;
 
 pub(crate) use calf::{Grpc, Library, Published};
+use calf_test_kit::real_pool::run;
 pub(crate) use copy::Copy;
 pub(crate) use floor::Floor;
 pub(crate) use lvm::Lvm;
@@ -32,7 +33,6 @@ pub(crate) use qcow2::Qcow2;
 pub(crate) use script::Script;
 pub(crate) use thin::Thin;
 
-use crate::rig::run;
 use crate::series;
 use crate::world::{World, has};
 

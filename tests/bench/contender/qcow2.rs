@@ -6,9 +6,10 @@ use std::sync::{Condvar, Mutex, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use calf_test_kit::kernel;
+use calf_test_kit::real_pool::run;
+
 use super::{Caller, Contender, Disk, Weight};
-use crate::kit;
-use crate::rig::run;
 use crate::world::{World, text};
 
 /// The devices that the nbd module has unless told otherwise.
@@ -91,7 +92,7 @@ impl Caller for Qcow2Caller<'_> {
         let index = qcow2.take();
         let device = format!("/dev/nbd{index}");
         // Its own choice, /var/lock, is not in every guest.
-        let socket = kit::work_dir().join(format!("nbd{index}.sock"));
+        let socket = kernel::work_dir().join(format!("nbd{index}.sock"));
         let options = ["--connect", &device, "--socket", text(&socket), "--format", "qcow2"];
         run("qemu-nbd", &options, &[&file]);
         wait_until("qemu-nbd's device", || size(index) > 0);

@@ -2,8 +2,9 @@
 
 use std::path::PathBuf;
 
+use calf_test_kit::real_pool::run;
+
 use super::{Caller, Contender, Disk, Weight, take_down};
-use crate::rig::run;
 use crate::world::World;
 
 pub(crate) struct Script {

@@ -3,8 +3,9 @@
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU32, Ordering};
 
+use calf_test_kit::real_pool::run;
+
 use super::{Caller, Contender, Disk, Weight, take_down};
-use crate::rig::run;
 use crate::world::{World, text};
 
 /// Sectors per block: 64 KiB, the least.

@@ -13,6 +13,7 @@ use std::fs;
 use std::io;
 use std::path::PathBuf;
 
+use calf_test_kit::built;
 use serde::Serialize;
 
 use crate::series::{About, Collected, Series};
@@ -43,7 +44,7 @@ struct Summarized {
 pub(crate) fn write(collected: &Collected) -> io::Result<PathBuf> {
     let directory = match std::env::var_os("CALF_BENCH_OUT") {
         Some(directory) => PathBuf::from(directory),
-        None => PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join("bench"),
+        None => built::target_tmp().join("bench"),
     };
     fs::create_dir_all(&directory)?;
     let Collected { about, absent, series } = collected;

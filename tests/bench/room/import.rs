@@ -6,10 +6,10 @@ use std::path::Path;
 use std::time::Instant;
 
 use calf::{ImportSpec, Pool};
+use calf_test_kit::kernel;
+use calf_test_kit::real_pool::run;
 
 use super::since;
-use crate::kit;
-use crate::rig::run;
 use crate::series::emit;
 use crate::world::{World, text, write_random};
 
@@ -41,7 +41,7 @@ pub(super) fn import() {
         rate(case, CALF, timed(&|| import_once(&pool, &world.image, &name)));
     }
     // Another file system: nothing can be shared, so all must be read and written.
-    let elsewhere = kit::pool_dir(kit::Fs::Ext4);
+    let elsewhere = kernel::pool_dir(kernel::Fs::Ext4);
     let case = "image on another file system";
     for round in 0..world.scale.rounds.min(3) {
         let image = elsewhere.path().join("other.img");

@@ -12,15 +12,14 @@ use std::path::PathBuf;
 use std::time::Instant;
 
 use calf::{Durability, Pool, VolumeSpec};
+use calf_test_kit::real_pool::{self, Random};
 use rustix::fs::Advice;
 
-use crate::contender::{Caller, Contender, Floor, Library, Script};
+use crate::contender::{self, Caller, Contender, Floor, Library, Script};
 use crate::raw::Controls;
-use crate::rig::Random;
 use crate::scale::Scale;
 use crate::series::emit;
 use crate::world::World;
-use crate::{contender, rig};
 
 const ROOM: &str = "io";
 const PAGE: usize = 4096;
@@ -82,14 +81,14 @@ fn template_reads(world: &World) {
     let controls = Controls::open().expect("the control devices");
     let image = File::open(&world.image).expect("the image");
     let (index, _held) = controls.attach(&image, true).expect("a loop device");
-    let device = rig::open_for_reading(&PathBuf::from(format!("/dev/loop{index}")));
+    let device = real_pool::open_for_reading(&PathBuf::from(format!("/dev/loop{index}")));
     Bench::new(world, &device).reads("template loop");
 }
 
 fn patterns(world: &World, disk: &PoolDisk, name: &str, caller: &mut dyn Caller, round: usize) {
     let bytes = world.scale.io;
     let made = caller.create(&format!("io-{round}"));
-    let device = rig::open(&made.device);
+    let device = real_pool::open(&made.device);
     let bench = Bench::new(world, &device);
     bench.reads(name);
     bench.sequential_writes(name);
@@ -123,7 +122,7 @@ fn patterns(world: &World, disk: &PoolDisk, name: &str, caller: &mut dyn Caller,
     caller.delete(made);
     // A database and a boot start on a disk of their own.
     let made = caller.create(&format!("io-db-{round}"));
-    let device = rig::open(&made.device);
+    let device = real_pool::open(&made.device);
     let bench = Bench::new(world, &device);
     let commits = bytes as usize / PAGE / 2;
     let pages = commits + commits / CHECKPOINT * CHECKPOINT;
@@ -131,7 +130,7 @@ fn patterns(world: &World, disk: &PoolDisk, name: &str, caller: &mut dyn Caller,
     drop(device);
     caller.delete(made);
     let made = caller.create(&format!("io-boot-{round}"));
-    let device = rig::open(&made.device);
+    let device = real_pool::open(&made.device);
     Bench::new(world, &device).boot(name, world.scale.boot);
     drop(device);
     caller.delete(made);

@@ -9,9 +9,10 @@ use std::fs::OpenOptions;
 use std::thread;
 use std::time::Instant;
 
+use calf_test_kit::real_pool::Random;
+
 use super::since;
 use crate::contender::{self, Caller, Contender, Disk, Weight};
-use crate::rig::Random;
 use crate::series::emit;
 use crate::world::World;
 

@@ -7,9 +7,10 @@
 use std::fs::File;
 use std::time::Instant;
 
+use calf_test_kit::real_pool::{self, Page, Random};
+
 use super::since;
 use crate::contender::{self, Contender, Disk, Grpc};
-use crate::rig::{self, Page, Random};
 use crate::series::emit;
 use crate::world::World;
 
@@ -59,7 +60,7 @@ pub(super) fn sandboxes() {
 
 /// The writes of a start, scattered as a file system scatters them.
 fn boot(disk: &Disk, size: u64) {
-    let device = rig::open(&disk.device);
+    let device = real_pool::open(&disk.device);
     let mut random = Random(11);
     let page = Page::random(&mut random);
     for _ in 0..WRITES {

@@ -4,12 +4,12 @@ use std::fs::File;
 use std::io::{self, BufWriter, Read as _, Write as _};
 use std::path::{Path, PathBuf};
 
+use calf_test_kit::kernel::initramfs::{Entry, Initramfs};
 use serde_json::json;
 use sha2::{Digest as _, Sha256};
 use tar::{Builder, EntryType, Header};
 
 use crate::Result;
-use crate::kit::initramfs::{Entry, Initramfs};
 
 pub(super) struct Image<'a> {
     /// With registry and tag, as a pod names it.

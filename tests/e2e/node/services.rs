@@ -4,8 +4,9 @@ use std::fs;
 use std::thread;
 use std::time::{Duration, Instant};
 
+use calf_test_kit::kernel::environment::stretched;
+
 use super::{NAME, Node, SHARED};
-use crate::kit::environment::stretched;
 use crate::{Result, network};
 
 const CONTAINERD: &str = include_str!("containerd.toml");

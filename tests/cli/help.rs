@@ -1,0 +1,119 @@
+//! What the command line says of itself.
+
+use std::io::Read as _;
+
+use calf_test_kit::command_line::TestEnv;
+
+const COMMANDS: &[&[&str]] = &[
+    &[],
+    &["template"],
+    &["template", "import"],
+    &["template", "list"],
+    &["template", "inspect"],
+    &["template", "remove"],
+    &["volume"],
+    &["volume", "create"],
+    &["volume", "list"],
+    &["volume", "inspect"],
+    &["volume", "activate"],
+    &["volume", "deactivate"],
+    &["volume", "delete"],
+    &["status"],
+    &["doctor"],
+    &["reconcile"],
+    &["serve"],
+    &["udev-rules"],
+    &["completions"],
+];
+
+#[test]
+fn every_command_explains_itself() {
+    let env = TestEnv::new();
+    for command in COMMANDS {
+        for flag in ["-h", "--help"] {
+            let run = env.ok(&[command, &[flag][..]].concat());
+            assert!(run.stdout.contains("Usage: calf"), "{command:?}");
+            assert!(run.stdout.lines().all(|line| line.chars().count() <= 100), "{command:?}");
+            assert_eq!(run.stderr, "");
+        }
+    }
+    assert!(env.ok(&["--help"]).stdout.contains("Exit codes:"));
+    assert!(env.ok(&["-h"]).stdout.contains("Examples:"));
+    assert!(!env.pool().exists(), "help makes nothing");
+}
+
+#[test]
+fn the_version_is_told() {
+    let run = TestEnv::new().ok(&["--version"]);
+    assert_eq!(run.stdout, format!("calf {}\n", env!("CARGO_PKG_VERSION")));
+}
+
+#[test]
+fn a_malformed_command_line_is_2() {
+    let env = TestEnv::new();
+    for arguments in [
+        &[][..],
+        &["frobnicate"],
+        &["template", "import"],
+        &["template", "import", "x"],
+        &["volume", "create", "v", "--template", "t", "--size", "huge"],
+        &["volume", "create", "v", "--template", "t", "--mode", "0999"],
+        &["serve", "--node-id", "n"],
+        &["status", "--output", "xml"],
+    ] {
+        let run = env.run(arguments);
+        assert_eq!(run.code, Some(2), "{arguments:?}: {run:?}");
+        assert!(run.stdout.is_empty() && !run.stderr.is_empty(), "{arguments:?}");
+    }
+}
+
+#[test]
+fn a_node_without_a_name_is_not_served() {
+    let env = TestEnv::new();
+    let run = env.run(&["serve", "--endpoint", "unix:///nowhere/csi.sock"]);
+    assert_eq!(run.code, Some(2));
+    assert!(run.stderr.contains("help: give --node-id"), "{}", run.stderr);
+}
+
+#[test]
+fn a_machine_can_be_examined_before_there_is_a_pool() {
+    let env = TestEnv::new();
+    let run = env.run(&["doctor", "--output", "json"]);
+    let report: serde_json::Value = serde_json::from_str(&run.stdout).unwrap();
+    let checks = report["checks"].as_array().unwrap();
+    let failed = checks.iter().any(|check| check["verdict"] == "FAIL");
+    assert_eq!(run.code, Some(if failed { 1 } else { 0 }));
+    assert_eq!(report["ready"], !failed);
+    for check in checks {
+        assert_eq!(check["verdict"] == "OK", check["help"].is_null(), "{check}");
+    }
+    let human = env.run(&["doctor"]).stdout;
+    for check in checks {
+        assert!(human.contains(check["name"].as_str().unwrap()), "{check}");
+    }
+    assert!(!env.pool().exists(), "an examination makes nothing");
+}
+
+#[test]
+fn rules_and_completions_are_printed() {
+    let env = TestEnv::new();
+    let rules = env.ok(&["udev-rules"]).stdout;
+    assert!(rules.contains("CALF-") && rules.contains("blkid"));
+    for shell in ["bash", "zsh", "fish"] {
+        assert!(env.ok(&["completions", shell]).stdout.contains("calf"), "{shell}");
+    }
+}
+
+#[test]
+fn a_reader_that_goes_away_is_fine() {
+    let env = TestEnv::new();
+    for arguments in [&["udev-rules"][..], &["completions", "bash"], &["--help"]] {
+        let (reader, writer) = std::io::pipe().unwrap();
+        drop(reader);
+        let mut child = env.command(arguments).stdout(writer).spawn().unwrap();
+        assert!(child.wait().unwrap().success(), "{arguments:?}");
+        let mut stderr = String::new();
+        child.stderr.take().unwrap().read_to_string(&mut stderr).unwrap();
+        assert_eq!(stderr, "", "{arguments:?}");
+    }
+}

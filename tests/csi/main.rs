@@ -1,0 +1,9 @@
+//! The driver over a real unix socket, with the engine on a simulated machine.
+
+mod housekeeping;
+mod kata;
+mod reports;
+mod socket;
+mod templates;
+mod validation;
+mod volumes;

@@ -1,0 +1,360 @@
+//! Templates that a node is to have, and what Kubernetes is told of those that it lacks.
+
+use std::fs;
+use std::io::{Read as _, Write as _};
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::time::{Duration, Instant};
+
+use calf::csi::{ServeConfig, v1};
+use calf::kubernetes::KubernetesConfig;
+use calf::{Digest, DownloadOptions, ImageUrl, ImportSpec, RequiredTemplates};
+use calf_test_kit::http_server::{HttpServer, Reply, Request};
+use calf_test_kit::simulated_driver::{Server, accepted, create, map};
+use calf_test_kit::simulated_pool::Environment;
+use serde_json::{Value, json};
+use sha2::{Digest as _, Sha256};
+
+/// Longer than any wait that is meant to end.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// A driver with metrics, and what else `change` says.
+struct Node {
+    environment: Environment,
+    metrics: SocketAddr,
+    server: Server,
+}
+
+impl Node {
+    async fn start(change: impl FnOnce(&Environment, &mut ServeConfig)) -> Self {
+        let environment = Environment::new();
+        let free = TcpListener::bind("127.0.0.1:0").and_then(|free| free.local_addr());
+        let metrics = free.expect("a free port");
+        let downloads =
+            DownloadOptions { pause: Duration::from_millis(1), ..DownloadOptions::default() };
+        let pool = environment
+            .options()
+            .downloads(downloads)
+            .open(environment.directory.path().join("pool"))
+            .expect("a pool");
+        let socket = environment.directory.path().join("csi.sock");
+        let server = Server::start_with(pool, &socket, |config| {
+            config.metrics_address = Some(metrics);
+            change(&environment, config);
+        })
+        .await
+        .expect("a server");
+        Self { environment, metrics, server }
+    }
+
+    /// One line of the metrics: the value behind this name and these labels.
+    async fn metric(&self, series: &str) -> Option<String> {
+        let address = self.metrics;
+        let scraped = tokio::task::spawn_blocking(move || {
+            let mut stream = TcpStream::connect(address).expect("a connection");
+            stream.write_all(b"GET /metrics HTTP/1.1\r\nHost: calf\r\n\r\n").expect("sent");
+            let mut text = String::new();
+            stream.read_to_string(&mut text).expect("an answer");
+            text
+        });
+        let text = scraped.await.expect("no panic");
+        let value = text.lines().find_map(|line| line.strip_prefix(series)?.strip_prefix(' '));
+        value.map(str::to_owned)
+    }
+
+    async fn capacity(&self, template: &str) -> v1::GetCapacityResponse {
+        let request =
+            v1::GetCapacityRequest { parameters: map(&[("template", template)]), ..<_>::default() };
+        accepted(self.server.controller().await.get_capacity(request)).await
+    }
+}
+
+/// Waits for something.
+async fn eventually<T>(what: &str, mut look: impl AsyncFnMut() -> Option<T>) -> T {
+    let start = Instant::now();
+    loop {
+        if let Some(found) = look().await {
+            return found;
+        }
+        assert!(start.elapsed() < PATIENCE, "{what} did not come");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+}
+
+fn image() -> Vec<u8> {
+    vec![0x5A; 64 << 10]
+}
+
+fn required(web: &HttpServer, name: &str) -> ImportSpec {
+    let url = ImageUrl::parse(&web.url("/image")).expect("a URL");
+    let digest = Digest::parse(&hex::encode(Sha256::digest(image()))).expect("a digest");
+    ImportSpec { digest: Some(digest), ..ImportSpec::new(url, name) }
+}
+
+// === Kubernetes, as far as it is asked ===
+
+/// An API server with two classes and claims that wait, one of them for a pod. Events are answered
+/// as `events` says.
+fn api(events: impl Fn(&Request) -> Reply + Send + Sync + 'static) -> HttpServer {
+    HttpServer::start(move |_, request| match (request.method.as_str(), request.path.as_str()) {
+        ("GET", "/apis/storage.k8s.io/v1/storageclasses?limit=500") => {
+            let class = |name: &str, provisioner: &str, template: &str| {
+                json!({
+                    "metadata": { "name": name },
+                    "provisioner": provisioner,
+                    "parameters": { "template": template },
+                })
+            };
+            list(
+                None,
+                json!([
+                    class("calf-lost", "calf.csi.dev", "lost"),
+                    class("calf-debian", "calf.csi.dev", "debian"),
+                    class("other", "other.csi.dev", "lost"),
+                    { "metadata": { "name": "plain" }, "provisioner": "plain" },
+                ]),
+            )
+        }
+        ("GET", "/api/v1/persistentvolumeclaims?limit=500") => list(
+            Some("next"),
+            json!([
+                claim("bound", "calf-lost", "Bound", OLD),
+                claim("a", "calf-lost", "Pending", OLD)
+            ]),
+        ),
+        ("GET", "/api/v1/persistentvolumeclaims?limit=500&continue=next") => {
+            let mut owned = claim("b", "calf-lost", "Pending", OLD);
+            owned["metadata"]["ownerReferences"] =
+                json!([{ "kind": "Pod", "name": "vm", "uid": "uid-vm", "apiVersion": "v1" }]);
+            let fresh = jiff::Timestamp::now().to_string();
+            list(
+                None,
+                json!([
+                    owned,
+                    claim("fresh", "calf-lost", "Pending", &fresh),
+                    claim("fine", "calf-debian", "Pending", OLD),
+                    claim("elsewhere", "other", "Pending", OLD),
+                ]),
+            )
+        }
+        _ => events(request),
+    })
+}
+
+const OLD: &str = "2026-01-01T00:00:00Z";
+
+fn claim(name: &str, class: &str, phase: &str, created: &str) -> Value {
+    json!({
+        "metadata": {
+            "name": name, "namespace": "team", "uid": format!("uid-{name}"),
+            "creationTimestamp": created,
+        },
+        "spec": { "storageClassName": class },
+        "status": { "phase": phase },
+    })
+}
+
+fn list(next: Option<&str>, items: Value) -> Reply {
+    Reply::body(json!({ "metadata": { "continue": next }, "items": items }).to_string().as_bytes())
+}
+
+/// How to reach it, with a token in the environment.
+fn reach(web: &HttpServer, environment: &Environment) -> Option<KubernetesConfig> {
+    let token = environment.directory.path().join("token");
+    fs::write(&token, "t0ken\n").expect("a token");
+    Some(KubernetesConfig { server: web.url(""), token, certificates: None })
+}
+
+/// The Events that were posted: kind, name and the Event.
+fn posted(web: &HttpServer) -> Vec<(String, String, Value)> {
+    let posts = web.requests().into_iter().filter(|request| request.method == "POST");
+    posts
+        .map(|request| {
+            assert_eq!(request.header("authorization"), Some("Bearer t0ken"));
+            let event: Value = serde_json::from_str(&request.body).expect("JSON");
+            let namespace = event["metadata"]["namespace"].as_str().expect("a namespace");
+            assert_eq!(request.path, format!("/api/v1/namespaces/{namespace}/events"));
+            let text =
+                |field: &str| event["involvedObject"][field].as_str().unwrap_or("").to_owned();
+            (text("kind"), text("name"), event)
+        })
+        .collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn claims_that_wait_for_a_missing_template_are_told_once() {
+    let web = api(|_| Reply::status(201));
+    let node =
+        Node::start(|environment, config| config.kubernetes = reach(&web, environment)).await;
+    assert_eq!(node.capacity("debian").await.maximum_volume_size, Some(calf::MAX_SIZE as i64));
+    for _ in 0..3 {
+        assert_eq!(node.capacity("lost").await.maximum_volume_size, Some(0));
+    }
+    let events = eventually("the Events", async || {
+        let events = posted(&web);
+        (events.len() >= 4).then_some(events)
+    })
+    .await;
+    let mut objects: Vec<(&str, &str)> =
+        events.iter().map(|(kind, name, _)| (kind.as_str(), name.as_str())).collect();
+    objects.sort_unstable();
+    let expected = [
+        ("Node", "node-1"),
+        ("PersistentVolumeClaim", "a"),
+        ("PersistentVolumeClaim", "b"),
+        ("Pod", "vm"),
+    ];
+    assert_eq!(objects, expected);
+    for (kind, name, event) in &events {
+        assert_eq!(event["reason"], "TemplateMissing");
+        assert_eq!(event["type"], "Warning");
+        assert_eq!(event["source"], json!({ "component": "calf.csi.dev", "host": "node-1" }));
+        let message = event["message"].as_str().expect("a message");
+        assert!(message.contains("\"lost\"") && message.contains("node-1"), "{message}");
+        let (namespace, uid) = match kind.as_str() {
+            "Node" => ("default", "node-1".to_owned()),
+            _ => ("team", format!("uid-{name}")),
+        };
+        assert_eq!(event["metadata"]["namespace"], namespace);
+        assert_eq!(event["involvedObject"]["uid"], uid);
+    }
+    // Asked again and again, the same is not told again.
+    for _ in 0..20 {
+        node.capacity("lost").await;
+    }
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    assert_eq!(posted(&web).len(), 4);
+    let series = "calf_kubernetes_events_total{reason=\"TemplateMissing\",result=\"posted\"}";
+    assert_eq!(node.metric(series).await.as_deref(), Some("4"));
+    // There from the start, so that an alert sees the first one.
+    let series = "calf_kubernetes_events_total{reason=\"TemplateMissing\",result=\"failed\"}";
+    assert_eq!(node.metric(series).await.as_deref(), Some("0"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_event_of_another_node_is_counted_up_when_it_is_old() {
+    // That of claim `a` is old, all others are fresh.
+    let web = api(|request| match request.method.as_str() {
+        "POST" => Reply::status(409),
+        "GET" => {
+            let old = request.path.contains("/a.calf-");
+            let now = jiff::Timestamp::now().to_string();
+            let last = if old { OLD } else { now.as_str() };
+            Reply::body(json!({ "count": 7, "lastTimestamp": last }).to_string().as_bytes())
+        }
+        _ => Reply::body(b"{}"),
+    });
+    let node =
+        Node::start(|environment, config| config.kubernetes = reach(&web, environment)).await;
+    node.capacity("lost").await;
+    let changes = eventually("the change", async || {
+        let requests = web.requests();
+        // The node's is the last one.
+        let done = requests.iter().any(|r| r.method == "GET" && r.path.contains("/node-1.calf-"));
+        done.then(|| requests.into_iter().filter(|r| r.method == "PATCH").collect::<Vec<_>>())
+    })
+    .await;
+    let [change] = changes.as_slice() else { panic!("{changes:?}") };
+    assert!(change.path.starts_with("/api/v1/namespaces/team/events/a.calf-"), "{change:?}");
+    assert_eq!(change.header("content-type"), Some("application/merge-patch+json"));
+    let body: Value = serde_json::from_str(&change.body).expect("JSON");
+    assert_eq!(body["count"], 8);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_api_server_that_refuses_or_hangs_hurts_no_call() {
+    let web = HttpServer::start(|n, _| match n {
+        0 => Reply::status(403),
+        _ => Reply { hang: Duration::from_secs(5), ..Reply::body(b"{}").cut(0) },
+    });
+    let node =
+        Node::start(|environment, config| config.kubernetes = reach(&web, environment)).await;
+    for _ in 0..200 {
+        assert_eq!(node.capacity("lost").await.available_capacity, 0);
+    }
+    accepted(node.server.controller().await.create_volume(create("volume"))).await;
+    let series = "calf_kubernetes_events_total{reason=\"TemplateMissing\",result=\"failed\"}";
+    eventually("the failure", async || node.metric(series).await.filter(|n| n != "0")).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_api_server_in_trouble_is_not_asked_for_each_event() {
+    let web = api(|_| Reply::status(500));
+    let node =
+        Node::start(|environment, config| config.kubernetes = reach(&web, environment)).await;
+    node.capacity("lost").await;
+    let series = "calf_kubernetes_events_total{reason=\"TemplateMissing\",result=\"failed\"}";
+    eventually("the failure", async || node.metric(series).await.filter(|n| n != "0")).await;
+    // Four are to be posted; the next look is 22 seconds away.
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    assert_eq!(posted(&web).len(), 1);
+    assert_eq!(node.metric(series).await.as_deref(), Some("1"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_required_template_comes_while_the_driver_serves() {
+    let web = HttpServer::start(|n, _| match n {
+        0 => Reply::status(404),
+        _ => Reply::body(&image()),
+    });
+    let events = api(|_| Reply::status(201));
+    let node = Node::start(|environment, config| {
+        config.templates = RequiredTemplates::from(vec![required(&web, "late")]);
+        config.kubernetes = reach(&events, environment);
+    })
+    .await;
+    // Others serve meanwhile.
+    accepted(node.server.controller().await.create_volume(create("volume"))).await;
+    let failed = "calf_template_imports_total{template=\"late\",result=\"failed\"}";
+    eventually("the failure", async || node.metric(failed).await).await;
+    assert_eq!(node.metric("calf_template_ready{template=\"late\"}").await.as_deref(), Some("0"));
+
+    let imported = "calf_template_imports_total{template=\"late\",result=\"imported\"}";
+    eventually("the import", async || node.metric(imported).await).await;
+    assert_eq!(node.metric("calf_template_ready{template=\"late\"}").await.as_deref(), Some("1"));
+    let bytes = node.metric("calf_template_import_downloaded_bytes_total").await;
+    assert_eq!(bytes, Some(image().len().to_string()));
+    assert!(node.capacity("late").await.available_capacity > 0);
+    let told = eventually("the Events", async || {
+        let told = posted(&events);
+        (told.len() >= 2).then_some(told)
+    })
+    .await;
+    let reasons: Vec<&Value> = told.iter().map(|(_, _, event)| &event["reason"]).collect();
+    assert_eq!(reasons, ["TemplateImportFailed", "TemplateImported"]);
+    let message = told[0].2["message"].as_str().expect("a message");
+    assert!(message.contains("404"), "{message}");
+    node.server.stop().await;
+
+    // The next start asks for nothing.
+    let asked = web.requests().len();
+    let socket = node.environment.directory.path().join("csi.sock");
+    let again = Server::start_with(node.environment.pool(), &socket, |config| {
+        config.templates = RequiredTemplates::from(vec![required(&web, "late")]);
+    })
+    .await
+    .expect("a server");
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    assert_eq!(web.requests().len(), asked);
+    again.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_required_file_is_imported_and_a_moved_name_follows_its_digest() {
+    let path = tempfile::NamedTempFile::new().expect("a file");
+    fs::write(path.path(), image()).expect("an image");
+    let node = Node::start(|_, config| {
+        let file = ImportSpec::new(path.path(), "file");
+        // The environment has other content under this name.
+        let moved = ImportSpec { name: "debian".into(), ..file.clone() };
+        config.templates = RequiredTemplates::from(vec![file, moved]);
+    })
+    .await;
+    let digest = hex::encode(Sha256::digest(image()));
+    for name in ["file", "debian"] {
+        eventually(name, async || {
+            let found = node.environment.pool().template(name).ok();
+            found.filter(|record| record.digest == digest)
+        })
+        .await;
+    }
+}

@@ -1,0 +1,200 @@
+//! Volumes over CSI, on a simulated machine: their life and their sizes.
+
+use calf::csi::v1;
+use calf::csi::v1::volume_capability::access_mode::Mode;
+use calf::sys::fake::Failure;
+use calf_test_kit::simulated_driver::{
+    Driver, NODE, SIZE, accepted, block, create, map, mount, refusal, sized,
+};
+use tonic::Code;
+
+// === life ===
+
+#[tokio::test]
+async fn a_volume_lives_and_leaves_nothing() {
+    let mut driver = Driver::start().await;
+    for capability in [block(Mode::SingleNodeWriter), mount("ext4", Mode::SingleNodeMultiWriter)] {
+        let id = "volume".to_owned();
+        for _ in 0..2 {
+            let volume = driver.create(create(&id)).await;
+            assert_eq!(volume.volume_id, id);
+            assert_eq!(volume.capacity_bytes, SIZE);
+            assert_eq!(volume.volume_context["template"], "debian");
+            assert!(volume.volume_context.keys().all(|key| !key.contains('/')));
+            let node = &volume.accessible_topology[0].segments["calf.csi.dev/node"];
+            assert_eq!(node, NODE);
+        }
+        for _ in 0..2 {
+            let request = driver.stage(&id, &capability);
+            accepted(driver.node.node_stage_volume(request)).await;
+        }
+        for _ in 0..2 {
+            let request = driver.publish(&id, "target", &capability);
+            accepted(driver.node.node_publish_volume(request)).await;
+        }
+        for _ in 0..2 {
+            let target_path = driver.path("target");
+            let request = v1::NodeUnpublishVolumeRequest { volume_id: id.clone(), target_path };
+            accepted(driver.node.node_unpublish_volume(request)).await;
+        }
+        assert!(!driver.environment.path("target").exists());
+        for _ in 0..2 {
+            let staging_target_path = driver.path("staging");
+            let request =
+                v1::NodeUnstageVolumeRequest { volume_id: id.clone(), staging_target_path };
+            accepted(driver.node.node_unstage_volume(request)).await;
+        }
+        for _ in 0..2 {
+            let request = v1::DeleteVolumeRequest { volume_id: id.clone(), ..Default::default() };
+            accepted(driver.controller.delete_volume(request)).await;
+        }
+        assert_eq!(driver.environment.host.leftovers(), Vec::<String>::new());
+        assert_eq!(driver.environment.volume_directories(), Vec::<String>::new());
+    }
+}
+
+#[tokio::test]
+async fn an_inline_volume_comes_with_publish_and_goes_with_unpublish() {
+    let mut driver = Driver::start().await;
+    let id = format!("csi-{}", "0f".repeat(32));
+    let mut request = driver.publish(&id, "target", &mount("", Mode::SingleNodeWriter));
+    request.staging_target_path.clear();
+    request.volume_context = map(&[
+        ("csi.storage.k8s.io/ephemeral", "true"),
+        ("csi.storage.k8s.io/pod.name", "pod"),
+        ("csi.storage.k8s.io/serviceAccount.tokens", "{}"),
+        ("template", "debian"),
+        ("size", "2Mi"),
+        ("durability", "durable"),
+    ]);
+    for _ in 0..2 {
+        accepted(driver.node.node_publish_volume(request.clone())).await;
+    }
+    let record = driver.environment.pool().volume(&id).expect("the volume").record;
+    assert_eq!((record.size, record.inline), (2 << 20, true));
+    let (code, _) = refusal(driver.controller.create_volume(create(&id))).await;
+    assert_eq!(code, Code::AlreadyExists);
+    let unpublish =
+        v1::NodeUnpublishVolumeRequest { volume_id: id, target_path: request.target_path };
+    for _ in 0..2 {
+        accepted(driver.node.node_unpublish_volume(unpublish.clone())).await;
+    }
+    assert_eq!(driver.environment.host.leftovers(), Vec::<String>::new());
+    assert_eq!(driver.environment.volume_directories(), Vec::<String>::new());
+}
+
+#[tokio::test]
+async fn access_modes_are_kept() {
+    let mut driver = Driver::start().await;
+    let single = block(Mode::SingleNodeSingleWriter);
+    driver.in_use("single", &single).await;
+    let again = driver.publish("single", "target", &single);
+    accepted(driver.node.node_publish_volume(again)).await;
+    let other = driver.publish("single", "other", &single);
+    let (code, message) = refusal(driver.node.node_publish_volume(other)).await;
+    assert_eq!(code, Code::FailedPrecondition, "{message}");
+
+    // Published first, then only staged.
+    let request = v1::DeleteVolumeRequest { volume_id: "single".into(), ..Default::default() };
+    let (code, message) = refusal(driver.controller.delete_volume(request.clone())).await;
+    assert_eq!(code, Code::FailedPrecondition, "{message}");
+    accepted(driver.node.node_unpublish_volume(v1::NodeUnpublishVolumeRequest {
+        volume_id: "single".into(),
+        target_path: driver.path("target"),
+    }))
+    .await;
+    let (code, message) = refusal(driver.controller.delete_volume(request)).await;
+    assert_eq!(code, Code::FailedPrecondition, "{message}");
+}
+
+#[tokio::test]
+async fn another_use_of_a_target_is_refused() {
+    let mut driver = Driver::start().await;
+    let capability = block(Mode::SingleNodeMultiWriter);
+    driver.in_use("volume", &capability).await;
+    let mut request = driver.publish("volume", "target", &capability);
+    request.readonly = true;
+    let (code, message) = refusal(driver.node.node_publish_volume(request)).await;
+    assert_eq!(code, Code::AlreadyExists, "{message}");
+    let second = driver.publish("volume", "other", &capability);
+    accepted(driver.node.node_publish_volume(second)).await;
+}
+
+// === sizes ===
+
+#[tokio::test]
+async fn sizes_follow_template_request_and_limit() {
+    let mut driver = Driver::start().await;
+    for (name, required, limit, size) in [
+        ("a", 0, 0, SIZE),
+        ("b", 1, 0, SIZE),
+        ("c", SIZE + 1, 0, SIZE + 4096),
+        ("d", 10 << 30, 10 << 30, 10 << 30),
+    ] {
+        assert_eq!(driver.create(sized(name, required, limit)).await.capacity_bytes, size);
+    }
+    // The same name again is the same volume while its size is in the range.
+    assert_eq!(driver.create(sized("d", 1 << 30, 0)).await.capacity_bytes, 10 << 30);
+    let (code, message) =
+        refusal(driver.controller.create_volume(sized("d", 20 << 30, 20 << 30))).await;
+    assert_eq!(code, Code::AlreadyExists, "{message}");
+    let mut other = create("d");
+    other.parameters.insert("durability".into(), "durable".into());
+    let (code, _) = refusal(driver.controller.create_volume(other)).await;
+    assert_eq!(code, Code::AlreadyExists);
+    let mut other = create("d");
+    other.volume_capabilities = vec![mount("xfs", Mode::SingleNodeWriter)];
+    let (code, _) = refusal(driver.controller.create_volume(other)).await;
+    assert_eq!(code, Code::AlreadyExists);
+}
+
+#[tokio::test]
+async fn volumes_grow_and_never_shrink() {
+    let mut driver = Driver::start().await;
+    driver.in_use("volume", &mount("", Mode::SingleNodeWriter)).await;
+    let expand = |volume_path, required_bytes| v1::NodeExpandVolumeRequest {
+        volume_id: "volume".into(),
+        volume_path,
+        capacity_range: Some(v1::CapacityRange { required_bytes, limit_bytes: 0 }),
+        ..Default::default()
+    };
+    for (path, required, size) in [
+        ("staging", 2 * SIZE, 2 * SIZE),
+        ("staging", 0, 2 * SIZE),
+        ("target", SIZE, 2 * SIZE),
+        ("target", 4 * SIZE, 4 * SIZE),
+    ] {
+        let request = expand(driver.path(path), required);
+        let response = accepted(driver.node.node_expand_volume(request)).await;
+        assert_eq!(response.capacity_bytes, size, "{path}");
+    }
+    // A volume that has grown is still the one that was asked for.
+    assert_eq!(driver.create(sized("volume", SIZE, 0)).await.capacity_bytes, 4 * SIZE);
+}
+
+#[tokio::test]
+async fn a_growth_that_failed_half_way_is_completed_by_the_next_call() {
+    let mut driver = Driver::start().await;
+    driver.in_use("volume", &block(Mode::SingleNodeWriter)).await;
+    let host = driver.environment.host.clone();
+    let mut size = SIZE;
+    for call in 1.. {
+        size += SIZE;
+        let request = v1::NodeExpandVolumeRequest {
+            volume_id: "volume".into(),
+            volume_path: driver.path("target"),
+            capacity_range: Some(v1::CapacityRange { required_bytes: size, limit_bytes: 0 }),
+            ..Default::default()
+        };
+        host.fail_at(call, Failure::ErrorBefore);
+        let first = driver.node.node_expand_volume(request.clone()).await;
+        if !host.heal() {
+            first.expect("no call failed");
+            assert!(call > 5, "the growth did not run");
+            return;
+        }
+        accepted(driver.node.node_expand_volume(request)).await;
+        let sizes: Vec<u64> = host.sizes().into_iter().map(|(_, size)| size).collect();
+        assert_eq!(sizes, [size as u64], "after a failure at call {call}");
+    }
+}

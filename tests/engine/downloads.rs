@@ -1,0 +1,348 @@
+//! Templates from a web server that fails in every way.
+
+use std::fs;
+use std::time::Duration;
+
+use calf::{
+    Digest, DownloadOptions, ErrorKind, ImageUrl, ImportSpec, Pool, Result, TemplateRecord,
+};
+use calf_test_kit::http_server::{HttpServer, Reply, Request};
+use calf_test_kit::simulated_pool::Environment;
+use sha2::{Digest as _, Sha256};
+
+const MIB: usize = 1 << 20;
+
+/// An image of three and a half mebibytes, no two pages of which are the same.
+fn image() -> Vec<u8> {
+    let mut bytes = vec![0x5A; 896 * 4096];
+    for (number, page) in bytes.chunks_mut(4096).enumerate() {
+        page[..8].copy_from_slice(&number.to_le_bytes());
+    }
+    bytes
+}
+
+fn digest(content: &[u8]) -> Digest {
+    Digest::parse(&hex::encode(Sha256::digest(content))).expect("a digest")
+}
+
+fn pool(environment: &Environment) -> Pool {
+    impatient_pool(environment, DownloadOptions::default().stall)
+}
+
+/// A pool that gives up a server that sends nothing for so long.
+fn impatient_pool(environment: &Environment, stall: Duration) -> Pool {
+    let options =
+        DownloadOptions { stall, pause: Duration::from_millis(5), ..DownloadOptions::default() };
+    let path = environment.directory.path().join("pool");
+    environment.options().downloads(options).open(path).expect("a pool")
+}
+
+fn spec(web: &HttpServer, name: &str, content: &[u8]) -> ImportSpec {
+    let url = ImageUrl::parse(&web.url("/base.img?token=secret")).expect("a URL");
+    ImportSpec { digest: Some(digest(content)), ..ImportSpec::new(url, name) }
+}
+
+fn import(pool: &Pool, spec: &ImportSpec) -> Result<TemplateRecord> {
+    pool.import_template(spec, &mut |_| ())
+}
+
+/// What the pool has as content of a template.
+fn content(pool: &Pool, record: &TemplateRecord) -> Vec<u8> {
+    fs::read(pool.root().join("images").join(&record.digest).join("image")).expect("content")
+}
+
+/// Names in the pool's directory of content.
+fn images(pool: &Pool) -> Vec<String> {
+    let Ok(entries) = fs::read_dir(pool.root().join("images")) else { return Vec::new() };
+    let names = entries.map(|entry| entry.expect("an entry").file_name().into_string());
+    names.map(|name| name.expect("text")).collect()
+}
+
+/// Imports from a server that answers so, and compares the content.
+fn succeeds(
+    answer: impl Fn(usize, &Request, &[u8]) -> Reply + Send + Sync + 'static,
+) -> Vec<Request> {
+    let environment = Environment::new();
+    let pool = pool(&environment);
+    let web = HttpServer::start(move |n, request| answer(n, request, &image()));
+    let record = import(&pool, &spec(&web, "base", &image())).expect("an import");
+    assert!(content(&pool, &record) == image(), "the content differs");
+    assert_eq!(record.size, image().len() as u64);
+    web.requests()
+}
+
+/// Imports from a server that answers so, which must fail and leave nothing.
+fn fails(
+    kind: ErrorKind,
+    word: &str,
+    answer: impl Fn(usize, &Request, &[u8]) -> Reply + Send + Sync + 'static,
+) -> Vec<Request> {
+    let environment = Environment::new();
+    let pool = pool(&environment);
+    let before = images(&pool);
+    let web = HttpServer::start(move |n, request| answer(n, request, &image()));
+    let error = import(&pool, &spec(&web, "base", &image())).expect_err("a failure");
+    assert_eq!(error.kind(), kind, "{}", error.report());
+    assert!(error.report().contains(word), "{}", error.report());
+    assert!(!error.report().contains("secret"), "{}", error.report());
+    assert_eq!(pool.template("base").expect_err("no template").kind(), ErrorKind::NotFound);
+    assert_eq!(images(&pool), before);
+    web.requests()
+}
+
+#[test]
+fn content_that_is_there_is_not_asked_for_again() {
+    let environment = Environment::new();
+    let pool = pool(&environment);
+    let web = HttpServer::start(|_, request| Reply::range(&image(), request));
+    let mut seen = Vec::new();
+    let record = pool
+        .import_template(&spec(&web, "base", &image()), &mut |progress| seen.push(progress))
+        .expect("an import");
+    assert!(content(&pool, &record) == image());
+    assert_eq!(record.source, web.url("/base.img?…"));
+    let total = image().len() as u64;
+    assert!(seen.windows(2).all(|pair| pair[0].done <= pair[1].done), "{seen:?}");
+    assert_eq!(seen.last().map(|last| (last.done, last.total)), Some((total, total)));
+    assert_eq!(web.requests().len(), 1);
+    assert_eq!(web.requests()[0].header("accept-encoding"), Some("identity"));
+
+    import(&pool, &spec(&web, "base", &image())).expect("the same again");
+    let other = import(&pool, &spec(&web, "other", &image())).expect("under another name");
+    assert_eq!((other.digest, other.size), (record.digest, record.size));
+    assert_eq!(web.requests().len(), 1);
+}
+
+#[test]
+fn a_name_moves_to_other_content() {
+    let environment = Environment::new();
+    let pool = pool(&environment);
+    let mut newer = image();
+    newer[0] = 1;
+    let web = HttpServer::start({
+        let newer = newer.clone();
+        move |n, _| Reply::body(if n == 0 { &[7; 4096] } else { newer.as_slice() })
+    });
+    let old = import(&pool, &spec(&web, "base", &[7; 4096])).expect("an import");
+    let new = import(&pool, &spec(&web, "base", &newer)).expect("an import");
+    assert_ne!(old.digest, new.digest);
+    assert_eq!(pool.template("base").expect("a template").digest, new.digest);
+    assert!(!images(&pool).contains(&old.digest), "content without a name goes");
+}
+
+#[test]
+fn a_cut_connection_is_taken_up_where_it_ended() {
+    // Each connection brings 600 KiB at most; every answer is a part of the same file.
+    let requests = succeeds(|_, request, content| {
+        let reply = Reply::range(content, request).header("ETag", "\"v1\"");
+        let left = reply.body.len();
+        if left > 600 << 10 { reply.cut(600 << 10) } else { reply }
+    });
+    assert!(requests.len() >= 6, "{}", requests.len());
+    let starts: Vec<usize> = requests.iter().map(|request| request.from().unwrap_or(0)).collect();
+    assert!(starts.windows(2).all(|pair| pair[0] < pair[1]), "{starts:?}");
+    assert!(requests[1..].iter().all(|request| request.header("if-range") == Some("\"v1\"")));
+}
+
+#[test]
+fn a_server_without_ranges_is_read_from_the_start_again() {
+    let requests = succeeds(|n, _, content| match n {
+        0 => Reply::body(content).cut(2 * MIB),
+        _ => Reply::body(content),
+    });
+    assert_eq!(requests.len(), 2);
+}
+
+#[test]
+fn a_file_that_was_replaced_meanwhile_is_read_from_the_start_again() {
+    // The first half was of another file.
+    let requests = succeeds(|n, _, content| match n {
+        0 => Reply::body(&vec![9; content.len()]).header("ETag", "\"v1\"").cut(2 * MIB),
+        _ => Reply::body(content).header("ETag", "\"v2\""),
+    });
+    assert_eq!(requests[1].header("if-range"), Some("\"v1\""));
+}
+
+#[test]
+fn a_mixture_of_two_files_is_not_a_template() {
+    fails(ErrorKind::InvalidArgument, "was expected", |n, request, content| match n {
+        0 => Reply::body(&vec![9; content.len()]).cut(2 * MIB),
+        _ => Reply::range(content, request),
+    });
+}
+
+#[test]
+fn an_interrupted_command_is_resumed_by_the_next() {
+    let environment = Environment::new();
+    let pool = pool(&environment);
+    let web = HttpServer::start(|n, request| match n {
+        0 => Reply::range(&image(), request).cut(2 * MIB),
+        1..=5 => Reply::range(&image(), request).cut(0),
+        _ => Reply::range(&image(), request),
+    });
+    let error = import(&pool, &spec(&web, "base", &image())).expect_err("no progress");
+    assert!(error.report().contains("goes on from where it was"), "{}", error.report());
+    let asked = web.requests().len();
+    let record = import(&pool, &spec(&web, "base", &image())).expect("an import");
+    assert!(content(&pool, &record) == image());
+    let again = &web.requests()[asked..];
+    assert!(again[0].from().is_some_and(|from| from > MIB), "{again:?}");
+}
+
+#[test]
+fn a_server_that_is_busy_is_asked_again() {
+    let requests = succeeds(|n, _, content| match n {
+        0 => Reply::status(503),
+        1 => Reply::status(429),
+        _ => Reply::body(content),
+    });
+    assert_eq!(requests.len(), 3);
+}
+
+#[test]
+fn a_server_that_falls_silent_is_given_up() {
+    let environment = Environment::new();
+    let pool = impatient_pool(&environment, Duration::from_secs(8));
+    let web = HttpServer::start(|n, request| {
+        let reply = Reply::range(&image(), request);
+        match n {
+            0 => Reply { hang: Duration::from_secs(600), ..reply.cut(2 * MIB) },
+            _ => reply,
+        }
+    });
+    let record = import(&pool, &spec(&web, "base", &image())).expect("an import");
+    assert!(content(&pool, &record) == image());
+    assert!(web.requests()[1].from().is_some_and(|from| from >= MIB), "{:?}", web.requests());
+}
+
+#[test]
+fn servers_that_never_do_it_are_not_asked_for_ever() {
+    let requests = fails_with_rest(|_| Reply::status(500));
+    assert_eq!(requests, 5);
+    let requests = fails_with_rest(|_| Reply::body(&image()).cut(100));
+    assert_eq!(requests, 5);
+    // Answers with other files each time: no progress that lasts.
+    let requests = fails_with_rest(|n| Reply::body(&image()).cut((1 + n % 2) * MIB));
+    assert!(requests <= 12, "{requests}");
+}
+
+/// How often a server was asked before the import failed. What can be resumed may be left.
+fn fails_with_rest(answer: impl Fn(usize) -> Reply + Send + Sync + 'static) -> usize {
+    let environment = Environment::new();
+    let pool = pool(&environment);
+    let web = HttpServer::start(move |n, _| answer(n));
+    import(&pool, &spec(&web, "base", &image())).expect_err("a failure");
+    web.requests().len()
+}
+
+#[test]
+fn what_will_not_get_better_is_told_at_once() {
+    for (status, kind) in [
+        (404, ErrorKind::NotFound),
+        (410, ErrorKind::NotFound),
+        (401, ErrorKind::Permission),
+        (403, ErrorKind::Permission),
+        (418, ErrorKind::Internal),
+    ] {
+        let requests = fails(kind, &status.to_string(), move |_, _, _| Reply::status(status));
+        assert_eq!(requests.len(), 1, "{status}");
+    }
+}
+
+#[test]
+fn redirects_are_followed_to_a_limit() {
+    let requests = succeeds(|_, request, content| match request.path.as_str() {
+        "/elsewhere" => Reply::body(content),
+        _ => Reply::status(302).header("Location", "/elsewhere"),
+    });
+    assert_eq!(requests.len(), 2);
+    let requests = fails(ErrorKind::Internal, "redirected more than 5 times", |_, _, _| {
+        Reply::status(302).header("Location", "/again")
+    });
+    assert!(requests.len() <= 7, "{}", requests.len());
+}
+
+#[test]
+fn another_digest_leaves_nothing() {
+    let requests = fails(ErrorKind::InvalidArgument, "was expected", |_, _, content| {
+        let mut other = content.to_vec();
+        other[MIB] ^= 1;
+        Reply::body(&other)
+    });
+    assert_eq!(requests.len(), 1);
+}
+
+#[test]
+fn what_is_no_raw_image_is_refused_before_it_is_read() {
+    let kind = ErrorKind::InvalidArgument;
+    fails(kind, "gzip -dc", |_, _, _| {
+        let mut packed = vec![0; 4096];
+        packed[..3].copy_from_slice(b"\x1F\x8B\x08");
+        Reply::body(&packed)
+    });
+    fails(kind, "multiple of 512", |_, _, _| Reply::body(b"<html>log in first</html>"));
+    fails(kind, "empty", |_, _, _| Reply::body(b""));
+    fails(kind, "Content-Length", |_, _, content| Reply { endless: true, ..Reply::body(content) });
+    fails(kind, "gzip-encoded", |_, _, content| {
+        Reply::body(content).header("Content-Encoding", "gzip")
+    });
+}
+
+#[test]
+fn an_image_larger_than_the_pool_is_not_begun() {
+    let environment = Environment::new();
+    let pool = pool(&environment);
+    environment.host.set_free((256 << 20) + (3 << 20));
+    let before = images(&pool);
+    let web = HttpServer::start(|_, _| Reply::body(&image()));
+    let error = import(&pool, &spec(&web, "base", &image())).expect_err("no space");
+    assert_eq!(error.kind(), ErrorKind::NoSpace, "{}", error.report());
+    assert_eq!(images(&pool), before);
+    environment.host.set_free(1 << 40);
+    import(&pool, &spec(&web, "base", &image())).expect("there is room now");
+}
+
+#[test]
+fn a_range_that_was_not_asked_for_is_not_believed() {
+    let requests = succeeds(|n, request, content| match n {
+        0 => Reply::body(content).cut(2 * MIB),
+        1 => Reply {
+            headers: vec![("Content-Range", format!("bytes 0-9/{}", content.len()))],
+            ..Reply::range(content, request)
+        },
+        2 => Reply::body(content).cut(2 * MIB),
+        3 => Reply::status(416),
+        _ => Reply::body(content),
+    });
+    assert_eq!(requests.len(), 5);
+}
+
+#[test]
+fn a_url_needs_a_digest_and_a_server() {
+    let environment = Environment::new();
+    let pool = pool(&environment);
+    let url = ImageUrl::parse("http://127.0.0.1:1/x").expect("a URL");
+    let error = import(&pool, &ImportSpec::new(url.clone(), "x")).expect_err("no digest");
+    assert_eq!(error.kind(), ErrorKind::InvalidArgument);
+    assert!(error.report().contains("--sha256"), "{}", error.report());
+    let spec = ImportSpec { digest: Some(digest(b"")), ..ImportSpec::new(url, "x") };
+    let error = import(&pool, &spec).expect_err("nobody listens");
+    assert!(error.report().contains("check the URL"), "{}", error.report());
+}
+
+#[test]
+fn a_file_is_held_to_its_digest_too() {
+    let environment = Environment::new();
+    let pool = pool(&environment);
+    let path = environment.directory.path().join("file.img");
+    fs::write(&path, image()).expect("a file");
+    let wrong = ImportSpec { digest: Some(digest(b"x")), ..ImportSpec::new(path.as_path(), "f") };
+    let error = import(&pool, &wrong).expect_err("another digest");
+    assert!(error.report().contains("was expected"), "{}", error.report());
+    assert_eq!(pool.template("f").expect_err("no template").kind(), ErrorKind::NotFound);
+    let right = ImportSpec { digest: Some(digest(&image())), ..wrong };
+    import(&pool, &right).expect("an import");
+    // The pool has it: the file is of no interest any more.
+    fs::remove_file(&path).expect("removed");
+    import(&pool, &ImportSpec { name: "g".into(), ..right }).expect("an import");
+}

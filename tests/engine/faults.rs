@@ -1,0 +1,197 @@
+//! Every operation, failing or dying at each of its calls to the machine in turn: nothing may
+//! leak, nothing live may be lost, and a repeated call must end where an undisturbed one does.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::PathBuf;
+
+use calf::sys::fake::{Crash, Failure};
+use calf::{Access, Pool, VolumeSpec, VolumeState};
+use calf_test_kit::simulated_pool::{
+    Environment, FAILURES, TEMPLATE_SIZE, block, mount, publication, spec,
+};
+
+/// A volume's life, as far as a scenario takes it.
+type Scenario = fn(&Environment, &Pool) -> calf::Result<()>;
+
+fn block_life(environment: &Environment, pool: &Pool) -> calf::Result<()> {
+    life(environment, pool, block())
+}
+
+fn mount_life(environment: &Environment, pool: &Pool) -> calf::Result<()> {
+    life(environment, pool, mount())
+}
+
+/// Everything up to a published, expanded volume, then all the way back.
+fn life(environment: &Environment, pool: &Pool, access: Access) -> calf::Result<()> {
+    let publish = publication(environment, "volume", access);
+    pool.create_volume(&spec("volume"))?;
+    pool.stage("volume", &publish.stage)?;
+    pool.publish("volume", &publish)?;
+    pool.expand_volume("volume", 2 * TEMPLATE_SIZE)?;
+    pool.expand_file_system("volume", &publish.target)?;
+    pool.unpublish("volume", &publish.target)?;
+    pool.unstage("volume", &publish.stage.path)?;
+    pool.delete_volume("volume")
+}
+
+/// A reader's volume: a device of its own over the snapshot.
+fn reader_life(environment: &Environment, pool: &Pool) -> calf::Result<()> {
+    let mut publish = publication(environment, "volume", block());
+    publish.stage.read_only = true;
+    pool.create_volume(&spec("volume"))?;
+    pool.stage("volume", &publish.stage)?;
+    pool.publish("volume", &publish)?;
+    pool.expand_volume("volume", 2 * TEMPLATE_SIZE)?;
+    pool.unpublish("volume", &publish.target)?;
+    pool.unstage("volume", &publish.stage.path)?;
+    pool.delete_volume("volume")
+}
+
+fn inline_life(environment: &Environment, pool: &Pool) -> calf::Result<()> {
+    let publish = publication(environment, "volume", mount());
+    let mut spec = spec("volume");
+    spec.inline = true;
+    pool.publish_inline(&spec, &publish)?;
+    pool.unpublish("volume", &publish.target)
+}
+
+fn kata_life(environment: &Environment, pool: &Pool) -> calf::Result<()> {
+    let publish = publication(environment, "volume", mount());
+    pool.create_volume(&VolumeSpec { kata_direct: true, ..spec("volume") })?;
+    pool.stage("volume", &publish.stage)?;
+    pool.publish("volume", &publish)?;
+    pool.expand_volume("volume", 2 * TEMPLATE_SIZE)?;
+    pool.expand_file_system("volume", &publish.target)?;
+    pool.publish("volume", &publish)?;
+    pool.unpublish("volume", &publish.target)?;
+    pool.unstage("volume", &publish.stage.path)?;
+    pool.delete_volume("volume")
+}
+
+fn inline_kata_life(environment: &Environment, pool: &Pool) -> calf::Result<()> {
+    let publish = publication(environment, "volume", mount());
+    let spec = VolumeSpec { kata_direct: true, inline: true, ..spec("volume") };
+    pool.publish_inline(&spec, &publish)?;
+    pool.unpublish("volume", &publish.target)
+}
+
+/// Undoes whatever a scenario left, as an orchestrator would that gave up on it.
+fn tear_down(environment: &Environment, pool: &Pool) {
+    let publish = publication(environment, "volume", block());
+    pool.unpublish("volume", &publish.target).expect("unpublish");
+    pool.unstage("volume", &publish.stage.path).expect("unstage");
+    pool.delete_volume("volume").expect("delete");
+}
+
+fn check(scenario: Scenario) {
+    for failure in FAILURES {
+        let mut n = 1;
+        while fails_well(scenario, n, failure) {
+            n += 1;
+        }
+        assert!(n > 20, "{failure:?}: the scenario has only {n} calls, so it did not run");
+    }
+}
+
+/// Lets the `n`-th call fail; returns whether the scenario has that many.
+fn fails_well(scenario: Scenario, n: u64, failure: Failure) -> bool {
+    let context = format!("{failure:?} at call {n}");
+    let environment = Environment::new();
+    let bystander = bystander(&environment);
+    let at_rest = environment.host.leftovers();
+
+    let pool = environment.pool();
+    environment.host.fail_at(n, failure);
+    let outcome = catch_unwind(AssertUnwindSafe(|| scenario(&environment, &pool)));
+    drop(pool);
+    if !environment.host.heal() {
+        outcome.expect("no failure, no panic").expect("no failure, no error");
+        assert_eq!(environment.host.leftovers(), at_rest, "{context}");
+        return false;
+    }
+    if let Err(panic) = outcome
+        && !panic.is::<Crash>()
+    {
+        std::panic::resume_unwind(panic);
+    }
+
+    // A restart, then nobody asks for the volume again until it is torn down.
+    let pool = environment.pool();
+    let report = pool.reconcile().expect("reconcile");
+    assert_eq!(report.failed, Vec::<String>::new(), "{context}");
+    for volume in pool.volumes().expect("volumes") {
+        assert_ne!(volume.state, VolumeState::Interrupted, "{context}: {volume:?}");
+    }
+    assert_eq!(pool.volume("bystander").expect("it lives").device, Some(bystander), "{context}");
+    tear_down(&environment, &pool);
+    assert_eq!(environment.host.leftovers(), at_rest, "{context}");
+    assert_eq!(environment.kata_entries(), Vec::<PathBuf>::new(), "{context}");
+    assert_eq!(environment.volume_directories().len(), 1, "{context}: only the bystander's");
+
+    // The same failure, but without a restart the calls are repeated from the first.
+    let environment = Environment::new();
+    self::bystander(&environment);
+    let at_rest = environment.host.leftovers();
+    let pool = environment.pool();
+    environment.host.fail_at(n, failure);
+    let _ = catch_unwind(AssertUnwindSafe(|| scenario(&environment, &pool)));
+    environment.host.heal();
+    let again = environment.pool();
+    scenario(&environment, &again).unwrap_or_else(|error| panic!("{context}: {error:?}"));
+    assert_eq!(environment.host.leftovers(), at_rest, "{context}");
+    assert_eq!(environment.kata_entries(), Vec::<PathBuf>::new(), "{context}");
+    assert_eq!(environment.volume_directories().len(), 1, "{context}: only the bystander's");
+    true
+}
+
+/// A live volume that nothing may happen to.
+fn bystander(environment: &Environment) -> calf::sys::DeviceNumber {
+    let pool = environment.pool();
+    let publish = publication(environment, "bystander", block());
+    pool.create_volume(&spec("bystander")).expect("create");
+    pool.publish("bystander", &publish).expect("publish");
+    pool.volume("bystander").expect("it is there").device.expect("it is active")
+}
+
+#[test]
+fn a_block_volume_survives_failure_at_every_call() {
+    check(block_life);
+}
+
+#[test]
+fn a_mounted_volume_survives_failure_at_every_call() {
+    check(mount_life);
+}
+
+#[test]
+fn a_readers_volume_survives_failure_at_every_call() {
+    check(reader_life);
+}
+
+#[test]
+fn an_inline_volume_survives_failure_at_every_call() {
+    check(inline_life);
+}
+
+#[test]
+fn a_volume_for_kata_survives_failure_at_every_call() {
+    check(kata_life);
+}
+
+#[test]
+fn an_inline_volume_for_kata_survives_failure_at_every_call() {
+    check(inline_kata_life);
+}
+
+#[test]
+fn a_fallback_volume_survives_failure_at_every_call() {
+    fn fallback_life(environment: &Environment, _: &Pool) -> calf::Result<()> {
+        environment.host.without_snapshot(true);
+        let pool = environment
+            .options()
+            .fallback(Some(calf::Fallback::Copy))
+            .open(environment.directory.path().join("pool"))?;
+        reader_life(environment, &pool)
+    }
+    check(fallback_life);
+}

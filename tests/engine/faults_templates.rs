@@ -1,0 +1,193 @@
+//! What happens to pools and templates when each call to the machine fails or is the last, in turn: a
+//! repeated call must end where an undisturbed one does, and nothing may be left.
+
+use std::fs;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::PathBuf;
+
+use calf::sys::fake::{Crash, Failure};
+use calf::{ErrorKind, ImportSpec, Pool};
+use calf_test_kit::simulated_pool::{Environment, FAILURES, block, publication, spec};
+
+/// What is done to a machine, and how one tells that it ended well.
+struct Scenario {
+    prepare: fn(&Environment),
+    run: fn(&Environment) -> calf::Result<()>,
+    check: fn(&Environment, &str),
+    /// Fewer calls than this mean that the scenario did not run.
+    least: u64,
+}
+
+impl Scenario {
+    fn check_all(&self) {
+        for failure in FAILURES {
+            let mut n = 1;
+            while self.fails_well(n, failure) {
+                n += 1;
+            }
+            assert!(n > self.least, "{failure:?}: only {n} calls, so it did not run");
+        }
+    }
+
+    /// Lets the `n`-th call fail, then repeats all of it; returns whether there are that many calls.
+    fn fails_well(&self, n: u64, failure: Failure) -> bool {
+        let context = format!("{failure:?} at call {n}");
+        let environment = Environment::new();
+        (self.prepare)(&environment);
+        environment.host.fail_at(n, failure);
+        let outcome = catch_unwind(AssertUnwindSafe(|| (self.run)(&environment)));
+        let reached = environment.host.heal();
+        if let Err(panic) = outcome
+            && !panic.is::<Crash>()
+        {
+            std::panic::resume_unwind(panic);
+        }
+        (self.run)(&environment).unwrap_or_else(|error| panic!("{context}: {error:?}"));
+        (self.check)(&environment, &context);
+        let report = environment.pool().reconcile().expect("reconcile");
+        assert_eq!(report.failed, Vec::<String>::new(), "{context}");
+        assert_eq!(left_of_imports(&environment), Vec::<PathBuf>::new(), "{context}");
+        reached
+    }
+}
+
+/// Directories of imports that were not completed.
+fn left_of_imports(environment: &Environment) -> Vec<PathBuf> {
+    let images = fs::read_dir(environment.directory.path().join("pool/images")).expect("images");
+    images
+        .map(|entry| entry.expect("an entry").path())
+        .filter(|path| path.file_name().is_some_and(|name| name.to_string_lossy().starts_with('.')))
+        .collect()
+}
+
+/// Digests of the content in the pool.
+fn contents(environment: &Environment) -> usize {
+    fs::read_dir(environment.directory.path().join("pool/images")).expect("images").count()
+}
+
+/// Data, a hole, and data again, so that an import reads, seeks and writes more than once.
+fn image_with_a_hole(environment: &Environment) -> PathBuf {
+    use std::os::unix::fs::FileExt as _;
+    let path = environment.directory.path().join("holes.img");
+    if !path.exists() {
+        let file = fs::File::create(&path).expect("a file");
+        file.write_all_at(&[1; 8192], 0).expect("data");
+        file.write_all_at(&[2; 8192], (3 << 20) - 8192).expect("data");
+    }
+    path
+}
+
+fn import(environment: &Environment, name: &str) -> calf::Result<()> {
+    let spec = ImportSpec::new(image_with_a_hole(environment), name);
+    open(environment)?.import_template(&spec, &mut |_| ()).map(drop)
+}
+
+fn open(environment: &Environment) -> calf::Result<Pool> {
+    environment.options().open(environment.directory.path().join("pool"))
+}
+
+#[test]
+fn a_pool_is_born_once_whatever_call_fails() {
+    Scenario {
+        prepare: |_| (),
+        run: |environment| {
+            environment.options().open(environment.directory.path().join("new")).map(drop)
+        },
+        check: |environment, context| {
+            use std::os::unix::fs::PermissionsExt as _;
+            let root = environment.directory.path().join("new");
+            let born = environment.options().open(&root).expect("a pool");
+            let again = environment.options().open(&root).expect("a pool");
+            assert_eq!(born.id(), again.id(), "{context}");
+            let mode = fs::metadata(&root).expect("a directory").permissions().mode();
+            assert_eq!(mode & 0o777, 0o700, "{context}");
+        },
+        least: 5,
+    }
+    .check_all();
+}
+
+#[test]
+fn a_template_is_imported_whole_whatever_call_fails() {
+    Scenario {
+        prepare: |_| (),
+        run: |environment| import(environment, "holes"),
+        check: |environment, context| {
+            let pool = environment.pool();
+            let template = pool.template("holes").expect("a template");
+            let image = environment.directory.path().join("pool/images").join(&template.digest);
+            let [made, given] = [image.join("image"), image_with_a_hole(environment)].map(fs::read);
+            assert!(made.expect("content") == given.expect("an image"), "{context}");
+            assert_eq!(contents(environment), 2, "{context}");
+        },
+        least: 30,
+    }
+    .check_all();
+}
+
+#[test]
+fn a_name_moves_to_new_content_whatever_call_fails() {
+    Scenario {
+        prepare: |environment| {
+            let publish = publication(environment, "volume", block());
+            let pool = environment.pool();
+            pool.create_volume(&spec("volume")).expect("create");
+            pool.publish("volume", &publish).expect("publish");
+            pool.unpublish("volume", &publish.target).expect("unpublish");
+            pool.unstage("volume", &publish.stage.path).expect("unstage");
+            pool.delete_volume("volume").expect("delete");
+        },
+        run: |environment| import(environment, "debian"),
+        check: |environment, context| {
+            let pool = environment.pool();
+            assert_eq!(pool.template("debian").expect("a template").size, 3 << 20, "{context}");
+            pool.reconcile().expect("reconcile");
+            assert_eq!(contents(environment), 1, "{context}: the former content goes");
+        },
+        least: 30,
+    }
+    .check_all();
+}
+
+#[test]
+fn a_template_is_removed_whatever_call_fails() {
+    Scenario {
+        prepare: |_| (),
+        run: |environment| match open(environment)?.remove_template("debian") {
+            Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),
+            removed => removed,
+        },
+        check: |environment, context| {
+            environment.pool().reconcile().expect("reconcile");
+            assert_eq!(contents(environment), 0, "{context}");
+        },
+        least: 10,
+    }
+    .check_all();
+}
+
+#[test]
+fn a_reconciliation_takes_nothing_that_is_used_whatever_call_fails() {
+    Scenario {
+        prepare: |environment| {
+            let publish = publication(environment, "volume", block());
+            let pool = environment.pool();
+            pool.create_volume(&spec("volume")).expect("create");
+            pool.publish("volume", &publish).expect("publish");
+        },
+        run: |environment| match open(environment)?.reconcile()?.failed.as_slice() {
+            [] => Ok(()),
+            failed => {
+                assert!(failed.iter().all(|story| story.contains("the test made")), "{failed:?}");
+                Ok(())
+            }
+        },
+        check: |environment, context| {
+            let volume = environment.pool().volume("volume").expect("it lives");
+            assert!(volume.device.is_some(), "{context}");
+            assert_eq!(contents(environment), 1, "{context}");
+        },
+        least: 15,
+    }
+    .check_all();
+}

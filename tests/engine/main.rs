@@ -1,0 +1,12 @@
+//! The engine on a simulated machine: no privileges, no kernel of its own.
+
+mod damage;
+#[cfg(feature = "http")]
+mod downloads;
+mod faults;
+mod faults_templates;
+mod housekeeping;
+mod pool_formats;
+mod space;
+mod spares;
+mod volumes;

@@ -1,0 +1,106 @@
+//! Space: what is set aside for a volume, and who is turned away when there is none.
+
+use std::os::unix::fs::MetadataExt as _;
+
+use calf::{ErrorKind, Fallback, Key, Reserve, VolumeSpec, store_size};
+use calf_test_kit::simulated_pool::{Environment, TEMPLATE_SIZE, spec};
+
+fn reserved(id: &str) -> VolumeSpec {
+    VolumeSpec { reserve: Reserve::Full, ..spec(id) }
+}
+
+/// Bytes that the store of a volume occupies.
+fn allocated(environment: &Environment, id: &str, file: &str) -> u64 {
+    let key = Key::of(id);
+    let path = environment.directory.path().join("pool/volumes").join(key.as_str()).join(file);
+    path.metadata().expect("a store").blocks() * 512
+}
+
+#[test]
+fn a_reserved_volume_has_its_space_from_the_start_and_after_growth() {
+    let environment = Environment::new();
+    let pool = environment.pool();
+    pool.create_volume(&reserved("volume")).expect("create");
+    pool.create_volume(&reserved("volume")).expect("the same again");
+    assert_eq!(pool.create_volume(&spec("volume")).unwrap_err().kind(), ErrorKind::AlreadyExists);
+    let needed = |size| store_size(size, None, 4096);
+    assert!(allocated(&environment, "volume", "cow") >= needed(TEMPLATE_SIZE));
+    pool.expand_volume("volume", 2 * TEMPLATE_SIZE).expect("expand while inactive");
+    assert!(allocated(&environment, "volume", "cow") >= needed(2 * TEMPLATE_SIZE));
+    pool.activate("volume").expect("activate");
+    pool.expand_volume("volume", 3 * TEMPLATE_SIZE).expect("expand while active");
+    assert!(allocated(&environment, "volume", "cow") >= needed(3 * TEMPLATE_SIZE));
+    environment.host.reboot();
+    pool.activate("volume").expect("activate");
+    assert!(allocated(&environment, "volume", "cow") >= needed(3 * TEMPLATE_SIZE), "a new store");
+    pool.delete_volume("volume").expect("delete");
+
+    let limited = VolumeSpec { cow_limit: Some(64 << 10), ..reserved("limited") };
+    pool.create_volume(&limited).expect("create");
+    let has = allocated(&environment, "limited", "cow");
+    assert!((64 << 10..TEMPLATE_SIZE / 2).contains(&has), "only what it may write: {has}");
+}
+
+#[test]
+fn a_reserved_volume_is_refused_where_its_space_is_not_there() {
+    let environment = Environment::new();
+    let pool =
+        environment.options().reserve(1 << 20).open(environment.directory.path().join("pool"));
+    let pool = pool.expect("a pool");
+    let space = store_size(TEMPLATE_SIZE, None, 4096);
+    environment.host.set_free((1 << 20) + space);
+    let error = pool.create_volume(&reserved("volume")).expect_err("not above the reserve");
+    assert_eq!(error.kind(), ErrorKind::NoSpace, "{error:?}");
+    assert_eq!(environment.volume_directories(), Vec::<String>::new(), "nothing is left");
+    environment.host.set_free((2 << 20) + space);
+    pool.create_volume(&reserved("volume")).expect("create");
+
+    // It grows by what is there, and stays as it was where that is not enough.
+    environment.host.set_free(2 << 20);
+    let error = pool.expand_volume("volume", 16 * TEMPLATE_SIZE).expect_err("too much");
+    assert_eq!(error.kind(), ErrorKind::NoSpace, "{error:?}");
+    assert_eq!(pool.volume("volume").expect("it is there").record.size, TEMPLATE_SIZE);
+    pool.activate("volume").expect("it is as usable as before");
+}
+
+#[test]
+fn an_inactive_volume_of_an_earlier_boot_grows_as_well() {
+    for reserve in [Reserve::None, Reserve::Full] {
+        let environment = Environment::new();
+        let pool = environment.pool();
+        pool.create_volume(&VolumeSpec { reserve, ..spec("volume") }).expect("create");
+        environment.host.reboot();
+        let volume = pool.expand_volume("volume", 2 * TEMPLATE_SIZE).expect("expand");
+        assert_eq!(volume.record.size, 2 * TEMPLATE_SIZE);
+        pool.create_volume(&VolumeSpec { reserve, ..spec("volume") }).expect("the same again");
+        let device = pool.activate("volume").expect("activate");
+        assert_eq!(environment.host.sizes()[0].1, 2 * TEMPLATE_SIZE, "{device}");
+    }
+}
+
+#[test]
+fn a_full_pool_turns_new_volumes_away_and_lets_the_others_live() {
+    let environment = Environment::new();
+    let pool = environment.pool();
+    pool.create_volume(&spec("old")).expect("create");
+    environment.host.set_free(0);
+    assert_eq!(pool.create_volume(&spec("new")).unwrap_err().kind(), ErrorKind::NoSpace);
+    pool.create_volume(&spec("old")).expect("the same again");
+    pool.activate("old").expect("activate");
+    pool.expand_volume("old", 2 * TEMPLATE_SIZE).expect("expand");
+    pool.delete_volume("old").expect("delete");
+}
+
+#[test]
+fn a_full_copy_can_be_reserved_and_a_reflink_cannot() {
+    let environment = Environment::new();
+    environment.host.without_snapshot(true);
+    let open = |fallback| {
+        let root = environment.directory.path().join("pool");
+        environment.options().fallback(Some(fallback)).open(root).expect("a pool")
+    };
+    let error = open(Fallback::Reflink).create_volume(&reserved("volume")).expect_err("a reflink");
+    assert_eq!(error.kind(), ErrorKind::Unsupported);
+    open(Fallback::Copy).create_volume(&reserved("volume")).expect("create");
+    assert!(allocated(&environment, "volume", "disk") >= TEMPLATE_SIZE);
+}

@@ -1,0 +1,282 @@
+//! Spares on a simulated machine: what claims one, what takes it away, and what a failure or a crash
+//! at any call leaves.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+use calf::sys::fake::Crash;
+use calf::sys::{Loops as _, Mapper as _};
+use calf::{
+    DeviceId, Durability, ErrorKind, Key, MAX_WARM, Pool, ReconcileOptions, RemovalKind, Reserve,
+    Role, SPARE_PREFIX, VolumeSpec, VolumeState,
+};
+use calf_test_kit::simulated_pool::{
+    Environment, FAILURES, TEMPLATE_SIZE, block, publication, spec,
+};
+
+/// A pool with so many spares of the template.
+fn warm(environment: &Environment, count: u32) -> Pool {
+    let pool = environment.pool();
+    pool.set_warm("debian", count).expect("set");
+    let report = pool.tend_spares(&|| false).expect("tend");
+    assert_eq!(report.failed, Vec::<String>::new());
+    assert_eq!(spares(&pool), u64::from(count));
+    pool
+}
+
+fn spares(pool: &Pool) -> u64 {
+    pool.spares().expect("a count").values().sum()
+}
+
+/// The names of the spare devices.
+fn spare_devices(environment: &Environment) -> BTreeSet<String> {
+    let mut names = environment.host.device_names().expect("names");
+    names.retain(|name| name.starts_with(SPARE_PREFIX));
+    names
+}
+
+/// Nothing of a spare is left, in the kernel or in the pool.
+fn assert_cold(environment: &Environment, context: &str) {
+    assert_eq!(environment.host.leftovers(), Vec::<String>::new(), "{context}");
+    let left = fs::read_dir(environment.directory.path().join("pool/spares"))
+        .map_or(0, |entries| entries.count());
+    assert_eq!(left, 0, "{context}: directories of spares");
+}
+
+#[test]
+fn a_claimed_spare_is_the_volumes_device_and_is_replaced() {
+    let environment = Environment::new();
+    let pool = warm(&environment, 2);
+    assert_eq!(spare_devices(&environment).len(), 2);
+
+    pool.create_volume(&spec("volume")).expect("create");
+    assert_eq!(spares(&pool), 2, "a volume that is not active needs none");
+    let number = pool.activate("volume").expect("activate");
+    assert_eq!((spares(&pool), pool.claimed_spares()), (1, 1));
+    let id = DeviceId::new(pool.id(), &Key::of("volume"), Role::Snapshot);
+    let device = environment.host.device(&id).expect("a look").expect("by name and UUID");
+    assert_eq!(device.number, number);
+    assert_eq!(pool.volume("volume").expect("it is there").state, VolumeState::Active);
+    let directory = environment.directory.path().join("pool/volumes");
+    let directory = directory.join(Key::of("volume").as_str());
+    let mut files: Vec<String> = fs::read_dir(&directory)
+        .expect("its directory")
+        .map(|entry| entry.expect("an entry").file_name().to_string_lossy().into_owned())
+        .collect();
+    files.sort();
+    assert_eq!(files, ["cow", "volume.json"], "as of any other volume");
+    assert_eq!(environment.host.find_loops(&directory.join("cow")).expect("loops").len(), 1);
+
+    let report = pool.tend_spares(&|| false).expect("tend");
+    assert_eq!((report.made, report.removed, spares(&pool)), (1, 0, 2));
+    assert_eq!(pool.reconcile().expect("reconcile").removed, []);
+
+    pool.delete_volume("volume").expect("delete");
+    pool.set_warm("debian", 0).expect("set");
+    assert_eq!(pool.tend_spares(&|| false).expect("tend").removed, 2);
+    assert_cold(&environment, "at the end");
+}
+
+#[test]
+fn staging_and_inline_publication_claim_too() {
+    let environment = Environment::new();
+    let pool = warm(&environment, 2);
+    let publish = publication(&environment, "staged", block());
+    pool.create_volume(&spec("staged")).expect("create");
+    pool.stage("staged", &publish.stage).expect("stage");
+    assert_eq!(pool.claimed_spares(), 1);
+    let publish = publication(&environment, "inline", block());
+    let inline = VolumeSpec { inline: true, ..spec("inline") };
+    pool.publish_inline(&inline, &publish).expect("publish");
+    assert_eq!((pool.claimed_spares(), spares(&pool)), (2, 0));
+}
+
+#[test]
+fn only_a_volume_with_everything_at_its_default_claims() {
+    let environment = Environment::new();
+    let pool = warm(&environment, 1);
+    let plain = spec("volume");
+    for other in [
+        VolumeSpec { size: Some(2 * TEMPLATE_SIZE), ..plain.clone() },
+        VolumeSpec { cow_limit: Some(64 << 10), ..plain.clone() },
+        VolumeSpec { chunk_size: 16 << 10, ..plain.clone() },
+        VolumeSpec { durability: Durability::Durable, ..plain.clone() },
+        VolumeSpec { reserve: Reserve::Full, ..plain.clone() },
+    ] {
+        pool.create_volume(&other).expect("create");
+        pool.activate("volume").expect("activate");
+        assert_eq!((spares(&pool), pool.claimed_spares()), (1, 0), "{other:?}");
+        pool.delete_volume("volume").expect("delete");
+    }
+    // One that was used has a store to lose.
+    pool.set_warm("debian", 0).expect("set");
+    pool.tend_spares(&|| false).expect("tend");
+    pool.create_volume(&plain).expect("create");
+    pool.activate("volume").expect("activate");
+    let store = environment.directory.path().join("pool/volumes");
+    let store = store.join(Key::of("volume").as_str()).join("cow");
+    fs::write(&store, b"SnAp").expect("as the kernel begins it");
+    pool.deactivate("volume").expect("deactivate");
+    pool.set_warm("debian", 1).expect("set");
+    pool.tend_spares(&|| false).expect("tend");
+    let _ = pool.activate("volume");
+    assert_eq!(spares(&pool), 1, "its own store is used again");
+    assert_eq!(fs::read(&store).expect("its store")[..4], *b"SnAp");
+}
+
+#[test]
+fn spares_follow_their_template() {
+    let environment = Environment::new();
+    let pool = warm(&environment, 2);
+    let before = spare_devices(&environment);
+    environment.import("debian", 0xab);
+    assert_eq!(pool.template("debian").expect("it is there").warm, 2, "the number stays");
+    assert_eq!(spares(&pool), 0, "content without a name goes with its spares");
+    assert_eq!(pool.tend_spares(&|| false).expect("tend").made, 2);
+    assert!(before.is_disjoint(&spare_devices(&environment)));
+    pool.remove_template("debian").expect("no volume uses it");
+    assert_cold(&environment, "without a template");
+}
+
+#[test]
+fn too_many_broken_and_orphaned_spares_go() {
+    let environment = Environment::new();
+    let pool = warm(&environment, 4);
+    pool.set_warm("debian", 3).expect("set");
+    // One of them loses its directory, by hand.
+    let directory = environment.directory.path().join("pool/spares");
+    let one = fs::read_dir(&directory).expect("spares").next().expect("one").expect("an entry");
+    fs::remove_dir_all(one.path()).expect("remove");
+    pool.set_warm("debian", 2).expect("set");
+
+    let dry = ReconcileOptions { dry_run: true, ..ReconcileOptions::default() };
+    let told = pool.reconcile_with(&dry).expect("reconcile").removed;
+    assert_eq!(spare_devices(&environment).len(), 4, "a dry run changes nothing");
+    let mut removed = pool.reconcile().expect("reconcile").removed;
+    assert_eq!(told, removed);
+    assert!(removed.iter().all(|removal| removal.kind == RemovalKind::Spare), "{removed:?}");
+    assert_eq!((removed.len(), spares(&pool), spare_devices(&environment).len()), (2, 2, 2));
+
+    // No device outlives a reboot.
+    environment.host.reboot();
+    let pool = environment.pool();
+    removed = pool.reconcile().expect("reconcile").removed;
+    assert_eq!((removed.len(), spares(&pool)), (2, 0), "{removed:?}");
+    assert_cold(&environment, "after the reboot");
+    assert_eq!(pool.tend_spares(&|| false).expect("tend").made, 2);
+}
+
+#[test]
+fn what_cannot_be_is_refused() {
+    let environment = Environment::new();
+    let pool = environment.pool();
+    let error = pool.set_warm("debian", MAX_WARM + 1).expect_err("too many");
+    assert_eq!(error.kind(), ErrorKind::InvalidArgument);
+    assert_eq!(pool.set_warm("ubuntu", 1).expect_err("unknown").kind(), ErrorKind::NotFound);
+    pool.set_warm("debian", 3).expect("set");
+    assert_eq!(
+        pool.tend_spares(&|| true).expect("tend").made,
+        0,
+        "there is something better to do"
+    );
+    environment.host.set_free(0);
+    assert_eq!(pool.tend_spares(&|| false).expect_err("full").kind(), ErrorKind::NoSpace);
+    assert_cold(&environment, "in a full pool");
+    environment.host.without_snapshot(true);
+    assert_eq!(pool.tend_spares(&|| false).expect_err("no target").kind(), ErrorKind::Unsupported);
+}
+
+#[test]
+fn callers_at_once_get_a_spare_each() {
+    const CALLERS: usize = 8;
+    let environment = Environment::new();
+    let pool = warm(&environment, CALLERS as u32);
+    let devices: BTreeSet<_> = std::thread::scope(|scope| {
+        let callers: Vec<_> = (0..CALLERS)
+            .map(|number| {
+                let pool = &pool;
+                scope.spawn(move || {
+                    let id = format!("volume-{number}");
+                    pool.create_volume(&spec(&id)).expect("create");
+                    pool.activate(&id).expect("activate")
+                })
+            })
+            .collect();
+        callers.into_iter().map(|caller| caller.join().expect("no panic")).collect()
+    });
+    assert_eq!(devices.len(), CALLERS);
+    let left = CALLERS as u64 - pool.claimed_spares();
+    assert_eq!(spares(&pool), left);
+    assert_eq!(spare_devices(&environment).len() as u64, left);
+}
+
+/// Lets each call of `scenario` fail or die in turn. Afterwards, with a restart (a reconciliation) or
+/// just the next call, a volume's life goes on to its end and nothing is left.
+fn check(prepare: fn(&Environment), scenario: fn(&Pool) -> calf::Result<()>) {
+    for failure in FAILURES {
+        for restart in [true, false] {
+            let mut n = 1;
+            loop {
+                let context = format!("{failure:?} at call {n}, restart {restart}");
+                let environment = Environment::new();
+                prepare(&environment);
+                let pool = environment.pool();
+                environment.host.fail_at(n, failure);
+                let outcome = catch_unwind(AssertUnwindSafe(|| scenario(&pool)));
+                drop(pool);
+                let reached = environment.host.heal();
+                match outcome {
+                    Err(panic) if !panic.is::<Crash>() => std::panic::resume_unwind(panic),
+                    Ok(Err(error)) if !reached => panic!("{context}: {error:?}"),
+                    _ => {}
+                }
+                let pool = environment.pool();
+                if restart {
+                    let report = pool.reconcile().expect("reconcile");
+                    assert_eq!(report.failed, Vec::<String>::new(), "{context}");
+                    for volume in pool.volumes().expect("volumes") {
+                        assert_ne!(volume.state, VolumeState::Interrupted, "{context}");
+                    }
+                }
+                life(&pool).unwrap_or_else(|error| panic!("{context}: {error:?}"));
+                pool.set_warm("debian", 0).expect("set");
+                let report = pool.tend_spares(&|| false).expect("tend");
+                assert_eq!(report.failed, Vec::<String>::new(), "{context}");
+                assert_cold(&environment, &context);
+                assert_eq!(environment.volume_directories().len(), 0, "{context}");
+                if !reached {
+                    break;
+                }
+                n += 1;
+            }
+            assert!(n > 10, "{failure:?}: the scenario has only {n} calls, so it did not run");
+        }
+    }
+}
+
+fn life(pool: &Pool) -> calf::Result<()> {
+    pool.create_volume(&spec("volume"))?;
+    pool.activate("volume")?;
+    pool.deactivate("volume")?;
+    pool.delete_volume("volume")
+}
+
+#[test]
+fn a_claim_fails_or_dies_well_at_each_call() {
+    check(|environment| drop(warm(environment, 2)), life);
+}
+
+#[test]
+fn making_and_removing_spares_fails_or_dies_well_at_each_call() {
+    check(
+        |_| (),
+        |pool| {
+            pool.set_warm("debian", 2)?;
+            pool.tend_spares(&|| false)?;
+            pool.set_warm("debian", 1)?;
+            pool.tend_spares(&|| false)?;
+            pool.reconcile().map(drop)
+        },
+    );
+}

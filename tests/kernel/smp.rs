@@ -1,0 +1,167 @@
+//! Many callers at once, on several CPUs: no error, no leak, and `ABORTED` only where an operation
+//! on the same volume was really running.
+
+use std::fs;
+use std::os::unix::fs::FileExt as _;
+use std::path::Path;
+use std::process::ExitCode;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+
+use calf_test_kit::driver_process::{Client, Driver, Usage};
+use calf_test_kit::kernel;
+use calf_test_kit::real_pool::{self, Page, Random, Rig, read_page};
+use tonic::{Code, Status};
+
+/// Callers at once, and lives that each takes its volume through.
+const CALLERS: usize = 32;
+const LIVES: usize = 8;
+
+fn main() -> ExitCode {
+    let long = Duration::from_secs(900);
+    kernel::main(vec![
+        kernel::test("thirty_two_callers_live_side_by_side", side_by_side).timeout(long),
+        kernel::test("callers_of_one_volume_are_told_to_come_back", one_volume).timeout(long),
+        kernel::test("two_drivers_share_a_pool_during_an_upgrade", two_drivers).timeout(long),
+    ])
+}
+
+fn life(client: &Client, usage: &Usage, random: &mut Random) -> Result<(), Status> {
+    client.create(&usage.volume, "root")?;
+    client.stage(usage)?;
+    client.publish(usage)?;
+    let page = Page::random(random);
+    if usage.block {
+        let device = real_pool::open(&usage.target);
+        device.write_all_at(&page.0, 1 << 20).expect("write");
+        assert!(read_page(&device, 1 << 20).0 == page.0, "{}", usage.volume);
+    } else {
+        let file = usage.target.join("file");
+        assert!(!file.exists(), "a fresh volume has another's file");
+        fs::write(&file, page.0).expect("write");
+        assert!(fs::read(&file).expect("read") == page.0, "{}", usage.volume);
+    }
+    client.unpublish(usage)?;
+    client.unstage(usage)?;
+    client.delete(&usage.volume)
+}
+
+fn side_by_side() {
+    let rig = Rig::new(kernel::Fs::Xfs);
+    rig.import_file_system("root", "ext4");
+    let driver = Driver::start(rig.pool.root(), &kernel::work_dir(), &[]);
+    let directory = rig.path("");
+    let begin = Instant::now();
+    std::thread::scope(|scope| {
+        for caller in 0..CALLERS {
+            let (driver, directory) = (&driver, directory.as_path());
+            scope.spawn(move || {
+                let client = driver.client();
+                let usage = Usage::new(&format!("volume-{caller}"), directory, caller % 2 == 0);
+                fs::create_dir_all(&usage.staging).expect("as kubelet does");
+                let mut random = Random(caller as u64 + 1);
+                for _ in 0..LIVES {
+                    life(&client, &usage, &mut random).unwrap_or_else(|error| {
+                        panic!("{}: {error:?}\n{}", usage.volume, driver.log())
+                    });
+                }
+            });
+        }
+    });
+    println!("{} lives in {:?}", CALLERS * LIVES, begin.elapsed());
+    assert_nothing_is_left(&rig);
+    assert!(driver.stop().success());
+}
+
+/// Whether `status` says that the same volume is in another call's hands.
+fn is_aborted(status: &Status) -> bool {
+    status.code() == Code::Aborted
+}
+
+fn one_volume() {
+    let rig = Rig::new(kernel::Fs::Xfs);
+    rig.import_file_system("root", "ext4");
+    let driver = Driver::start(rig.pool.root(), &kernel::work_dir(), &[]);
+    let usage = Usage::new("volume", &rig.path(""), true);
+    fs::create_dir_all(&usage.staging).expect("as kubelet does");
+    let (done, aborted) = (AtomicUsize::new(0), AtomicUsize::new(0));
+    let count = |result: Result<(), Status>| match result {
+        Ok(()) => done.fetch_add(1, Ordering::Relaxed),
+        Err(status) if is_aborted(&status) => aborted.fetch_add(1, Ordering::Relaxed),
+        Err(status) => panic!("{status:?}\n{}", driver.log()),
+    };
+    std::thread::scope(|scope| {
+        for _ in 0..8 {
+            scope.spawn(|| {
+                let client = driver.client();
+                for _ in 0..10 {
+                    // Each call is repeated by all at once; every answer is OK or ABORTED.
+                    count(client.create(&usage.volume, "root"));
+                    count(retried(|| client.create(&usage.volume, "root")));
+                    count(client.stage(&usage));
+                    count(client.publish(&usage));
+                }
+            });
+        }
+    });
+    let client = driver.client();
+    for call in [Client::unpublish, Client::unstage] {
+        call(&client, &usage).expect("one caller is never told to come back");
+    }
+    client.delete(&usage.volume).expect("one caller is never told to come back");
+    println!("{} done, {} told to come back", done.into_inner(), aborted.into_inner());
+    assert_nothing_is_left(&rig);
+    assert!(driver.stop().success());
+}
+
+/// An old driver drains while a new one serves: both work on the pool.
+fn two_drivers() {
+    let rig = Rig::new(kernel::Fs::Xfs);
+    rig.import_file_system("root", "ext4");
+    let drivers = Driver::old_and_new(rig.pool.root(), &kernel::work_dir());
+    let directory = rig.path("");
+    std::thread::scope(|scope| {
+        for caller in 0..8 {
+            let (drivers, directory): (_, &Path) = (&drivers, &directory);
+            scope.spawn(move || {
+                let clients = drivers.each_ref().map(Driver::client);
+                let usage = Usage::new(&format!("volume-{caller}"), directory, true);
+                fs::create_dir_all(&usage.staging).expect("as kubelet does");
+                let mut random = Random(caller + 1);
+                for turn in 0..LIVES {
+                    // Made by one, ended by the other.
+                    let (first, second) = (&clients[turn % 2], &clients[(turn + 1) % 2]);
+                    first.create(&usage.volume, "root").expect("create");
+                    second.stage(&usage).expect("stage");
+                    first.publish(&usage).expect("publish");
+                    life(second, &usage, &mut random).expect("a life");
+                }
+            });
+        }
+    });
+    assert_nothing_is_left(&rig);
+    for driver in drivers {
+        assert!(driver.stop().success());
+    }
+}
+
+/// Repeats a call while it is told to come back.
+fn retried(call: impl Fn() -> Result<(), Status>) -> Result<(), Status> {
+    loop {
+        match call() {
+            Err(status) if is_aborted(&status) => std::thread::sleep(Duration::from_millis(5)),
+            result => return result,
+        }
+    }
+}
+
+fn assert_nothing_is_left(rig: &Rig) {
+    assert_eq!(rig.pool.volume_records().expect("records"), []);
+    let left = fs::read_dir(rig.pool.root().join("volumes")).expect("volumes").count();
+    assert_eq!(left, 0, "directories of volumes are left");
+    for entry in fs::read_dir("/sys/block").expect("sysfs").flatten() {
+        let busy = entry.path().join("dm/name").exists()
+            || entry.path().join("loop/backing_file").exists();
+        assert!(!busy, "{} is left", entry.path().display());
+    }
+}

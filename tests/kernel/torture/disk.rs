@@ -1,0 +1,114 @@
+//! A disk of which the behaviour can be changed while a pool lives on it: a device-mapper device
+//! over one of the machine's disks.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use calf_test_kit::kernel;
+use calf_test_kit::real_pool::run;
+use rustix::mount::{MountFlags, UnmountFlags};
+
+/// Bytes of a sector, the unit of tables.
+const SECTOR: u64 = 512;
+
+/// A file system on a disk that fails on demand. Unmounted and removed when dropped.
+pub(crate) struct Disk {
+    name: String,
+    below: String,
+    size: u64,
+    fs: kernel::Fs,
+    mount: PathBuf,
+}
+
+impl Disk {
+    /// A new file system on the first `size` bytes of the machine's disk `index`. In `table`,
+    /// `{}` stands for the disk.
+    pub(crate) fn new(name: &str, index: usize, size: u64, fs: kernel::Fs, table: &str) -> Self {
+        let below = kernel::disk(index);
+        let mount = kernel::work_dir().join(name);
+        let disk = Self { name: name.to_owned(), below, size, fs, mount };
+        let create = ["create", name, "--table", &disk.line(table)];
+        run("dmsetup", &create, &[]);
+        // Nothing is discarded: what a disk did before is not what is tested.
+        let (program, options): (_, &[&str]) = match fs {
+            kernel::Fs::Ext4 => ("mkfs.ext4", &["-q", "-F", "-E", "lazy_itable_init=1,nodiscard"]),
+            kernel::Fs::Xfs => ("mkfs.xfs", &["-q", "-f", "-K", "-m", "reflink=1"]),
+            other => panic!("no {other:?} on a disk that fails"),
+        };
+        run(program, options, &[&disk.node()]);
+        disk.mount().expect("mount the new file system");
+        disk
+    }
+
+    pub(crate) fn path(&self) -> &Path {
+        &self.mount
+    }
+
+    /// The device of the disk.
+    pub(crate) fn node(&self) -> PathBuf {
+        node(&self.name)
+    }
+
+    /// From now on the disk behaves as `table` says. What is in flight may stay so.
+    pub(crate) fn becomes(&self, table: &str) {
+        run("dmsetup", &["suspend", "--noflush", "--nolockfs", &self.name], &[]);
+        run("dmsetup", &["load", &self.name, "--table", &self.line(table)], &[]);
+        run("dmsetup", &["resume", &self.name], &[]);
+    }
+
+    /// Nothing gets through, and nothing fails: all I/O waits.
+    pub(crate) fn stall(&self) {
+        run("dmsetup", &["suspend", "--noflush", "--nolockfs", &self.name], &[]);
+    }
+
+    /// The end of [`stall`](Self::stall).
+    pub(crate) fn go_on(&self) {
+        run("dmsetup", &["resume", &self.name], &[]);
+    }
+
+    pub(crate) fn mount(&self) -> rustix::io::Result<()> {
+        mount(&self.node(), &self.mount, self.fs)
+    }
+
+    pub(crate) fn unmount(&self) {
+        unmount(&self.mount);
+    }
+
+    fn line(&self, table: &str) -> String {
+        format!("0 {} {}", self.size / SECTOR, table.replace("{}", &self.below))
+    }
+}
+
+impl Drop for Disk {
+    fn drop(&mut self) {
+        unmount(&self.mount);
+        remove(&self.name);
+    }
+}
+
+/// The node of a device-mapper device.
+pub(crate) fn node(name: &str) -> PathBuf {
+    Path::new("/dev/mapper").join(name)
+}
+
+pub(crate) fn mount(device: &Path, path: &Path, fs: kernel::Fs) -> rustix::io::Result<()> {
+    fs::create_dir_all(path).expect("a mount point");
+    rustix::mount::mount(device, path, fs.name(), MountFlags::empty(), None)
+}
+
+/// Unmounts what is mounted; a loop device whose last user just went may hold a file for a moment.
+pub(crate) fn unmount(path: &Path) {
+    let deadline = Instant::now() + Duration::from_secs(5);
+    while rustix::mount::unmount(path, UnmountFlags::empty()) == Err(rustix::io::Errno::BUSY)
+        && Instant::now() < deadline
+    {
+        thread::sleep(Duration::from_millis(20));
+    }
+}
+
+/// Removes a device-mapper device; what stays is told by the kit.
+pub(crate) fn remove(name: &str) {
+    let _ = std::process::Command::new("dmsetup").args(["remove", "--retry", name]).status();
+}

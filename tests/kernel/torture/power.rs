@@ -1,0 +1,378 @@
+//! Power loss: the kernel dies under load, and so does what was in the disk's write cache.
+//!
+//! The pool is on dm-log-writes over a real (virtual) disk. When the machine has been reset, it
+//! is looked at twice: the disk as the crash of the kernel left it, and the disk as it would be
+//! had the power failed at each of many instants of the load, with all writes lost that were not
+//! flushed by then. What callers had been told by that instant is in the log as well, as marks.
+
+use std::collections::BTreeMap;
+use std::fs::{self, File, OpenOptions};
+use std::os::unix::fs::FileExt as _;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use calf::{Durability, ImportSpec, Pool, PoolOptions, VolumeSpec};
+use calf_test_kit::fault_run::{Tally, count, seed};
+use calf_test_kit::kernel;
+use calf_test_kit::real_pool::{self, Page, Random, run};
+use devicemapper::{DM, DevId, DmName};
+use sha2::{Digest as _, Sha256};
+
+use crate::disk::{self, Disk};
+use crate::log_writes::Log;
+
+const FAULT: &str = "power loss: kernel killed, unflushed writes lost";
+
+/// Size of the pool's disk; XFS wants at least 300 MiB.
+const DISK_SIZE: u64 = 512 << 20;
+
+/// Size of the template: small, since ephemeral volumes are read as a whole.
+const TEMPLATE_SIZE: u64 = 1 << 20;
+const BLOCKS: u64 = TEMPLATE_SIZE / 4096;
+
+/// Where a disk keeps, beyond the pool, what the test must remember over a reboot.
+const MEMORY: u64 = kernel::DISK_BYTES - 4096;
+
+pub(crate) fn loss() {
+    let rounds = count(2, 10);
+    let round = u64::from(kernel::boot_count());
+    let memory = OpenOptions::new().read(true).write(true).open(kernel::disk(0)).expect("a disk");
+    let (seed, tries) = if round == 0 { (seed(), 0) } else { recall(&memory) };
+    let tally = Tally::resume(FAULT, seed, tries);
+    if round > 0 {
+        check(&tally, &mut Random(seed.wrapping_mul(round).max(1)), fs_of(round - 1));
+        if tally.hopeless() {
+            return tally.finish();
+        }
+    }
+    if round == rounds {
+        return tally.finish();
+    }
+    remember(&memory, seed, tally.tries());
+    tally.stop_here();
+    load(Random(seed.wrapping_mul(round + 17).max(1)), fs_of(round));
+    kernel::crash_and_reboot();
+}
+
+fn fs_of(round: u64) -> kernel::Fs {
+    if round.is_multiple_of(2) { kernel::Fs::Xfs } else { kernel::Fs::Ext4 }
+}
+
+fn remember(memory: &File, seed: u64, tries: u64) {
+    let mut block = [0; 4096];
+    block[..8].copy_from_slice(&seed.to_le_bytes());
+    block[8..16].copy_from_slice(&tries.to_le_bytes());
+    memory.write_all_at(&block, MEMORY).and_then(|()| memory.sync_all()).expect("remember");
+}
+
+fn recall(memory: &File) -> (u64, u64) {
+    let mut block = [0; 16];
+    memory.read_exact_at(&mut block, MEMORY).expect("recall");
+    let word = |n: usize| u64::from_le_bytes(block[n..][..8].try_into().expect("eight bytes"));
+    (word(0), word(8))
+}
+
+// === the load ===
+
+/// Works on the pool until the machine dies.
+fn load(mut random: Random, fs: kernel::Fs) {
+    let log = format!("log-writes {{}} {}", kernel::disk(1));
+    let disk = Disk::new("power", 0, DISK_SIZE, fs, &log);
+    let pool = open(disk.path()).expect("a pool");
+    let mut content = vec![0; TEMPLATE_SIZE as usize];
+    Random(TEMPLATE_SEED).fill(&mut content);
+    import(&pool, disk.path(), "base", &content);
+    mark("ready");
+    let end = Instant::now() + Duration::from_secs(count(6, 15));
+    let seeds: Vec<u64> = (0..6).map(|_| random.next()).collect();
+    std::thread::scope(|scope| {
+        for (n, seed) in seeds.into_iter().enumerate() {
+            let (pool, disk) = (&pool, &disk);
+            scope.spawn(move || {
+                let mut random = Random(seed.max(1));
+                let mut serial = 0;
+                while Instant::now() < end {
+                    serial += 1;
+                    match n {
+                        0 => import_and_remove(pool, disk.path(), &mut random),
+                        _ => live(pool, &format!("volume-{n}-{serial}"), &mut random, end),
+                    }
+                }
+            });
+        }
+    });
+    // The disk is left as it is: this is where the power fails.
+    std::mem::forget(disk);
+}
+
+const TEMPLATE_SEED: u64 = 97;
+
+/// A pool that admits volumes on a small disk.
+fn open(disk: &Path) -> calf::Result<Pool> {
+    PoolOptions::default().reserve(0).open(disk.join("pool"))
+}
+
+/// Tells the log what a caller knows.
+fn mark(text: &str) {
+    let dm = DM::new().expect("device-mapper");
+    let name = DmName::new("power").expect("a name");
+    let message = format!("mark {}", text.replace(' ', "_"));
+    dm.target_msg(&DevId::Name(name), Some(0), &message).expect("a mark");
+}
+
+fn import(pool: &Pool, disk: &Path, name: &str, content: &[u8]) {
+    let source = disk.join(format!("{name}.img"));
+    fs::write(&source, content).expect("an image");
+    let spec = ImportSpec::new(source.clone(), name);
+    pool.import_template(&spec, &mut |_| ()).expect("import");
+    fs::remove_file(source).expect("remove the source");
+}
+
+fn import_and_remove(pool: &Pool, disk: &Path, random: &mut Random) {
+    let mut content = vec![0; 256 << 10];
+    random.fill(&mut content);
+    mark("importing");
+    import(pool, disk, "other", &content);
+    mark(&format!("imported {}", hex::encode(Sha256::digest(&content))));
+    std::thread::sleep(Duration::from_millis(random.below(100)));
+    mark("removing");
+    pool.remove_template("other").expect("remove");
+    mark("removed");
+}
+
+/// A volume's life, told by marks: what follows a mark's first word was under way, or done.
+fn live(pool: &Pool, id: &str, random: &mut Random, end: Instant) {
+    let durable = random.below(3) != 0;
+    let mut spec = VolumeSpec::new(id, "base");
+    spec.durability = if durable { Durability::Durable } else { Durability::Ephemeral };
+    mark(&format!("creating {id}"));
+    pool.create_volume(&spec).expect("create");
+    let number = pool.activate(id).expect("activate");
+    let device = real_pool::open(&pool.device_node(number).expect("a node"));
+    mark(&format!("created {id} {}", if durable { "durable" } else { "ephemeral" }));
+    for version in 1..=random.below(40) {
+        if Instant::now() > end {
+            return;
+        }
+        let blocks: Vec<u64> = (0..=random.below(6)).map(|_| random.below(BLOCKS)).collect();
+        for block in &blocks {
+            device.write_all_at(&page(id, *block, version).0, block * 4096).expect("write");
+        }
+        device.sync_all().expect("fsync");
+        let blocks: Vec<String> = blocks.iter().map(u64::to_string).collect();
+        mark(&format!("synced {id} {version} {}", blocks.join(",")));
+    }
+    drop(device);
+    if random.below(4) == 0 {
+        pool.deactivate(id).expect("deactivate");
+    }
+    if random.below(2) == 0 {
+        mark(&format!("deleting {id}"));
+        pool.delete_volume(id).expect("delete");
+        mark(&format!("deleted {id}"));
+    }
+}
+
+/// What a block holds in a version: it says which it is, and the rest follows from that.
+fn page(id: &str, block: u64, version: u64) -> Box<Page> {
+    let digest = Sha256::digest(format!("{id} {block} {version}"));
+    let seed = u64::from_le_bytes(digest[..8].try_into().expect("eight bytes"));
+    let mut page = Page::random(&mut Random(seed.max(1)));
+    page.0[..8].copy_from_slice(&version.to_le_bytes());
+    page
+}
+
+// === the check ===
+
+/// What callers knew at one instant.
+#[derive(Clone, Debug, Default)]
+struct Known {
+    ready: bool,
+    volumes: BTreeMap<String, Volume>,
+    /// Digest of the template that comes and goes: `Some(None)` if it must not be there, `None`
+    /// while that is not known.
+    template: Option<Option<String>>,
+}
+
+#[derive(Clone, Debug, Default)]
+struct Volume {
+    /// It must be there, or must not; `None` while a call is under way.
+    exists: Option<bool>,
+    durable: bool,
+    /// The least version that each block must have.
+    versions: BTreeMap<u64, u64>,
+}
+
+impl Known {
+    fn learn(&mut self, mark: &str) {
+        let words: Vec<&str> = mark.split('_').collect();
+        match words[..] {
+            ["ready"] => (self.ready, self.template) = (true, Some(None)),
+            ["importing" | "removing"] => self.template = None,
+            ["imported", digest] => self.template = Some(Some(digest.to_owned())),
+            ["removed"] => self.template = Some(None),
+            ["creating" | "deleting", id] => self.volume(id).exists = None,
+            ["created", id, durability] => {
+                let volume = self.volume(id);
+                volume.exists = Some(true);
+                volume.durable = durability == "durable";
+            }
+            ["deleted", id] => self.volume(id).exists = Some(false),
+            ["synced", id, version, blocks] => {
+                let version: u64 = version.parse().expect("a version");
+                let blocks = blocks.split(',').map(|block| block.parse().expect("a block"));
+                self.volume(id).versions.extend(blocks.map(|block| (block, version)));
+            }
+            _ => panic!("not a mark: {mark}"),
+        }
+    }
+
+    fn volume(&mut self, id: &str) -> &mut Volume {
+        self.volumes.entry(id.to_owned()).or_default()
+    }
+}
+
+fn check(tally: &Tally, random: &mut Random, fs: kernel::Fs) {
+    let log = Log::read(Path::new(&kernel::disk(1)));
+    let marks = log.entries.iter().filter_map(|entry| entry.mark.as_deref());
+    let mut known = Known::default();
+    marks.for_each(|mark| known.learn(mark));
+    assert!(known.ready, "the machine died before the load began");
+    println!("{} entries in the log, {} volumes in it", log.entries.len(), known.volumes.len());
+    // The crash of the kernel: the disk has what the kernel wrote.
+    on_a_copy(fs, |pool| look(tally, "the crash", pool, &known));
+
+    // Power failures: the same disk, from its beginning.
+    let ready = log.entries.iter().position(|entry| entry.mark.as_deref() == Some("ready"));
+    let (ready, end) = (ready.expect("it was found before"), log.entries.len());
+    let mut cuts: Vec<usize> = (0..count(12, 60))
+        .map(|_| ready + 1 + random.below((end - ready) as u64) as usize)
+        .collect();
+    cuts.sort_unstable();
+    let disk = OpenOptions::new().write(true).open(kernel::disk(0)).expect("a disk");
+    wipe(&disk);
+    let (mut known, mut done) = (Known::default(), 0);
+    for cut in cuts {
+        for n in done..cut {
+            log.replay(n, &disk);
+            if let Some(mark) = &log.entries[n].mark {
+                known.learn(mark);
+            }
+        }
+        done = cut;
+        disk.sync_all().expect("sync");
+        on_a_copy(fs, |pool| look(tally, &format!("{fs:?}, cut at {cut} of {end}"), pool, &known));
+        if tally.hopeless() {
+            return;
+        }
+    }
+}
+
+/// As the disk was before anything was logged: as far as a file system looks, empty.
+fn wipe(disk: &File) {
+    let zeros = vec![0; 1 << 20];
+    for n in 0..DISK_SIZE >> 20 {
+        disk.write_all_at(&zeros, n << 20).expect("wipe the disk");
+    }
+}
+
+/// Lets `action` look at the pool on the disk. All that it changes is thrown away: it works on a
+/// snapshot of the disk, which writes to memory.
+fn on_a_copy(fs: kernel::Fs, action: impl FnOnce(&Path)) {
+    let changes = kernel::work_dir().join("changes");
+    File::create(&changes).and_then(|file| file.set_len(DISK_SIZE)).expect("a file");
+    let device = run("losetup", &["--find", "--show"], &[&changes]);
+    let table = format!("0 {} snapshot {} {device} N 8", DISK_SIZE / 512, kernel::disk(0));
+    run("dmsetup", &["create", "copy", "--table", &table], &[]);
+    let path = kernel::work_dir().join("copy");
+    disk::mount(&disk::node("copy"), &path, fs).expect("mount the disk after the power loss");
+    action(&path);
+    disk::unmount(&path);
+    disk::remove("copy");
+    run("losetup", &["--detach", &device], &[]);
+    fs::remove_file(changes).expect("remove the changes");
+}
+
+/// Whether the pool holds what callers know, and nothing by halves.
+fn look(tally: &Tally, when: &str, disk: &Path, known: &Known) {
+    tally.tried();
+    let Some(pool) = tally.expect(open(disk), || format!("{when}: the pool")) else { return };
+    let Some(report) = tally.expect(pool.reconcile(), || format!("{when}: reconcile")) else {
+        return;
+    };
+    tally.promise(report.failed.is_empty(), || format!("{when}: {report:?}"));
+    let Some(records) = tally.expect(pool.volume_records(), || format!("{when}: records")) else {
+        return;
+    };
+    for record in &records {
+        let known = known.volumes.get(&record.id).cloned().unwrap_or_default();
+        if known.exists == Some(false) {
+            tally.leaked(format!("{when}: {} was deleted", record.id));
+        }
+        read(tally, when, &pool, &record.id, record.durability, &known);
+        let deleted = pool.delete_volume(&record.id);
+        tally.expect(deleted, || format!("{when}: delete {}", record.id));
+    }
+    for (id, volume) in &known.volumes {
+        let there = records.iter().any(|record| record.id == *id);
+        if volume.exists == Some(true) && !there {
+            tally.lost(format!("{when}: {id}"));
+        }
+    }
+    template(tally, when, &pool, known);
+}
+
+fn read(tally: &Tally, when: &str, pool: &Pool, id: &str, durability: Durability, known: &Volume) {
+    let number = match pool.activate(id) {
+        Ok(number) => number,
+        // It was under way, and nobody was told that it is there.
+        Err(error) if known.exists.is_none() && error.kind() == calf::ErrorKind::Corrupt => return,
+        Err(error) => return tally.lost(format!("{when}: {id}: {error:?}")),
+    };
+    let device = real_pool::open(&pool.device_node(number).expect("a node"));
+    let mut template = vec![0; TEMPLATE_SIZE as usize];
+    Random(TEMPLATE_SEED).fill(&mut template);
+    for block in 0..BLOCKS {
+        let found = real_pool::read_page(&device, block * 4096);
+        let version = match found.0 == template[block as usize * 4096..][..4096] {
+            true => Some(0),
+            false => Some(u64::from_le_bytes(found.0[..8].try_into().expect("eight bytes")))
+                .filter(|version| page(id, block, *version).0 == found.0),
+        };
+        let least = known.versions.get(&block).copied().unwrap_or(0);
+        match (durability, version) {
+            (_, None) => tally.lost(format!("{when}: {id}: block {block} is neither old nor new")),
+            (Durability::Ephemeral, Some(0)) => {}
+            (Durability::Ephemeral, Some(_)) => {
+                tally.found(format!("{when}: {id}: block {block} of an ephemeral volume survived"));
+            }
+            (Durability::Durable, Some(version)) if version < least => tally.lost(format!(
+                "{when}: {id}: block {block} has version {version}, {least} was synced"
+            )),
+            (Durability::Durable, Some(_)) => {}
+        }
+    }
+}
+
+/// The template that comes and goes is whole, or not there.
+fn template(tally: &Tally, when: &str, pool: &Pool, known: &Known) {
+    let found = match pool.template("other") {
+        Ok(found) => Some(found.digest),
+        Err(error) if error.kind() == calf::ErrorKind::NotFound => None,
+        Err(error) => return tally.found(format!("{when}: {error:?}")),
+    };
+    if let Some(template) = &known.template
+        && *template != found
+    {
+        tally.lost(format!("{when}: template {found:?}, {template:?} was known"));
+    }
+    let Some(digest) = found else { return };
+    let image: PathBuf = pool.root().join("images").join(&digest).join("image");
+    match fs::read(&image) {
+        Ok(content) if hex::encode(Sha256::digest(&content)) == digest => {}
+        Ok(content) => {
+            tally.lost(format!("{when}: template {digest}: {} bytes, others", content.len()));
+        }
+        Err(error) => tally.lost(format!("{when}: {}: {error}", image.display())),
+    }
+}

@@ -1,0 +1,592 @@
+//! What calf promises of volumes, kept by a real device-mapper.
+
+use std::collections::{BTreeMap, HashSet};
+use std::fs::{self, File, OpenOptions};
+use std::io::{ErrorKind as Io, Write as _};
+use std::os::unix::fs::{FileExt as _, MetadataExt as _};
+use std::process::{Command, ExitCode, Stdio};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use calf::sys::{LinuxHost, Loops as _, Mounts as _};
+use calf::{Access, Durability, ErrorKind, NodeOwner, PoolOptions, VolumeSpec, VolumeState};
+use calf_test_kit::kernel;
+use calf_test_kit::real_pool::{
+    self, Page, Random, Rig, TEMPLATE_SIZE, first_difference, open, read_page, run,
+};
+use rustix::fs::{Mode, OFlags};
+
+fn main() -> ExitCode {
+    kernel::main(vec![
+        kernel::test("volumes_are_isolated_from_each_other_and_the_template", isolation),
+        kernel::test("a_volume_may_be_larger_than_its_template", larger_than_template),
+        kernel::test("a_volume_grows_online_under_writes", growth_under_writes),
+        kernel::test("a_mounted_file_system_grows_online", mounted_growth),
+        kernel::test("trim_gives_space_back_to_the_pool", trim),
+        kernel::test("a_read_only_device_refuses_writes", read_only_block),
+        kernel::test("a_reader_only_mount_rests_on_a_read_only_device", read_only_mount),
+        kernel::test("cow_overflow_keeps_reads_and_is_reported", overflow),
+        kernel::test("a_store_that_was_given_up_is_not_brought_up_again", given_up),
+        kernel::test("a_full_store_holds_the_whole_volume", full_rewrite),
+        kernel::test("a_reboot_is_healed_by_publish", reboot),
+        kernel::test("a_busy_device_is_named_with_its_holder", busy),
+        kernel::test("a_target_that_somebody_looks_at_is_unpublished", looked_at),
+        kernel::test("three_hundred_volumes_live_at_once", many).timeout(Duration::from_secs(300)),
+        kernel::test("xfs_volumes_of_one_template_mount_side_by_side", xfs_side_by_side),
+        kernel::test("a_published_node_has_its_jailed_owner", jailed_owner),
+        kernel::test("a_pool_on_a_nodev_mount_publishes_usable_nodes", nodev_pool),
+        kernel::test("a_directory_behind_a_symlink_is_published_to_and_left", behind_symlink),
+        kernel::test("a_volume_keeps_its_content_when_it_is_inactive", deactivated),
+        kernel::test("a_guest_of_kata_gets_a_device_that_the_host_does_not_mount", kata),
+        kernel::test("a_foreign_device_is_never_touched", foreign_device),
+    ])
+}
+
+/// Random writes to four volumes at once; each must hold its own and nothing else.
+fn isolation() {
+    let rig = Rig::new(kernel::Fs::Xfs);
+    let template = rig.import_random("random", 7);
+    let digest = rig.pool.template("random").expect("the template").digest;
+    let image = rig.pool.root().join("images").join(&digest).join("image");
+    let mut random = Random(11);
+    let mut volumes: Vec<(File, BTreeMap<u64, Box<Page>>)> = (0..4)
+        .map(|n| (rig.open(&VolumeSpec::new(format!("volume-{n}"), "random")), BTreeMap::new()))
+        .collect();
+    for _ in 0..2000 {
+        let (device, written) = &mut volumes[random.below(4) as usize];
+        let offset = random.below(TEMPLATE_SIZE / 4096) * 4096;
+        let page = Page::random(&mut random);
+        device.write_all_at(&page.0, offset).expect("write");
+        written.insert(offset, page);
+    }
+    for (n, (device, written)) in volumes.iter().enumerate() {
+        for (offset, original) in (0..).step_by(4096).zip(template.chunks(4096)) {
+            let expected = written.get(&offset).map_or(original, |page| &page.0[..]);
+            assert!(read_page(device, offset).0 == expected, "volume-{n} differs at {offset}");
+        }
+    }
+    let image = File::open(&image).expect("the template's content");
+    assert_eq!(first_difference(&image, &template), None, "the template was written to");
+    drop(volumes);
+    for n in 0..4 {
+        rig.pool.delete_volume(&format!("volume-{n}")).expect("delete");
+    }
+    // What a deleted volume wrote is not in the next one.
+    let fresh = rig.open(&VolumeSpec::new("fresh", "random"));
+    assert_eq!(first_difference(&fresh, &template), None);
+    drop(fresh);
+    rig.pool.delete_volume("fresh").expect("delete");
+}
+
+fn larger_than_template() {
+    let rig = Rig::new(kernel::Fs::Ext4);
+    rig.import_file_system("root", "ext4");
+    let mut spec = VolumeSpec::new("large", "root");
+    spec.size = Some(4 * TEMPLATE_SIZE);
+    let device = rig.open(&spec);
+    let mut random = Random(3);
+    let page = Page::random(&mut random);
+    assert_eq!(read_page(&device, 3 * TEMPLATE_SIZE).0, [0; 4096], "zeros past the template");
+    device.write_all_at(&page.0, 4 * TEMPLATE_SIZE - 4096).expect("write the last block");
+    assert_eq!(read_page(&device, 4 * TEMPLATE_SIZE - 4096).0, page.0);
+    drop(device);
+
+    let publish = rig.publication("large", real_pool::mount());
+    rig.pool.publish("large", &publish).expect("publish");
+    let space = rustix::fs::statvfs(&publish.target).expect("statvfs");
+    assert!(space.f_blocks * space.f_frsize > 3 * TEMPLATE_SIZE, "the file system grew");
+    let content = vec![0xca; (2 * TEMPLATE_SIZE) as usize];
+    fs::write(publish.target.join("file"), &content).expect("more than the template could hold");
+    assert!(fs::read(publish.target.join("file")).expect("read") == content);
+    rig.tear_down(&publish, "large");
+}
+
+fn growth_under_writes() {
+    let rig = Rig::new(kernel::Fs::Xfs);
+    rig.import_random("random", 5);
+    let device = rig.open(&VolumeSpec::new("volume", "random"));
+    let (stop, blocks) = (AtomicBool::new(false), AtomicU64::new(TEMPLATE_SIZE / 4096));
+    let mut written = std::thread::scope(|scope| {
+        let writer = scope.spawn(|| {
+            let mut random = Random(13);
+            let mut written: Vec<(u64, Box<Page>)> = Vec::new();
+            let mut seen = HashSet::new();
+            while !stop.load(Ordering::Acquire) {
+                let block = random.below(blocks.load(Ordering::Acquire));
+                if !seen.insert(block) {
+                    continue;
+                }
+                let page = Page::random(&mut random);
+                device.write_all_at(&page.0, block * 4096).expect("write");
+                written.push((block * 4096, page));
+            }
+            written
+        });
+        for factor in 2..=6 {
+            std::thread::sleep(Duration::from_millis(100));
+            let size = factor * TEMPLATE_SIZE;
+            let volume = rig.pool.expand_volume("volume", size).expect("expand");
+            assert_eq!(volume.record.size, size);
+            blocks.store(size / 4096, Ordering::Release);
+        }
+        std::thread::sleep(Duration::from_millis(100));
+        stop.store(true, Ordering::Release);
+        writer.join().expect("the writer")
+    });
+    assert!(written.iter().any(|(offset, _)| *offset > 2 * TEMPLATE_SIZE), "new space is used");
+    for (offset, page) in written.drain(..) {
+        assert!(read_page(&device, offset).0 == page.0, "the block at {offset} was lost");
+    }
+    drop(device);
+    rig.pool.delete_volume("volume").expect("delete");
+}
+
+fn mounted_growth() {
+    for (fs_type, disk) in [("ext4", kernel::Fs::Xfs), ("xfs", kernel::Fs::Ext4)] {
+        let rig = Rig::new(disk);
+        rig.import_file_system("root", fs_type);
+        let publish = rig.publication("volume", real_pool::mount());
+        rig.pool.create_volume(&VolumeSpec::new("volume", "root")).expect("create");
+        rig.pool.stage("volume", &publish.stage).expect("stage");
+        rig.pool.publish("volume", &publish).expect("publish");
+        let size = || {
+            let space = rustix::fs::statvfs(&publish.target).expect("statvfs");
+            space.f_blocks * space.f_frsize
+        };
+        let before = size();
+        fs::write(publish.target.join("file"), "precious").expect("write");
+        rig.pool.expand_volume("volume", 1 << 30).expect("expand");
+        rig.pool.expand_file_system("volume", &publish.target).expect("grow");
+        rig.pool.expand_file_system("volume", &publish.target).expect("grow again");
+        assert!(size() > 2 * before && size() > 900 << 20, "{fs_type}: {before} to {}", size());
+        assert_eq!(fs::read(publish.target.join("file")).expect("read"), b"precious");
+        rig.tear_down(&publish, "volume");
+    }
+}
+
+fn trim() {
+    let rig = Rig::new(kernel::Fs::Xfs);
+    rig.import_file_system("root", "ext4");
+    let publish = rig.publication("volume", real_pool::mount());
+    rig.pool.create_volume(&VolumeSpec::new("volume", "root")).expect("create");
+    rig.pool.publish("volume", &publish).expect("publish");
+    let allocated = || {
+        run("sync", &["-f"], &[rig.disk.path()]);
+        rig.pool.volume("volume").expect("it is there").allocated
+    };
+    let file = publish.target.join("file");
+    let mut content = File::create(&file).expect("create");
+    content.write_all(&vec![0xca; 16 << 20]).and_then(|()| content.sync_all()).expect("write");
+    drop(content);
+    let full = allocated();
+    assert!(full >= 16 << 20, "{full} bytes");
+    fs::remove_file(&file).expect("remove");
+    // ext4 trims what a committed transaction freed.
+    run("sync", &["-f"], &[&publish.target]);
+    run("fstrim", &[], &[&publish.target]);
+    let trimmed = allocated();
+    assert!(trimmed < full / 4, "{trimmed} of {full} bytes are left");
+    rig.tear_down(&publish, "volume");
+}
+
+fn read_only_block() {
+    let rig = Rig::new(kernel::Fs::Ext4);
+    let content = rig.import_random("random", 9);
+    rig.pool.create_volume(&VolumeSpec::new("volume", "random")).expect("create");
+    let mut publish = rig.publication("volume", Access::Block);
+    publish.read_only = true;
+    rig.pool.publish("volume", &publish).expect("publish");
+    let reader = File::open(&publish.target).expect("open for reading");
+    assert_eq!(first_difference(&reader, &content[..1 << 20]), None);
+    let error = File::options()
+        .write(true)
+        .open(&publish.target)
+        .and_then(|mut writer| writer.write_all(b"no"))
+        .expect_err("it is read-only");
+    assert!(matches!(error.kind(), Io::PermissionDenied | Io::ReadOnlyFilesystem), "{error}");
+    assert_eq!(run("blockdev", &["--getro"], &[&publish.target]), "1");
+    drop(reader);
+    rig.tear_down(&publish, "volume");
+}
+
+fn read_only_mount() {
+    let rig = Rig::new(kernel::Fs::Ext4);
+    rig.import_file_system("root", "ext4");
+    rig.pool.create_volume(&VolumeSpec::new("volume", "root")).expect("create");
+    let mut publish = rig.publication("volume", real_pool::mount());
+    publish.stage.read_only = true;
+    rig.pool.stage("volume", &publish.stage).expect("stage");
+    rig.pool.publish("volume", &publish).expect("publish");
+    let error = fs::write(publish.target.join("file"), "no").expect_err("it is read-only");
+    assert_eq!(error.kind(), Io::ReadOnlyFilesystem);
+    let device = fs::metadata(&publish.target).expect("a mount").dev();
+    let (major, minor) = (rustix::fs::major(device), rustix::fs::minor(device));
+    let flag = fs::read_to_string(format!("/sys/dev/block/{major}:{minor}/ro")).expect("sysfs");
+    assert_eq!(flag.trim(), "1", "not only the mount, the device refuses writes");
+    rig.tear_down(&publish, "volume");
+}
+
+fn overflow() {
+    let rig = Rig::new(kernel::Fs::Xfs);
+    let content = rig.import_random("random", 15);
+    let mut spec = VolumeSpec::new("volume", "random");
+    spec.cow_limit = Some(4 << 20);
+    rig.pool.create_volume(&spec).expect("create");
+    let publish = rig.publication("volume", Access::Block);
+    rig.pool.publish("volume", &publish).expect("publish");
+    let device = open(&publish.target);
+    let mut random = Random(17);
+    let page = Page::random(&mut random);
+    let blocks = (0..).take_while(|n| device.write_all_at(&page.0, n * 4096).is_ok()).count();
+    assert!((1024..1100).contains(&blocks), "{blocks} blocks of 4 KiB went into 4 MiB");
+    assert!(read_page(&device, 0).0 == page.0, "what was written can be read");
+    let untouched = 16 << 20;
+    assert!(read_page(&device, untouched).0 == content[untouched as usize..][..4096]);
+    let statistics = rig.pool.statistics("volume", &publish.target).expect("statistics");
+    assert_eq!(statistics.volume.state, VolumeState::Overflow);
+    let store = rig.pool.volume("volume").expect("it is there").allocated;
+    assert!(store < 5 << 20, "cowLimit bounds the store, but it has {store} bytes");
+    drop(device);
+    rig.tear_down(&publish, "volume");
+}
+
+/// Every block of a volume rewritten: the arithmetic of the store's size is right.
+/// The kernel notes in the store's header that it gave the volume up; a volume that is brought up
+/// from it has no content to read.
+fn given_up() {
+    let rig = Rig::new(kernel::Fs::Ext4);
+    rig.import_random("random", 33);
+    rig.pool.create_volume(&VolumeSpec::new("volume", "random")).expect("create");
+    let device = rig.activate("volume");
+    device.write_all_at(&Page::random(&mut Random(35)).0, 0).expect("write");
+    drop(device);
+    rig.pool.deactivate("volume").expect("deactivate");
+    let key = calf::Key::of("volume");
+    let store = rig.pool.root().join("volumes").join(key.as_str()).join("cow");
+    let store = OpenOptions::new().write(true).open(store).expect("the store");
+    store.write_all_at(&0u32.to_le_bytes(), 4).expect("write `valid`");
+    drop(store);
+    for _ in 0..2 {
+        let error = rig.pool.activate("volume").expect_err("it has no content");
+        assert_eq!(error.kind(), ErrorKind::Corrupt, "{error:?}");
+        assert_eq!(rig.pool.volume("volume").expect("there").state, VolumeState::Inactive);
+    }
+    rig.pool.delete_volume("volume").expect("delete");
+}
+
+fn full_rewrite() {
+    let rig = Rig::new(kernel::Fs::Xfs);
+    rig.import_random("random", 19);
+    for chunk_size in [4096, 16384, 65536] {
+        let mut spec = VolumeSpec::new("volume", "random");
+        spec.chunk_size = chunk_size;
+        let device = rig.open(&spec);
+        let mut random = Random(chunk_size);
+        let page = Page::random(&mut random);
+        for n in 0..TEMPLATE_SIZE / 4096 {
+            device.write_all_at(&page.0, n * 4096).expect("write");
+        }
+        drop(device);
+        assert_eq!(rig.pool.volume("volume").expect("there").state, VolumeState::Active);
+        rig.pool.delete_volume("volume").expect("delete");
+    }
+}
+
+/// The kernel dies under a published volume; directories and the target file stay.
+fn reboot() {
+    let content = vec![0xca; 8192];
+    if kernel::boot_count() == 0 {
+        let rig = Rig::new(kernel::Fs::Xfs);
+        rig.import_file_system("root", "ext4");
+        for (id, durability) in
+            [("ephemeral", Durability::Ephemeral), ("durable", Durability::Durable)]
+        {
+            let mut spec = VolumeSpec::new(id, "root");
+            spec.durability = durability;
+            let publish = rig.publication(id, real_pool::mount());
+            rig.pool.create_volume(&spec).expect("create");
+            rig.pool.stage(id, &publish.stage).expect("stage");
+            rig.pool.publish(id, &publish).expect("publish");
+            let file = File::create(publish.target.join("file")).expect("create");
+            file.write_all_at(&content, 0).expect("write");
+            file.sync_all().expect("sync");
+            File::open(&publish.target).expect("open").sync_all().expect("sync");
+        }
+        let publish = rig.publication("block", Access::Block);
+        rig.pool.create_volume(&VolumeSpec::new("block", "root")).expect("create");
+        rig.pool.stage("block", &publish.stage).expect("stage");
+        rig.pool.publish("block", &publish).expect("publish");
+        run("sync", &["-f"], &[rig.disk.path()]);
+        kernel::crash_and_reboot();
+    }
+    let rig = Rig::reopen(kernel::Fs::Xfs);
+    let report = rig.pool.reconcile().expect("reconcile");
+    assert_eq!(report.failed, Vec::<String>::new());
+    let block = rig.publication("block", Access::Block);
+    assert!(block.target.is_file(), "the reboot left a regular file");
+    rig.pool.publish("block", &block).expect("publish without stage");
+    open(&block.target);
+    rig.tear_down(&block, "block");
+    for id in ["ephemeral", "durable"] {
+        let publish = rig.publication(id, real_pool::mount());
+        rig.pool.publish(id, &publish).expect("publish without stage");
+        let file = fs::read(publish.target.join("file"));
+        match id {
+            "durable" => assert!(file.expect("what was synced survives") == content),
+            _ => assert_eq!(file.expect_err("it starts from its template").kind(), Io::NotFound),
+        }
+        rig.tear_down(&publish, id);
+    }
+}
+
+fn busy() {
+    let rig = Rig::new(kernel::Fs::Ext4);
+    rig.import_random("random", 21);
+    rig.pool.create_volume(&VolumeSpec::new("volume", "random")).expect("create");
+    let node = rig.node("volume");
+
+    let device = Stdio::from(File::open(&node).expect("open"));
+    let mut guest = Command::new("sleep").arg("600").stdin(device).spawn().expect("sleep");
+    let error = rig.pool.deactivate("volume").expect_err("a process has it open");
+    assert_eq!(error.kind(), ErrorKind::InUse);
+    let named = format!("process {} (sleep)", guest.id());
+    assert!(error.report().contains(&named), "{}", error.report());
+    assert_eq!(rig.pool.volume("volume").expect("there").state, VolumeState::Active);
+    guest.kill().and_then(|()| guest.wait()).expect("end the process");
+
+    let over = run("losetup", &["--find", "--show"], &[&node]);
+    let error = rig.pool.delete_volume("volume").expect_err("a loop device is on top");
+    let named = over.trim_start_matches("/dev/");
+    assert!(error.report().contains(named), "{named}: {}", error.report());
+    run("losetup", &["--detach", &over], &[]);
+    rig.pool.delete_volume("volume").expect("delete once it is free");
+}
+
+/// A look at a mount point keeps the mount busy as an open descriptor does: for that moment.
+fn looked_at() {
+    const LOOK: Duration = Duration::from_millis(100);
+    let rig = Rig::new(kernel::Fs::Ext4);
+    rig.import_file_system("root", "ext4");
+    for (id, access) in [("block", Access::Block), ("mount", real_pool::mount())] {
+        rig.pool.create_volume(&VolumeSpec::new(id, "root")).expect("create");
+        let publish = rig.publication(id, access);
+        rig.pool.stage(id, &publish.stage).expect("stage");
+        rig.pool.publish(id, &publish).expect("publish");
+        if id == "block" {
+            let number = rig.pool.volume(id).expect("it is there").device.expect("it is active");
+            let shown = |is_other| LinuxHost::new().mounts_of(number, is_other).expect("mounts");
+            assert_eq!(shown(&|_| false).len(), 1);
+            // What the mount table shows of it is the node in the pool.
+            assert_eq!(shown(&|root| root.ends_with("node")), Vec::new());
+        }
+        for path in [&publish.target, &publish.stage.path] {
+            let (flags, mode) = (OFlags::PATH | OFlags::NOFOLLOW, Mode::empty());
+            // A block volume has nothing at its staging path.
+            let Ok(look) = rustix::fs::open(path, flags, mode) else { continue };
+            let looking = std::thread::spawn(move || {
+                std::thread::sleep(LOOK);
+                drop(look);
+            });
+            match path == &publish.target {
+                true => rig.pool.unpublish(id, path).expect("unpublish"),
+                false => rig.pool.unstage(id, path).expect("unstage"),
+            }
+            looking.join().expect("a look");
+        }
+        rig.tear_down(&publish, id);
+    }
+}
+
+fn many() {
+    let rig = Rig::new(kernel::Fs::Xfs);
+    rig.import_file_system("root", "ext4");
+    let ids: Vec<String> = (0..300).map(|n| format!("volume-{n}")).collect();
+    let begin = Instant::now();
+    let mut nodes = HashSet::new();
+    for id in &ids {
+        rig.pool.create_volume(&VolumeSpec::new(id, "root")).expect("create");
+        nodes.insert(rig.node(id));
+    }
+    let made = begin.elapsed();
+    assert_eq!(nodes.len(), 300);
+    for (n, node) in nodes.iter().enumerate() {
+        let mut random = Random(n as u64 + 1);
+        open(node).write_all_at(&Page::random(&mut random).0, 8192).expect("write");
+    }
+    for (n, node) in nodes.iter().enumerate() {
+        let mut random = Random(n as u64 + 1);
+        assert!(read_page(&open(node), 8192).0 == Page::random(&mut random).0);
+    }
+    let loops = fs::read_dir("/sys/block")
+        .expect("sysfs")
+        .flatten()
+        .filter(|entry| entry.path().join("loop/backing_file").exists());
+    assert_eq!(loops.count(), 301, "one for each volume and one for the template");
+    let below = LinuxHost::new().loops_below(rig.pool.root()).expect("the same figure");
+    assert_eq!(below, 301, "as the metrics tell");
+    let begin = Instant::now();
+    let volumes = rig.pool.volumes().expect("list");
+    println!("300 volumes: looked at in {:?}", begin.elapsed());
+    assert!(volumes.iter().all(|volume| volume.state == VolumeState::Active));
+    let begin = Instant::now();
+    for id in &ids {
+        rig.pool.delete_volume(id).expect("delete");
+    }
+    println!("300 volumes: made in {made:?}, deleted in {:?}", begin.elapsed());
+}
+
+fn xfs_side_by_side() {
+    let rig = Rig::new(kernel::Fs::Ext4);
+    rig.import_file_system("root", "xfs");
+    let publications = ["first", "second"].map(|id| {
+        let publish = rig.publication(id, real_pool::mount());
+        rig.pool.create_volume(&VolumeSpec::new(id, "root")).expect("create");
+        rig.pool.publish(id, &publish).expect("publish");
+        fs::write(publish.target.join("file"), id).expect("write");
+        (id, publish)
+    });
+    for (id, publish) in publications {
+        assert_eq!(fs::read(publish.target.join("file")).expect("read"), id.as_bytes());
+        rig.tear_down(&publish, id);
+    }
+}
+
+fn jailed_owner() {
+    let rig = Rig::new(kernel::Fs::Ext4);
+    rig.import_random("random", 23);
+    let mut spec = VolumeSpec::new("volume", "random");
+    spec.owner = NodeOwner { uid: 1234, gid: 5678, mode: 0o660 };
+    rig.pool.create_volume(&spec).expect("create");
+    let publish = rig.publication("volume", Access::Block);
+    rig.pool.publish("volume", &publish).expect("publish");
+    let node = fs::metadata(&publish.target).expect("a node");
+    assert_eq!((node.uid(), node.gid(), node.mode() & 0o777), (1234, 5678, 0o660));
+    rig.tear_down(&publish, "volume");
+}
+
+fn nodev_pool() {
+    let rig = Rig::new(kernel::Fs::Ext4);
+    run("mount", &["-o", "remount,nodev"], &[rig.disk.path()]);
+    rig.import_random("random", 25);
+    rig.pool.create_volume(&VolumeSpec::new("volume", "random")).expect("create");
+    let publish = rig.publication("volume", Access::Block);
+    rig.pool.publish("volume", &publish).expect("publish");
+    open(&publish.target);
+    rig.tear_down(&publish, "volume");
+}
+
+/// As where /var/lib/kubelet is a symlink: the mount table shows another path than the caller's.
+fn behind_symlink() {
+    let rig = Rig::new(kernel::Fs::Ext4);
+    rig.import_file_system("root", "ext4");
+    let link = rig.disk.path().join("link");
+    std::os::unix::fs::symlink(rig.path(""), &link).expect("a symlink");
+    for access in [Access::Block, real_pool::mount()] {
+        let mut publish = rig.publication("volume", access);
+        publish.target = link.join("target");
+        publish.stage.path = link.join("staging");
+        publish.exclusive = true;
+        rig.pool.create_volume(&VolumeSpec::new("volume", "root")).expect("create");
+        rig.pool.stage("volume", &publish.stage).expect("stage");
+        rig.pool.publish("volume", &publish).expect("publish");
+        rig.tear_down(&publish, "volume");
+    }
+}
+
+fn deactivated() {
+    let rig = Rig::new(kernel::Fs::Xfs);
+    let mut content = rig.import_random("random", 27);
+    for durability in [Durability::Ephemeral, Durability::Durable] {
+        let mut spec = VolumeSpec::new("volume", "random");
+        spec.durability = durability;
+        let device = rig.open(&spec);
+        let page = Page::random(&mut Random(29));
+        device.write_all_at(&page.0, 12288).expect("write");
+        content[12288..16384].copy_from_slice(&page.0);
+        drop(device);
+        rig.pool.deactivate("volume").expect("deactivate");
+        assert_eq!(rig.pool.volume("volume").expect("there").state, VolumeState::Inactive);
+        let device = rig.activate("volume");
+        assert_eq!(first_difference(&device, &content[..1 << 20]), None);
+        drop(device);
+        rig.pool.delete_volume("volume").expect("delete");
+    }
+}
+
+/// A device that has our name but not our UUID belongs to someone else.
+fn foreign_device() {
+    let rig = Rig::new(kernel::Fs::Ext4);
+    rig.import_random("random", 31);
+    rig.pool.create_volume(&VolumeSpec::new("volume", "random")).expect("create");
+    let name = format!("calf-{}", calf::Key::of("volume"));
+    let create = ["create", &name, "--noudevsync", "--noudevrules", "--table", "0 2048 zero"];
+    run("dmsetup", &create, &[]);
+    rig.pool.activate("volume").expect_err("the name is taken");
+    rig.pool.delete_volume("volume").expect_err("the name is taken");
+    rig.pool.reconcile().expect("reconcile");
+    assert!(run("dmsetup", &["table", &name], &[]).contains("zero"), "it was touched");
+    run("dmsetup", &["remove", "--noudevsync", &name], &[]);
+    rig.pool.delete_volume("volume").expect("delete");
+}
+
+/// What Kata's runtime and its guest do with a direct-assigned volume, done by hand: read the file,
+/// mount the device elsewhere, write, unmount.
+fn kata() {
+    let rig = Rig::new(kernel::Fs::Xfs);
+    rig.import_file_system("root", "ext4");
+    let root = kernel::work_dir().join("kata");
+    let pool = PoolOptions::default().kata_root(&root).open(rig.pool.root()).expect("a pool");
+    let spec = VolumeSpec { kata_direct: true, ..VolumeSpec::new("volume", "root") };
+    pool.create_volume(&spec).expect("create");
+    let publish = rig.publication("volume", real_pool::mount());
+    pool.stage("volume", &publish.stage).expect("stage");
+    pool.publish("volume", &publish).expect("publish");
+
+    let told = || {
+        let mut entries = fs::read_dir(&root).expect("Kata's directory").flatten();
+        let directory = entries.next().expect("one volume").path();
+        let file = directory.join("mountInfo.json");
+        let mode = |path: &std::path::Path| fs::metadata(path).expect("there").mode() & 0o777;
+        assert_eq!((mode(&directory), mode(&file)), (0o700, 0o600));
+        let text = fs::read(file).expect("mountInfo.json");
+        serde_json::from_slice::<serde_json::Value>(&text).expect("JSON")
+    };
+    let info = told();
+    assert_eq!(
+        (info["volume-type"].as_str(), info["fstype"].as_str()),
+        (Some("directvol"), Some("ext4"))
+    );
+    let device = std::path::PathBuf::from(info["device"].as_str().expect("a device"));
+    let number = rig.pool.volume("volume").expect("it is there").device.expect("it is active");
+    assert_eq!(LinuxHost::new().mounts_of(number, &|_| false).expect("mounts"), Vec::new());
+
+    let guest = kernel::work_dir().join("guest");
+    fs::create_dir(&guest).expect("a directory");
+    run("mount", &["-t", "ext4"], &[&device, &guest]);
+    fs::write(guest.join("file"), b"of the guest").expect("write");
+    // In use by the guest: nobody else gets it, and it does not go away.
+    let block = rig.publication("volume", Access::Block);
+    let error = pool.publish("volume", &block).expect_err("it has a master");
+    assert_eq!(error.kind(), ErrorKind::InUse, "{error:?}");
+    assert_eq!(pool.delete_volume("volume").expect_err("in use").kind(), ErrorKind::InUse);
+    run("umount", &[], &[&guest]);
+
+    pool.expand_volume("volume", 2 * TEMPLATE_SIZE).expect("expand");
+    pool.expand_file_system("volume", &publish.target).expect("left to the guest");
+    assert_eq!(LinuxHost::new().device_size(number).expect("a size"), 2 * TEMPLATE_SIZE);
+    let usage = pool.statistics("volume", &publish.target).expect("statistics");
+    assert!(usage.file_system.is_none() && usage.volume.cow.is_some(), "{usage:?}");
+
+    // Taken down and published again within this boot, the content is what the guest left.
+    pool.unpublish("volume", &publish.target).expect("unpublish");
+    assert!(!publish.target.exists() && fs::read_dir(&root).expect("it is there").count() == 0);
+    pool.unstage("volume", &publish.stage.path).expect("unstage");
+    pool.publish("volume", &publish).expect("publish");
+    let device = std::path::PathBuf::from(told()["device"].as_str().expect("a device"));
+    run("mount", &["-t", "ext4"], &[&device, &guest]);
+    assert_eq!(fs::read(guest.join("file")).expect("read"), b"of the guest");
+    run("umount", &[], &[&guest]);
+    pool.unpublish("volume", &publish.target).expect("unpublish");
+    pool.unstage("volume", &publish.stage.path).expect("unstage");
+    pool.delete_volume("volume").expect("delete");
+}

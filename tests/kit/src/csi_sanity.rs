@@ -1,0 +1,129 @@
+//! Runs csi-sanity, the conformance suite of the CSI community, against `calf serve`.
+//!
+//! `make deps` installs it (tests/csi-sanity.sh) at a pinned version.
+
+use std::fs::{self, File};
+use std::path::{Path, PathBuf};
+use std::process::{Command, ExitStatus};
+use std::time::Duration;
+
+use crate::driver_process::Driver;
+use crate::{built, kernel};
+
+/// The suite, as a [tool](kernel::Suite::tool) of a test kernel.
+pub const PROGRAM: &str = "csi-sanity";
+
+/// Generous for an emulated CPU; the suite itself takes a minute or so.
+pub const LIMIT: Duration = Duration::from_secs(15 * 60);
+
+const TEMPLATE: &str = "sanity";
+const TEMPLATE_BYTES: u64 = 64 << 20;
+const VOLUME_BYTES: u64 = 128 << 20;
+const EXPANDED_BYTES: u64 = 192 << 20;
+
+/// Fewer specs than this mean that the suite skipped what it should have run.
+const FEWEST_SPECS: u32 = 46;
+
+/// How the driver under test is run, and how its volumes are used.
+pub struct Sanity {
+    /// `block` or `mount`.
+    pub access: &'static str,
+    pub pool: kernel::Fs,
+    /// `copy` or `reflink`; none with device-mapper.
+    pub fallback: Option<&'static str>,
+}
+
+/// Where the suite is installed.
+pub fn program() -> PathBuf {
+    built::tools_dir().join(PROGRAM)
+}
+
+impl Sanity {
+    /// Panics unless the driver passes every spec that its capabilities enable, ends cleanly on
+    /// SIGTERM, and leaves no volume.
+    pub fn passes(&self) {
+        let program = program();
+        assert!(program.exists(), "{} is missing: run `make deps`", program.display());
+        let pool = kernel::pool_dir(self.pool);
+        import_template(pool.path());
+
+        let options: &[&str] = match self.fallback {
+            Some(fallback) => &["--fallback", fallback],
+            None => &[],
+        };
+        let driver = Driver::start(pool.path(), &kernel::work_dir(), options);
+        let output = self.run_suite(&program, driver.socket());
+        let summary = summary(&output.text);
+        println!("csi-sanity {}: {summary}", self.access);
+        if !output.status.success() {
+            panic!("csi-sanity failed\n{}\nthe driver's log:\n{}", output.text, driver.log());
+        }
+        let specs = specs_run(&output.text);
+        assert!(specs >= FEWEST_SPECS, "only {specs} specs ran: {summary}");
+
+        let log = driver.log();
+        let status = driver.stop();
+        assert!(status.success(), "calf serve ended with {status}:\n{log}");
+        let volumes = fs::read_dir(pool.path().join("volumes")).into_iter().flatten();
+        let left: Vec<_> = volumes.flatten().map(|entry| entry.path()).collect();
+        assert!(left.is_empty(), "volumes are left in the pool: {left:?}");
+    }
+
+    fn run_suite(&self, program: &Path, socket: &Path) -> SuiteOutput {
+        let work = kernel::work_dir();
+        let parameters = work.join("parameters.yaml");
+        fs::write(&parameters, format!("template: {TEMPLATE}\n")).expect("write the parameters");
+        let output = Command::new(program)
+            .arg("--ginkgo.no-color")
+            .arg(format!("--csi.endpoint=unix://{}", socket.display()))
+            .arg(format!("--csi.testvolumeaccesstype={}", self.access))
+            .arg(format!("--csi.testvolumeparameters={}", parameters.display()))
+            .arg(format!("--csi.testvolumesize={VOLUME_BYTES}"))
+            .arg(format!("--csi.testvolumeexpandsize={EXPANDED_BYTES}"))
+            // The suite makes and removes these two.
+            .arg(format!("--csi.mountdir={}", work.join("target").display()))
+            .arg(format!("--csi.stagingdir={}", work.join("staging").display()))
+            .output()
+            .expect("start csi-sanity");
+        let mut text = String::from_utf8_lossy(&output.stdout).into_owned();
+        text.push_str(&String::from_utf8_lossy(&output.stderr));
+        SuiteOutput { status: output.status, text }
+    }
+}
+
+struct SuiteOutput {
+    status: ExitStatus,
+    text: String,
+}
+
+/// A small ext4 file system as the template that all volumes start from.
+fn import_template(pool: &Path) {
+    let image = kernel::work_dir().join("template.img");
+    File::create(&image).expect("create").set_len(TEMPLATE_BYTES).expect("extend");
+    succeeds(Command::new("mkfs.ext4").args(["-q", "-F", "-b", "4096"]).arg(&image));
+    succeeds(
+        Command::new(built::calf())
+            .args(["template", "import"])
+            .arg(&image)
+            .args(["--name", TEMPLATE, "--pool"])
+            .arg(pool),
+    );
+}
+
+fn succeeds(command: &mut Command) {
+    let output = command.output().unwrap_or_else(|error| panic!("{command:?}: {error}"));
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{command:?}: {}: {said}", output.status);
+}
+
+// === the suite's closing lines: "Ran 71 of 92 Specs in 3.1 seconds", "SUCCESS! -- 71 Passed | ..." ===
+
+fn summary(output: &str) -> String {
+    let closing = |line: &&str| line.starts_with("Ran ") || line.contains(" Passed | ");
+    output.lines().filter(closing).collect::<Vec<_>>().join("; ")
+}
+
+fn specs_run(output: &str) -> u32 {
+    let line = output.lines().find_map(|line| line.strip_prefix("Ran "));
+    line.and_then(|rest| rest.split(' ').next()).and_then(|count| count.parse().ok()).unwrap_or(0)
+}

@@ -1,0 +1,132 @@
+//! The tests of one file, and what they need of the kernel.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use libtest_mimic::Arguments;
+
+use super::environment::{self, Kernel};
+use super::{guest, host};
+
+/// How long a test may take, unless it says otherwise.
+const LIMIT: Duration = Duration::from_secs(120);
+
+/// Every module that the tests of calf may want, as far as it is not built in.
+const MODULES: [&str; 5] = ["loop", "ext4", "xfs", "btrfs", "virtio_blk"];
+const DEVICE_MAPPER_MODULES: [&str; 5] =
+    ["dm-mod", "dm-snapshot", "dm-zero", "dm-flakey", "dm-delay"];
+
+/// One test: a name and a function that panics to fail.
+#[derive(Clone, Copy)]
+pub struct Test {
+    pub(crate) name: &'static str,
+    pub(crate) limit: Duration,
+    body: fn(),
+}
+
+/// A test that may take two minutes.
+pub fn test(name: &'static str, body: fn()) -> Test {
+    Test { name, limit: LIMIT, body }
+}
+
+impl Test {
+    /// The same test with another time limit, for a machine with a CPU of its own; under
+    /// emulation it has longer.
+    pub fn timeout(self, limit: Duration) -> Self {
+        Self { limit, ..self }
+    }
+}
+
+/// The tests of one file.
+pub struct Suite {
+    pub(crate) tests: Vec<Test>,
+    pub(crate) modules: Vec<String>,
+    pub(crate) optional_modules: Vec<String>,
+    pub(crate) files: Vec<PathBuf>,
+    pub(crate) tools: Vec<&'static str>,
+    pub(crate) device_mapper: bool,
+    pub(crate) listener: Option<fn(&str)>,
+}
+
+impl Suite {
+    pub fn new(tests: Vec<Test>) -> Self {
+        let modules = MODULES.map(String::from).into();
+        Self {
+            tests,
+            modules,
+            optional_modules: Vec::new(),
+            files: Vec::new(),
+            tools: Vec::new(),
+            device_mapper: true,
+            listener: None,
+        }
+    }
+
+    /// In a kernel in which device-mapper is not loaded.
+    pub fn without_device_mapper(mut self) -> Self {
+        self.device_mapper = false;
+        self
+    }
+
+    /// With one more kernel module.
+    pub fn module(mut self, name: &str) -> Self {
+        self.modules.push(name.into());
+        self
+    }
+
+    /// With one more kernel module where the kernel has it; tests look whether it is there.
+    pub fn optional_module(mut self, name: &str) -> Self {
+        self.optional_modules.push(name.into());
+        self
+    }
+
+    /// With one more file or program of this machine in the guest, at its own path. (User-Mode
+    /// Linux sees them all anyway; the `calf` binary is always there.)
+    pub fn file(mut self, path: impl Into<PathBuf>) -> Self {
+        self.files.push(path.into());
+        self
+    }
+
+    /// With one more program of [`tools_dir`](crate::built::tools_dir) in the guest.
+    pub fn tool(mut self, name: &'static str) -> Self {
+        self.tools.push(name);
+        self
+    }
+
+    /// With a listener on this side for each line that a test writes, as it comes.
+    pub fn listener(mut self, listener: fn(&str)) -> Self {
+        self.listener = Some(listener);
+        self
+    }
+
+    /// Does what `CALF_KERNEL` and the command line say.
+    pub fn run(mut self) -> ExitCode {
+        let kernel = match Kernel::from_environment() {
+            Ok(kernel) => kernel,
+            Err(error) => {
+                eprintln!("{error}");
+                return ExitCode::from(2);
+            }
+        };
+        if self.device_mapper {
+            self.modules.extend(DEVICE_MAPPER_MODULES.map(String::from));
+        }
+        match kernel {
+            Kernel::Init => guest::serve(),
+            Kernel::OneTest => self.run_one(),
+            kernel => host::run(kernel, self, &Arguments::from_args()),
+        }
+    }
+
+    /// In the process of one test: a panic ends it with an exit code that says so.
+    fn run_one(self) -> ExitCode {
+        let name = std::env::var(environment::TEST).unwrap_or_default();
+        let Some(test) = self.tests.iter().find(|test| test.name == name) else {
+            eprintln!("there is no test {name:?}");
+            return ExitCode::FAILURE;
+        };
+        (test.body)();
+        ExitCode::SUCCESS
+    }
+}

@@ -1,0 +1,185 @@
+//! A host that kills its process at the n-th change it is asked for: as SIGKILL would, with
+//! nothing unwound and nothing cleaned up.
+
+use std::collections::BTreeSet;
+use std::ffi::OsString;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use calf::sys::lock::{Lock, Mode};
+use calf::sys::{
+    BindSpec, Capabilities, CopyMode, Device, DeviceNumber, FileStatus, FileSystemUsage, Files,
+    Flush, Holder, Host, ImageFile, LinuxHost, LoopDevice, LoopHandle, LoopSpec, Loops, Mapper,
+    MountSpec, MountedAt, Mounts, OpenMode, Ownership, SnapshotGlance, StoreHeader, Table, Target,
+    TargetKind,
+};
+use calf::{DeviceId, Result};
+
+/// The running Linux, up to a point.
+pub struct KillingHost {
+    linux: LinuxHost,
+    fuse: Fuse,
+}
+
+/// How many changes are left to this process. Clones share it.
+#[derive(Clone)]
+struct Fuse(Arc<AtomicU64>);
+
+impl KillingHost {
+    /// Dies in front of the `n`-th change; 0 means never.
+    pub fn new(n: u64) -> Self {
+        let changes_left = if n == 0 { u64::MAX } else { n };
+        Self { linux: LinuxHost::new(), fuse: Fuse(Arc::new(AtomicU64::new(changes_left))) }
+    }
+
+    fn look(&self) -> &LinuxHost {
+        &self.linux
+    }
+
+    fn change(&self) -> &LinuxHost {
+        self.fuse.burn();
+        &self.linux
+    }
+}
+
+impl Fuse {
+    /// Counts a change that is about to be made; kills the process in front of the last one.
+    fn burn(&self) {
+        if self.0.fetch_sub(1, Ordering::SeqCst) == 1 {
+            let this = rustix::process::getpid();
+            let _ = rustix::process::kill_process(this, rustix::process::Signal::KILL);
+            loop {
+                std::thread::park();
+            }
+        }
+    }
+}
+
+/// An open image, each of whose changes may be the last.
+struct KillingImage {
+    linux: Box<dyn ImageFile>,
+    fuse: Fuse,
+}
+
+impl KillingImage {
+    fn look(&self) -> &dyn ImageFile {
+        &*self.linux
+    }
+
+    fn change(&self) -> &dyn ImageFile {
+        self.fuse.burn();
+        &*self.linux
+    }
+}
+
+/// Passes each call on; those marked `change` may be the last.
+macro_rules! pass_on {
+    ($($kind:ident $name:ident($($argument:ident: $type:ty),*) -> $result:ty;)*) => {
+        $(fn $name(&self, $($argument: $type),*) -> $result {
+            self.$kind().$name($($argument),*)
+        })*
+    };
+}
+
+impl Host for KillingHost {
+    pass_on! {
+        look boot_id() -> Result<String>;
+        look capabilities() -> Result<Capabilities>;
+        look pause(duration: Duration) -> ();
+    }
+}
+
+impl Files for KillingHost {
+    pass_on! {
+        look file_system_usage(path: &Path) -> Result<FileSystemUsage>;
+        look file(path: &Path) -> Result<Option<FileStatus>>;
+        look list(directory: &Path) -> Result<Vec<OsString>>;
+        look read_file(path: &Path, limit: u64) -> Result<Option<Vec<u8>>>;
+        look lock(path: &Path, subject: &str, mode: Mode) -> Result<Lock>;
+        look try_lock(path: &Path, subject: &str, mode: Mode) -> Result<Option<Lock>>;
+        look canonical_path(path: &Path) -> Result<PathBuf>;
+        change make_private_directory(path: &Path) -> Result<()>;
+        change write_record(path: &Path, content: &[u8]) -> Result<()>;
+        change write_first_record(path: &Path, content: &[u8]) -> Result<()>;
+        change write_hint(path: &Path, content: &[u8]) -> Result<()>;
+        change create_file(path: &Path, length: u64, flush: Flush) -> Result<()>;
+        change copy_file(from: &Path, path: &Path, length: u64, mode: CopyMode, flush: Flush) -> Result<()>;
+        change allocate_file(path: &Path, length: u64) -> Result<()>;
+        look store_header(path: &Path) -> Result<StoreHeader>;
+        change extend_file(path: &Path, length: u64) -> Result<()>;
+        change remove_file(path: &Path) -> Result<()>;
+        change remove_directory(path: &Path) -> Result<()>;
+        change discard_directory(path: &Path) -> Result<()>;
+        change rename(from: &Path, to: &Path) -> Result<()>;
+        change sync_directory(path: &Path) -> Result<()>;
+    }
+
+    fn open_image(&self, path: &Path, mode: OpenMode) -> Result<Box<dyn ImageFile>> {
+        let linux = self.linux.open_image(path, mode)?;
+        Ok(Box::new(KillingImage { linux, fuse: self.fuse.clone() }))
+    }
+}
+
+impl ImageFile for KillingImage {
+    pass_on! {
+        look status() -> io::Result<FileStatus>;
+        look read_at(buffer: &mut [u8], offset: u64) -> io::Result<usize>;
+        look next_data(offset: u64) -> io::Result<u64>;
+        look next_hole(offset: u64) -> io::Result<u64>;
+        change write_all_at(bytes: &[u8], offset: u64) -> io::Result<()>;
+        change set_length(length: u64) -> io::Result<()>;
+        change sync() -> io::Result<()>;
+        change seal() -> io::Result<()>;
+    }
+}
+
+impl Loops for KillingHost {
+    pass_on! {
+        change attach_loop(spec: &LoopSpec) -> Result<LoopHandle>;
+        look open_loop(number: DeviceNumber, path: &Path) -> Result<Option<LoopHandle>>;
+        look find_loops(path: &Path) -> Result<Vec<LoopDevice>>;
+        look loops_below(directory: &Path) -> Result<u64>;
+        change refresh_loop(number: DeviceNumber) -> Result<()>;
+        change detach_loop(number: DeviceNumber, path: &Path) -> Result<()>;
+        look device_node(number: DeviceNumber) -> Result<PathBuf>;
+        look device_size(number: DeviceNumber) -> Result<u64>;
+    }
+}
+
+impl Mapper for KillingHost {
+    pass_on! {
+        look device(id: &DeviceId) -> Result<Option<Device>>;
+        look glance(id: &DeviceId) -> Result<Option<SnapshotGlance>>;
+        look device_names() -> Result<BTreeSet<String>>;
+        look device_id(name: &str) -> Result<Option<DeviceId>>;
+        look device_uuid(number: DeviceNumber) -> Result<Option<String>>;
+        change create_device(id: &DeviceId) -> Result<DeviceNumber>;
+        change create_spare(name: &str, table: &Table) -> Result<DeviceNumber>;
+        change adopt(name: &str, id: &DeviceId) -> Result<()>;
+        change load_table(id: &DeviceId, table: &Table) -> Result<()>;
+        change clear_table(id: &DeviceId) -> Result<()>;
+        change suspend(id: &DeviceId) -> Result<()>;
+        change resume(id: &DeviceId) -> Result<()>;
+        change remove_device(id: &DeviceId) -> Result<()>;
+        look holders(number: DeviceNumber) -> Vec<Holder>;
+    }
+}
+
+impl Mounts for KillingHost {
+    pass_on! {
+        change make_node(path: &Path, number: DeviceNumber, owner: Ownership) -> Result<()>;
+        look target(path: &Path) -> Result<Target>;
+        look target_usage(path: &Path) -> Result<FileSystemUsage>;
+        change create_target(path: &Path, kind: TargetKind) -> Result<()>;
+        change remove_target(path: &Path) -> Result<()>;
+        change mount(spec: &MountSpec) -> Result<()>;
+        change bind(spec: &BindSpec) -> Result<()>;
+        change unmount(path: &Path) -> Result<()>;
+        look resolve(path: &Path) -> PathBuf;
+        look mounts_of(number: DeviceNumber, is_other: &dyn Fn(&Path) -> bool) -> Result<Vec<MountedAt>>;
+        change grow_file_system(path: &Path, fs_type: &str) -> Result<()>;
+    }
+}

@@ -1,0 +1,141 @@
+//! What tests of the engine on a simulated machine share.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, LazyLock};
+
+use calf::sys::fake::{Failure, FakeHost};
+use calf::{Access, ImportSpec, Pool, PoolOptions, Publish, Stage, VolumeSpec};
+
+/// Size of the template that every environment has, in bytes.
+pub const TEMPLATE_SIZE: u64 = 1 << 20;
+
+/// Every way in which a call can fail.
+pub const FAILURES: [Failure; 4] =
+    [Failure::ErrorBefore, Failure::ErrorAfter, Failure::CrashBefore, Failure::CrashAfter];
+
+/// A pool on a simulated machine, with a template `debian` that holds an ext4 superblock.
+pub struct Environment {
+    pub host: FakeHost,
+    pub directory: tempfile::TempDir,
+}
+
+impl Environment {
+    pub fn new() -> Self {
+        // Imported once for all tests of a process: an import hashes, and waits for the disk.
+        static PREPARED: LazyLock<Environment> = LazyLock::new(|| {
+            let environment = Environment::empty();
+            environment.import("debian", 0xca);
+            environment
+        });
+        let environment = Self::empty();
+        let [from, to] = [&PREPARED, &environment].map(|e| e.directory.path().join("pool"));
+        copy_directory(&from, &to);
+        environment
+    }
+
+    /// In memory where there is a place for it: thousands of pools come and go, and none needs to
+    /// last.
+    fn empty() -> Self {
+        let memory = tempfile::tempdir_in("/dev/shm");
+        let directory = memory.or_else(|_| tempfile::tempdir()).expect("a directory");
+        Self { host: FakeHost::new(), directory }
+    }
+
+    /// A pool as a process that just started sees it.
+    pub fn pool(&self) -> Pool {
+        self.options().open(self.directory.path().join("pool")).expect("a pool")
+    }
+
+    pub fn options(&self) -> PoolOptions {
+        PoolOptions::default().host(Arc::new(self.host.clone())).kata_root(self.kata_root())
+    }
+
+    /// Imports a template whose content differs by `seed`.
+    pub fn import(&self, name: &str, seed: u8) {
+        self.try_import(name, seed).expect("an import");
+    }
+
+    /// The same, where it may fail.
+    pub fn try_import(&self, name: &str, seed: u8) -> calf::Result<()> {
+        let source = self.directory.path().join(format!("{name}-{seed}.img"));
+        fs::write(&source, ext4_image(seed)).expect("an image");
+        let spec = ImportSpec::new(source, name);
+        self.pool().import_template(&spec, &mut |_| ()).map(drop)
+    }
+
+    /// A path that the orchestrator would give; its parent exists.
+    pub fn path(&self, name: &str) -> PathBuf {
+        let parent = self.directory.path().join("kubelet");
+        fs::create_dir_all(&parent).expect("a directory");
+        parent.join(name)
+    }
+
+    /// Where Kata would look for direct-assigned volumes.
+    pub fn kata_root(&self) -> PathBuf {
+        self.directory.path().join("kata")
+    }
+
+    /// What Kata would find there.
+    pub fn kata_entries(&self) -> Vec<PathBuf> {
+        let Ok(entries) = fs::read_dir(self.kata_root()) else { return Vec::new() };
+        entries.map(|entry| entry.expect("an entry").path()).collect()
+    }
+
+    /// The names of the volume directories in the pool.
+    pub fn volume_directories(&self) -> Vec<String> {
+        let Ok(entries) = fs::read_dir(self.directory.path().join("pool/volumes")) else {
+            return Vec::new();
+        };
+        entries.map(|e| e.expect("an entry").file_name().to_string_lossy().into_owned()).collect()
+    }
+}
+
+pub fn copy_directory(from: &Path, to: &Path) {
+    fs::create_dir(to).expect("a directory");
+    for entry in fs::read_dir(from).expect("a directory") {
+        let from = entry.expect("an entry").path();
+        let to = to.join(from.file_name().expect("a name"));
+        match from.is_dir() {
+            true => copy_directory(&from, &to),
+            false => drop(fs::copy(&from, &to).expect("a copy")),
+        }
+    }
+}
+
+pub fn spec(id: &str) -> VolumeSpec {
+    VolumeSpec::new(id, "debian")
+}
+
+pub fn block() -> Access {
+    Access::Block
+}
+
+pub fn mount() -> Access {
+    Access::Mount { fs_type: None, options: Vec::new() }
+}
+
+/// A publication of volume `id` that rests on a staging of its own.
+pub fn publication(environment: &Environment, id: &str, access: Access) -> Publish {
+    Publish {
+        target: environment.path(&format!("{id}-target")),
+        stage: Stage { path: environment.path(&format!("{id}-staging")), access, read_only: false },
+        read_only: false,
+        exclusive: false,
+    }
+}
+
+/// An image that is nothing but an ext4 superblock: magic, a 4 KiB block size, the features that
+/// make it ext4.
+fn ext4_image(seed: u8) -> Vec<u8> {
+    let mut image = vec![0; usize::try_from(TEMPLATE_SIZE).expect("a size")];
+    let superblock = &mut image[1024..2048];
+    superblock[0x04..0x08].copy_from_slice(&256u32.to_le_bytes());
+    superblock[0x18..0x1c].copy_from_slice(&2u32.to_le_bytes());
+    superblock[0x38..0x3a].copy_from_slice(&0xef53u16.to_le_bytes());
+    superblock[0x4c..0x50].copy_from_slice(&1u32.to_le_bytes());
+    superblock[0x5c..0x60].copy_from_slice(&0x4u32.to_le_bytes());
+    superblock[0x60..0x64].copy_from_slice(&0x40u32.to_le_bytes());
+    image[4096] = seed;
+    image
+}

@@ -1,0 +1,6 @@
+//! What must be true of the repository itself.
+
+mod architecture;
+mod features;
+#[cfg(feature = "driver")]
+mod fuzz_corpus;
