@@ -95,13 +95,39 @@ Prints the path of the device, and nothing else. A volume that is active already
 Example:
   qemu-system-x86_64 … -drive if=virtio,format=raw,file=$(calf volume activate vm1)";
 
+pub(super) const EXPAND: &str = "\
+Also called `resize`. A file system in the volume does not grow by that alone: a guest grows its own \
+(resize2fs, xfs_growfs), and --at has one grown that this machine mounted.
+
+Examples:
+  calf volume expand vm1 40Gi
+  calf volume expand vm1 40Gi --at /srv/vm1";
+
+pub(super) const STAGE: &str = "\
+The kernel of this machine reads the file system: mount templates that you trust, and give others to a \
+guest as a device. The same again is fine. `calf volume publish --staging` shows it elsewhere too.
+
+Example:
+  calf volume stage vm1 /srv/vm1 --mount-option noatime
+  calf volume unstage vm1 /srv/vm1";
+
 pub(super) const PUBLISH: &str = "\
 For a VMM that runs jailed: the device node at TARGET is the volume's own, with the owner and mode \
 that were given when it was created. Activates the volume if it is not. The same again is fine.
 
-Example:
+Examples:
   calf volume create vm1 --template debian --uid 1000 --gid 1000
-  calf volume publish vm1 /srv/jailer/vm1/root/disk";
+  calf volume publish vm1 /srv/jailer/vm1/root/disk
+  calf volume publish vm2 /srv/shared/vm2 --staging /srv/vm2 --read-only";
+
+pub(super) const PUBLISH_INLINE: &str = "\
+The volume is gone with `calf volume unpublish`, and, once the directory around TARGET has been removed \
+and nobody uses the volume, with the next `calf reconcile` after its time of grace.
+
+Examples:
+  calf volume publish-inline vm1 /srv/jailer/vm1/root/disk --template debian --uid 1000
+  calf volume publish-inline job1 /srv/job1/root --template debian --mount
+  calf volume unpublish job1 /srv/job1/root";
 
 pub(super) const DOCTOR: &str = "\
 Each line is OK, WARN or FAIL; what is not OK says how to mend it. The exit code is 1 if a line \

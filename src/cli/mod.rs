@@ -48,7 +48,7 @@ enum Command {
     /// Import, list, inspect and remove templates
     #[command(subcommand, visible_alias = "templates")]
     Template(template::Command),
-    /// Create, list, inspect, activate and delete volumes
+    /// Create, list, inspect, activate, expand, publish and delete volumes
     #[command(subcommand, visible_alias = "volumes")]
     Volume(volume::Command),
     /// Show the pool, its templates and the state of its volumes

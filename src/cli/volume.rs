@@ -1,15 +1,16 @@
 //! `calf volume`
 
+mod create;
+mod publish;
 mod view;
 
 use std::path::PathBuf;
-use std::time::Duration;
 
 use calf::units::format_size;
-use calf::{
-    Access, Durability, Error, NodeOwner, Pool, Publish, Reserve, Result, Stage, VolumeSpec,
-};
-use clap::{Args, Subcommand, ValueEnum};
+use calf::{Error, Pool, Result};
+use clap::Subcommand;
+use create::CreateArgs;
+use publish::{InlineArgs, PublishArgs, StageArgs};
 use serde_json::json;
 
 use super::context::{Context, size};
@@ -29,6 +30,9 @@ pub(super) enum Command {
     Inspect {
         /// The volume
         id: String,
+        /// Also tell how full its file system is, which is mounted at this path
+        #[arg(long, value_name = "PATH")]
+        at: Option<PathBuf>,
     },
     /// Bring a volume's device up and print its path
     #[command(after_help = help::ACTIVATE)]
@@ -36,18 +40,37 @@ pub(super) enum Command {
         /// The volume
         id: String,
     },
-    /// Show a volume's device at a path, with the volume's owner and mode
-    #[command(after_help = help::PUBLISH)]
-    Publish {
+    /// Make a volume larger, in use or not
+    ///
+    /// The device grows at once, and what is written to it stays. A volume never shrinks.
+    #[command(visible_alias = "resize", after_help = help::EXPAND)]
+    Expand {
         /// The volume
         id: String,
-        /// Where the device is to appear: a file that calf makes, or an empty one
-        target: PathBuf,
-        /// Give a device that refuses writes
-        #[arg(long)]
-        read_only: bool,
+        /// The new size; a volume that has as much or more stays as it is
+        #[arg(value_parser = size)]
+        size: u64,
+        /// Also grow its file system, which is mounted at this path; a guest grows its own
+        #[arg(long, value_name = "PATH")]
+        at: Option<PathBuf>,
     },
-    /// Take a volume's device away from a path; the volume stays active
+    /// Mount a volume's file system at a directory, as large as the volume
+    #[command(after_help = help::STAGE)]
+    Stage(StageArgs),
+    /// Unmount a volume's file system, and take the device down
+    Unstage {
+        /// The volume
+        id: String,
+        /// Where it was staged
+        path: PathBuf,
+    },
+    /// Show a volume's device, or its file system, at a path
+    #[command(after_help = help::PUBLISH)]
+    Publish(PublishArgs),
+    /// Make a volume and show it at a path, in one step; it is deleted when it is unpublished
+    #[command(after_help = help::PUBLISH_INLINE)]
+    PublishInline(InlineArgs),
+    /// Take a volume away from a path; one of `publish-inline` is deleted, others stay active
     Unpublish {
         /// The volume
         id: String,
@@ -67,98 +90,37 @@ pub(super) enum Command {
         /// The volumes
         #[arg(required = true, value_name = "ID")]
         ids: Vec<String>,
+        /// Refuse a volume that is active, even if nobody has it open
+        #[arg(long)]
+        inactive: bool,
     },
-}
-
-#[derive(Args)]
-pub(super) struct CreateArgs {
-    /// The volume's id: 1 to 128 bytes
-    id: String,
-    /// The template to start from
-    #[arg(long, short, value_name = "NAME")]
-    template: String,
-    /// Size of the device [default: that of the template]
-    #[arg(long, short, value_parser = size)]
-    size: Option<u64>,
-    /// Most that the volume may write [default: all of its size]
-    #[arg(long, value_name = "SIZE", value_parser = size)]
-    cow_limit: Option<u64>,
-    /// Unit of copying: a power of two from 4Ki to 1Mi
-    #[arg(long, value_name = "SIZE", value_parser = size, default_value = "4Ki")]
-    chunk_size: u64,
-    /// What a reboot or crash of the machine may cost
-    #[arg(long, value_enum, default_value_t = DurabilityArg::Ephemeral)]
-    durability: DurabilityArg,
-    /// Allocate all that the volume may write now: it cannot run out of space, and TRIM gives none
-    /// back
-    #[arg(long)]
-    reserve_space: bool,
-    /// Delete the volume that long after its creation, once nobody uses it, such as 2h
-    #[arg(long, value_name = "TIME", value_parser = humantime::parse_duration)]
-    ttl: Option<Duration>,
-    /// Owner of the published device node
-    #[arg(long, default_value_t = 0)]
-    uid: u32,
-    /// Group of the published device node
-    #[arg(long, default_value_t = 0)]
-    gid: u32,
-    /// Permissions of the published device node, in octal
-    #[arg(long, value_parser = mode, default_value = "0600")]
-    mode: u32,
-}
-
-#[derive(Clone, Copy, ValueEnum)]
-enum DurabilityArg {
-    /// All content: the volume starts from its template again. Fast
-    Ephemeral,
-    /// Nothing that was synced
-    Durable,
 }
 
 pub(super) fn run(context: &Context, command: Command) -> Result<Outcome> {
     match command {
-        Command::Create(args) => create(context, args),
+        Command::Create(args) => create::create(context, args),
         Command::List => list(context),
-        Command::Inspect { id } => inspect(context, &id),
+        Command::Inspect { id, at } => inspect(context, &id, at),
         Command::Activate { id } => activate(context, &id),
-        Command::Publish { id, target, read_only } => publish(context, &id, target, read_only),
-        Command::Unpublish { id, target } => unpublish(context, &id, target),
+        Command::Expand { id, size, at } => expand(context, &id, size, at),
+        Command::Stage(args) => publish::stage(context, args),
+        Command::Unstage { id, path } => publish::unstage(context, &id, path),
+        Command::Publish(args) => publish::publish(context, args),
+        Command::PublishInline(args) => publish::publish_inline(context, args),
+        Command::Unpublish { id, target } => publish::unpublish(context, &id, target),
         Command::Deactivate { id } => {
             context.existing_pool()?.deactivate(&id)?;
             context.output.result(&json!({ "id": id }), || format!("deactivated volume {id}"))
         }
-        Command::Delete { ids } => {
+        Command::Delete { ids, inactive } => {
             let pool = context.existing_pool()?;
-            context.output.each("deleted", "volume", &ids, |id| pool.delete_volume(id))
+            context.output.each("deleted", "volume", &ids, |id| match inactive {
+                true => pool.delete_inactive_volume(id),
+                false => pool.delete_volume(id),
+            })
         }
     }?;
     Ok(Outcome::Success)
-}
-
-fn create(context: &Context, args: CreateArgs) -> Result<()> {
-    let spec = VolumeSpec {
-        id: args.id,
-        template: args.template,
-        size: args.size,
-        cow_limit: args.cow_limit,
-        chunk_size: args.chunk_size,
-        durability: match args.durability {
-            DurabilityArg::Ephemeral => Durability::Ephemeral,
-            DurabilityArg::Durable => Durability::Durable,
-        },
-        owner: NodeOwner { uid: args.uid, gid: args.gid, mode: args.mode },
-        reserve: if args.reserve_space { Reserve::Full } else { Reserve::None },
-        ttl: args.ttl,
-        inline: false,
-        kata_direct: false,
-    };
-    let pool = context.existing_pool()?;
-    let volume = pool.create_volume(&spec)?;
-    context.output.result(&View::new(&pool, &volume), || {
-        let record = &volume.record;
-        let size = format_size(record.size);
-        format!("created volume {} ({size}, template {})", record.id, record.template)
-    })
 }
 
 fn list(context: &Context) -> Result<()> {
@@ -180,33 +142,33 @@ pub(super) fn warn_of_damage(pool: &Pool) -> Result<()> {
     Ok(())
 }
 
-fn inspect(context: &Context, id: &str) -> Result<()> {
+fn inspect(context: &Context, id: &str, at: Option<PathBuf>) -> Result<()> {
     let pool = context.existing_pool()?;
-    let volume = pool.volume(id)?;
-    let view = View::new(&pool, &volume);
+    let (volume, file_system) = match at {
+        None => (pool.volume(id)?, None),
+        Some(path) => {
+            let statistics = pool.statistics(id, &absolute(path)?)?;
+            (statistics.volume, statistics.file_system)
+        }
+    };
+    let view = View::new(&pool, &volume).with_file_system(file_system);
     context.output.result(&view, || fields(&view.fields()))
 }
 
-fn publish(context: &Context, id: &str, target: PathBuf, read_only: bool) -> Result<()> {
-    let target = absolute(target)?;
-    let stage = Stage { path: target.clone(), access: Access::Block, read_only };
-    let publish = Publish { target, stage, read_only, exclusive: false };
-    context.existing_pool()?.publish(id, &publish)?;
-    let result = json!({ "id": id, "target": publish.target, "readOnly": read_only });
-    context
-        .output
-        .result(&result, || format!("published volume {id} at {}", publish.target.display()))
-}
-
-fn unpublish(context: &Context, id: &str, target: PathBuf) -> Result<()> {
-    let target = absolute(target)?;
-    context.existing_pool()?.unpublish(id, &target)?;
-    let result = json!({ "id": id, "target": target });
-    context.output.result(&result, || format!("unpublished volume {id} from {}", target.display()))
-}
-
-fn absolute(target: PathBuf) -> Result<PathBuf> {
-    std::path::absolute(&target).map_err(|e| Error::io("find", target.display(), e))
+fn expand(context: &Context, id: &str, size: u64, at: Option<PathBuf>) -> Result<()> {
+    let pool = context.existing_pool()?;
+    let before = pool.volume(id)?.record.size;
+    let volume = pool.expand_volume(id, size)?;
+    if let Some(path) = at {
+        pool.expand_file_system(id, &absolute(path)?)?;
+    }
+    context.output.result(&View::new(&pool, &volume), || {
+        let now = volume.record.size;
+        match now > before {
+            true => format!("expanded volume {id} to {}", format_size(now)),
+            false => format!("volume {id} has {} already", format_size(now)),
+        }
+    })
 }
 
 fn activate(context: &Context, id: &str) -> Result<()> {
@@ -217,10 +179,7 @@ fn activate(context: &Context, id: &str) -> Result<()> {
     context.output.result(&result, || path)
 }
 
-/// Parses permission bits.
-fn mode(text: &str) -> Result<u32, String> {
-    u32::from_str_radix(text, 8)
-        .ok()
-        .filter(|mode| *mode <= 0o777)
-        .ok_or_else(|| "permissions are an octal number up to 777, such as 0660".into())
+/// A path as the engine takes it.
+fn absolute(path: PathBuf) -> Result<PathBuf> {
+    std::path::absolute(&path).map_err(|e| Error::io("find", path.display(), e))
 }
