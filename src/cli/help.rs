@@ -31,7 +31,9 @@ Sizes are bytes, or whole numbers with Ki, Mi, Gi, Ti (powers of 1024) or K, M, 
 1000).
 
 Output:
-  Results go to stdout, everything else to stderr. With `--output json`, a result is one JSON
+  Results go to stdout, everything else to stderr. With `--output name`, a result is ids or names,
+  one a line: `calf volume list -o name | xargs calf volume delete`; of `status` and `doctor`, of
+  what is not well; of `reconcile`, of what it changed. With `--output json`, a result is one JSON
   document, with sizes in bytes; an error is one line of JSON on stderr, the last one there:
   {\"error\": {\"kind\": …, \"exitCode\": …, \"message\": …, \"help\": […]}}. Fields are added over time,
   and not renamed or removed.
@@ -87,7 +89,15 @@ The same command again is fine: a volume that exists with the same properties is
 Examples:
   calf volume create vm1 --template debian-12
   calf volume create vm2 --template debian-12 --size 20Gi --cow-limit 5Gi
-  calf volume create vm3 --template debian-12 --uid 1000 --gid 1000   for a jailed VMM";
+  calf volume create vm3 --template debian-12 --uid 1000 --gid 1000   for a jailed VMM
+  calf volume create vm4 --template debian-12 --activate              prints the device";
+
+pub(super) const INSPECT: &str = "\
+Examples:
+  calf volume inspect vm1
+  calf volume inspect /dev/dm-3                     whose device is it?
+  calf volume inspect /srv/jailer/vm1/root/disk     a node that was published
+  calf volume inspect calf-6cf9…                    a name of `dmsetup ls`";
 
 pub(super) const ACTIVATE: &str = "\
 Prints the path of the device, and nothing else. A volume that is active already is fine.

@@ -76,7 +76,7 @@ enum Command {
 /// Runs the command line of this process.
 pub(crate) fn main() -> ExitCode {
     let cli = Cli::parse();
-    let output = cli.global.output;
+    let output = cli.global.output();
     match run(cli) {
         Ok(Outcome::Success) => ExitCode::SUCCESS,
         Ok(Outcome::Failure) => ExitCode::from(exit_code::FAILURE),
@@ -89,8 +89,8 @@ pub(crate) fn main() -> ExitCode {
 
 fn run(cli: Cli) -> Result<Outcome> {
     match &cli.command {
-        Command::Serve(args) => logging::for_service(cli.global.verbose, args.log_format),
-        _ => logging::for_command(cli.global.verbose),
+        Command::Serve(args) => logging::for_service(cli.global.verbosity(), args.log_format),
+        _ => logging::for_command(cli.global.verbosity()),
     }
     let context = Context::new(cli.global);
     match cli.command {

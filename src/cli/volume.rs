@@ -1,15 +1,18 @@
 //! `calf volume`
 
 mod create;
+mod find;
 mod publish;
 mod view;
 
+use std::cmp::Reverse;
 use std::path::PathBuf;
 
 use calf::units::format_size;
 use calf::{Error, Pool, Result};
-use clap::Subcommand;
+use clap::{Subcommand, ValueEnum};
 use create::CreateArgs;
+use jiff::Timestamp;
 use publish::{InlineArgs, PublishArgs, StageArgs};
 use serde_json::json;
 
@@ -25,10 +28,19 @@ pub(super) enum Command {
     Create(CreateArgs),
     /// List all volumes
     #[command(visible_alias = "ls")]
-    List,
+    List {
+        /// By what to order them: the id, the youngest first, the largest first, or those first
+        /// that take up most
+        #[arg(long, value_enum, value_name = "KEY", default_value_t = SortKey::Id)]
+        sort: SortKey,
+        /// Turn the order round
+        #[arg(long, short)]
+        reverse: bool,
+    },
     /// Show one volume
+    #[command(after_help = help::INSPECT)]
     Inspect {
-        /// The volume
+        /// The volume: its id, or a path of its device or of a file in it
         id: String,
         /// Also tell how full its file system is, which is mounted at this path
         #[arg(long, value_name = "PATH")]
@@ -96,10 +108,18 @@ pub(super) enum Command {
     },
 }
 
+#[derive(Clone, Copy, ValueEnum)]
+pub(super) enum SortKey {
+    Id,
+    Age,
+    Size,
+    Used,
+}
+
 pub(super) fn run(context: &Context, command: Command) -> Result<Outcome> {
     match command {
         Command::Create(args) => create::create(context, args),
-        Command::List => list(context),
+        Command::List { sort, reverse } => list(context, sort, reverse),
         Command::Inspect { id, at } => inspect(context, &id, at),
         Command::Activate { id } => activate(context, &id),
         Command::Expand { id, size, at } => expand(context, &id, size, at),
@@ -110,7 +130,8 @@ pub(super) fn run(context: &Context, command: Command) -> Result<Outcome> {
         Command::Unpublish { id, target } => publish::unpublish(context, &id, target),
         Command::Deactivate { id } => {
             context.existing_pool()?.deactivate(&id)?;
-            context.output.result(&json!({ "id": id }), || format!("deactivated volume {id}"))
+            let result = json!({ "id": id });
+            context.output.done(&result, [&id], || format!("deactivated volume {id}"))
         }
         Command::Delete { ids, inactive } => {
             let pool = context.existing_pool()?;
@@ -123,14 +144,26 @@ pub(super) fn run(context: &Context, command: Command) -> Result<Outcome> {
     Ok(Outcome::Success)
 }
 
-fn list(context: &Context) -> Result<()> {
+fn list(context: &Context, sort: SortKey, reverse: bool) -> Result<()> {
     let pool = context.existing_pool()?;
-    let volumes = pool.volumes()?;
+    let mut volumes = pool.volumes()?;
+    match sort {
+        // As they come.
+        SortKey::Id => {}
+        SortKey::Age => volumes.sort_by_key(|volume| Reverse(volume.record.created)),
+        SortKey::Size => volumes.sort_by_key(|volume| Reverse(volume.record.size)),
+        SortKey::Used => volumes.sort_by_key(|volume| Reverse(volume.allocated)),
+    }
+    if reverse {
+        volumes.reverse();
+    }
     let views: Vec<View> = volumes.iter().map(|volume| View::new(&pool, volume)).collect();
     warn_of_damage(&pool)?;
-    context.output.result(&json!({ "volumes": views }), || {
-        let rows = views.iter().map(View::row).collect();
-        table(["ID", "STATE", "DEVICE", "TEMPLATE", "SIZE", "USED"], rows)
+    let ids = volumes.iter().map(|volume| &volume.record.id);
+    context.output.result(&json!({ "volumes": views }), ids, || {
+        let now = Timestamp::now();
+        let rows = views.iter().map(|view| view.row(now)).collect();
+        table(["ID", "STATE", "DEVICE", "TEMPLATE", "SIZE", "USED", "AGE"], rows)
     })
 }
 
@@ -142,17 +175,18 @@ pub(super) fn warn_of_damage(pool: &Pool) -> Result<()> {
     Ok(())
 }
 
-fn inspect(context: &Context, id: &str, at: Option<PathBuf>) -> Result<()> {
+fn inspect(context: &Context, name: &str, at: Option<PathBuf>) -> Result<()> {
     let pool = context.existing_pool()?;
+    let volume = find::volume(&pool, name)?;
     let (volume, file_system) = match at {
-        None => (pool.volume(id)?, None),
+        None => (volume, None),
         Some(path) => {
-            let statistics = pool.statistics(id, &absolute(path)?)?;
+            let statistics = pool.statistics(&volume.record.id, &absolute(path)?)?;
             (statistics.volume, statistics.file_system)
         }
     };
     let view = View::new(&pool, &volume).with_file_system(file_system);
-    context.output.result(&view, || fields(&view.fields()))
+    context.output.result(&view, [&volume.record.id], || fields(&view.fields()))
 }
 
 fn expand(context: &Context, id: &str, size: u64, at: Option<PathBuf>) -> Result<()> {
@@ -162,7 +196,7 @@ fn expand(context: &Context, id: &str, size: u64, at: Option<PathBuf>) -> Result
     if let Some(path) = at {
         pool.expand_file_system(id, &absolute(path)?)?;
     }
-    context.output.result(&View::new(&pool, &volume), || {
+    context.output.done(&View::new(&pool, &volume), [id], || {
         let now = volume.record.size;
         match now > before {
             true => format!("expanded volume {id} to {}", format_size(now)),
@@ -176,7 +210,7 @@ fn activate(context: &Context, id: &str) -> Result<()> {
     let number = pool.activate(id)?;
     let path = view::device_path(&pool, number)?;
     let result = json!({ "id": id, "device": path, "number": number.to_string() });
-    context.output.result(&result, || path)
+    context.output.result(&result, [id], || path)
 }
 
 /// A path as the engine takes it.

@@ -6,7 +6,7 @@ use calf::units::format_size;
 use calf::{Durability, NodeOwner, Reserve, Result, VolumeSpec};
 use clap::{Args, ValueEnum};
 
-use super::View;
+use super::view::{View, device_path};
 use crate::cli::context::{Context, size};
 
 #[derive(Args)]
@@ -15,6 +15,9 @@ pub(in crate::cli) struct CreateArgs {
     id: String,
     #[command(flatten)]
     properties: Properties,
+    /// Bring its device up too, and print the path
+    #[arg(long)]
+    activate: bool,
 }
 
 /// The properties of a new volume.
@@ -88,7 +91,12 @@ pub(super) fn create(context: &Context, args: CreateArgs) -> Result<()> {
     let spec = args.properties.into_spec(args.id);
     let pool = context.existing_pool()?;
     let volume = pool.create_volume(&spec)?;
-    context.output.result(&View::new(&pool, &volume), || {
+    if args.activate {
+        let number = pool.activate(&spec.id)?;
+        let (path, volume) = (device_path(&pool, number)?, pool.volume(&spec.id)?);
+        return context.output.result(&View::new(&pool, &volume), [&spec.id], || path);
+    }
+    context.output.done(&View::new(&pool, &volume), [&spec.id], || {
         let record = &volume.record;
         let size = format_size(record.size);
         format!("created volume {} ({size}, template {})", record.id, record.template)

@@ -86,14 +86,14 @@ pub(super) fn stage(context: &Context, args: StageArgs) -> Result<()> {
     let stage = Stage { path, access: args.mount.into_access(), read_only: false };
     context.existing_pool()?.stage(id, &stage)?;
     let result = json!({ "id": id, "path": stage.path });
-    context.output.result(&result, || format!("staged volume {id} at {}", stage.path.display()))
+    context.output.done(&result, [id], || format!("staged volume {id} at {}", stage.path.display()))
 }
 
 pub(super) fn unstage(context: &Context, id: &str, path: PathBuf) -> Result<()> {
     let path = absolute(path)?;
     context.existing_pool()?.unstage(id, &path)?;
     let result = json!({ "id": id, "path": path });
-    context.output.result(&result, || format!("unstaged volume {id} from {}", path.display()))
+    context.output.done(&result, [id], || format!("unstaged volume {id} from {}", path.display()))
 }
 
 pub(super) fn publish(context: &Context, args: PublishArgs) -> Result<()> {
@@ -127,12 +127,14 @@ pub(super) fn publish_inline(context: &Context, args: InlineArgs) -> Result<()> 
 fn published(context: &Context, id: &str, publish: &Publish) -> Result<()> {
     let target = &publish.target;
     let result = json!({ "id": id, "target": target, "readOnly": publish.read_only });
-    context.output.result(&result, || format!("published volume {id} at {}", target.display()))
+    context.output.done(&result, [id], || format!("published volume {id} at {}", target.display()))
 }
 
 pub(super) fn unpublish(context: &Context, id: &str, target: PathBuf) -> Result<()> {
     let target = absolute(target)?;
     context.existing_pool()?.unpublish(id, &target)?;
     let result = json!({ "id": id, "target": target });
-    context.output.result(&result, || format!("unpublished volume {id} from {}", target.display()))
+    context
+        .output
+        .done(&result, [id], || format!("unpublished volume {id} from {}", target.display()))
 }

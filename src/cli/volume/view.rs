@@ -6,7 +6,7 @@ use calf::{Backing, Durability, Pool, Reserve, Result, Volume};
 use jiff::Timestamp;
 use serde::Serialize;
 
-use crate::cli::output::moment;
+use crate::cli::output::{age, moment};
 
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
@@ -109,7 +109,7 @@ impl<'a> View<'a> {
     }
 
     /// One line of a list.
-    pub(super) fn row(&self) -> [String; 6] {
+    pub(super) fn row(&self, now: Timestamp) -> [String; 7] {
         [
             self.id.to_owned(),
             self.state.to_owned(),
@@ -117,6 +117,7 @@ impl<'a> View<'a> {
             self.template.to_owned(),
             format_size(self.size),
             format_size(self.allocated),
+            age(self.created, now),
         ]
     }
 
