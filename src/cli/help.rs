@@ -169,5 +169,11 @@ Examples:
   calf udev-rules --install /etc/udev/rules.d";
 
 pub(super) const COMPLETIONS: &str = "\
-Example:
-  calf completions bash >/etc/bash_completion.d/calf";
+This script completes commands and options. To complete ids and names as well, have the shell ask calf at \
+each Tab, by a line in its start file in place of this script. The pool is read, as far as that is allowed.
+
+Examples:
+  calf completions bash >/etc/bash_completion.d/calf
+  source <(COMPLETE=bash calf)                      in ~/.bashrc
+  source <(COMPLETE=zsh calf)                       in ~/.zshrc
+  COMPLETE=fish calf | source                       in ~/.config/fish/config.fish";

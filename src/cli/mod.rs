@@ -3,6 +3,7 @@
 //! Results go to stdout, everything else to stderr. Each command is a module with its arguments
 //! and a `run`; what they share is in [`context`], [`output`] and [`exit_code`].
 
+mod complete;
 mod context;
 mod doctor;
 mod exit_code;
@@ -75,6 +76,7 @@ enum Command {
 
 /// Runs the command line of this process.
 pub(crate) fn main() -> ExitCode {
+    complete::answer_shell();
     let cli = Cli::parse();
     let output = cli.global.output();
     match run(cli) {

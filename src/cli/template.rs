@@ -8,6 +8,7 @@ use clap::{Args, Subcommand, ValueEnum};
 use jiff::Timestamp;
 use serde::Serialize;
 
+use super::complete;
 use super::context::Context;
 use super::help;
 use super::output::{Outcome, age, fields, moment, table};
@@ -31,12 +32,14 @@ pub(super) enum Command {
     /// Show one template and the volumes that started from it
     Inspect {
         /// The template
+        #[arg(add = complete::template())]
         name: String,
     },
     /// Set how many spare devices of a template are ready to become volumes', and make them
     #[command(after_help = help::WARM)]
     Warm {
         /// The template
+        #[arg(add = complete::template())]
         name: String,
         /// How many; 0 for none
         #[arg(value_name = "N")]
@@ -46,7 +49,7 @@ pub(super) enum Command {
     #[command(visible_alias = "rm")]
     Remove {
         /// The templates
-        #[arg(required = true, value_name = "NAME")]
+        #[arg(required = true, value_name = "NAME", add = complete::template())]
         names: Vec<String>,
     },
 }

@@ -16,6 +16,7 @@ use jiff::Timestamp;
 use publish::{InlineArgs, PublishArgs, StageArgs};
 use serde_json::json;
 
+use super::complete;
 use super::context::{Context, size};
 use super::help;
 use super::output::{Outcome, fields, table};
@@ -41,6 +42,7 @@ pub(super) enum Command {
     #[command(after_help = help::INSPECT)]
     Inspect {
         /// The volume: its id, or a path of its device or of a file in it
+        #[arg(add = complete::volume())]
         id: String,
         /// Also tell how full its file system is, which is mounted at this path
         #[arg(long, value_name = "PATH")]
@@ -50,6 +52,7 @@ pub(super) enum Command {
     #[command(after_help = help::ACTIVATE)]
     Activate {
         /// The volume
+        #[arg(add = complete::volume())]
         id: String,
     },
     /// Make a volume larger, in use or not
@@ -58,6 +61,7 @@ pub(super) enum Command {
     #[command(visible_alias = "resize", after_help = help::EXPAND)]
     Expand {
         /// The volume
+        #[arg(add = complete::volume())]
         id: String,
         /// The new size; a volume that has as much or more stays as it is
         #[arg(value_parser = size)]
@@ -72,6 +76,7 @@ pub(super) enum Command {
     /// Unmount a volume's file system, and take the device down
     Unstage {
         /// The volume
+        #[arg(add = complete::volume())]
         id: String,
         /// Where it was staged
         path: PathBuf,
@@ -85,6 +90,7 @@ pub(super) enum Command {
     /// Take a volume away from a path; one of `publish-inline` is deleted, others stay active
     Unpublish {
         /// The volume
+        #[arg(add = complete::volume())]
         id: String,
         /// Where it was published
         target: PathBuf,
@@ -92,6 +98,7 @@ pub(super) enum Command {
     /// Take a volume's device down; the content stays
     Deactivate {
         /// The volume
+        #[arg(add = complete::volume())]
         id: String,
     },
     /// Delete volumes with all that was written to them
@@ -100,7 +107,7 @@ pub(super) enum Command {
     #[command(visible_alias = "rm")]
     Delete {
         /// The volumes
-        #[arg(required = true, value_name = "ID")]
+        #[arg(required = true, value_name = "ID", add = complete::volume())]
         ids: Vec<String>,
         /// Refuse a volume that is active, even if nobody has it open
         #[arg(long)]

@@ -7,6 +7,7 @@ use calf::{Durability, NodeOwner, Reserve, Result, VolumeSpec};
 use clap::{Args, ValueEnum};
 
 use super::view::{View, device_path};
+use crate::cli::complete;
 use crate::cli::context::{Context, size};
 
 #[derive(Args)]
@@ -24,7 +25,7 @@ pub(in crate::cli) struct CreateArgs {
 #[derive(Args)]
 pub(super) struct Properties {
     /// The template to start from
-    #[arg(long, short, value_name = "NAME")]
+    #[arg(long, short, value_name = "NAME", add = complete::template())]
     template: String,
     /// Size of the device [default: that of the template]
     #[arg(long, short, value_parser = size)]

@@ -8,6 +8,7 @@ use serde_json::json;
 
 use super::absolute;
 use super::create::Properties;
+use crate::cli::complete;
 use crate::cli::context::Context;
 
 /// How a file system is mounted.
@@ -24,6 +25,7 @@ pub(super) struct MountArgs {
 #[derive(Args)]
 pub(in crate::cli) struct StageArgs {
     /// The volume
+    #[arg(add = complete::volume())]
     id: String,
     /// Where to mount it: a directory that calf makes, or an empty one
     path: PathBuf,
@@ -35,6 +37,7 @@ pub(in crate::cli) struct StageArgs {
 #[command(group = ArgGroup::new("mounting").args(["fs_type", "mount_option"]).multiple(true).requires("staging"))]
 pub(in crate::cli) struct PublishArgs {
     /// The volume
+    #[arg(add = complete::volume())]
     id: String,
     /// Where it is to appear: a file, or with --staging a directory, that calf makes, or an empty
     /// one
