@@ -33,6 +33,7 @@ const COMMANDS: &[&[&str]] = &[
     &["reconcile"],
     &["serve"],
     &["udev-rules"],
+    &["man"],
     &["completions"],
 ];
 
@@ -50,6 +51,44 @@ fn every_command_explains_itself() {
     assert!(env.ok(&["--help"]).stdout.contains("Exit codes:"));
     assert!(env.ok(&["-h"]).stdout.contains("Examples:"));
     assert!(!env.pool().exists(), "help makes nothing");
+}
+
+/// What is special about a command comes first, what all commands share comes last.
+#[test]
+fn a_commands_own_options_come_before_the_global_ones() {
+    const GLOBAL: [&str; 8] = [
+        "--fallback",
+        "--kata-direct-volumes",
+        "--output",
+        "--pool",
+        "--quiet",
+        "--reserve",
+        "--tls-ca",
+        "--verbose",
+    ];
+    let env = TestEnv::new();
+    for command in COMMANDS {
+        let help = env.ok(&[command, &["--help"][..]].concat()).stdout;
+        let (own, global) = help.split_once("\nGlobal options:\n").unwrap();
+        assert!(own.contains("\nOptions:\n"), "{command:?}: {help}");
+        let is_shared = |option: &String| GLOBAL.contains(&option.as_str());
+        assert!(!options(own).iter().any(is_shared), "{command:?}: {help}");
+        let mut shared = options(global);
+        shared.sort();
+        assert_eq!(shared, GLOBAL, "{command:?}: {help}");
+    }
+}
+
+/// The options that a part of a help text explains.
+fn options(help: &str) -> Vec<String> {
+    // What stands below the options is not indented.
+    let lines = help.lines().filter(|line| line.starts_with(' '));
+    let lines = lines.map(str::trim_start).filter(|line| line.starts_with('-'));
+    let words = |line: &str| {
+        let word = line.split([' ', ',', '.']).find(|word| word.starts_with("--"));
+        word.map(str::to_owned)
+    };
+    lines.filter_map(words).collect()
 }
 
 #[test]
@@ -115,6 +154,24 @@ fn rules_and_completions_are_printed() {
     for shell in ["bash", "zsh", "fish"] {
         assert!(env.ok(&["completions", shell]).stdout.contains("calf"), "{shell}");
     }
+}
+
+#[test]
+fn the_manual_is_printed_and_installed() {
+    let env = TestEnv::new();
+    assert!(env.ok(&["man"]).stdout.contains("calf \\- Copy"));
+    let page = env.ok(&["man", "volume", "ls"]).stdout;
+    assert!(page.contains("calf\\-volume\\-list \\- List all volumes"), "an alias will do: {page}");
+    assert_eq!(env.run(&["man", "volume", "frobnicate"]).code, Some(2));
+
+    let directory = env.path("share/man/man1");
+    let directory = directory.to_str().unwrap();
+    let run = env.ok(&["man", "--install", directory]);
+    assert!(run.stdout.starts_with("installed "), "{run:?}");
+    let installed = std::fs::read_to_string(format!("{directory}/calf-volume-list.1")).unwrap();
+    assert_eq!(installed, page);
+    assert!(std::fs::read_dir(directory).unwrap().count() > COMMANDS.len() / 2);
+    assert!(!env.pool().exists(), "a manual makes no pool");
 }
 
 #[test]

@@ -168,6 +168,11 @@ Examples:
   calf udev-rules >/etc/udev/rules.d/10-calf.rules && udevadm control --reload
   calf udev-rules --install /etc/udev/rules.d";
 
+pub(super) const MAN: &str = "\
+Examples:
+  calf man volume create | man -l -
+  calf man --install /usr/local/share/man/man1";
+
 pub(super) const COMPLETIONS: &str = "\
 This script completes commands and options. To complete ids and names as well, have the shell ask calf at \
 each Tab, by a line in its start file in place of this script. The pool is read, as far as that is allowed.

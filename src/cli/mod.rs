@@ -9,6 +9,7 @@ mod doctor;
 mod exit_code;
 mod help;
 mod logging;
+mod man;
 mod output;
 mod progress;
 mod reconcile;
@@ -66,6 +67,9 @@ enum Command {
     /// Print or install the udev rules that keep the host away from volumes
     #[command(after_help = help::UDEV_RULES)]
     UdevRules(udev::Args),
+    /// Print a page of the manual, or install all of them
+    #[command(after_help = help::MAN)]
+    Man(man::Args),
     /// Print a completion script for a shell
     #[command(after_help = help::COMPLETIONS)]
     Completions {
@@ -103,6 +107,7 @@ fn run(cli: Cli) -> Result<Outcome> {
         Command::Reconcile(args) => reconcile::run(&context, &args),
         Command::Serve(args) => serve::run(&context, args),
         Command::UdevRules(args) => udev::run(&context, &args).map(|()| Outcome::Success),
+        Command::Man(args) => man::run(&context, Cli::command(), &args).map(|()| Outcome::Success),
         Command::Completions { shell } => {
             let mut script = Vec::new();
             clap_complete::generate(shell, &mut Cli::command(), "calf", &mut script);
