@@ -94,8 +94,9 @@ chart-docs: deps-chart ## Write the table of values into the chart's README
 fmt: rust-components ## Format the code
 	$(CARGO) fmt --all
 
-install: release ## Install calf into PREFIX/bin (default /usr/local/bin)
+install: release ## Install calf and its manual into PREFIX (default /usr/local)
 	install -D -m 0755 $(TARGET_DIR)/release/calf $(DESTDIR)$(PREFIX)/bin/calf
+	$(TARGET_DIR)/release/calf man --quiet --install $(DESTDIR)$(PREFIX)/share/man/man1
 
 clean: ## Remove everything that was built
 	$(CARGO) clean

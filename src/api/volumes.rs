@@ -64,6 +64,12 @@ impl Pool {
         status::volume(&self.0, id)
     }
 
+    /// The volume that has the block device with this number, its own or the one for readers; `None` if
+    /// no volume of this pool has.
+    pub fn volume_of_device(&self, number: DeviceNumber) -> Result<Option<Volume>> {
+        status::volume_of_device(&self.0, number)
+    }
+
     /// How many volumes were seen to be given up by the kernel since the pool was opened: each once,
     /// by [`volume`](Self::volume), [`statistics`](Self::statistics) or a reconciliation.
     pub fn losses(&self) -> Losses {

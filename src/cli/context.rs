@@ -6,7 +6,8 @@ use calf::pool::layout::Layout;
 use calf::{DownloadOptions, Error, ErrorKind, Fallback, Pool, PoolOptions, Result};
 use clap::{Args, ValueEnum};
 
-use super::output::Output;
+use super::logging::Verbosity;
+use super::output::{Format, Output};
 
 /// Where a pool is unless told otherwise.
 const DEFAULT_POOL: &str = "/var/lib/calf";
@@ -21,12 +22,16 @@ pub(super) struct GlobalArgs {
 
     /// How to print results
     #[arg(long, short, global = true, value_enum, value_name = "FORMAT", env = "CALF_OUTPUT")]
-    #[arg(hide_env_values = true, default_value_t = Output::Table)]
-    pub(super) output: Output,
+    #[arg(hide_env_values = true, default_value_t = Format::Table)]
+    output: Format,
+
+    /// Print what was asked for and errors only: no progress, no confirmations, no warnings
+    #[arg(long, short, global = true, conflicts_with = "verbose")]
+    quiet: bool,
 
     /// Log more to stderr: -v what is done, -vv how, -vvv everything
     #[arg(long, short, global = true, action = clap::ArgAction::Count)]
-    pub(super) verbose: u8,
+    verbose: u8,
 
     /// Space of the pool's file system that imports and new volumes leave free
     ///
@@ -71,10 +76,22 @@ pub(super) struct Context {
     kata_direct_volumes: PathBuf,
 }
 
+impl GlobalArgs {
+    /// How to print.
+    pub(super) fn output(&self) -> Output {
+        Output { format: self.output, quiet: self.quiet }
+    }
+
+    /// How much to log.
+    pub(super) fn verbosity(&self) -> Verbosity {
+        if self.quiet { Verbosity::Quiet } else { Verbosity::Raised(self.verbose) }
+    }
+}
+
 impl Context {
     pub(super) fn new(args: GlobalArgs) -> Self {
         Self {
-            output: args.output,
+            output: args.output(),
             pool_path: args.pool,
             reserve: args.reserve,
             fallback: args.fallback.map(|fallback| match fallback {

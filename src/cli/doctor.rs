@@ -53,7 +53,8 @@ pub(super) fn run(context: &Context) -> Result<Outcome> {
     checks.extend(pool::checks(&context.pool_path, context.reserve));
     let failed = checks.iter().any(|check| check.verdict == Verdict::Fail);
     let value = json!({ "ready": !failed, "checks": checks });
-    context.output.result(&value, || human(&checks))?;
+    let wrong = checks.iter().filter(|check| check.verdict != Verdict::Ok);
+    context.output.result(&value, wrong.map(|check| check.name), || human(&checks))?;
     Ok(if failed { Outcome::Failure } else { Outcome::Success })
 }
 

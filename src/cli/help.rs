@@ -31,7 +31,9 @@ Sizes are bytes, or whole numbers with Ki, Mi, Gi, Ti (powers of 1024) or K, M, 
 1000).
 
 Output:
-  Results go to stdout, everything else to stderr. With `--output json`, a result is one JSON
+  Results go to stdout, everything else to stderr. With `--output name`, a result is ids or names,
+  one a line: `calf volume list -o name | xargs calf volume delete`; of `status` and `doctor`, of
+  what is not well; of `reconcile`, of what it changed. With `--output json`, a result is one JSON
   document, with sizes in bytes; an error is one line of JSON on stderr, the last one there:
   {\"error\": {\"kind\": …, \"exitCode\": …, \"message\": …, \"help\": […]}}. Fields are added over time,
   and not renamed or removed.
@@ -87,7 +89,15 @@ The same command again is fine: a volume that exists with the same properties is
 Examples:
   calf volume create vm1 --template debian-12
   calf volume create vm2 --template debian-12 --size 20Gi --cow-limit 5Gi
-  calf volume create vm3 --template debian-12 --uid 1000 --gid 1000   for a jailed VMM";
+  calf volume create vm3 --template debian-12 --uid 1000 --gid 1000   for a jailed VMM
+  calf volume create vm4 --template debian-12 --activate              prints the device";
+
+pub(super) const INSPECT: &str = "\
+Examples:
+  calf volume inspect vm1
+  calf volume inspect /dev/dm-3                     whose device is it?
+  calf volume inspect /srv/jailer/vm1/root/disk     a node that was published
+  calf volume inspect calf-6cf9…                    a name of `dmsetup ls`";
 
 pub(super) const ACTIVATE: &str = "\
 Prints the path of the device, and nothing else. A volume that is active already is fine.
@@ -95,13 +105,39 @@ Prints the path of the device, and nothing else. A volume that is active already
 Example:
   qemu-system-x86_64 … -drive if=virtio,format=raw,file=$(calf volume activate vm1)";
 
+pub(super) const EXPAND: &str = "\
+Also called `resize`. A file system in the volume does not grow by that alone: a guest grows its own \
+(resize2fs, xfs_growfs), and --at has one grown that this machine mounted.
+
+Examples:
+  calf volume expand vm1 40Gi
+  calf volume expand vm1 40Gi --at /srv/vm1";
+
+pub(super) const STAGE: &str = "\
+The kernel of this machine reads the file system: mount templates that you trust, and give others to a \
+guest as a device. The same again is fine. `calf volume publish --staging` shows it elsewhere too.
+
+Example:
+  calf volume stage vm1 /srv/vm1 --mount-option noatime
+  calf volume unstage vm1 /srv/vm1";
+
 pub(super) const PUBLISH: &str = "\
 For a VMM that runs jailed: the device node at TARGET is the volume's own, with the owner and mode \
 that were given when it was created. Activates the volume if it is not. The same again is fine.
 
-Example:
+Examples:
   calf volume create vm1 --template debian --uid 1000 --gid 1000
-  calf volume publish vm1 /srv/jailer/vm1/root/disk";
+  calf volume publish vm1 /srv/jailer/vm1/root/disk
+  calf volume publish vm2 /srv/shared/vm2 --staging /srv/vm2 --read-only";
+
+pub(super) const PUBLISH_INLINE: &str = "\
+The volume is gone with `calf volume unpublish`, and, once the directory around TARGET has been removed \
+and nobody uses the volume, with the next `calf reconcile` after its time of grace.
+
+Examples:
+  calf volume publish-inline vm1 /srv/jailer/vm1/root/disk --template debian --uid 1000
+  calf volume publish-inline job1 /srv/job1/root --template debian --mount
+  calf volume unpublish job1 /srv/job1/root";
 
 pub(super) const DOCTOR: &str = "\
 Each line is OK, WARN or FAIL; what is not OK says how to mend it. The exit code is 1 if a line \
@@ -132,6 +168,17 @@ Examples:
   calf udev-rules >/etc/udev/rules.d/10-calf.rules && udevadm control --reload
   calf udev-rules --install /etc/udev/rules.d";
 
+pub(super) const MAN: &str = "\
+Examples:
+  calf man volume create | man -l -
+  calf man --install /usr/local/share/man/man1";
+
 pub(super) const COMPLETIONS: &str = "\
-Example:
-  calf completions bash >/etc/bash_completion.d/calf";
+This script completes commands and options. To complete ids and names as well, have the shell ask calf at \
+each Tab, by a line in its start file in place of this script. The pool is read, as far as that is allowed.
+
+Examples:
+  calf completions bash >/etc/bash_completion.d/calf
+  source <(COMPLETE=bash calf)                      in ~/.bashrc
+  source <(COMPLETE=zsh calf)                       in ~/.zshrc
+  COMPLETE=fish calf | source                       in ~/.config/fish/config.fish";

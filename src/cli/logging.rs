@@ -17,9 +17,30 @@ pub(super) enum LogFormat {
     Json,
 }
 
+/// How much to log.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Verbosity {
+    /// Less than usual.
+    Quiet,
+    /// So many steps more than usual.
+    Raised(u8),
+}
+
+impl Verbosity {
+    /// The level, where this one of [`LEVELS`] is usual.
+    fn level(self, usual: usize) -> &'static str {
+        match self {
+            Self::Quiet => LEVELS[usual - 1],
+            Self::Raised(steps) => LEVELS[(usual + usize::from(steps)).min(LEVELS.len() - 1)],
+        }
+    }
+}
+
+const LEVELS: [&str; 5] = ["error", "warn", "info", "debug", "trace"];
+
 /// Logging of a command that runs and ends.
-pub(super) fn for_command(verbose: u8) {
-    let level = ["warn", "info", "debug", "trace"][usize::from(verbose.min(3))];
+pub(super) fn for_command(verbosity: Verbosity) {
+    let level = verbosity.level(1);
     tracing_subscriber::fmt()
         .with_env_filter(filter(level))
         .with_writer(io::stderr)
@@ -30,8 +51,8 @@ pub(super) fn for_command(verbose: u8) {
 }
 
 /// Logging of a service.
-pub(super) fn for_service(verbose: u8, format: LogFormat) {
-    let level = ["info", "debug", "trace"][usize::from(verbose.min(2))];
+pub(super) fn for_service(verbosity: Verbosity, format: LogFormat) {
+    let level = verbosity.level(2);
     let builder = tracing_subscriber::fmt()
         .with_env_filter(filter(level))
         .with_writer(io::stderr)
@@ -44,10 +65,13 @@ pub(super) fn for_service(verbose: u8, format: LogFormat) {
 
 /// `RUST_LOG` if it is set, or calf's own crates at `level`.
 fn filter(level: &str) -> EnvFilter {
-    discreet(
-        EnvFilter::try_from_default_env()
-            .unwrap_or_else(|_| EnvFilter::new(format!("warn,calf={level}"))),
-    )
+    discreet(EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(usual(level))))
+}
+
+/// calf at `level`, and what it is built on at warnings, or at errors where calf is.
+fn usual(level: &str) -> String {
+    let others = if level == "error" { level } else { "warn" };
+    format!("{others},calf={level}")
 }
 
 /// Keeps the HTTP client from logging what it sends, whatever level everything is logged at: at
@@ -90,6 +114,18 @@ mod tests {
 
         fn make_writer(&'a self) -> Self {
             self.clone()
+        }
+    }
+
+    #[test]
+    fn levels_stay_within_what_there_is() {
+        for (verbosity, command, service) in [
+            (Verbosity::Quiet, "error", "warn"),
+            (Verbosity::Raised(0), "warn", "info"),
+            (Verbosity::Raised(2), "debug", "trace"),
+            (Verbosity::Raised(u8::MAX), "trace", "trace"),
+        ] {
+            assert_eq!((verbosity.level(1), verbosity.level(2)), (command, service));
         }
     }
 

@@ -3,11 +3,13 @@
 //! Results go to stdout, everything else to stderr. Each command is a module with its arguments
 //! and a `run`; what they share is in [`context`], [`output`] and [`exit_code`].
 
+mod complete;
 mod context;
 mod doctor;
 mod exit_code;
 mod help;
 mod logging;
+mod man;
 mod output;
 mod progress;
 mod reconcile;
@@ -48,7 +50,7 @@ enum Command {
     /// Import, list, inspect and remove templates
     #[command(subcommand, visible_alias = "templates")]
     Template(template::Command),
-    /// Create, list, inspect, activate and delete volumes
+    /// Create, list, inspect, activate, expand, publish and delete volumes
     #[command(subcommand, visible_alias = "volumes")]
     Volume(volume::Command),
     /// Show the pool, its templates and the state of its volumes
@@ -65,6 +67,9 @@ enum Command {
     /// Print or install the udev rules that keep the host away from volumes
     #[command(after_help = help::UDEV_RULES)]
     UdevRules(udev::Args),
+    /// Print a page of the manual, or install all of them
+    #[command(after_help = help::MAN)]
+    Man(man::Args),
     /// Print a completion script for a shell
     #[command(after_help = help::COMPLETIONS)]
     Completions {
@@ -75,8 +80,9 @@ enum Command {
 
 /// Runs the command line of this process.
 pub(crate) fn main() -> ExitCode {
+    complete::answer_shell();
     let cli = Cli::parse();
-    let output = cli.global.output;
+    let output = cli.global.output();
     match run(cli) {
         Ok(Outcome::Success) => ExitCode::SUCCESS,
         Ok(Outcome::Failure) => ExitCode::from(exit_code::FAILURE),
@@ -89,8 +95,8 @@ pub(crate) fn main() -> ExitCode {
 
 fn run(cli: Cli) -> Result<Outcome> {
     match &cli.command {
-        Command::Serve(args) => logging::for_service(cli.global.verbose, args.log_format),
-        _ => logging::for_command(cli.global.verbose),
+        Command::Serve(args) => logging::for_service(cli.global.verbosity(), args.log_format),
+        _ => logging::for_command(cli.global.verbosity()),
     }
     let context = Context::new(cli.global);
     match cli.command {
@@ -101,6 +107,7 @@ fn run(cli: Cli) -> Result<Outcome> {
         Command::Reconcile(args) => reconcile::run(&context, &args),
         Command::Serve(args) => serve::run(&context, args),
         Command::UdevRules(args) => udev::run(&context, &args).map(|()| Outcome::Success),
+        Command::Man(args) => man::run(&context, Cli::command(), &args).map(|()| Outcome::Success),
         Command::Completions { shell } => {
             let mut script = Vec::new();
             clap_complete::generate(shell, &mut Cli::command(), "calf", &mut script);

@@ -22,27 +22,55 @@ pub(super) enum Outcome {
 
 /// How to print results.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub(super) enum Output {
+pub(super) enum Format {
     /// For people
     Table,
     /// For programs: one JSON document, sizes in bytes
     Json,
+    /// For xargs: ids or names only, one a line
+    Name,
+}
+
+/// Where results, confirmations and errors go, and what becomes of them on the way.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Output {
+    pub(super) format: Format,
+    /// Leave out what nobody asked for.
+    pub(super) quiet: bool,
 }
 
 impl Output {
-    /// Prints a result: as it is in JSON, or as text for people.
-    pub(super) fn result(
+    /// Prints what was asked for: as it is in JSON, by its names, or as text for people.
+    pub(super) fn result<N: AsRef<str>>(
         self,
         value: &impl Serialize,
+        names: impl IntoIterator<Item = N>,
         human: impl FnOnce() -> String,
     ) -> Result<()> {
-        match self {
-            Self::Table => text(&human()),
-            Self::Json => {
+        match self.format {
+            Format::Table => text(&human()),
+            Format::Json => {
                 let json = serde_json::to_string_pretty(value)
                     .map_err(|e| Error::io("write", "the result", io::Error::from(e)))?;
                 text(&json)
             }
+            Format::Name => text(
+                &names.into_iter().map(|name| format!("{}\n", name.as_ref())).collect::<String>(),
+            ),
+        }
+    }
+
+    /// Prints that something was done: the same, but that people who asked for quiet are told
+    /// nothing.
+    pub(super) fn done<N: AsRef<str>>(
+        self,
+        value: &impl Serialize,
+        names: impl IntoIterator<Item = N>,
+        sentence: impl FnOnce() -> String,
+    ) -> Result<()> {
+        match self {
+            Self { format: Format::Table, quiet: true } => Ok(()),
+            _ => self.result(value, names, sentence),
         }
     }
 
@@ -67,7 +95,7 @@ impl Output {
                 }
             }
         }
-        self.result(&serde_json::json!({ done: succeeded }), || {
+        self.done(&serde_json::json!({ done: succeeded }), &succeeded, || {
             succeeded.iter().map(|name| format!("{done} {kind} {name}\n")).collect()
         })?;
         failed.map_or(Ok(()), Err)
@@ -75,9 +103,9 @@ impl Output {
 
     /// Prints an error.
     pub(super) fn error(self, error: &Error) {
-        let message = match self {
-            Self::Table => human_error(error, logging::colours()),
-            Self::Json => json_error(error),
+        let message = match self.format {
+            Format::Table | Format::Name => human_error(error, logging::colours()),
+            Format::Json => json_error(error),
         };
         // Nobody is left to be told.
         let _ = writeln!(io::stderr(), "{message}");
@@ -116,6 +144,17 @@ pub(super) fn fields(fields: &[(&str, String)]) -> String {
 /// A moment, for people.
 pub(super) fn moment(timestamp: Timestamp) -> String {
     timestamp.strftime("%Y-%m-%d %H:%M:%SZ").to_string()
+}
+
+/// How long ago a moment was, for people: in the largest unit that it fills.
+pub(super) fn age(of: Timestamp, now: Timestamp) -> String {
+    const DAY: i64 = 24 * 60 * 60;
+    const UNITS: [(i64, &str); 5] =
+        [(365 * DAY, "y"), (DAY, "d"), (60 * 60, "h"), (60, "m"), (1, "s")];
+    // A clock may have been set back since.
+    let seconds = now.duration_since(of).as_secs().max(0);
+    let fills = UNITS.into_iter().find(|(length, _)| seconds >= *length);
+    fills.map_or_else(|| "0s".into(), |(length, unit)| format!("{}{unit}", seconds / length))
 }
 
 fn human_error(error: &Error, colours: bool) -> String {
@@ -160,6 +199,24 @@ mod tests {
             "{\"error\":{\"exitCode\":5,\"help\":[\"stop it\"],\"kind\":\"inUse\",\
              \"message\":\"cannot delete volume vm1: it is open\"}}"
         );
+    }
+
+    #[test]
+    fn an_age_is_told_in_its_largest_unit() {
+        let now = Timestamp::from_second(2_000_000_000).unwrap();
+        for (seconds, text) in [
+            (-5, "0s"),
+            (0, "0s"),
+            (59, "59s"),
+            (60, "1m"),
+            (7199, "1h"),
+            (86_400, "1d"),
+            (364 * 86_400, "364d"),
+            (800 * 86_400, "2y"),
+        ] {
+            let of = Timestamp::from_second(2_000_000_000 - seconds).unwrap();
+            assert_eq!(age(of, now), text, "{seconds}");
+        }
     }
 
     #[test]

@@ -6,11 +6,11 @@ use calf::Progress;
 use calf::units::format_size;
 use indicatif::{ProgressBar, ProgressStyle};
 
-use super::output::Output;
+use super::output::{Format, Output};
 
 /// Shows the progress of one import on stderr.
 pub(super) enum Display {
-    /// Nothing: a program reads stderr.
+    /// Nothing: a program reads stderr, or a person wants quiet.
     Silent,
     Bar(Option<ProgressBar>),
     /// The last tenth that was told.
@@ -20,9 +20,9 @@ pub(super) enum Display {
 impl Display {
     pub(super) fn new(output: Output) -> Self {
         match output {
-            Output::Json => Self::Silent,
-            Output::Table if io::stderr().is_terminal() => Self::Bar(None),
-            Output::Table => Self::Lines(None),
+            Output { quiet: true, .. } | Output { format: Format::Json, .. } => Self::Silent,
+            _ if io::stderr().is_terminal() => Self::Bar(None),
+            _ => Self::Lines(None),
         }
     }
 

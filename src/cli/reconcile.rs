@@ -34,7 +34,14 @@ pub(super) fn run(context: &Context, args: &Args) -> Result<Outcome> {
         "failed": report.failed,
         "actions": actions(&report),
     });
-    context.output.result(&value, || human(&report, args.dry_run))?;
+    let changed = report.repaired.iter().map(|repair| &repair.volume);
+    let changed = changed.chain(report.removed.iter().map(|removal| &removal.what));
+    let sentence = || human(&report, args.dry_run);
+    if args.dry_run || !report.failed.is_empty() {
+        context.output.result(&value, changed, sentence)?;
+    } else {
+        context.output.done(&value, changed, sentence)?;
+    }
     Ok(if report.failed.is_empty() { Outcome::Success } else { Outcome::Failure })
 }
 

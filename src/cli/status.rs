@@ -63,7 +63,8 @@ struct UnhealthyView {
 pub(super) fn run(context: &Context) -> Result<Outcome> {
     let pool = context.existing_pool()?;
     let view = view(&pool, &pool.capacity()?, pool.templates()?, &pool.volumes()?, &pool.damage()?);
-    context.output.result(&view, || human(&view))?;
+    let unhealthy = view.unhealthy.iter().map(|volume| &volume.id);
+    context.output.result(&view, unhealthy, || human(&view))?;
     Ok(Outcome::Success)
 }
 

@@ -1,14 +1,17 @@
 //! `calf template`
 
+use std::cmp::Reverse;
+
 use calf::units::format_size;
 use calf::{Digest, ImportSource, ImportSpec, Result, Template, TemplateRecord};
-use clap::{Args, Subcommand};
+use clap::{Args, Subcommand, ValueEnum};
 use jiff::Timestamp;
 use serde::Serialize;
 
+use super::complete;
 use super::context::Context;
 use super::help;
-use super::output::{Outcome, fields, moment, table};
+use super::output::{Outcome, age, fields, moment, table};
 use super::progress::Display;
 
 #[derive(Subcommand)]
@@ -18,16 +21,25 @@ pub(super) enum Command {
     Import(ImportArgs),
     /// List all templates
     #[command(visible_alias = "ls")]
-    List,
+    List {
+        /// By what to order them: the name, the youngest first, or the largest first
+        #[arg(long, value_enum, value_name = "KEY", default_value_t = SortKey::Name)]
+        sort: SortKey,
+        /// Turn the order round
+        #[arg(long, short)]
+        reverse: bool,
+    },
     /// Show one template and the volumes that started from it
     Inspect {
         /// The template
+        #[arg(add = complete::template())]
         name: String,
     },
     /// Set how many spare devices of a template are ready to become volumes', and make them
     #[command(after_help = help::WARM)]
     Warm {
         /// The template
+        #[arg(add = complete::template())]
         name: String,
         /// How many; 0 for none
         #[arg(value_name = "N")]
@@ -37,9 +49,16 @@ pub(super) enum Command {
     #[command(visible_alias = "rm")]
     Remove {
         /// The templates
-        #[arg(required = true, value_name = "NAME")]
+        #[arg(required = true, value_name = "NAME", add = complete::template())]
         names: Vec<String>,
     },
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+pub(super) enum SortKey {
+    Name,
+    Age,
+    Size,
 }
 
 #[derive(Args)]
@@ -58,7 +77,7 @@ pub(super) struct ImportArgs {
 pub(super) fn run(context: &Context, command: Command) -> Result<Outcome> {
     match command {
         Command::Import(args) => import(context, args),
-        Command::List => list(context),
+        Command::List { sort, reverse } => list(context, sort, reverse),
         Command::Inspect { name } => inspect(context, &name),
         Command::Warm { name, spares } => warm(context, &name, spares),
         Command::Remove { names } => {
@@ -76,27 +95,38 @@ fn import(context: &Context, args: ImportArgs) -> Result<()> {
     let mut display = Display::new(context.output);
     let record = pool.import_template(&spec, &mut |progress| display.update(progress))?;
     drop(display);
-    context.output.result(&View::from(&record), || {
+    context.output.done(&View::from(&record), [&record.name], || {
         let (name, size, digest) = (&record.name, format_size(record.size), &record.digest);
         let content = record.fs_type.as_deref().unwrap_or("no known file system");
         format!("imported template {name} ({size}, {content}, sha256:{digest})")
     })
 }
 
-fn list(context: &Context) -> Result<()> {
-    let templates = context.existing_pool()?.templates()?;
+fn list(context: &Context, sort: SortKey, reverse: bool) -> Result<()> {
+    let mut templates = context.existing_pool()?.templates()?;
+    match sort {
+        // As they come.
+        SortKey::Name => {}
+        SortKey::Age => templates.sort_by_key(|template| Reverse(template.created)),
+        SortKey::Size => templates.sort_by_key(|template| Reverse(template.size)),
+    }
+    if reverse {
+        templates.reverse();
+    }
     let views: Vec<View> = templates.iter().map(View::from).collect();
-    context.output.result(&serde_json::json!({ "templates": views }), || {
+    let names = templates.iter().map(|template| &template.name);
+    context.output.result(&serde_json::json!({ "templates": views }), names, || {
+        let now = Timestamp::now();
         let rows = templates.iter().map(|t| {
             [
                 t.name.clone(),
                 format_size(t.size),
                 t.fs_type.clone().unwrap_or_else(|| "-".into()),
                 short(&t.digest).to_owned(),
-                moment(t.created),
+                age(t.created, now),
             ]
         });
-        table(["NAME", "SIZE", "FILE SYSTEM", "DIGEST", "CREATED"], rows.collect())
+        table(["NAME", "SIZE", "FILE SYSTEM", "DIGEST", "AGE"], rows.collect())
     })
 }
 
@@ -106,7 +136,7 @@ fn inspect(context: &Context, name: &str) -> Result<()> {
     let Template { record, allocated, volumes } = &template;
     let spares = pool.spares()?.get(name).copied().unwrap_or_default();
     let view = DetailView { template: record.into(), allocated: *allocated, spares, volumes };
-    context.output.result(&view, || {
+    context.output.result(&view, [name], || {
         let file_system = match (&record.fs_type, record.fs_block_size) {
             (Some(fs_type), Some(block)) => {
                 format!("{fs_type}, blocks of {}", format_size(block.into()))
@@ -141,7 +171,7 @@ fn warm(context: &Context, name: &str, spares: u32) -> Result<()> {
     let there = pool.spares()?.get(name).copied().unwrap_or_default();
     let view =
         WarmView { template: name, warm: record.warm, spares: there, failed: &report.failed };
-    context.output.result(&view, || {
+    context.output.done(&view, [name], || {
         let mut text = format!("template {name}: {there} of {spares} spares are ready");
         for what in &report.failed {
             text.push_str(&format!("\nnot removed: {what}"));

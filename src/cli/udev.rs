@@ -31,9 +31,10 @@ pub(super) fn run(context: &Context, args: &Args) -> Result<()> {
         Error::io("install the udev rules as", path.display(), e)
             .remedy("give a directory of udev rules that this process may write to")
     })?;
-    context.output.result(&json!({ "path": path, "changed": changed }), || {
+    let name = path.display().to_string();
+    context.output.done(&json!({ "path": path, "changed": changed }), [&name], || {
         let done = if changed { "installed" } else { "in place already:" };
-        format!("{done} {}", path.display())
+        format!("{done} {name}")
     })
 }
 

@@ -1,17 +1,22 @@
 //! `calf volume`
 
+mod create;
+mod find;
+mod publish;
 mod view;
 
+use std::cmp::Reverse;
 use std::path::PathBuf;
-use std::time::Duration;
 
 use calf::units::format_size;
-use calf::{
-    Access, Durability, Error, NodeOwner, Pool, Publish, Reserve, Result, Stage, VolumeSpec,
-};
-use clap::{Args, Subcommand, ValueEnum};
+use calf::{Error, Pool, Result};
+use clap::{Subcommand, ValueEnum};
+use create::CreateArgs;
+use jiff::Timestamp;
+use publish::{InlineArgs, PublishArgs, StageArgs};
 use serde_json::json;
 
+use super::complete;
 use super::context::{Context, size};
 use super::help;
 use super::output::{Outcome, fields, table};
@@ -24,32 +29,68 @@ pub(super) enum Command {
     Create(CreateArgs),
     /// List all volumes
     #[command(visible_alias = "ls")]
-    List,
+    List {
+        /// By what to order them: the id, the youngest first, the largest first, or those first
+        /// that take up most
+        #[arg(long, value_enum, value_name = "KEY", default_value_t = SortKey::Id)]
+        sort: SortKey,
+        /// Turn the order round
+        #[arg(long, short)]
+        reverse: bool,
+    },
     /// Show one volume
+    #[command(after_help = help::INSPECT)]
     Inspect {
-        /// The volume
+        /// The volume: its id, or a path of its device or of a file in it
+        #[arg(add = complete::volume())]
         id: String,
+        /// Also tell how full its file system is, which is mounted at this path
+        #[arg(long, value_name = "PATH")]
+        at: Option<PathBuf>,
     },
     /// Bring a volume's device up and print its path
     #[command(after_help = help::ACTIVATE)]
     Activate {
         /// The volume
+        #[arg(add = complete::volume())]
         id: String,
     },
-    /// Show a volume's device at a path, with the volume's owner and mode
-    #[command(after_help = help::PUBLISH)]
-    Publish {
+    /// Make a volume larger, in use or not
+    ///
+    /// The device grows at once, and what is written to it stays. A volume never shrinks.
+    #[command(visible_alias = "resize", after_help = help::EXPAND)]
+    Expand {
         /// The volume
+        #[arg(add = complete::volume())]
         id: String,
-        /// Where the device is to appear: a file that calf makes, or an empty one
-        target: PathBuf,
-        /// Give a device that refuses writes
-        #[arg(long)]
-        read_only: bool,
+        /// The new size; a volume that has as much or more stays as it is
+        #[arg(value_parser = size)]
+        size: u64,
+        /// Also grow its file system, which is mounted at this path; a guest grows its own
+        #[arg(long, value_name = "PATH")]
+        at: Option<PathBuf>,
     },
-    /// Take a volume's device away from a path; the volume stays active
+    /// Mount a volume's file system at a directory, as large as the volume
+    #[command(after_help = help::STAGE)]
+    Stage(StageArgs),
+    /// Unmount a volume's file system, and take the device down
+    Unstage {
+        /// The volume
+        #[arg(add = complete::volume())]
+        id: String,
+        /// Where it was staged
+        path: PathBuf,
+    },
+    /// Show a volume's device, or its file system, at a path
+    #[command(after_help = help::PUBLISH)]
+    Publish(PublishArgs),
+    /// Make a volume and show it at a path, in one step; it is deleted when it is unpublished
+    #[command(after_help = help::PUBLISH_INLINE)]
+    PublishInline(InlineArgs),
+    /// Take a volume away from a path; one of `publish-inline` is deleted, others stay active
     Unpublish {
         /// The volume
+        #[arg(add = complete::volume())]
         id: String,
         /// Where it was published
         target: PathBuf,
@@ -57,6 +98,7 @@ pub(super) enum Command {
     /// Take a volume's device down; the content stays
     Deactivate {
         /// The volume
+        #[arg(add = complete::volume())]
         id: String,
     },
     /// Delete volumes with all that was written to them
@@ -65,110 +107,70 @@ pub(super) enum Command {
     #[command(visible_alias = "rm")]
     Delete {
         /// The volumes
-        #[arg(required = true, value_name = "ID")]
+        #[arg(required = true, value_name = "ID", add = complete::volume())]
         ids: Vec<String>,
+        /// Refuse a volume that is active, even if nobody has it open
+        #[arg(long)]
+        inactive: bool,
     },
 }
 
-#[derive(Args)]
-pub(super) struct CreateArgs {
-    /// The volume's id: 1 to 128 bytes
-    id: String,
-    /// The template to start from
-    #[arg(long, short, value_name = "NAME")]
-    template: String,
-    /// Size of the device [default: that of the template]
-    #[arg(long, short, value_parser = size)]
-    size: Option<u64>,
-    /// Most that the volume may write [default: all of its size]
-    #[arg(long, value_name = "SIZE", value_parser = size)]
-    cow_limit: Option<u64>,
-    /// Unit of copying: a power of two from 4Ki to 1Mi
-    #[arg(long, value_name = "SIZE", value_parser = size, default_value = "4Ki")]
-    chunk_size: u64,
-    /// What a reboot or crash of the machine may cost
-    #[arg(long, value_enum, default_value_t = DurabilityArg::Ephemeral)]
-    durability: DurabilityArg,
-    /// Allocate all that the volume may write now: it cannot run out of space, and TRIM gives none
-    /// back
-    #[arg(long)]
-    reserve_space: bool,
-    /// Delete the volume that long after its creation, once nobody uses it, such as 2h
-    #[arg(long, value_name = "TIME", value_parser = humantime::parse_duration)]
-    ttl: Option<Duration>,
-    /// Owner of the published device node
-    #[arg(long, default_value_t = 0)]
-    uid: u32,
-    /// Group of the published device node
-    #[arg(long, default_value_t = 0)]
-    gid: u32,
-    /// Permissions of the published device node, in octal
-    #[arg(long, value_parser = mode, default_value = "0600")]
-    mode: u32,
-}
-
 #[derive(Clone, Copy, ValueEnum)]
-enum DurabilityArg {
-    /// All content: the volume starts from its template again. Fast
-    Ephemeral,
-    /// Nothing that was synced
-    Durable,
+pub(super) enum SortKey {
+    Id,
+    Age,
+    Size,
+    Used,
 }
 
 pub(super) fn run(context: &Context, command: Command) -> Result<Outcome> {
     match command {
-        Command::Create(args) => create(context, args),
-        Command::List => list(context),
-        Command::Inspect { id } => inspect(context, &id),
+        Command::Create(args) => create::create(context, args),
+        Command::List { sort, reverse } => list(context, sort, reverse),
+        Command::Inspect { id, at } => inspect(context, &id, at),
         Command::Activate { id } => activate(context, &id),
-        Command::Publish { id, target, read_only } => publish(context, &id, target, read_only),
-        Command::Unpublish { id, target } => unpublish(context, &id, target),
+        Command::Expand { id, size, at } => expand(context, &id, size, at),
+        Command::Stage(args) => publish::stage(context, args),
+        Command::Unstage { id, path } => publish::unstage(context, &id, path),
+        Command::Publish(args) => publish::publish(context, args),
+        Command::PublishInline(args) => publish::publish_inline(context, args),
+        Command::Unpublish { id, target } => publish::unpublish(context, &id, target),
         Command::Deactivate { id } => {
             context.existing_pool()?.deactivate(&id)?;
-            context.output.result(&json!({ "id": id }), || format!("deactivated volume {id}"))
+            let result = json!({ "id": id });
+            context.output.done(&result, [&id], || format!("deactivated volume {id}"))
         }
-        Command::Delete { ids } => {
+        Command::Delete { ids, inactive } => {
             let pool = context.existing_pool()?;
-            context.output.each("deleted", "volume", &ids, |id| pool.delete_volume(id))
+            context.output.each("deleted", "volume", &ids, |id| match inactive {
+                true => pool.delete_inactive_volume(id),
+                false => pool.delete_volume(id),
+            })
         }
     }?;
     Ok(Outcome::Success)
 }
 
-fn create(context: &Context, args: CreateArgs) -> Result<()> {
-    let spec = VolumeSpec {
-        id: args.id,
-        template: args.template,
-        size: args.size,
-        cow_limit: args.cow_limit,
-        chunk_size: args.chunk_size,
-        durability: match args.durability {
-            DurabilityArg::Ephemeral => Durability::Ephemeral,
-            DurabilityArg::Durable => Durability::Durable,
-        },
-        owner: NodeOwner { uid: args.uid, gid: args.gid, mode: args.mode },
-        reserve: if args.reserve_space { Reserve::Full } else { Reserve::None },
-        ttl: args.ttl,
-        inline: false,
-        kata_direct: false,
-    };
+fn list(context: &Context, sort: SortKey, reverse: bool) -> Result<()> {
     let pool = context.existing_pool()?;
-    let volume = pool.create_volume(&spec)?;
-    context.output.result(&View::new(&pool, &volume), || {
-        let record = &volume.record;
-        let size = format_size(record.size);
-        format!("created volume {} ({size}, template {})", record.id, record.template)
-    })
-}
-
-fn list(context: &Context) -> Result<()> {
-    let pool = context.existing_pool()?;
-    let volumes = pool.volumes()?;
+    let mut volumes = pool.volumes()?;
+    match sort {
+        // As they come.
+        SortKey::Id => {}
+        SortKey::Age => volumes.sort_by_key(|volume| Reverse(volume.record.created)),
+        SortKey::Size => volumes.sort_by_key(|volume| Reverse(volume.record.size)),
+        SortKey::Used => volumes.sort_by_key(|volume| Reverse(volume.allocated)),
+    }
+    if reverse {
+        volumes.reverse();
+    }
     let views: Vec<View> = volumes.iter().map(|volume| View::new(&pool, volume)).collect();
     warn_of_damage(&pool)?;
-    context.output.result(&json!({ "volumes": views }), || {
-        let rows = views.iter().map(View::row).collect();
-        table(["ID", "STATE", "DEVICE", "TEMPLATE", "SIZE", "USED"], rows)
+    let ids = volumes.iter().map(|volume| &volume.record.id);
+    context.output.result(&json!({ "volumes": views }), ids, || {
+        let now = Timestamp::now();
+        let rows = views.iter().map(|view| view.row(now)).collect();
+        table(["ID", "STATE", "DEVICE", "TEMPLATE", "SIZE", "USED", "AGE"], rows)
     })
 }
 
@@ -180,33 +182,34 @@ pub(super) fn warn_of_damage(pool: &Pool) -> Result<()> {
     Ok(())
 }
 
-fn inspect(context: &Context, id: &str) -> Result<()> {
+fn inspect(context: &Context, name: &str, at: Option<PathBuf>) -> Result<()> {
     let pool = context.existing_pool()?;
-    let volume = pool.volume(id)?;
-    let view = View::new(&pool, &volume);
-    context.output.result(&view, || fields(&view.fields()))
+    let volume = find::volume(&pool, name)?;
+    let (volume, file_system) = match at {
+        None => (volume, None),
+        Some(path) => {
+            let statistics = pool.statistics(&volume.record.id, &absolute(path)?)?;
+            (statistics.volume, statistics.file_system)
+        }
+    };
+    let view = View::new(&pool, &volume).with_file_system(file_system);
+    context.output.result(&view, [&volume.record.id], || fields(&view.fields()))
 }
 
-fn publish(context: &Context, id: &str, target: PathBuf, read_only: bool) -> Result<()> {
-    let target = absolute(target)?;
-    let stage = Stage { path: target.clone(), access: Access::Block, read_only };
-    let publish = Publish { target, stage, read_only, exclusive: false };
-    context.existing_pool()?.publish(id, &publish)?;
-    let result = json!({ "id": id, "target": publish.target, "readOnly": read_only });
-    context
-        .output
-        .result(&result, || format!("published volume {id} at {}", publish.target.display()))
-}
-
-fn unpublish(context: &Context, id: &str, target: PathBuf) -> Result<()> {
-    let target = absolute(target)?;
-    context.existing_pool()?.unpublish(id, &target)?;
-    let result = json!({ "id": id, "target": target });
-    context.output.result(&result, || format!("unpublished volume {id} from {}", target.display()))
-}
-
-fn absolute(target: PathBuf) -> Result<PathBuf> {
-    std::path::absolute(&target).map_err(|e| Error::io("find", target.display(), e))
+fn expand(context: &Context, id: &str, size: u64, at: Option<PathBuf>) -> Result<()> {
+    let pool = context.existing_pool()?;
+    let before = pool.volume(id)?.record.size;
+    let volume = pool.expand_volume(id, size)?;
+    if let Some(path) = at {
+        pool.expand_file_system(id, &absolute(path)?)?;
+    }
+    context.output.done(&View::new(&pool, &volume), [id], || {
+        let now = volume.record.size;
+        match now > before {
+            true => format!("expanded volume {id} to {}", format_size(now)),
+            false => format!("volume {id} has {} already", format_size(now)),
+        }
+    })
 }
 
 fn activate(context: &Context, id: &str) -> Result<()> {
@@ -214,13 +217,10 @@ fn activate(context: &Context, id: &str) -> Result<()> {
     let number = pool.activate(id)?;
     let path = view::device_path(&pool, number)?;
     let result = json!({ "id": id, "device": path, "number": number.to_string() });
-    context.output.result(&result, || path)
+    context.output.result(&result, [id], || path)
 }
 
-/// Parses permission bits.
-fn mode(text: &str) -> Result<u32, String> {
-    u32::from_str_radix(text, 8)
-        .ok()
-        .filter(|mode| *mode <= 0o777)
-        .ok_or_else(|| "permissions are an octal number up to 777, such as 0660".into())
+/// A path as the engine takes it.
+fn absolute(path: PathBuf) -> Result<PathBuf> {
+    std::path::absolute(&path).map_err(|e| Error::io("find", path.display(), e))
 }

@@ -3,7 +3,9 @@
 use std::path::Path;
 
 use crate::error::{Error, ErrorKind, Result};
+use crate::model::device_id::DeviceId;
 use crate::model::key::Key;
+use crate::model::policy::Backing;
 use crate::model::volume::VolumeState;
 use crate::model::volume_id;
 use crate::pool::record::VolumeRecord;
@@ -60,6 +62,30 @@ pub(crate) fn volumes(pool: &PoolDir) -> Result<Vec<Volume>> {
         }
     }
     Ok(volumes)
+}
+
+/// The volume that has the device with this number; `None` if no volume of this pool has.
+pub(crate) fn volume_of_device(pool: &PoolDir, number: DeviceNumber) -> Result<Option<Volume>> {
+    let record = match pool.host().device_uuid(number)? {
+        Some(uuid) => match DeviceId::parse_uuid(pool.id(), &uuid) {
+            Some((key, _)) => observe::read_record(pool, &key)?,
+            None => None,
+        },
+        None => record_of_copy(pool, number)?,
+    };
+    record.map(|record| volume(pool, &record.id)).transpose()
+}
+
+/// The record of the volume whose private copy has the loop device with this number.
+fn record_of_copy(pool: &PoolDir, number: DeviceNumber) -> Result<Option<VolumeRecord>> {
+    for record in volume_records(pool)? {
+        if record.backing != Backing::Snapshot
+            && observe::observe(pool, &record.key())?.devices().contains(&number)
+        {
+            return Ok(Some(record));
+        }
+    }
+    Ok(None)
 }
 
 /// The records of all volumes, as far as they can be read, ordered by id: cheaper than

@@ -10,12 +10,20 @@ const COMMANDS: &[&[&str]] = &[
     &["template", "import"],
     &["template", "list"],
     &["template", "inspect"],
+    &["template", "warm"],
     &["template", "remove"],
     &["volume"],
     &["volume", "create"],
     &["volume", "list"],
     &["volume", "inspect"],
     &["volume", "activate"],
+    &["volume", "expand"],
+    &["volume", "resize"],
+    &["volume", "stage"],
+    &["volume", "unstage"],
+    &["volume", "publish"],
+    &["volume", "publish-inline"],
+    &["volume", "unpublish"],
     &["volume", "deactivate"],
     &["volume", "delete"],
     &["status"],
@@ -23,6 +31,7 @@ const COMMANDS: &[&[&str]] = &[
     &["reconcile"],
     &["serve"],
     &["udev-rules"],
+    &["man"],
     &["completions"],
 ];
 
@@ -42,6 +51,44 @@ fn every_command_explains_itself() {
     assert!(!env.pool().exists(), "help makes nothing");
 }
 
+/// What is special about a command comes first, what all commands share comes last.
+#[test]
+fn a_commands_own_options_come_before_the_global_ones() {
+    const GLOBAL: [&str; 8] = [
+        "--fallback",
+        "--kata-direct-volumes",
+        "--output",
+        "--pool",
+        "--quiet",
+        "--reserve",
+        "--tls-ca",
+        "--verbose",
+    ];
+    let env = TestEnv::new();
+    for command in COMMANDS {
+        let help = env.ok(&[command, &["--help"][..]].concat()).stdout;
+        let (own, global) = help.split_once("\nGlobal options:\n").unwrap();
+        assert!(own.contains("\nOptions:\n"), "{command:?}: {help}");
+        let is_shared = |option: &String| GLOBAL.contains(&option.as_str());
+        assert!(!options(own).iter().any(is_shared), "{command:?}: {help}");
+        let mut shared = options(global);
+        shared.sort();
+        assert_eq!(shared, GLOBAL, "{command:?}: {help}");
+    }
+}
+
+/// The options that a part of a help text explains.
+fn options(help: &str) -> Vec<String> {
+    // What stands below the options is not indented.
+    let lines = help.lines().filter(|line| line.starts_with(' '));
+    let lines = lines.map(str::trim_start).filter(|line| line.starts_with('-'));
+    let words = |line: &str| {
+        let word = line.split([' ', ',', '.']).find(|word| word.starts_with("--"));
+        word.map(str::to_owned)
+    };
+    lines.filter_map(words).collect()
+}
+
 #[test]
 fn the_version_is_told() {
     let run = TestEnv::new().ok(&["--version"]);
@@ -58,6 +105,9 @@ fn a_malformed_command_line_is_2() {
         &["template", "import", "x"],
         &["volume", "create", "v", "--template", "t", "--size", "huge"],
         &["volume", "create", "v", "--template", "t", "--mode", "0999"],
+        &["volume", "expand", "v"],
+        &["volume", "publish", "v", "/t", "--fs-type", "ext4"],
+        &["volume", "publish-inline", "v", "/t", "--template", "t", "--mount-option", "ro"],
         &["serve", "--node-id", "n"],
         &["status", "--output", "xml"],
     ] {
@@ -102,6 +152,24 @@ fn rules_and_completions_are_printed() {
     for shell in ["bash", "zsh", "fish"] {
         assert!(env.ok(&["completions", shell]).stdout.contains("calf"), "{shell}");
     }
+}
+
+#[test]
+fn the_manual_is_printed_and_installed() {
+    let env = TestEnv::new();
+    assert!(env.ok(&["man"]).stdout.contains("calf \\- Copy"));
+    let page = env.ok(&["man", "volume", "ls"]).stdout;
+    assert!(page.contains("calf\\-volume\\-list \\- List all volumes"), "an alias will do: {page}");
+    assert_eq!(env.run(&["man", "volume", "frobnicate"]).code, Some(2));
+
+    let directory = env.path("share/man/man1");
+    let directory = directory.to_str().unwrap();
+    let run = env.ok(&["man", "--install", directory]);
+    assert!(run.stdout.starts_with("installed "), "{run:?}");
+    let installed = std::fs::read_to_string(format!("{directory}/calf-volume-list.1")).unwrap();
+    assert_eq!(installed, page);
+    assert!(std::fs::read_dir(directory).unwrap().count() > COMMANDS.len() / 2);
+    assert!(!env.pool().exists(), "a manual makes no pool");
 }
 
 #[test]

@@ -5,7 +5,7 @@ use std::sync::Barrier;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use calf::sys::{SnapshotUsage, lock};
+use calf::sys::{DeviceNumber, Mounts as _, SnapshotUsage, Target, lock};
 use calf::{Access, Durability, ErrorKind, Fallback, VolumeSpec, VolumeState};
 use calf_test_kit::simulated_pool::{Environment, TEMPLATE_SIZE, block, mount, publication, spec};
 
@@ -150,6 +150,41 @@ fn readers_get_a_device_of_their_own() {
     assert_eq!(kind(pool.publish("volume", &writer)), ErrorKind::AlreadyExists);
     pool.expand_volume("volume", 3 * TEMPLATE_SIZE).expect("expand");
     assert!(environment.host.sizes().iter().all(|(_, size)| *size == 3 * TEMPLATE_SIZE));
+}
+
+#[test]
+fn a_device_tells_whose_it_is() {
+    let environment = Environment::new();
+    environment.host.without_snapshot(true);
+    let fallback = environment.options().fallback(Some(Fallback::Copy));
+    let copies = fallback.open(environment.directory.path().join("pool")).expect("a pool");
+    copies.create_volume(&spec("copy")).expect("create");
+    let loop_device = copies.activate("copy").expect("activate");
+    environment.host.without_snapshot(false);
+
+    let pool = environment.pool();
+    for id in ["one", "two"] {
+        pool.create_volume(&spec(id)).expect("create");
+    }
+    let (one, two) =
+        (pool.activate("one").expect("activate"), pool.activate("two").expect("activate"));
+    let mut reader = publication(&environment, "one", block());
+    reader.read_only = true;
+    pool.publish("one", &reader).expect("publish");
+    let view = match environment.host.target(&reader.target).expect("a target") {
+        Target::Node { device } => device,
+        other => panic!("{other:?}"),
+    };
+    assert_ne!(view, one);
+    for (number, id) in [(one, "one"), (two, "two"), (view, "one"), (loop_device, "copy")] {
+        let volume = pool.volume_of_device(number).expect("an answer").expect("a volume");
+        assert_eq!(volume.record.id, id);
+    }
+    let unknown = DeviceNumber { major: 8, minor: 1 };
+    assert_eq!(pool.volume_of_device(unknown).expect("an answer"), None);
+    let elsewhere = environment.options().open(environment.directory.path().join("other"));
+    let elsewhere = elsewhere.expect("a pool").volume_of_device(one).expect("an answer");
+    assert_eq!(elsewhere, None, "another pool's device is not this one's");
 }
 
 #[test]

@@ -1,12 +1,12 @@
 //! A volume as programs and people see it.
 
-use calf::sys::DeviceNumber;
+use calf::sys::{DeviceNumber, FileSystemUsage};
 use calf::units::format_size;
 use calf::{Backing, Durability, Pool, Reserve, Result, Volume};
 use jiff::Timestamp;
 use serde::Serialize;
 
-use crate::cli::output::moment;
+use crate::cli::output::{age, moment};
 
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
@@ -33,6 +33,9 @@ pub(in crate::cli) struct View<'a> {
     allocated: u64,
     cow: Option<CowView>,
     created: Timestamp,
+    /// Use of the file system, where the caller said where it is mounted.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    file_system: Option<FileSystemView>,
 }
 
 #[derive(Serialize)]
@@ -49,6 +52,16 @@ struct OwnerView {
 struct CowView {
     used: u64,
     total: u64,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct FileSystemView {
+    total: u64,
+    used: u64,
+    available: u64,
+    inodes: u64,
+    inodes_used: u64,
 }
 
 impl<'a> View<'a> {
@@ -79,11 +92,24 @@ impl<'a> View<'a> {
             allocated: volume.allocated,
             cow: volume.cow.map(|(used, total)| CowView { used, total }),
             created: record.created,
+            file_system: None,
         }
     }
 
+    /// The same with what is known of its mounted file system.
+    pub(super) fn with_file_system(self, usage: Option<FileSystemUsage>) -> Self {
+        let file_system = usage.map(|usage| FileSystemView {
+            total: usage.total,
+            used: usage.used,
+            available: usage.available,
+            inodes: usage.inodes,
+            inodes_used: usage.inodes_used,
+        });
+        Self { file_system, ..self }
+    }
+
     /// One line of a list.
-    pub(super) fn row(&self) -> [String; 6] {
+    pub(super) fn row(&self, now: Timestamp) -> [String; 7] {
         [
             self.id.to_owned(),
             self.state.to_owned(),
@@ -91,6 +117,7 @@ impl<'a> View<'a> {
             self.template.to_owned(),
             format_size(self.size),
             format_size(self.allocated),
+            age(self.created, now),
         ]
     }
 
@@ -104,7 +131,7 @@ impl<'a> View<'a> {
             Some(cow) => format!("{} of {}", format_size(cow.used), format_size(cow.total)),
             None => "-".into(),
         };
-        vec![
+        let mut fields = vec![
             ("Id", self.id.to_owned()),
             ("State", self.state.to_owned()),
             ("Device", self.device.clone().unwrap_or_else(|| "-".into())),
@@ -122,7 +149,12 @@ impl<'a> View<'a> {
             ("Inline", if self.inline { "yes" } else { "no" }.to_owned()),
             ("Created", moment(self.created)),
             ("Expires", self.expires.map_or_else(|| "never".into(), moment)),
-        ]
+        ];
+        if let Some(usage) = &self.file_system {
+            let (used, total) = (format_size(usage.used), format_size(usage.total));
+            fields.push(("Files", format!("{used} of {total}, {} inodes used", usage.inodes_used)));
+        }
+        fields
     }
 }
 

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 use std::time::Duration;
 
+use calf::Key;
 use sha2::{Digest as _, Sha256};
 use tempfile::TempDir;
 
@@ -75,6 +76,21 @@ impl TestEnv {
         }
         std::thread::sleep(Duration::from_millis(150));
         path
+    }
+
+    /// Writes down a volume that wrote `used` bytes, as the engine does; making one needs a kernel.
+    /// The pool must be there.
+    pub fn volume(&self, id: &str, size: u64, created: &str, used: u64) {
+        let directory = self.pool().join("volumes").join(Key::of(id).as_str());
+        fs::create_dir_all(&directory).unwrap();
+        let record = serde_json::json!({
+            "id": id, "template": "base", "digest": "0a".repeat(32), "templateSize": 1 << 20,
+            "fsType": null, "size": size, "cowLimit": null, "chunkSize": 4096,
+            "durability": "durable", "owner": { "uid": 0, "gid": 0, "mode": 384 },
+            "backing": "copy", "inline": false, "boot": "b", "created": created,
+        });
+        fs::write(directory.join("volume.json"), record.to_string()).unwrap();
+        fs::write(directory.join("disk"), vec![1; usize::try_from(used).unwrap()]).unwrap();
     }
 
     /// Names of what is in the pool's directory of content, ordered.

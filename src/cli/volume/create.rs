@@ -1,0 +1,113 @@
+//! What a volume is to be like, and `calf volume create`.
+
+use std::time::Duration;
+
+use calf::units::format_size;
+use calf::{Durability, NodeOwner, Reserve, Result, VolumeSpec};
+use clap::{Args, ValueEnum};
+
+use super::view::{View, device_path};
+use crate::cli::complete;
+use crate::cli::context::{Context, size};
+
+#[derive(Args)]
+pub(in crate::cli) struct CreateArgs {
+    /// The volume's id: 1 to 128 bytes
+    id: String,
+    #[command(flatten)]
+    properties: Properties,
+    /// Bring its device up too, and print the path
+    #[arg(long)]
+    activate: bool,
+}
+
+/// The properties of a new volume.
+#[derive(Args)]
+pub(super) struct Properties {
+    /// The template to start from
+    #[arg(long, short, value_name = "NAME", add = complete::template())]
+    template: String,
+    /// Size of the device [default: that of the template]
+    #[arg(long, short, value_parser = size)]
+    size: Option<u64>,
+    /// Most that the volume may write [default: all of its size]
+    #[arg(long, value_name = "SIZE", value_parser = size)]
+    cow_limit: Option<u64>,
+    /// Unit of copying: a power of two from 4Ki to 1Mi
+    #[arg(long, value_name = "SIZE", value_parser = size, default_value = "4Ki")]
+    chunk_size: u64,
+    /// What a reboot or crash of the machine may cost
+    #[arg(long, value_enum, default_value_t = DurabilityArg::Ephemeral)]
+    durability: DurabilityArg,
+    /// Allocate all that the volume may write now: it cannot run out of space, and TRIM gives none
+    /// back
+    #[arg(long)]
+    reserve_space: bool,
+    /// Delete the volume that long after its creation, once nobody uses it, such as 2h
+    #[arg(long, value_name = "TIME", value_parser = humantime::parse_duration)]
+    ttl: Option<Duration>,
+    /// Owner of the published device node
+    #[arg(long, default_value_t = 0)]
+    uid: u32,
+    /// Group of the published device node
+    #[arg(long, default_value_t = 0)]
+    gid: u32,
+    /// Permissions of the published device node, in octal
+    #[arg(long, value_parser = mode, default_value = "0600")]
+    mode: u32,
+    /// Leave the file system to a Kata guest: where it is published, Kata is told to attach the
+    /// device, and this machine never mounts it
+    #[arg(long)]
+    kata_direct: bool,
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+enum DurabilityArg {
+    /// All content: the volume starts from its template again. Fast
+    Ephemeral,
+    /// Nothing that was synced
+    Durable,
+}
+
+impl Properties {
+    pub(super) fn into_spec(self, id: String) -> VolumeSpec {
+        VolumeSpec {
+            size: self.size,
+            cow_limit: self.cow_limit,
+            chunk_size: self.chunk_size,
+            durability: match self.durability {
+                DurabilityArg::Ephemeral => Durability::Ephemeral,
+                DurabilityArg::Durable => Durability::Durable,
+            },
+            owner: NodeOwner { uid: self.uid, gid: self.gid, mode: self.mode },
+            reserve: if self.reserve_space { Reserve::Full } else { Reserve::None },
+            ttl: self.ttl,
+            kata_direct: self.kata_direct,
+            ..VolumeSpec::new(id, self.template)
+        }
+    }
+}
+
+pub(super) fn create(context: &Context, args: CreateArgs) -> Result<()> {
+    let spec = args.properties.into_spec(args.id);
+    let pool = context.existing_pool()?;
+    let volume = pool.create_volume(&spec)?;
+    if args.activate {
+        let number = pool.activate(&spec.id)?;
+        let (path, volume) = (device_path(&pool, number)?, pool.volume(&spec.id)?);
+        return context.output.result(&View::new(&pool, &volume), [&spec.id], || path);
+    }
+    context.output.done(&View::new(&pool, &volume), [&spec.id], || {
+        let record = &volume.record;
+        let size = format_size(record.size);
+        format!("created volume {} ({size}, template {})", record.id, record.template)
+    })
+}
+
+/// Parses permission bits.
+fn mode(text: &str) -> Result<u32, String> {
+    u32::from_str_radix(text, 8)
+        .ok()
+        .filter(|mode| *mode <= 0o777)
+        .ok_or_else(|| "permissions are an octal number up to 777, such as 0660".into())
+}

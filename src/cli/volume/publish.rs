@@ -1,0 +1,143 @@
+//! Where a volume appears: `calf volume stage`, `publish`, `publish-inline` and their reverses.
+
+use std::path::PathBuf;
+
+use calf::{Access, Publish, Result, Stage};
+use clap::{ArgGroup, Args};
+use serde_json::json;
+
+use super::absolute;
+use super::create::Properties;
+use crate::cli::complete;
+use crate::cli::context::Context;
+
+/// How a file system is mounted.
+#[derive(Args)]
+pub(super) struct MountArgs {
+    /// The file system to expect; another one in the template is refused [default: any]
+    #[arg(long, value_name = "TYPE")]
+    fs_type: Option<String>,
+    /// Options to mount it with, such as noatime,discard; with ro, its device refuses writes too
+    #[arg(long, value_name = "OPTION", value_delimiter = ',')]
+    mount_option: Vec<String>,
+}
+
+#[derive(Args)]
+pub(in crate::cli) struct StageArgs {
+    /// The volume
+    #[arg(add = complete::volume())]
+    id: String,
+    /// Where to mount it: a directory that calf makes, or an empty one
+    path: PathBuf,
+    #[command(flatten)]
+    mount: MountArgs,
+}
+
+#[derive(Args)]
+#[command(group = ArgGroup::new("mounting").args(["fs_type", "mount_option"]).multiple(true).requires("staging"))]
+pub(in crate::cli) struct PublishArgs {
+    /// The volume
+    #[arg(add = complete::volume())]
+    id: String,
+    /// Where it is to appear: a file, or with --staging a directory, that calf makes, or an empty
+    /// one
+    target: PathBuf,
+    /// Let it refuse writes at the target
+    #[arg(long)]
+    read_only: bool,
+    /// Refuse a volume that is published elsewhere already
+    #[arg(long)]
+    exclusive: bool,
+    /// Show the file system that is staged at this directory, instead of the device
+    ///
+    /// It is staged there if it is not: give the options of `calf volume stage`. Of a volume that a
+    /// Kata guest mounts itself, nothing is staged.
+    #[arg(long, value_name = "PATH")]
+    staging: Option<PathBuf>,
+    #[command(flatten)]
+    mount: MountArgs,
+}
+
+#[derive(Args)]
+#[command(group = ArgGroup::new("mounting").args(["fs_type", "mount_option"]).multiple(true).requires("mount"))]
+pub(in crate::cli) struct InlineArgs {
+    /// The volume's id: 1 to 128 bytes
+    id: String,
+    /// Where it is to appear: a file, or with --mount a directory, that calf makes, or an empty one
+    target: PathBuf,
+    /// Mount the file system at the target, instead of showing the device
+    #[arg(long)]
+    mount: bool,
+    /// Let it refuse writes at the target
+    #[arg(long)]
+    read_only: bool,
+    #[command(flatten)]
+    mounting: MountArgs,
+    #[command(flatten)]
+    properties: Properties,
+}
+
+impl MountArgs {
+    fn into_access(self) -> Access {
+        Access::Mount { fs_type: self.fs_type, options: self.mount_option }
+    }
+}
+
+pub(super) fn stage(context: &Context, args: StageArgs) -> Result<()> {
+    let path = absolute(args.path)?;
+    let id = &args.id;
+    let stage = Stage { path, access: args.mount.into_access(), read_only: false };
+    context.existing_pool()?.stage(id, &stage)?;
+    let result = json!({ "id": id, "path": stage.path });
+    context.output.done(&result, [id], || format!("staged volume {id} at {}", stage.path.display()))
+}
+
+pub(super) fn unstage(context: &Context, id: &str, path: PathBuf) -> Result<()> {
+    let path = absolute(path)?;
+    context.existing_pool()?.unstage(id, &path)?;
+    let result = json!({ "id": id, "path": path });
+    context.output.done(&result, [id], || format!("unstaged volume {id} from {}", path.display()))
+}
+
+pub(super) fn publish(context: &Context, args: PublishArgs) -> Result<()> {
+    let target = absolute(args.target)?;
+    let read_only = args.read_only;
+    let stage = match args.staging {
+        // The file system may be for others to write: only this target refuses.
+        Some(staging) => {
+            let (path, access) = (absolute(staging)?, args.mount.into_access());
+            Stage { path, access, read_only: false }
+        }
+        None => Stage { path: target.clone(), access: Access::Block, read_only },
+    };
+    let publish = Publish { target, stage, read_only, exclusive: args.exclusive };
+    context.existing_pool()?.publish(&args.id, &publish)?;
+    published(context, &args.id, &publish)
+}
+
+pub(super) fn publish_inline(context: &Context, args: InlineArgs) -> Result<()> {
+    let target = absolute(args.target)?;
+    let read_only = args.read_only;
+    let access = if args.mount { args.mounting.into_access() } else { Access::Block };
+    let stage = Stage { path: target.clone(), access, read_only };
+    let publish = Publish { target, stage, read_only, exclusive: false };
+    let mut spec = args.properties.into_spec(args.id);
+    spec.inline = true;
+    context.existing_pool()?.publish_inline(&spec, &publish)?;
+    published(context, &spec.id, &publish)
+}
+
+fn published(context: &Context, id: &str, publish: &Publish) -> Result<()> {
+    let target = &publish.target;
+    let result = json!({ "id": id, "target": target, "readOnly": publish.read_only });
+    context.output.done(&result, [id], || format!("published volume {id} at {}", target.display()))
+}
+
+pub(super) fn unpublish(context: &Context, id: &str, target: PathBuf) -> Result<()> {
+    let target = absolute(target)?;
+    context.existing_pool()?.unpublish(id, &target)?;
+    let result = json!({ "id": id, "target": target });
+    context
+        .output
+        .done(&result, [id], || format!("unpublished volume {id} from {}", target.display()))
+}
