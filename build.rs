@@ -1,10 +1,18 @@
-//! Generates the gRPC types and services of CSI from `proto/csi.proto`, with no `protoc` on the
-//! machine.
+//! Generates the gRPC types and services of CSI from `proto/csi.proto`, and the description of them that
+//! clients can ask a driver for, with no `protoc` on the machine.
+
+use std::path::PathBuf;
+use std::{env, fs};
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     const PROTO: &str = "proto/csi.proto";
     println!("cargo::rerun-if-changed={PROTO}");
-    let descriptors = protox::compile([PROTO], ["proto"])?;
+    let mut compiler = protox::Compiler::new(["proto"])?;
+    compiler.include_imports(true).include_source_info(true).open_file(PROTO)?;
+    let descriptors = compiler.file_descriptor_set();
+    // Comments are for the code.
+    let description = compiler.include_source_info(false).encode_file_descriptor_set();
+    fs::write(PathBuf::from(env::var("OUT_DIR")?).join("csi.bin"), description)?;
     tonic_prost_build::configure()
         .build_client(true)
         .build_server(true)
