@@ -210,7 +210,7 @@ fn a_service_manager_is_told_of_the_start_and_of_the_end() {
         .expect("start the test");
     assert!(service.status.success(), "{service:?}");
     manager.set_nonblocking(true).expect("no waiting");
-    let mut next = || {
+    let next = || {
         let mut message = [0; 64];
         let length = manager.recv(&mut message).expect("a message");
         String::from_utf8_lossy(&message[..length]).into_owned()
