@@ -1,11 +1,20 @@
-//! Generates the gRPC types and services of CSI from `proto/csi.proto`, with no `protoc` on the
-//! machine. The engine alone has none, and nothing is generated.
+//! Generates the gRPC types and services of CSI from `proto/csi.proto`, and the description of them that
+//! clients can ask a driver for, with no `protoc` on the machine. The engine alone has none, and nothing
+//! is generated.
 
 #[cfg(feature = "driver")]
 fn main() -> Result<(), Box<dyn std::error::Error>> {
+    use std::path::PathBuf;
+    use std::{env, fs};
+
     const PROTO: &str = "proto/csi.proto";
     println!("cargo::rerun-if-changed={PROTO}");
-    let descriptors = protox::compile([PROTO], ["proto"])?;
+    let mut compiler = protox::Compiler::new(["proto"])?;
+    compiler.include_imports(true).include_source_info(true).open_file(PROTO)?;
+    let descriptors = compiler.file_descriptor_set();
+    // Comments are for the code.
+    let description = compiler.include_source_info(false).encode_file_descriptor_set();
+    fs::write(PathBuf::from(env::var("OUT_DIR")?).join("csi.bin"), description)?;
     tonic_prost_build::configure()
         .build_client(true)
         .build_server(true)

@@ -75,6 +75,14 @@ impl Driver {
         }
     }
 
+    /// Whether volumes can be made: what Probe answers, but neither logged nor counted.
+    pub(super) async fn is_ready(&self) -> bool {
+        let service = Arc::clone(&self.service);
+        tokio::task::spawn_blocking(move || service.readiness())
+            .await
+            .is_ok_and(|ready| ready.is_ok())
+    }
+
     /// How many calls are still at work, those with no caller left included.
     pub(super) fn running(&self) -> usize {
         self.work.len()

@@ -44,7 +44,7 @@ impl v1::identity_server::Identity for Driver {
         &self,
         _: Request<v1::ProbeRequest>,
     ) -> Result<Response<v1::ProbeResponse>, Status> {
-        let backing = self.call("Probe", "", |service| service.pool.backing()).await?.into_inner();
+        let backing = self.call("Probe", "", Service::readiness).await?.into_inner();
         let mut response = Response::new(v1::ProbeResponse { ready: Some(true) });
         let mode = MetadataValue::from_static(mode(backing));
         response.metadata_mut().insert(MODE_METADATA, mode);
@@ -53,6 +53,11 @@ impl v1::identity_server::Identity for Driver {
 }
 
 impl Service {
+    /// How volumes are made, or why none can be.
+    pub(super) fn readiness(&self) -> Result<Backing> {
+        self.pool.backing()
+    }
+
     fn plugin_info(&self) -> v1::GetPluginInfoResponse {
         // Registration asks this once and must not fail for a kernel module that is missing:
         // Probe is where that is reported.

@@ -12,6 +12,8 @@
 //!                            status                      ErrorKind -> gRPC code, the one table
 //! ```
 //!
+//! The same socket has gRPC's own `reflection` and `health`, for tools that do not know CSI.
+//!
 //! This layer decides nothing about devices, and no gRPC type leaves it. The handlers below the
 //! driver are plain blocking functions from a request to a response or an
 //! [`Error`](crate::Error).
@@ -22,17 +24,20 @@ mod controller;
 mod driver;
 #[cfg(feature = "fuzzing")]
 pub(crate) mod fuzzing;
+mod health;
 mod housekeeping;
 mod identity;
 mod log;
 mod node;
 mod paging;
 mod parameters;
+mod reflection;
 mod request;
 mod server;
 mod socket;
 mod spares;
 mod status;
+mod supervisor;
 mod templates;
 mod topology;
 #[allow(missing_docs, clippy::all)]

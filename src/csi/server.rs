@@ -12,9 +12,11 @@ use tokio::sync::{Notify, oneshot};
 use tokio::task::JoinSet;
 use tokio_stream::wrappers::UnixListenerStream;
 use tonic::transport::Server;
+use tonic_health::pb::health_server::HealthServer;
 
 use crate::api::Pool;
 use crate::csi::driver::{Driver, Service};
+use crate::csi::health::Checks;
 use crate::csi::housekeeping::Housekeeping;
 use crate::csi::spares::Warmer;
 use crate::csi::templates::Keeper;
@@ -22,7 +24,7 @@ use crate::csi::topology::Topology;
 use crate::csi::v1::controller_server::ControllerServer;
 use crate::csi::v1::identity_server::IdentityServer;
 use crate::csi::v1::node_server::NodeServer;
-use crate::csi::{housekeeping, identity, request, socket};
+use crate::csi::{housekeeping, identity, reflection, request, socket, supervisor};
 use crate::error::{Error, ErrorKind, Result};
 use crate::kubernetes::{Events, KubernetesConfig};
 use crate::metrics;
@@ -87,7 +89,10 @@ impl ServeConfig {
 const LAST_RESPONSES: Duration = Duration::from_millis(500);
 
 /// Serves Identity, Controller and Node on one socket until `shutdown` completes, then waits for
-/// calls to end.
+/// calls to end. gRPC's own health and reflection services are on it too.
+///
+/// The service manager that started the process is told when the driver serves, and when it stops, if
+/// `NOTIFY_SOCKET` names where.
 ///
 /// If calls are still at work after [`ServeConfig::drain_timeout`], this is logged and the
 /// function returns all the same, with their threads running: end the process then, rather than
@@ -128,6 +133,7 @@ pub async fn serve(
         () = &mut shutdown => {
             // It ends between two volumes, and removes its socket.
             stop.store(true, Ordering::Release);
+            supervisor::stopping();
             let ended = tokio::time::timeout(config.drain_timeout, prepared).await;
             tracing::info!(target: "calf::csi", "stopped before the start was complete");
             return ended.unwrap_or_else(|_| Err(abandoned(&config))).map(drop);
@@ -156,11 +162,15 @@ pub async fn serve(
 
     let listener =
         UnixListener::from_std(listener).map_err(|e| Error::io("serve", path.display(), e))?;
+    let checks = Checks::new(driver.clone(), Arc::clone(&stop));
     let (close, closed) = oneshot::channel::<()>();
     let server = Server::builder()
         .add_service(IdentityServer::new(driver.clone()).max_decoding_message_size(MAX_REQUEST))
         .add_service(ControllerServer::new(driver.clone()).max_decoding_message_size(MAX_REQUEST))
         .add_service(NodeServer::new(driver.clone()).max_decoding_message_size(MAX_REQUEST))
+        .add_service(HealthServer::new(checks).max_decoding_message_size(MAX_REQUEST))
+        .add_service(reflection::current()?.max_decoding_message_size(MAX_REQUEST))
+        .add_service(reflection::former()?.max_decoding_message_size(MAX_REQUEST))
         .serve_with_incoming_shutdown(UnixListenerStream::new(listener), async {
             // An error says that `close` was dropped, which is how it is used.
             let _ = closed.await;
@@ -178,6 +188,7 @@ pub async fn serve(
         version = env!("CARGO_PKG_VERSION"),
         "serving"
     );
+    supervisor::serving();
     tokio::select! {
         ended = &mut server => return ended.map_err(failed),
         () = housekeeping.repeat(config.reconcile_interval) => {}
@@ -185,6 +196,7 @@ pub async fn serve(
     }
 
     health.enter(Phase::Stopping);
+    supervisor::stopping();
     tracing::info!(target: "calf::csi", running = driver.running(), "shutting down");
     stop.store(true, Ordering::Release);
     drop(close);

@@ -3,8 +3,9 @@
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
-use std::os::unix::net::UnixListener;
+use std::os::unix::net::{UnixDatagram, UnixListener};
 use std::path::PathBuf;
+use std::process::Command;
 use std::time::{Duration, Instant};
 
 use calf::csi::v1::controller_client::ControllerClient;
@@ -16,6 +17,13 @@ use calf_test_kit::simulated_driver::{NODE, Server, accepted, block, refusal};
 use calf_test_kit::simulated_pool::Environment;
 use tonic::Code;
 use tonic::transport::Channel;
+use tonic_health::pb::HealthCheckRequest;
+use tonic_health::pb::health_check_response::ServingStatus;
+use tonic_health::pb::health_client::HealthClient;
+use tonic_reflection::pb::v1::ServerReflectionRequest;
+use tonic_reflection::pb::v1::server_reflection_client::ServerReflectionClient;
+use tonic_reflection::pb::v1::server_reflection_request::MessageRequest;
+use tonic_reflection::pb::v1::server_reflection_response::MessageResponse;
 
 fn socket(environment: &Environment) -> PathBuf {
     environment.directory.path().join("run/csi.sock")
@@ -107,6 +115,102 @@ async fn the_node_tells_where_it_is() {
     assert_eq!(info.node_id, NODE);
     assert_eq!(info.max_volumes_per_node, 300);
     assert_eq!(info.accessible_topology.expect("one").segments["other.example.com/node"], NODE);
+}
+
+// === for tools that do not know CSI ===
+
+#[tokio::test]
+async fn reflection_lists_what_is_served_and_describes_it() {
+    const SERVED: [&str; 5] = [
+        "csi.v1.Controller",
+        "csi.v1.Identity",
+        "csi.v1.Node",
+        "grpc.health.v1.Health",
+        "grpc.reflection.v1.ServerReflection",
+    ];
+    let environment = Environment::new();
+    let server = start(&environment).await;
+    let mut client = ServerReflectionClient::new(server.channel().await);
+    let question = |message_request| ServerReflectionRequest {
+        host: String::new(),
+        message_request: Some(message_request),
+    };
+    let questions = [
+        question(MessageRequest::ListServices(String::new())),
+        question(MessageRequest::FileContainingSymbol("csi.v1.Node".to_owned())),
+        question(MessageRequest::FileContainingSymbol("grpc.health.v1.Health".to_owned())),
+    ];
+    let answers = client.server_reflection_info(tokio_stream::iter(questions)).await;
+    let mut answers = answers.expect("answers").into_inner();
+    let mut next =
+        async || answers.message().await.expect("an answer").and_then(|a| a.message_response);
+
+    let Some(MessageResponse::ListServicesResponse(list)) = next().await else { panic!("no list") };
+    let mut names: Vec<String> = list.service.into_iter().map(|service| service.name).collect();
+    names.sort();
+    assert_eq!(names, SERVED);
+    for message in ["NodePublishVolumeRequest", "HealthCheckRequest"] {
+        let Some(MessageResponse::FileDescriptorResponse(files)) = next().await else {
+            panic!("no description of {message}")
+        };
+        let contains =
+            |file: &Vec<u8>| file.windows(message.len()).any(|w| w == message.as_bytes());
+        assert!(files.file_descriptor_proto.iter().any(contains), "{message}");
+    }
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn the_health_service_says_what_the_probe_says() {
+    let environment = Environment::new();
+    let server = start(&environment).await;
+    let mut client = HealthClient::new(server.channel().await);
+    let of = |service: &str| HealthCheckRequest { service: service.to_owned() };
+    for (without, status) in [
+        (false, ServingStatus::Serving),
+        (true, ServingStatus::NotServing),
+        (false, ServingStatus::Serving),
+    ] {
+        environment.host.without_snapshot(without);
+        let probe = server.identity().await.probe(v1::ProbeRequest {}).await;
+        assert_eq!(probe.is_err(), without);
+        for service in ["", "csi.v1.Identity", "csi.v1.Controller", "csi.v1.Node"] {
+            let health = accepted(client.check(of(service))).await;
+            assert_eq!(health.status(), status, "{service}");
+        }
+        let mut watched = client.watch(of("csi.v1.Node")).await.expect("a watch").into_inner();
+        let first = watched.message().await.expect("an answer").expect("a status");
+        assert_eq!(first.status(), status);
+    }
+    let (code, message) = refusal(client.check(of("csi.v1.GroupController"))).await;
+    assert_eq!(code, Code::NotFound, "{message}");
+    let (code, _) = refusal(client.watch(of("other"))).await;
+    assert_eq!(code, Code::NotFound);
+
+    // Someone who watches on is no reason to stay.
+    let _watched = client.watch(of("")).await.expect("a watch");
+    tokio::time::timeout(Duration::from_secs(10), server.stop()).await.expect("it ends");
+}
+
+/// The test that starts and stops a driver, run as a service of a manager.
+#[test]
+fn a_service_manager_is_told_of_the_start_and_of_the_end() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let path = directory.path().join("notify");
+    let manager = UnixDatagram::bind(&path).expect("a socket");
+    let service = Command::new(std::env::current_exe().expect("this program"))
+        .args(["--exact", "the_socket_is_private_and_goes_with_the_driver"])
+        .env("NOTIFY_SOCKET", &path)
+        .output()
+        .expect("start the test");
+    assert!(service.status.success(), "{service:?}");
+    manager.set_nonblocking(true).expect("no waiting");
+    let next = || {
+        let mut message = [0; 64];
+        let length = manager.recv(&mut message).expect("a message");
+        String::from_utf8_lossy(&message[..length]).into_owned()
+    };
+    assert_eq!([next(), next()], ["READY=1\n", "STOPPING=1\n"]);
 }
 
 // === the socket ===

@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::os::unix::fs::{FileExt as _, MetadataExt as _};
+use std::os::unix::net::UnixDatagram;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode, Stdio};
 use std::thread::sleep;
@@ -17,7 +18,11 @@ use serde_json::Value;
 fn main() -> ExitCode {
     kernel::main(vec![
         kernel::test("a_volume_lives_by_the_command_line_alone", alone),
+        kernel::test("a_volume_grows_while_it_is_in_use", expand),
+        kernel::test("file_systems_are_staged_and_published_by_commands", file_systems),
+        kernel::test("an_inline_volume_lives_with_its_publication", inline),
         kernel::test("the_command_line_and_a_driver_share_a_pool", beside_a_driver),
+        kernel::test("a_driver_tells_its_service_manager", service_manager),
         kernel::test("doctor_finds_all_in_order", doctor),
         kernel::test("spares_are_made_claimed_and_removed_without_a_driver", spares),
         kernel::test("an_import_shares_its_blocks_with_the_source", shared_blocks),
@@ -118,6 +123,9 @@ fn alone() {
     assert!(read_page(&open(&target), 60 << 20).0 == page.0);
     let told = cli.fails(5, &["volume", "delete", "vm1"]);
     assert!(told.contains(text(&target)), "{told}");
+    for path in [node, &target] {
+        assert_eq!(cli.json(&["volume", "inspect", text(path)])["id"], "vm1", "{path:?}");
+    }
     cli.ok(&["volume", "unpublish", "vm1", text(&target)]);
     assert!(!target.exists());
 
@@ -145,6 +153,108 @@ fn alone() {
     cli.ok(&["template", "remove", "root"]);
     assert_eq!(cli.json(&["volume", "list"])["volumes"], serde_json::json!([]));
     assert_eq!(fs::read_dir(cli.pool().join("images")).expect("images").count(), 0);
+}
+
+fn expand() {
+    let cli = Cli::new(kernel::Fs::Ext4);
+    cli.import();
+    let node = cli.ok(&["volume", "create", "vm1", "--template", "root", "--activate"]);
+    let node = Path::new(node.strip_suffix('\n').expect("the path, and nothing else"));
+    let again = ["volume", "create", "vm1", "--template", "root", "--activate", "--output", "name"];
+    assert_eq!(cli.ok(&again), "vm1\n");
+    let page = Page::random(&mut Random(42));
+    let device = open(node);
+    device.write_all_at(&page.0, 4096).expect("write");
+
+    assert_eq!(cli.ok(&["volume", "expand", "vm1", "48Mi"]), "expanded volume vm1 to 48 MiB\n");
+    assert_eq!(cli.ok(&["volume", "resize", "vm1", "40Mi"]), "volume vm1 has 48 MiB already\n");
+    device.write_all_at(&page.0, 40 << 20).expect("write to the new part");
+    assert!(read_page(&device, 4096).0 == page.0 && read_page(&device, 40 << 20).0 == page.0);
+    drop(device);
+    cli.fails(5, &["volume", "delete", "--inactive", "vm1"]);
+    cli.ok(&["volume", "deactivate", "vm1", "--quiet"]);
+    assert_eq!(cli.ok(&["-o", "name", "volume", "delete", "--inactive", "vm1"]), "vm1\n");
+}
+
+fn file_systems() {
+    let cli = Cli::new(kernel::Fs::Ext4);
+    cli.import();
+    let [staging, target] = ["staging", "target"].map(|name| cli.disk.path().join(name));
+    cli.ok(&["volume", "create", "vm1", "--template", "root", "--size", "64Mi"]);
+    cli.ok(&["volume", "stage", "vm1", text(&staging), "--mount-option", "noatime"]);
+    fs::write(staging.join("file"), "content").expect("write");
+    let publish = ["volume", "publish", "vm1", text(&target), "--staging", text(&staging)];
+    cli.ok(&[&publish[..], &["--read-only"]].concat());
+    assert_eq!(fs::read(target.join("file")).expect("read"), b"content");
+    fs::write(target.join("file"), "other").expect_err("it is for reading");
+
+    // The device, the mount points and what is in them are the volume's.
+    let device = cli.json(&["volume", "inspect", "vm1"])["device"].clone();
+    let device = device.as_str().expect("a path").to_owned();
+    let file = target.join("file");
+    for path in [device.as_str(), text(&staging), text(&target), text(&file)] {
+        assert_eq!(cli.json(&["volume", "inspect", path])["id"], "vm1", "{path}");
+    }
+    let told = cli.fails(3, &["volume", "inspect", text(cli.disk.path())]);
+    assert!(told.contains("no such volume"), "{told}");
+
+    let usage = |path: &Path| {
+        let inspected = cli.json(&["volume", "inspect", "vm1", "--at", text(path)]);
+        inspected["fileSystem"]["total"].as_u64().expect("bytes")
+    };
+    let before = usage(&staging);
+    assert!((32 << 20..64 << 20).contains(&before), "it was grown when it was staged: {before}");
+    cli.ok(&["volume", "expand", "vm1", "128Mi", "--at", text(&staging)]);
+    let after = usage(&target);
+    assert!(after > before + (32 << 20), "{before} {after}");
+
+    let told = cli.fails(5, &["volume", "unstage", "vm1", text(&staging)]);
+    assert!(told.contains(text(&target)), "{told}");
+    cli.ok(&["volume", "unpublish", "vm1", text(&target)]);
+    cli.ok(&["volume", "unstage", "vm1", text(&staging)]);
+    assert_eq!(cli.state("vm1"), "inactive");
+    assert!(!target.exists() && fs::read_dir(&staging).expect("it stays").next().is_none());
+    cli.ok(&["volume", "delete", "vm1"]);
+}
+
+fn inline() {
+    let cli = Cli::new(kernel::Fs::Ext4);
+    cli.import();
+    let [node, directory] = ["node", "directory"].map(|name| cli.disk.path().join(name));
+    let inline = ["volume", "publish-inline", "--template", "root"];
+    cli.ok(&[&inline[..], &["vm1", text(&node), "--uid", "1234"]].concat());
+    assert_eq!(fs::metadata(&node).expect("a node").uid(), 1234);
+    assert_eq!(cli.json(&["volume", "inspect", text(&node)])["id"], "vm1");
+    cli.ok(&[&inline[..], &["vm2", text(&directory), "--mount", "--fs-type", "ext4"]].concat());
+    fs::write(directory.join("file"), "content").expect("write");
+    assert_eq!(cli.ok(&["volume", "list", "-o", "name", "--sort", "age"]), "vm2\nvm1\n");
+
+    cli.ok(&["volume", "unpublish", "vm1", text(&node)]);
+    cli.ok(&["volume", "unpublish", "vm2", text(&directory)]);
+    assert_eq!(cli.json(&["volume", "list"])["volumes"], serde_json::json!([]));
+    assert!(!node.exists() && !directory.exists());
+}
+
+/// With the limits on rights and system calls that a driver gives itself.
+fn service_manager() {
+    let cli = Cli::new(kernel::Fs::Ext4);
+    cli.import();
+    let work = kernel::work_dir();
+    let path = work.join("notify");
+    let manager = UnixDatagram::bind(&path).expect("a socket");
+    let mut command = cli.command(&["serve", "--node-id", "node-1", "--endpoint"]);
+    command
+        .arg(format!("unix://{}", calf_test_kit::driver_process::socket(&work).display()))
+        .env("NOTIFY_SOCKET", &path);
+    let driver = Driver::spawn(command, &work);
+    assert!(driver.stop().success());
+    manager.set_nonblocking(true).expect("no waiting");
+    let next = || {
+        let mut message = [0; 64];
+        let length = manager.recv(&mut message).expect("a message");
+        String::from_utf8_lossy(&message[..length]).into_owned()
+    };
+    assert_eq!([next(), next()], ["READY=1\n", "STOPPING=1\n"]);
 }
 
 fn beside_a_driver() {

@@ -33,7 +33,10 @@ const STOREYS: [&[&str]; 13] = [
 const OUTSIDE: [&str; 2] = ["cli", "main"];
 
 /// What may be named only where: a path's beginning, the rooms, and why.
-const ONLY_IN: [(&str, &[&str], &str); 7] = [
+const ONLY_IN: [(&str, &[&str], &str); 10] = [
+    ("sd_notify", &["csi"], "only the driver has a service manager to tell"),
+    ("tonic_health", &["csi"], "no gRPC type leaves `csi`"),
+    ("tonic_reflection", &["csi"], "no gRPC type leaves `csi`"),
     ("tonic", &["csi"], "no gRPC type leaves `csi`"),
     ("prost", &["csi"], "no gRPC type leaves `csi`"),
     ("prost_types", &["csi"], "no gRPC type leaves `csi`"),

@@ -256,6 +256,22 @@ mod tests {
     }
 
     #[test]
+    fn a_service_manager_can_be_told() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let path = directory.path().join("notify");
+        let manager = std::os::unix::net::UnixDatagram::bind(&path).expect("a socket");
+        let told = limited(move || {
+            let socket = std::os::unix::net::UnixDatagram::unbound()?;
+            socket.connect(path)?;
+            socket.send(b"READY=1")
+        });
+        assert_eq!(told.expect("it is told"), 7);
+        let mut message = [0; 7];
+        manager.recv(&mut message).expect("a message");
+        assert_eq!(&message, b"READY=1");
+    }
+
+    #[test]
     fn other_kinds_of_socket_are_missing() {
         let error = limited(|| {
             rustix::net::socket(
