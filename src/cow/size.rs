@@ -19,11 +19,16 @@ pub fn is_chunk_size(chunk_size: u64) -> bool {
     chunk_size.is_power_of_two() && CHUNK_SIZES.contains(&chunk_size)
 }
 
+/// Chunks that a volume may write under a limit in bytes: limits of as many chunks are the same.
+pub(crate) fn limit_chunks(limit: u64, chunk_size: u64) -> u64 {
+    limit.div_ceil(chunk_size)
+}
+
 /// Bytes of a COW store that lets a volume of `size` bytes write `limit` bytes (all of it if
 /// `None`), each chunk counting once.
 pub fn store_size(size: u64, limit: Option<u64>, chunk_size: u64) -> u64 {
     let all = size.div_ceil(chunk_size);
-    let data = limit.map_or(all, |limit| all.min(limit.div_ceil(chunk_size)));
+    let data = limit.map_or(all, |limit| all.min(limit_chunks(limit, chunk_size)));
     let exceptions_per_area = chunk_size / EXCEPTION_SIZE;
     let areas = data / exceptions_per_area + 1;
     (1 + areas + data) * chunk_size

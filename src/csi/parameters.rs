@@ -13,6 +13,7 @@ use crate::error::Result;
 use crate::model::policy::{Durability, NodeOwner, Reserve};
 use crate::model::volume::VolumeSpec;
 use crate::pool::record::VolumeRecord;
+use crate::volume::provision::is_same_limit;
 
 /// Marks an inline ephemeral volume in NodePublishVolume.
 pub(super) const EPHEMERAL: &str = "csi.storage.k8s.io/ephemeral";
@@ -126,11 +127,9 @@ impl Parameters {
         fn differs<T: PartialEq>(given: Option<&T>, has: &T) -> bool {
             given.is_some_and(|given| given != has)
         }
-        let cow_limit = self.cow_limit.map(|limit| limit.div_ceil(record.chunk_size));
-        let has_limit = record.cow_limit.map(|limit| limit.div_ceil(record.chunk_size));
         [
             (TEMPLATE, differs(self.template.as_ref(), &record.template)),
-            (COW_LIMIT, cow_limit.is_some() && cow_limit != has_limit),
+            (COW_LIMIT, self.cow_limit.is_some() && !is_same_limit(self.cow_limit, record)),
             (CHUNK_SIZE, differs(self.chunk_size.as_ref(), &record.chunk_size)),
             (DURABILITY, differs(self.durability.as_ref(), &record.durability)),
             (RESERVE, differs(self.reserve.as_ref(), &record.reserve)),

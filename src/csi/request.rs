@@ -4,9 +4,8 @@ use std::fmt;
 use std::path::{Component, Path, PathBuf};
 
 use crate::error::{Error, ErrorKind, Result};
+use crate::model::volume_id;
 
-/// Longest volume id, and CSI's limit for strings in general.
-const MAX_ID: usize = 128;
 /// Longest path: `PATH_MAX` less its NUL.
 const MAX_PATH: usize = 4095;
 
@@ -26,17 +25,10 @@ pub(super) fn volume_id<'a>(field: &str, id: &'a str) -> Result<&'a str> {
     if id.is_empty() {
         return Err(missing(field));
     }
-    if id.len() > MAX_ID {
-        let head = &id[..id.floor_char_boundary(MAX_ID)];
-        return Err(invalid(field, head, format!("it goes on to {} bytes", id.len()))
-            .remedy(format!("use at most {MAX_ID} bytes")));
+    match volume_id::fault(id) {
+        None => Ok(id),
+        Some(why) => Err(invalid(field, volume_id::head(id), why).remedy(volume_id::FORM)),
     }
-    if id.chars().any(char::is_control) {
-        return Err(
-            invalid(field, id, "it holds a control character").remedy("use printable characters")
-        );
-    }
-    Ok(id)
 }
 
 /// Checks that a required path is there, and nothing else yet: whether the volume exists is
@@ -48,9 +40,12 @@ pub(super) fn required<'a>(field: &str, path: &'a str) -> Result<&'a str> {
 /// Checks a path that the orchestrator named: absolute, and without any way to leave it.
 pub(super) fn path(field: &str, path: &str) -> Result<PathBuf> {
     if path.len() > MAX_PATH {
-        let head = &path[..path.floor_char_boundary(MAX_ID)];
-        return Err(invalid(field, head, format!("it goes on to {} bytes", path.len()))
-            .remedy(format!("use at most {MAX_PATH} bytes")));
+        return Err(invalid(
+            field,
+            volume_id::head(path),
+            format!("it goes on to {} bytes", path.len()),
+        )
+        .remedy(format!("use at most {MAX_PATH} bytes")));
     }
     let parsed = Path::new(path);
     let why = if path.contains('\0') {

@@ -12,6 +12,7 @@ pub mod record;
 #[cfg(test)]
 pub(crate) mod sample;
 
+use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
@@ -22,6 +23,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::model::download::DownloadOptions;
 use crate::model::key::PoolId;
 use crate::model::policy::Backing;
+use crate::model::units::format_size;
 use crate::pool::layout::Layout;
 use crate::pool::losses::LossLog;
 use crate::pool::record::{FORMATS, PoolRecord};
@@ -30,6 +32,10 @@ use crate::sys::{FileSystemUsage, Host};
 
 /// Where Kata's runtimes look for direct-assigned volumes, unless a pool is told otherwise.
 pub(crate) const DEFAULT_KATA_ROOT: &str = "/run/kata-containers/shared/direct-volumes";
+
+/// What to do where the pool is full.
+pub(crate) const MORE_ROOM: &str =
+    "delete volumes or templates that are not needed, or enlarge the pool's file system";
 
 /// How volumes are made where the kernel has no dm-snapshot.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -129,6 +135,27 @@ impl PoolDir {
             self.host().file_system_usage(self.root())?;
         let reserve = self.settings.reserve;
         Ok(Capacity { total, free, available: free.saturating_sub(reserve), reserve })
+    }
+
+    /// Fails if `needed` bytes more would eat into the reserve, which running volumes live on.
+    pub(crate) fn require_free(
+        &self,
+        operation: &'static str,
+        subject: impl fmt::Display,
+        needed: u64,
+    ) -> Result<()> {
+        let Capacity { available, reserve, .. } = self.capacity()?;
+        if needed <= available {
+            return Ok(());
+        }
+        let why = format!(
+            "the pool at {} has {} left above its reserve of {}, and {} is needed",
+            self.root().display(),
+            format_size(available),
+            format_size(reserve),
+            format_size(needed),
+        );
+        Err(Error::new(ErrorKind::NoSpace, operation, subject, why).remedy(MORE_ROOM))
     }
 
     /// How new volumes are made on this kernel.

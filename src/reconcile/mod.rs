@@ -37,9 +37,10 @@ use crate::model::policy::{Backing, Reserve};
 use crate::pool::record::VolumeRecord;
 use crate::pool::{PoolDir, index, record};
 use crate::reconcile::report::{ReconcileOptions, ReconcileReport, Removal, RemovalKind, Repair};
-use crate::sys::{FileKind, SnapshotUsage};
+use crate::sys::FileKind;
 use crate::volume::machine::execute::Executor;
 use crate::volume::machine::observe;
+use crate::volume::plan::health::Health;
 use crate::volume::plan::state::Observed;
 use crate::volume::plan::step::{Step, store_length};
 use crate::volume::plan::{Goal, plan};
@@ -134,13 +135,12 @@ fn glance(pool: &PoolDir, key: &Key, names: &BTreeSet<String>, may_claim: bool) 
         return Some(Glance::Inactive);
     }
     let device = pool.host().glance(&snapshot).ok()??;
-    let whole = !device.suspended && !device.inactive_table && device.size >= record.size;
-    let valid = matches!(device.usage, SnapshotUsage::Valid { .. });
+    let well = Health::at_a_glance(&device, &record).is_well();
     let store = pool.host().file(&pool.layout().store(key, record.backing)).ok()??;
     let length = store_length(&record);
     let reserved = record.reserve == Reserve::None || store.allocated >= length;
     let stored = store.kind == FileKind::Regular && store.length >= length && reserved;
-    (whole && valid && stored).then_some(Glance::Live)
+    (well && stored).then_some(Glance::Live)
 }
 
 fn volume(
@@ -169,7 +169,7 @@ fn volume(
         Verdict::Well { active } => report.live += usize::from(active),
         Verdict::Repair(repair, steps) => {
             if !options.dry_run {
-                Executor::new(pool, &guard, None, &observed).run(&steps)?;
+                Executor::new(pool, &guard).run(&steps)?;
             }
             report.repaired.push(repair);
         }
@@ -345,7 +345,7 @@ fn orphaned_device(
     }
     if !options.dry_run {
         usage::refuse_if_mounted(pool, key, &observed, key, "remove what is left of volume")?;
-        Executor::new(pool, &guard, None, &observed).run(&[Step::RemoveDevice(role)])?;
+        Executor::new(pool, &guard).run(&[Step::RemoveDevice(role)])?;
     }
     Ok(true)
 }

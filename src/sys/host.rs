@@ -8,15 +8,14 @@ use std::time::Duration;
 use crate::cow::header::StoreHeader;
 use crate::error::Result;
 use crate::model::device_id::DeviceId;
+use crate::model::policy::NodeOwner;
 use crate::sys::device::{
     Device, DeviceNumber, Holder, LoopDevice, LoopHandle, LoopSpec, SnapshotGlance, Table,
 };
 use crate::sys::file::{FileStatus, Flush};
 use crate::sys::image::{ImageFile, OpenMode};
 use crate::sys::lock::{Lock, Mode};
-use crate::sys::mount::{
-    BindSpec, FileSystemUsage, MountSpec, MountedAt, Ownership, Target, TargetKind,
-};
+use crate::sys::mount::{BindSpec, FileSystemUsage, MountSpec, MountedAt, Target, TargetKind};
 
 /// What this kernel offers.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -233,7 +232,7 @@ pub trait Mapper {
 /// Nodes, mounts, and the paths that the orchestrator names. Part of [`Host`].
 pub trait Mounts {
     /// Makes (or remakes) a block device node.
-    fn make_node(&self, path: &Path, number: DeviceNumber, owner: Ownership) -> Result<()>;
+    fn make_node(&self, path: &Path, number: DeviceNumber, owner: NodeOwner) -> Result<()>;
 
     // Paths that the orchestrator named are walked to without following what others than root may
     // have put there: `InvalidArgument`. A symlink at their end is never followed.

@@ -39,6 +39,6 @@ pub use linux::LinuxHost;
 pub(crate) use linux::fuzzing;
 #[cfg(feature = "micro")]
 pub(crate) use linux::micro;
-pub use mount::{BindSpec, FileSystemUsage, MountSpec, MountedAt, Ownership, Target, TargetKind};
+pub use mount::{BindSpec, FileSystemUsage, MountSpec, MountedAt, Target, TargetKind};
 
 pub use crate::cow::header::StoreHeader;

@@ -1,19 +1,9 @@
 //! Nodes, mounts and targets, as [`Host`](super::Host) speaks of them.
 
+use std::fmt;
 use std::path::PathBuf;
 
 use crate::sys::DeviceNumber;
-
-/// Owner and mode of a published device node.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Ownership {
-    /// User id.
-    pub uid: u32,
-    /// Group id.
-    pub gid: u32,
-    /// Permission bits, at most 0o777.
-    pub mode: u32,
-}
 
 /// A directory (for a mounted volume) or a file (for a block volume).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -48,6 +38,22 @@ pub enum Target {
     },
     /// Anything else: a symlink, a socket, a device node that is no mount point.
     Foreign(&'static str),
+}
+
+impl fmt::Display for Target {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Missing => f.write_str("nothing"),
+            Self::Plain(TargetKind::Directory) => f.write_str("a directory"),
+            Self::Plain(TargetKind::File) => f.write_str("a regular file"),
+            Self::FileSystem { device, read_only: true, .. } => {
+                write!(f, "a read-only mount of device {device}")
+            }
+            Self::FileSystem { device, .. } => write!(f, "a writable mount of device {device}"),
+            Self::Node { device } => write!(f, "the node of device {device}"),
+            Self::Foreign(what) => f.write_str(what),
+        }
+    }
 }
 
 /// A file system to be mounted.

@@ -64,7 +64,7 @@ impl<'a> Existing<'a> {
         let device = if steps.is_empty() {
             now.device(view)
         } else {
-            Executor::new(pool, guard, Some(record), now).run(&steps)?;
+            Executor::new(pool, guard).run(&steps)?;
             let after = observe::again(pool, key, now)?;
             // A store that the kernel gave up earlier comes up like any other, and cannot be read.
             plan(goal, &after)?;

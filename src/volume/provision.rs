@@ -137,6 +137,13 @@ pub(crate) fn record(
     })
 }
 
+/// Whether a limit lets the volume of `record` write as much as its own does.
+pub(crate) fn is_same_limit(asked: Option<u64>, record: &VolumeRecord) -> bool {
+    let chunks =
+        |limit: Option<u64>| limit.map(|bytes| cow::size::limit_chunks(bytes, record.chunk_size));
+    chunks(asked) == chunks(record.cow_limit)
+}
+
 /// Whether the volume of `record` is what `spec` asks for.
 ///
 /// The template is compared by name: it may point to other content by now, and a repeated call
@@ -159,11 +166,11 @@ pub(crate) fn agrees(spec: &VolumeSpec, record: &VolumeRecord) -> Result<()> {
     if let Some(size) = spec.size.filter(|size| *size != record.size) {
         return differs("size", record.size.to_string(), size.to_string());
     }
-    if spec.cow_limit != record.cow_limit {
-        return differs("cowLimit", limit(record.cow_limit), limit(spec.cow_limit));
-    }
     if spec.chunk_size != record.chunk_size {
         return differs("chunkSize", record.chunk_size.to_string(), spec.chunk_size.to_string());
+    }
+    if !is_same_limit(spec.cow_limit, record) {
+        return differs("cowLimit", limit(record.cow_limit), limit(spec.cow_limit));
     }
     if spec.durability != record.durability {
         return differs(

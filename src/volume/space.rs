@@ -1,6 +1,6 @@
 //! Whether there is room for a volume in the pool.
 
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::Result;
 use crate::model::policy::{Backing, Reserve};
 use crate::pool::PoolDir;
 use crate::pool::record::VolumeRecord;
@@ -26,22 +26,7 @@ pub(crate) fn check_free(pool: &PoolDir, record: &VolumeRecord) -> Result<()> {
     require_free(pool, &record.id, LEAST_FREE + space_at_once(pool, record)?)
 }
 
-/// Fails if `needed` bytes would eat into the reserve, which running volumes live on.
+/// Fails if `needed` bytes would eat into the reserve.
 pub(crate) fn require_free(pool: &PoolDir, id: &str, needed: u64) -> Result<()> {
-    let capacity = pool.capacity()?;
-    if capacity.available >= needed {
-        return Ok(());
-    }
-    Err(Error::new(
-        ErrorKind::NoSpace,
-        "find space for volume",
-        id,
-        format!(
-            "pool {} has {} bytes free beyond its reserve of {} bytes, {needed} are needed",
-            pool.root().display(),
-            capacity.available,
-            capacity.reserve
-        ),
-    )
-    .remedy("delete volumes or templates, or enlarge the pool's file system"))
+    pool.require_free("find space for volume", id, needed)
 }

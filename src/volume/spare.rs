@@ -30,10 +30,12 @@ use crate::pool::layout::Layout;
 use crate::pool::locks::{SpareGuard, VolumeGuard};
 use crate::pool::record::{SPARES_FORMAT, TemplateRecord, VolumeRecord};
 use crate::pool::{PoolDir, index, record};
-use crate::sys::{Device, Flush, SnapshotUsage, Table};
+use crate::sys::{Device, Flush, Table};
 use crate::template::{content, origin};
 use crate::volume::machine::execute::{snapshot_table, store_loop};
 use crate::volume::machine::teardown;
+use crate::volume::plan::health::Health;
+use crate::volume::plan::stack::Stack;
 use crate::volume::plan::step::store_length;
 use crate::volume::{provision, space};
 
@@ -238,10 +240,9 @@ fn remove_store(pool: &PoolDir, directory: &Path) -> Result<()> {
 
 /// Whether the device uses the store, or nothing yet.
 fn is_over(pool: &PoolDir, device: &Device, store: &Path) -> Result<bool> {
-    match device.table {
-        Some(Table::Snapshot { cow, .. }) => Ok(pool.host().open_loop(cow, store)?.is_some()),
-        Some(Table::ReadOnly { .. }) => Ok(false),
-        None => Ok(true),
+    match Stack::below(device) {
+        Some(stack) => Ok(pool.host().open_loop(stack.store, store)?.is_some()),
+        None => Ok(device.table.is_none()),
     }
 }
 
@@ -251,7 +252,6 @@ fn is_sound(device: &Device, record: &VolumeRecord) -> bool {
         Some(Table::Snapshot { size, chunk_size, .. }) => Some((size, chunk_size)),
         _ => None,
     };
-    let valid = matches!(device.usage, Some(SnapshotUsage::Valid { .. }));
-    let whole = !device.suspended && !device.inactive_table;
-    valid && whole && shape == Some((record.size, record.chunk_size))
+    let well = device.usage.is_some() && Health::of(device, record).is_well();
+    well && shape == Some((record.size, record.chunk_size))
 }

@@ -12,8 +12,9 @@ use crate::pool::record::VolumeRecord;
 use crate::pool::{PoolDir, index};
 use crate::sys::{DeviceNumber, FileSystemUsage, SnapshotUsage, Target};
 use crate::volume::machine::observe;
+use crate::volume::plan::health::Health;
 use crate::volume::plan::state::Observed;
-use crate::volume::usage::is_device_of;
+use crate::volume::usage::{elsewhere, is_device_of};
 use crate::volume::{activate, kata};
 
 /// A volume as it is now.
@@ -107,11 +108,11 @@ pub(crate) fn statistics(pool: &PoolDir, id: &str, path: &Path) -> Result<Volume
         Target::FileSystem { device, failed, .. } => (device, true, failed),
         Target::Node { device } => (device, false, false),
         Target::Missing | Target::Plain(_) | Target::Foreign(_) => {
-            return Err(elsewhere(id, path));
+            return Err(elsewhere("find volume", id, path));
         }
     };
     if !is_device_of(pool, &key, device)? {
-        return Err(elsewhere(id, path));
+        return Err(elsewhere("find volume", id, path));
     }
     // One that is shut down tells nothing any more, not even its size.
     let file_system = match pool.host().target_usage(path) {
@@ -138,16 +139,6 @@ pub(crate) fn survey(pool: &PoolDir) -> Result<(Vec<VolumeRecord>, Vec<Error>)> 
 /// Whether a list goes on without this volume: it is gone since, or cannot be understood.
 fn is_passed_over(error: &Error) -> bool {
     matches!(error.kind(), ErrorKind::NotFound | ErrorKind::Corrupt)
-}
-
-fn elsewhere(id: &str, path: &Path) -> Error {
-    Error::new(
-        ErrorKind::NotFound,
-        "find volume",
-        id,
-        format!("it is not staged or published at {}", path.display()),
-    )
-    .remedy("give a path where the volume is staged or published")
 }
 
 /// A volume that this call has made: nobody can have activated it yet.
@@ -178,7 +169,7 @@ pub(crate) fn is_lost(
     record: &VolumeRecord,
     observed: &Observed,
 ) -> bool {
-    let state = state(observed);
+    let state = state(record, observed);
     pool.losses().notice(key, record, state);
     state.is_lost()
 }
@@ -189,7 +180,7 @@ fn describe(record: VolumeRecord, observed: &Observed) -> Volume {
         _ => None,
     };
     Volume {
-        state: state(observed),
+        state: state(&record, observed),
         device: observed.device(false),
         allocated: observed.store.map_or(0, |store| store.allocated),
         cow,
@@ -197,17 +188,10 @@ fn describe(record: VolumeRecord, observed: &Observed) -> Volume {
     }
 }
 
-fn state(observed: &Observed) -> VolumeState {
-    let Some(device) = &observed.snapshot else {
-        let active = observed.copies.iter().any(|copy| !copy.read_only);
-        return if active { VolumeState::Active } else { VolumeState::Inactive };
-    };
-    match device.usage {
-        Some(SnapshotUsage::Invalid) => VolumeState::Invalid,
-        Some(SnapshotUsage::Overflow) => VolumeState::Overflow,
-        _ if device.suspended || device.inactive_table || device.table.is_none() => {
-            VolumeState::Interrupted
-        }
-        _ => VolumeState::Active,
+fn state(record: &VolumeRecord, observed: &Observed) -> VolumeState {
+    match &observed.snapshot {
+        Some(device) => Health::of(device, record).state(),
+        None if observed.copies.iter().any(|copy| !copy.read_only) => VolumeState::Active,
+        None => VolumeState::Inactive,
     }
 }

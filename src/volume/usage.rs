@@ -63,3 +63,10 @@ pub(crate) fn refuse_if_mounted(
         .remedy("unpublish and unstage it first")),
     }
 }
+
+/// The error for a path at which the volume is not.
+pub(crate) fn elsewhere(operation: &'static str, id: &str, path: &Path) -> Error {
+    let why = format!("it is not staged or published at {}", path.display());
+    Error::new(ErrorKind::NotFound, operation, id, why)
+        .remedy("give a path where the volume is staged or published")
+}

@@ -336,3 +336,26 @@ async fn what_is_unknown_is_gone_already() {
     }))
     .await;
 }
+
+/// A limit counts in whole chunks, for whoever compares it.
+#[tokio::test]
+async fn validation_confirms_a_limit_that_a_repeated_create_accepts_and_no_other() {
+    let environment = Environment::new();
+    let (mut controller, _, _server) = start(&environment).await;
+    let with = |limit: &str| map(&[("template", "debian"), ("cowLimit", limit)]);
+    let first = v1::CreateVolumeRequest { parameters: with("5000"), ..create() };
+    let made = accepted(controller.create_volume(first)).await.volume.expect("a volume");
+    for (limit, same) in [("5000", true), ("8192", true), ("4096", false), ("8193", false)] {
+        let again = v1::CreateVolumeRequest { parameters: with(limit), ..create() };
+        let created = controller.create_volume(again).await;
+        assert_eq!(created.is_ok(), same, "{limit}: {created:?}");
+        let question = v1::ValidateVolumeCapabilitiesRequest {
+            volume_id: made.volume_id.clone(),
+            volume_capabilities: vec![writer()],
+            parameters: with(limit),
+            ..Default::default()
+        };
+        let answer = accepted(controller.validate_volume_capabilities(question)).await;
+        assert_eq!(answer.confirmed.is_some(), same, "{limit}: {answer:?}");
+    }
+}

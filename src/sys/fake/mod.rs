@@ -19,6 +19,7 @@ use std::time::Duration;
 use crate::cow::header::StoreHeader;
 use crate::error::{Error, ErrorKind, Result};
 use crate::model::device_id::DeviceId;
+use crate::model::policy::NodeOwner;
 use crate::sys::fake::faults::Faults;
 use crate::sys::fake::image::FakeImage;
 use crate::sys::fake::kernel::Kernel;
@@ -27,8 +28,7 @@ use crate::sys::lock::{Lock, Mode};
 use crate::sys::{
     BindSpec, Capabilities, CopyMode, Device, DeviceNumber, FileStatus, FileSystemUsage, Files,
     Flush, Holder, Host, ImageFile, LoopDevice, LoopHandle, LoopSpec, Loops, Mapper, MountSpec,
-    MountedAt, Mounts, OpenMode, Ownership, SnapshotGlance, SnapshotUsage, Table, Target,
-    TargetKind,
+    MountedAt, Mounts, OpenMode, SnapshotGlance, SnapshotUsage, Table, Target, TargetKind,
 };
 use crate::sys::{file, lock};
 
@@ -460,7 +460,7 @@ impl Mapper for FakeHost {
 }
 
 impl Mounts for FakeHost {
-    fn make_node(&self, path: &Path, number: DeviceNumber, _owner: Ownership) -> Result<()> {
+    fn make_node(&self, path: &Path, number: DeviceNumber, _owner: NodeOwner) -> Result<()> {
         self.check(path);
         self.call("make_node", |state| {
             files::write_record(path, number.to_string().as_bytes())?;

@@ -35,11 +35,12 @@ use std::time::Duration;
 use crate::cow::header::StoreHeader;
 use crate::error::{Error, Result};
 use crate::model::device_id::DeviceId;
+use crate::model::policy::NodeOwner;
 use crate::sys::lock::{Lock, Mode};
 use crate::sys::{
     BindSpec, Capabilities, CopyMode, Device, DeviceNumber, FileStatus, FileSystemUsage, Files,
     Flush, Holder, Host, ImageFile, LoopDevice, LoopHandle, LoopSpec, Loops, Mapper, MountSpec,
-    MountedAt, Mounts, OpenMode, Ownership, SnapshotGlance, Table, Target, TargetKind,
+    MountedAt, Mounts, OpenMode, SnapshotGlance, Table, Target, TargetKind,
 };
 use crate::sys::{file, image, lock};
 
@@ -280,7 +281,7 @@ impl Mapper for LinuxHost {
 }
 
 impl Mounts for LinuxHost {
-    fn make_node(&self, path: &Path, number: DeviceNumber, owner: Ownership) -> Result<()> {
+    fn make_node(&self, path: &Path, number: DeviceNumber, owner: NodeOwner) -> Result<()> {
         nodes::make(path, number, owner)
     }
 

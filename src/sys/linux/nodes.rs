@@ -10,8 +10,9 @@ use nix::libc::{O_EXCL, O_NOFOLLOW};
 use rustix::fs::{CWD, FileType, Gid, Mode, Uid};
 
 use crate::error::{Error, Result};
+use crate::model::policy::NodeOwner;
+use crate::sys::DeviceNumber;
 use crate::sys::linux::{files, sysfs};
-use crate::sys::{DeviceNumber, Ownership};
 
 /// How a block device is to be opened. Closing one that was open for writing makes udev look at
 /// its content, so write only where it must be.
@@ -24,7 +25,7 @@ pub(super) enum Access {
 }
 
 /// Makes the block device node at `path`, or makes it right, in one step.
-pub(super) fn make(path: &Path, number: DeviceNumber, owner: Ownership) -> Result<()> {
+pub(super) fn make(path: &Path, number: DeviceNumber, owner: NodeOwner) -> Result<()> {
     if is_right(path, number, owner) {
         return Ok(());
     }
@@ -52,7 +53,7 @@ pub(super) fn make(path: &Path, number: DeviceNumber, owner: Ownership) -> Resul
     })
 }
 
-fn is_right(path: &Path, number: DeviceNumber, owner: Ownership) -> bool {
+fn is_right(path: &Path, number: DeviceNumber, owner: NodeOwner) -> bool {
     fs::symlink_metadata(path).is_ok_and(|found| {
         found.file_type().is_block_device()
             && DeviceNumber::from_dev(found.rdev()) == number
@@ -149,9 +150,9 @@ mod tests {
     use super::*;
     use crate::error::ErrorKind;
 
-    fn current_owner(path: &Path, mode: u32) -> Ownership {
+    fn current_owner(path: &Path, mode: u32) -> NodeOwner {
         let found = fs::metadata(path).unwrap();
-        Ownership { uid: found.uid(), gid: found.gid(), mode }
+        NodeOwner { uid: found.uid(), gid: found.gid(), mode }
     }
 
     #[test]
@@ -175,7 +176,7 @@ mod tests {
         assert_eq!(fs::metadata(&path).unwrap().ino(), inode, "nothing was to be done");
 
         let other = DeviceNumber { major: 7, minor: 1 };
-        make(&path, other, Ownership { mode: 0o600, ..owner }).unwrap();
+        make(&path, other, NodeOwner { mode: 0o600, ..owner }).unwrap();
         assert_eq!(number_of(&path).unwrap(), Some(other));
         assert_eq!(fs::metadata(&path).unwrap().mode() & 0o7777, 0o600);
         assert_eq!(fs::read_dir(directory.path()).unwrap().count(), 1);

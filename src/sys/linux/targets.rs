@@ -114,7 +114,7 @@ pub(super) fn create(path: &Path, kind: TargetKind) -> Result<()> {
                 ErrorKind::AlreadyExists,
                 OPERATION,
                 path.display(),
-                format!("there is {}", describe(found)),
+                format!("there is {found}"),
             )),
         },
         other => other.map_err(|e| Error::io(OPERATION, path.display(), e)),
@@ -155,17 +155,6 @@ pub(super) fn usage(path: &Path) -> Result<FileSystemUsage> {
         .and_then(rustix::fs::fstatvfs)
         .map(|found| files::usage_of(&found))
         .map_err(|e| Error::io("read size and free space of", path.display(), e))
-}
-
-fn describe(target: Target) -> &'static str {
-    match target {
-        Target::Missing => "nothing",
-        Target::Plain(TargetKind::Directory) => "a directory",
-        Target::Plain(TargetKind::File) => "a file",
-        Target::FileSystem { .. } => "a mounted file system",
-        Target::Node { .. } => "a block device",
-        Target::Foreign(what) => what,
-    }
 }
 
 #[cfg(test)]

@@ -8,14 +8,10 @@ use std::io;
 use std::path::PathBuf;
 
 use crate::error::{Error, ErrorKind, Result};
-use crate::model::units::format_size;
 use crate::pool::layout::Layout;
-use crate::pool::{PoolDir, record};
+use crate::pool::{MORE_ROOM, PoolDir, record};
 use crate::sys::{Flush, ImageFile, OpenMode};
 use crate::template::import::state::{ImportRecord, Origin};
-
-const MORE_ROOM: &str =
-    "remove templates or volumes that are not needed, or enlarge the pool's file system";
 
 /// The directory of one import, which is locked.
 pub(crate) struct Staging<'a> {
@@ -89,20 +85,9 @@ impl<'a> Staging<'a> {
         }
     }
 
-    /// Fails if `bytes` more would eat into the reserve, which running volumes live on.
+    /// Fails if `bytes` more would eat into the reserve, or if it is eaten into already.
     pub(crate) fn check_room(&self, bytes: u64) -> Result<()> {
-        let capacity = self.pool.capacity()?;
-        if bytes < capacity.available {
-            return Ok(());
-        }
-        let why = format!(
-            "the pool at {} has {} left above its reserve of {}, and {} are needed",
-            self.pool.root().display(),
-            format_size(capacity.available),
-            format_size(capacity.reserve),
-            if bytes == 0 { "more".into() } else { format_size(bytes) },
-        );
-        Err(Error::new(ErrorKind::NoSpace, "import", &self.subject, why).remedy(MORE_ROOM))
+        self.pool.require_free("import", &self.subject, bytes.max(1))
     }
 
     /// The error of a write to the content.

@@ -16,11 +16,7 @@ pub(crate) fn reach(
     goal: Goal<'_>,
     observed: &Observed,
 ) -> Result<()> {
-    let record = match goal {
-        Goal::Stored(record) | Goal::Active { record, .. } => Some(record),
-        Goal::Inactive | Goal::Absent => None,
-    };
-    Executor::new(pool, guard, record, observed).run(&plan(goal, observed)?)
+    Executor::new(pool, guard).run(&plan(goal, observed)?)
 }
 
 /// Goes back after a failure. What cannot be undone now, the next call or start completes.

@@ -9,47 +9,28 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::model::device_id::{DeviceId, Role};
 use crate::model::key::Key;
 use crate::model::policy::{Backing, Durability, Reserve};
-use crate::pool::PoolDir;
 use crate::pool::locks::VolumeGuard;
 use crate::pool::record::VolumeRecord;
+use crate::pool::{PoolDir, record};
 use crate::sys::{CopyMode, DeviceNumber, Flush, LoopHandle, LoopSpec, Table};
 use crate::template::{content, origin};
-use crate::volume::machine::{observe, teardown};
-use crate::volume::plan::state::Observed;
-use crate::volume::plan::step::{Step, store_length};
+use crate::volume::machine::teardown;
+use crate::volume::plan::step::{Below, Commit, CopyAccess, Load, Loops, Step, store_length};
 
 /// Executes steps for one volume.
 pub(crate) struct Executor<'a> {
     pool: &'a PoolDir,
     key: &'a Key,
-    record: Option<VolumeRecord>,
-    /// A record is on disk.
-    recorded: bool,
-    snapshot: Option<DeviceNumber>,
-    table: Option<Table>,
     origin: Option<LoopHandle>,
     store: Option<LoopHandle>,
+    /// The snapshot device that it made.
+    made: Option<DeviceNumber>,
 }
 
 impl<'a> Executor<'a> {
-    /// An executor for the volume of `guard`, which is as `observed`. `record` is what the steps were
-    /// planned for.
-    pub(crate) fn new(
-        pool: &'a PoolDir,
-        guard: &'a VolumeGuard,
-        record: Option<&VolumeRecord>,
-        observed: &Observed,
-    ) -> Self {
-        Self {
-            pool,
-            key: guard.key(),
-            record: record.or(observed.record.as_ref()).cloned(),
-            recorded: observed.record.is_some(),
-            snapshot: observed.snapshot.as_ref().map(|device| device.number),
-            table: observed.snapshot.as_ref().and_then(|device| device.table.clone()),
-            origin: None,
-            store: None,
-        }
+    /// An executor for the volume of `guard`.
+    pub(crate) fn new(pool: &'a PoolDir, guard: &'a VolumeGuard) -> Self {
+        Self { pool, key: guard.key(), origin: None, store: None, made: None }
     }
 
     /// Runs the steps in order and stops at the first that fails.
@@ -65,58 +46,44 @@ impl<'a> Executor<'a> {
         let host = self.pool.host();
         let layout = self.pool.layout();
         match step {
-            Step::WriteRecord(record) => {
-                // Of a private copy, nothing tells whether it was used.
-                let first = !self.recorded && record.backing == Backing::Snapshot;
-                observe::write_record(self.pool, self.key, record, first)?;
-                self.recorded = true;
-                self.record = Some((**record).clone());
-                Ok(())
-            }
+            Step::WriteRecord { record, commit } => self.write_record(record, *commit),
             Step::CreateStore(record) => self.create_store(record),
-            Step::ExtendStore { length } => {
-                host.extend_file(&layout.store(self.key, self.record()?.backing), *length)
+            Step::ExtendStore { of, length } => {
+                host.extend_file(&layout.store(self.key, *of), *length)
             }
-            Step::AllocateStore { length } => {
-                host.allocate_file(&layout.store(self.key, self.record()?.backing), *length)
+            Step::AllocateStore { of, length } => {
+                host.allocate_file(&layout.store(self.key, *of), *length)
             }
-            Step::RemoveStore => host.remove_file(&layout.store(self.key, self.record()?.backing)),
-            Step::AttachOrigin { size } => {
-                self.origin = Some(origin::acquire(self.pool, self.record()?, *size)?);
+            Step::RemoveStore { of } => host.remove_file(&layout.store(self.key, *of)),
+            Step::AttachOrigin(record) => {
+                self.origin = Some(origin::acquire(self.pool, record, record.size)?);
                 Ok(())
             }
-            Step::GrowOrigin { origin, size } => {
-                origin::grow(self.pool, &self.record()?.digest, *origin, *size)
+            Step::GrowOrigin { digest, origin, size } => {
+                origin::grow(self.pool, digest, *origin, *size)
             }
-            Step::AttachStore => {
-                self.store = Some(self.attach(false)?);
+            Step::AttachStore(record) => {
+                self.store = Some(self.attach(record, CopyAccess::ReadWrite)?);
                 Ok(())
             }
-            Step::AttachCopy { read_only } => self.attach(*read_only).map(drop),
+            Step::AttachCopy { record, access } => self.attach(record, *access).map(drop),
             Step::RefreshLoop(number) => host.refresh_loop(*number),
-            Step::DetachCopy(number) => {
-                let path = layout.store(self.key, self.record()?.backing);
+            Step::DetachCopy { of, number } => {
+                let path = layout.store(self.key, *of);
                 teardown::while_busy(host, *number, || host.detach_loop(*number, &path))
             }
             Step::CreateDevice(role) => {
                 let number = host.create_device(&self.id(*role))?;
                 if *role == Role::Snapshot {
-                    self.snapshot = Some(number);
+                    self.made = Some(number);
                 }
                 Ok(())
             }
-            Step::LoadTable(role) => {
-                let table = self.table(*role)?;
-                host.load_table(&self.id(*role), &table)?;
-                if *role == Role::Snapshot {
-                    self.table = Some(table);
-                }
-                Ok(())
-            }
+            Step::LoadTable(load) => host.load_table(&self.id(load.role()), &self.table(load)?),
             Step::ClearTable(role) => host.clear_table(&self.id(*role)),
             Step::Suspend(role) => host.suspend(&self.id(*role)),
             Step::Resume(role) => host.resume(&self.id(*role)),
-            Step::RemoveDevice(role) => self.remove_device(*role),
+            Step::RemoveDevice(role) => teardown::remove_device(host, &self.id(*role)),
             Step::AwaitRelease { number } => {
                 let path = layout.store(self.key, Backing::Snapshot);
                 teardown::await_release(host, *number, &path)
@@ -145,46 +112,48 @@ impl<'a> Executor<'a> {
         }
     }
 
-    fn attach(&self, read_only: bool) -> Result<LoopHandle> {
-        let record = self.record()?;
+    fn write_record(&self, record: &VolumeRecord, commit: Commit) -> Result<()> {
+        self.pool.require_format(record.format())?;
+        let (host, path) = (self.pool.host(), self.pool.layout().volume_record(self.key));
+        match commit {
+            Commit::First => host.write_first_record(&path, &record::to_bytes(record)),
+            Commit::Replacement => host.write_record(&path, &record::to_bytes(record)),
+        }
+    }
+
+    fn attach(&self, record: &VolumeRecord, access: CopyAccess) -> Result<LoopHandle> {
         let file = self.pool.layout().store(self.key, record.backing);
+        let read_only = access == CopyAccess::ReadOnly;
         self.pool.host().attach_loop(&store_loop(file, record, read_only))
     }
 
-    fn table(&self, role: Role) -> Result<Table> {
-        let record = self.record()?;
-        let missing = |what: &'static str| {
-            Error::new(ErrorKind::Internal, "load the table of volume", &record.id, what)
+    fn table(&self, load: &Load) -> Result<Table> {
+        let out_of_order = |what: &'static str| {
+            Error::new(ErrorKind::Internal, "load the table of volume", self.key, what)
         };
-        if role == Role::ReadOnlyView {
-            let device = self.snapshot.ok_or_else(|| missing("it has no snapshot device"))?;
-            return Ok(Table::ReadOnly { device, size: record.size });
+        match load {
+            Load::Snapshot { record, over: Loops::Live(stack) } => {
+                Ok(snapshot_table(record, stack.origin, stack.store))
+            }
+            Load::Snapshot { record, over: Loops::Attached } => match (&self.origin, &self.store) {
+                (Some(origin), Some(store)) => {
+                    Ok(snapshot_table(record, origin.number, store.number))
+                }
+                _ => Err(out_of_order("its loop devices were not attached before")),
+            },
+            Load::View { size, over } => {
+                let device = match over {
+                    Below::Live(number) => Some(*number),
+                    Below::Made => self.made,
+                };
+                let device = device.ok_or_else(|| out_of_order("its snapshot was not made"))?;
+                Ok(Table::ReadOnly { device, size: *size })
+            }
         }
-        let (origin, cow) = match (&self.origin, &self.store, &self.table) {
-            (Some(origin), Some(store), _) => (origin.number, store.number),
-            (_, _, Some(Table::Snapshot { origin, cow, .. })) => (*origin, *cow),
-            _ => return Err(missing("it has no loop devices")),
-        };
-        Ok(snapshot_table(record, origin, cow))
-    }
-
-    fn remove_device(&mut self, role: Role) -> Result<()> {
-        teardown::remove_device(self.pool.host(), &self.id(role))?;
-        if role == Role::Snapshot {
-            self.snapshot = None;
-            self.table = None;
-        }
-        Ok(())
     }
 
     fn id(&self, role: Role) -> DeviceId {
         DeviceId::new(self.pool.id(), self.key, role)
-    }
-
-    fn record(&self) -> Result<&VolumeRecord> {
-        self.record.as_ref().ok_or_else(|| {
-            Error::new(ErrorKind::Internal, "work on volume", self.key, "it has no record")
-        })
     }
 }
 

@@ -130,22 +130,6 @@ fn was_never_used(pool: &PoolDir, key: &Key) -> Result<bool> {
     Ok(store.is_none_or(|store| store.header == Some(StoreHeader::New)))
 }
 
-/// Commits the intent of the volume with this key; `first` says that it is new, with a COW store
-/// that tells whether it was used.
-pub(crate) fn write_record(
-    pool: &PoolDir,
-    key: &Key,
-    record: &VolumeRecord,
-    first: bool,
-) -> Result<()> {
-    pool.require_format(record.format())?;
-    let (path, bytes) = (pool.layout().volume_record(key), record::to_bytes(record));
-    match first {
-        true => pool.host().write_first_record(&path, &bytes),
-        false => pool.host().write_record(&path, &bytes),
-    }
-}
-
 /// Adds to a "busy" error who holds the device.
 pub(crate) fn name_holders(host: &dyn Host, number: DeviceNumber, error: Error) -> Error {
     let holders: Vec<String> = host.holders(number).iter().map(ToString::to_string).collect();

@@ -12,6 +12,8 @@
 //! RemoveDirectory ◂─ RemoveRecord ◂─ AwaitRelease ◂─ RemoveDevice ◂───────────┘
 //! ```
 
+pub(crate) mod health;
+pub(crate) mod stack;
 pub(crate) mod state;
 pub(crate) mod step;
 
@@ -20,9 +22,11 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::model::device_id::Role;
 use crate::model::policy::{Backing, Reserve};
 use crate::pool::record::VolumeRecord;
-use crate::sys::{Device, SnapshotUsage, Table};
+use crate::sys::Device;
+use crate::volume::plan::health::{Health, Loss};
+use crate::volume::plan::stack::Stack;
 use crate::volume::plan::state::{Observed, Store};
-use crate::volume::plan::step::{Step, store_length};
+use crate::volume::plan::step::{Below, Commit, CopyAccess, Load, Loops, Step, store_length};
 
 /// What is wanted of a volume.
 #[derive(Clone, Copy, Debug)]
@@ -54,7 +58,7 @@ pub(crate) fn plan(goal: Goal<'_>, observed: &Observed) -> Result<Vec<Step>> {
             // What a half-done deletion or creation left is no content of this volume.
             remove(observed, &mut steps);
             create_store(record, &mut steps);
-            steps.push(Step::WriteRecord(Box::new(record.clone())));
+            write_record(record, observed, &mut steps);
         }
         // The next activation makes a new store.
         Goal::Stored(record) if observed.is_stale(record) => {
@@ -89,7 +93,7 @@ fn remove(observed: &Observed, steps: &mut Vec<Step>) {
 fn create_store(record: &VolumeRecord, steps: &mut Vec<Step>) {
     steps.push(Step::CreateStore(Box::new(record.clone())));
     if record.reserve == Reserve::Full {
-        steps.push(Step::AllocateStore { length: store_length(record) });
+        steps.push(Step::AllocateStore { of: record.backing, length: store_length(record) });
     }
 }
 
@@ -102,18 +106,18 @@ fn prepare_store(
     let mut record = record.clone();
     if observed.is_stale(&record) {
         if observed.store.is_some() {
-            steps.push(Step::RemoveStore);
+            steps.push(Step::RemoveStore { of: record.backing });
         }
         record.boot.clone_from(&observed.boot);
         create_store(&record, steps);
-        steps.push(Step::WriteRecord(Box::new(record.clone())));
+        write_record(&record, observed, steps);
         return Ok(record);
     }
     keep_store(&record, observed, steps)?;
     let length = store_length(&record);
     let reserved = record.reserve == Reserve::Full;
     if !reserved && observed.store.is_some_and(|store| store.length < length) {
-        steps.push(Step::ExtendStore { length });
+        steps.push(Step::ExtendStore { of: record.backing, length });
     }
     Ok(record)
 }
@@ -133,16 +137,20 @@ fn keep_store(record: &VolumeRecord, observed: &Observed, steps: &mut Vec<Step>)
     check_store(record, store)?;
     let length = store_length(record);
     if record.reserve == Reserve::Full && store.allocated < length {
-        steps.push(Step::AllocateStore { length });
+        steps.push(Step::AllocateStore { of: record.backing, length });
     }
     write_record(record, observed, steps);
     Ok(())
 }
 
 fn write_record(record: &VolumeRecord, observed: &Observed, steps: &mut Vec<Step>) {
-    if observed.record.as_ref() != Some(record) {
-        steps.push(Step::WriteRecord(Box::new(record.clone())));
-    }
+    let commit = match &observed.record {
+        Some(same) if same == record => return,
+        // Of a private copy, nothing tells whether it was used.
+        None if record.backing == Backing::Snapshot => Commit::First,
+        _ => Commit::Replacement,
+    };
+    steps.push(Step::WriteRecord { record: Box::new(record.clone()), commit });
 }
 
 /// Refuses a store that is not the one that calf made for the volume.
@@ -182,60 +190,73 @@ fn activate_snapshot(
     match observed.snapshot.as_ref() {
         Some(device) if device.table.is_some() => {
             check_usage(record, device)?;
-            keep(record, Role::Snapshot, device, steps);
+            keep_snapshot(record, device, steps);
         }
         half_made => {
             if half_made.is_some() {
                 // A crash between create and resume. Nobody can have used it: start again.
                 steps.push(Step::RemoveDevice(Role::Snapshot));
             }
-            steps.push(Step::AttachOrigin { size: record.size });
-            steps.push(Step::AttachStore);
-            bring_up(Role::Snapshot, steps);
+            steps.push(Step::AttachOrigin(Box::new(record.clone())));
+            steps.push(Step::AttachStore(Box::new(record.clone())));
+            let load = Load::Snapshot { record: Box::new(record.clone()), over: Loops::Attached };
+            bring_up(load, steps);
         }
     }
+    let below = match observed.snapshot.as_ref() {
+        Some(device) if device.table.is_some() => Below::Live(device.number),
+        _ => Below::Made,
+    };
+    let load = || Load::View { size: record.size, over: below };
     match observed.view.as_ref() {
-        Some(device) if device.table.is_some() => keep(record, Role::ReadOnlyView, device, steps),
-        Some(_) if !view => steps.push(Step::RemoveDevice(Role::ReadOnlyView)),
+        Some(device) if device.table.is_some() => keep(record, load(), device, steps),
         Some(_) => {
             steps.push(Step::RemoveDevice(Role::ReadOnlyView));
-            bring_up(Role::ReadOnlyView, steps);
+            if view {
+                bring_up(load(), steps);
+            }
         }
-        None if view => bring_up(Role::ReadOnlyView, steps),
+        None if view => bring_up(load(), steps),
         None => {}
     }
     Ok(())
 }
 
+/// Lets a live snapshot grow to the record's size, with what it rests on.
+fn keep_snapshot(record: &VolumeRecord, device: &Device, steps: &mut Vec<Step>) {
+    let Some(stack) = Stack::below(device) else { return };
+    let load = Load::Snapshot { record: Box::new(record.clone()), over: Loops::Live(stack) };
+    keep(record, load, device, steps);
+}
+
 /// Lets a live device grow to the record's size, and lets I/O flow again where a crash in the
 /// middle of that stopped it.
-fn keep(record: &VolumeRecord, role: Role, device: &Device, steps: &mut Vec<Step>) {
+fn keep(record: &VolumeRecord, load: Load, device: &Device, steps: &mut Vec<Step>) {
+    let role = load.role();
     if device.inactive_table {
         steps.push(Step::ClearTable(role));
     }
-    if !is_short(record, device) {
+    if !Health::of(device, record).short {
         if device.suspended {
             steps.push(Step::Resume(role));
         }
         return;
     }
-    if let Some(Table::Snapshot { origin, cow, .. }) = device.table {
-        steps.push(Step::GrowOrigin { origin, size: record.size });
-        steps.push(Step::RefreshLoop(cow));
+    if let Load::Snapshot { over: Loops::Live(stack), .. } = &load {
+        let digest = record.digest.clone();
+        steps.push(Step::GrowOrigin { digest, origin: stack.origin, size: record.size });
+        steps.push(Step::RefreshLoop(stack.store));
     }
-    steps.push(Step::LoadTable(role));
+    steps.push(Step::LoadTable(load));
     if !device.suspended {
         steps.push(Step::Suspend(role));
     }
     steps.push(Step::Resume(role));
 }
 
-fn is_short(record: &VolumeRecord, device: &Device) -> bool {
-    device.table.as_ref().is_some_and(|table| table.size() < record.size)
-}
-
-fn bring_up(role: Role, steps: &mut Vec<Step>) {
-    steps.extend([Step::CreateDevice(role), Step::LoadTable(role), Step::Resume(role)]);
+fn bring_up(load: Load, steps: &mut Vec<Step>) {
+    let role = load.role();
+    steps.extend([Step::CreateDevice(role), Step::LoadTable(load), Step::Resume(role)]);
 }
 
 fn check_usage(record: &VolumeRecord, device: &Device) -> Result<()> {
@@ -243,9 +264,10 @@ fn check_usage(record: &VolumeRecord, device: &Device) -> Result<()> {
         Error::new(ErrorKind::Corrupt, "use volume", &record.id, why)
             .remedy("its content is lost; delete the volume and create a new one")
     };
-    match device.usage {
-        Some(SnapshotUsage::Invalid) => Err(lost("an I/O error on its COW store made it invalid")),
-        Some(SnapshotUsage::Overflow) if is_short(record, device) => {
+    let health = Health::of(device, record);
+    match health.loss {
+        Some(Loss::Invalid) => Err(lost("an I/O error on its COW store made it invalid")),
+        Some(Loss::Overflow) if health.short => {
             Err(lost("its COW store overflowed; growing it now does not bring it back").remedy(
                 "copy what is needed from it, then delete it; give the next one a higher cowLimit",
             ))
@@ -255,11 +277,14 @@ fn check_usage(record: &VolumeRecord, device: &Device) -> Result<()> {
 }
 
 fn activate_copy(record: &VolumeRecord, view: bool, observed: &Observed, steps: &mut Vec<Step>) {
-    for read_only in [false, true] {
+    for access in [CopyAccess::ReadWrite, CopyAccess::ReadOnly] {
+        let read_only = access == CopyAccess::ReadOnly;
         match observed.copies.iter().find(|copy| copy.read_only == read_only) {
             Some(copy) if copy.size < record.size => steps.push(Step::RefreshLoop(copy.number)),
             Some(_) => {}
-            None if !read_only || view => steps.push(Step::AttachCopy { read_only }),
+            None if !read_only || view => {
+                steps.push(Step::AttachCopy { record: Box::new(record.clone()), access });
+            }
             None => {}
         }
     }
@@ -271,11 +296,13 @@ fn deactivate(observed: &Observed, steps: &mut Vec<Step>) {
     }
     if let Some(device) = &observed.snapshot {
         steps.push(Step::RemoveDevice(Role::Snapshot));
-        if let Some(Table::Snapshot { cow, .. }) = device.table {
-            steps.push(Step::AwaitRelease { number: cow });
+        if let Some(stack) = Stack::below(device) {
+            steps.push(Step::AwaitRelease { number: stack.store });
         }
     }
-    steps.extend(observed.copies.iter().map(|copy| Step::DetachCopy(copy.number)));
+    let backing = observed.record.as_ref().map_or(Backing::Copy, |record| record.backing);
+    let detach = |number| Step::DetachCopy { of: backing, number };
+    steps.extend(observed.copies.iter().map(|copy| detach(copy.number)));
 }
 
 #[cfg(test)]

@@ -7,53 +7,72 @@ use crate::model::device_id::Role;
 use crate::model::policy::Backing;
 use crate::pool::record::VolumeRecord;
 use crate::sys::DeviceNumber;
+use crate::volume::plan::stack::Stack;
 
 /// One change.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Step {
     /// Commit the intent.
-    WriteRecord(Box<VolumeRecord>),
+    WriteRecord {
+        /// The intent.
+        record: Box<VolumeRecord>,
+        /// Whether it replaces one.
+        commit: Commit,
+    },
     /// Make the store of a volume.
     CreateStore(Box<VolumeRecord>),
     /// Make the store longer.
     ExtendStore {
+        /// Which of the volume's stores.
+        of: Backing,
         /// New length in bytes.
         length: u64,
     },
     /// Allocate the space of the whole store; a shorter one becomes that long.
     AllocateStore {
+        /// Which of the volume's stores.
+        of: Backing,
         /// Its length in bytes.
         length: u64,
     },
     /// Remove the store.
-    RemoveStore,
-    /// Have a loop device over the template, of at least the volume's size.
-    AttachOrigin {
-        /// The volume's size in bytes.
-        size: u64,
+    RemoveStore {
+        /// Which of the volume's stores.
+        of: Backing,
     },
+    /// Have a loop device over the template of the volume, of at least the volume's size.
+    AttachOrigin(Box<VolumeRecord>),
     /// Make the template's loop device, which a live table uses, at least this large.
     GrowOrigin {
+        /// The template's content.
+        digest: String,
         /// The loop device.
         origin: DeviceNumber,
         /// The volume's size in bytes.
         size: u64,
     },
-    /// Attach a loop device to the COW store.
-    AttachStore,
-    /// Attach a loop device to the private copy.
+    /// Attach a loop device to the COW store of the volume.
+    AttachStore(Box<VolumeRecord>),
+    /// Attach a loop device to the private copy of the volume.
     AttachCopy {
-        /// Refuse writes.
-        read_only: bool,
+        /// The volume.
+        record: Box<VolumeRecord>,
+        /// What it is attached for.
+        access: CopyAccess,
     },
     /// Tell a loop device of ours that its file has grown.
     RefreshLoop(DeviceNumber),
     /// Detach a loop device from the private copy.
-    DetachCopy(DeviceNumber),
+    DetachCopy {
+        /// How the copy was made.
+        of: Backing,
+        /// The loop device.
+        number: DeviceNumber,
+    },
     /// Make an empty device.
     CreateDevice(Role),
-    /// Load the device's table into the inactive slot.
-    LoadTable(Role),
+    /// Load a table into the inactive slot of its device.
+    LoadTable(Load),
     /// Empty the device's inactive slot.
     ClearTable(Role),
     /// Stop I/O.
@@ -73,6 +92,71 @@ pub(crate) enum Step {
     RemoveDirectory,
 }
 
+/// Whether a record replaces one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Commit {
+    /// There was none, and the COW store tells whether it was used: waits for the disk once.
+    First,
+    /// There was one, or nothing else would tell of the volume.
+    Replacement,
+}
+
+/// What a private copy is attached for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum CopyAccess {
+    /// Reading and writing.
+    ReadWrite,
+    /// Reading.
+    ReadOnly,
+}
+
+/// A table to be loaded.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Load {
+    /// The volume's snapshot.
+    Snapshot {
+        /// The volume.
+        record: Box<VolumeRecord>,
+        /// What it rests on.
+        over: Loops,
+    },
+    /// The read-only view.
+    View {
+        /// Size in bytes.
+        size: u64,
+        /// The snapshot device.
+        over: Below,
+    },
+}
+
+/// The loop devices below a snapshot.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Loops {
+    /// Those that earlier steps of the plan attached.
+    Attached,
+    /// Those that its live table uses.
+    Live(Stack),
+}
+
+/// The snapshot device below a view.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Below {
+    /// The one that an earlier step of the plan made.
+    Made,
+    /// The one that is there.
+    Live(DeviceNumber),
+}
+
+impl Load {
+    /// The device that the table is of.
+    pub(crate) fn role(&self) -> Role {
+        match self {
+            Self::Snapshot { .. } => Role::Snapshot,
+            Self::View { .. } => Role::ReadOnlyView,
+        }
+    }
+}
+
 /// Length of the store that `record` asks for, in bytes.
 pub(crate) fn store_length(record: &VolumeRecord) -> u64 {
     match record.backing {
@@ -86,19 +170,22 @@ pub(crate) fn store_length(record: &VolumeRecord) -> u64 {
 impl fmt::Display for Step {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::WriteRecord(_) => f.write_str("write record"),
+            Self::WriteRecord { .. } => f.write_str("write record"),
             Self::CreateStore(record) => write!(f, "create store of {}", store_length(record)),
-            Self::ExtendStore { length } => write!(f, "extend store to {length}"),
-            Self::AllocateStore { length } => write!(f, "allocate {length} of the store"),
-            Self::RemoveStore => f.write_str("remove store"),
-            Self::AttachOrigin { size } => write!(f, "attach origin of {size}"),
-            Self::GrowOrigin { origin, size } => write!(f, "grow origin {origin} to {size}"),
-            Self::AttachStore => f.write_str("attach store"),
-            Self::AttachCopy { read_only } => write!(f, "attach copy, read-only {read_only}"),
+            Self::ExtendStore { length, .. } => write!(f, "extend store to {length}"),
+            Self::AllocateStore { length, .. } => write!(f, "allocate {length} of the store"),
+            Self::RemoveStore { .. } => f.write_str("remove store"),
+            Self::AttachOrigin(record) => write!(f, "attach origin of {}", record.size),
+            Self::GrowOrigin { origin, size, .. } => write!(f, "grow origin {origin} to {size}"),
+            Self::AttachStore(_) => f.write_str("attach store"),
+            Self::AttachCopy { access: CopyAccess::ReadWrite, .. } => f.write_str("attach copy"),
+            Self::AttachCopy { access: CopyAccess::ReadOnly, .. } => {
+                f.write_str("attach copy for reading")
+            }
             Self::RefreshLoop(number) => write!(f, "refresh loop {number}"),
-            Self::DetachCopy(number) => write!(f, "detach copy {number}"),
+            Self::DetachCopy { number, .. } => write!(f, "detach copy {number}"),
             Self::CreateDevice(role) => write!(f, "create device {role:?}"),
-            Self::LoadTable(role) => write!(f, "load table {role:?}"),
+            Self::LoadTable(load) => write!(f, "load table {:?}", load.role()),
             Self::ClearTable(role) => write!(f, "clear table {role:?}"),
             Self::Suspend(role) => write!(f, "suspend {role:?}"),
             Self::Resume(role) => write!(f, "resume {role:?}"),

@@ -6,7 +6,7 @@ use proptest::prelude::*;
 use super::*;
 use crate::model::policy::Durability;
 use crate::pool::sample;
-use crate::sys::{DeviceNumber, LoopDevice, Table};
+use crate::sys::{DeviceNumber, LoopDevice, SnapshotUsage, Table};
 
 const TEMPLATE_SIZE: u64 = 1 << 20;
 
@@ -83,8 +83,9 @@ impl Machine {
 
     fn apply(&mut self, step: &Step) {
         match step {
-            Step::WriteRecord(record) => {
+            Step::WriteRecord { record, commit } => {
                 let new = self.observed.record.is_none();
+                assert!(new || *commit == Commit::Replacement, "one is there");
                 assert!(!new || self.fresh, "it would start from a deleted one's content");
                 self.observed.directory = true;
                 self.observed.record = Some((**record).clone());
@@ -95,30 +96,31 @@ impl Machine {
                 self.observed.store = Some(store(store_length(record), 0));
                 self.fresh = true;
             }
-            Step::ExtendStore { length } => {
+            Step::ExtendStore { length, .. } => {
                 let old = self.observed.store.expect("a store to extend");
                 assert!(old.length < *length);
                 self.observed.store = Some(store(*length, old.allocated));
             }
-            Step::AllocateStore { length } => {
+            Step::AllocateStore { length, .. } => {
                 let old = self.observed.store.expect("a store to allocate");
                 assert!(old.allocated < *length);
                 self.observed.store = Some(store(old.length.max(*length), *length));
             }
-            Step::RemoveStore => {
+            Step::RemoveStore { .. } => {
                 assert!(self.observed.devices().is_empty(), "the store is in use");
                 assert!(self.observed.store.take().is_some());
             }
-            Step::AttachOrigin { .. } => self.origin = true,
+            Step::AttachOrigin(_) => self.origin = true,
             Step::GrowOrigin { .. } => assert!(self.observed.snapshot.is_some()),
-            Step::AttachStore => {
+            Step::AttachStore(_) => {
                 assert!(self.observed.store.is_some());
                 self.store = true;
             }
-            Step::AttachCopy { read_only } => {
+            Step::AttachCopy { access, .. } => {
                 let size = self.observed.store.expect("a copy to attach").length;
                 let number = self.number();
-                self.observed.copies.push(LoopDevice { number, size, read_only: *read_only });
+                let read_only = *access == CopyAccess::ReadOnly;
+                self.observed.copies.push(LoopDevice { number, size, read_only });
             }
             Step::RefreshLoop(number) => {
                 let size = self.observed.store.expect("a store behind the loop").length;
@@ -128,7 +130,7 @@ impl Machine {
                     }
                 }
             }
-            Step::DetachCopy(number) => {
+            Step::DetachCopy { number, .. } => {
                 self.observed.copies.retain(|copy| copy.number != *number);
             }
             Step::CreateDevice(role) => {
@@ -143,16 +145,29 @@ impl Machine {
                 };
                 assert!(self.device(*role).replace(made).is_none());
             }
-            Step::LoadTable(role) => {
-                let size = self.observed.record.as_ref().expect("an intent").size;
-                if *role == Role::Snapshot {
-                    let live = self.observed.snapshot.as_ref().is_some_and(|d| d.table.is_some());
-                    assert!(live || (self.origin && self.store), "loops come before tables");
-                    let needed = store_length(self.observed.record.as_ref().expect("an intent"));
-                    assert!(self.observed.store.is_some_and(|store| store.length >= needed));
-                }
-                assert!(self.inactive[*role as usize].replace(size).is_none(), "the slot is full");
-                self.device(*role).as_mut().expect("a device to load").inactive_table = true;
+            Step::LoadTable(load) => {
+                let intent = self.observed.record.as_ref().expect("an intent");
+                let below = self.observed.snapshot.as_ref();
+                let size = match load {
+                    Load::Snapshot { record, over } => {
+                        let live = below.and_then(Stack::below).map(Loops::Live);
+                        let attached = self.origin && self.store;
+                        let right = live == Some(*over) || attached && *over == Loops::Attached;
+                        assert!(right, "a table is over loops that are there");
+                        let stored = self.observed.store.expect("a store");
+                        assert!(stored.length >= store_length(intent));
+                        record.size
+                    }
+                    Load::View { size, over } => {
+                        let snapshot = below.expect("a snapshot below the view");
+                        assert!([Below::Live(snapshot.number), Below::Made].contains(over));
+                        *size
+                    }
+                };
+                assert_eq!(size, intent.size);
+                let role = load.role();
+                assert!(self.inactive[role as usize].replace(size).is_none(), "the slot is full");
+                self.device(role).as_mut().expect("a device to load").inactive_table = true;
             }
             Step::ClearTable(role) => {
                 assert!(self.inactive[*role as usize].take().is_some());
@@ -269,7 +284,7 @@ fn run(machine: &mut Machine, event: &Event, kind: Kind, limit: usize) -> bool {
     if !cut {
         let again = plan(goal, &machine.observed).expect("a plan");
         let again: Vec<_> =
-            again.into_iter().filter(|s| !matches!(s, Step::WriteRecord(_))).collect();
+            again.into_iter().filter(|s| !matches!(s, Step::WriteRecord { .. })).collect();
         assert!(again.is_empty(), "{event:?} was to be done, but needs {again:?}");
     }
     !cut
@@ -334,7 +349,7 @@ proptest! {
         machine.reboot(2);
         let record = machine.observed.record.clone().expect("it was created");
         let steps = plan(Goal::Active { record: &record, view: false }, &machine.observed);
-        let replaced = steps.expect("a plan").contains(&Step::RemoveStore);
+        let replaced = steps.expect("a plan").iter().any(|step| matches!(step, Step::RemoveStore { .. }));
         prop_assert_eq!(replaced, kind.0 == Durability::Ephemeral);
     }
 }

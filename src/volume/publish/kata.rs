@@ -28,7 +28,7 @@ use crate::pool::record::VolumeRecord;
 use crate::sys::{Target, TargetKind};
 use crate::volume::activate::Existing;
 use crate::volume::kata::{FILE, LARGEST, directory, owner, targets};
-use crate::volume::publish::mount_point::taken;
+use crate::volume::publish::mount_point::{taken, undo};
 use crate::volume::usage::mounts_of_device;
 
 /// What Kata's Rust runtime calls a block device that the guest mounts. Its Go runtime takes any
@@ -61,15 +61,8 @@ pub(crate) fn publish(volume: &Existing<'_>, publish: &Publish) -> Result<()> {
         refuse_foreign(pool, &directory, &record.id)?;
         let created = ensure_directory(pool, &record.id, &publish.target)?;
         write(pool, &directory, &content).inspect_err(|_| {
-            // The caller may never unpublish after a final error.
-            let undone = withdraw(pool, key, &publish.target).and_then(|()| match created {
-                true => pool.host().remove_target(&publish.target),
-                false => Ok(()),
-            });
-            if let Err(error) = undone {
-                let error = error.report();
-                tracing::warn!(volume = record.id, error, "cannot undo a failed publish yet");
-            }
+            let target = &publish.target;
+            undo(pool, &record.id, target, created, || withdraw(pool, key, target));
         })
     })
 }

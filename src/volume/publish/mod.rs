@@ -27,7 +27,7 @@ use crate::model::volume_id;
 use crate::pool::PoolDir;
 use crate::pool::locks::VolumeGuard;
 use crate::pool::record::VolumeRecord;
-use crate::sys::{BindSpec, Ownership, Target, TargetKind};
+use crate::sys::{BindSpec, Target, TargetKind};
 use crate::volume::activate::Existing;
 use crate::volume::kata::is_direct;
 use crate::volume::lifecycle::Provisioned;
@@ -47,11 +47,30 @@ pub(crate) fn publish(pool: &PoolDir, id: &str, publish: &Publish) -> Result<()>
     if publish.exclusive {
         refuse_if_published_elsewhere(&volume, publish)?;
     }
+    show_as_asked(&volume, publish, publish_directory)
+}
+
+/// Shows the volume to Kata, as a node, or as a file system by `mount`.
+fn show_as_asked(
+    volume: &Existing<'_>,
+    publish: &Publish,
+    mount: impl FnOnce(&Existing<'_>, &Publish) -> Result<()>,
+) -> Result<()> {
     match &publish.stage.access {
-        access if is_direct(&volume.record, access) => kata::publish(&volume, publish),
-        Access::Block => publish_node(&volume, publish),
-        Access::Mount { .. } => publish_directory(&volume, publish),
+        access if is_direct(&volume.record, access) => kata::publish(volume, publish),
+        Access::Block => publish_node(volume, publish),
+        Access::Mount { .. } => mount(volume, publish),
     }
+}
+
+/// Mounts the file system of an inline volume at its target.
+fn mount_inline(volume: &Existing<'_>, publish: &Publish) -> Result<()> {
+    let stage = Stage {
+        path: publish.target.clone(),
+        access: publish.stage.access.clone(),
+        read_only: publish.is_read_only(),
+    };
+    ensure_staged(volume, &stage).map(drop)
 }
 
 /// Makes an ephemeral volume and publishes it in one call; undone by
@@ -60,25 +79,12 @@ pub(crate) fn publish_inline(pool: &PoolDir, spec: &VolumeSpec, publish: &Publis
     provision::check(spec)?;
     check_path(pool, &publish.target)?;
     let guard = lock::take(pool, &spec.id, "publish inline volume")?;
-    let _key = guard.key();
     let (record, new) = match lifecycle::create(pool, &guard, spec, Some(&publish.target))? {
         Provisioned::Made(record) => (record, true),
         Provisioned::Found(record) => (record, false),
     };
     let result = check_access(&record, &publish.stage.access).and_then(|()| {
-        let volume = Existing::look(pool, &guard, &spec.id)?;
-        match &publish.stage.access {
-            access if is_direct(&record, access) => kata::publish(&volume, publish),
-            Access::Block => publish_node(&volume, publish),
-            Access::Mount { .. } => {
-                let stage = Stage {
-                    path: publish.target.clone(),
-                    access: publish.stage.access.clone(),
-                    read_only: publish.is_read_only(),
-                };
-                ensure_staged(&volume, &stage).map(drop)
-            }
-        }
+        show_as_asked(&Existing::look(pool, &guard, &spec.id)?, publish, mount_inline)
     });
     // The caller may never unpublish after a final error. An earlier call, cut short, may have
     // made the volume; if it is shown somewhere, it is not deleted.
@@ -126,12 +132,10 @@ fn publish_node(volume: &Existing<'_>, publish: &Publish) -> Result<()> {
     volume.activate(read_only, |device| {
         let role = if read_only { Role::ReadOnlyView } else { Role::Snapshot };
         let node = pool.layout().node(key, role);
-        let owner =
-            Ownership { uid: record.owner.uid, gid: record.owner.gid, mode: record.owner.mode };
         let bound = Target::Node { device };
         show(volume, &publish.target, TargetKind::File, bound, || {
             refuse_other_use(volume, TargetKind::File)?;
-            host.make_node(&node, device, owner)?;
+            host.make_node(&node, device, record.owner)?;
             host.bind(&BindSpec {
                 source: node.clone(),
                 target: publish.target.clone(),

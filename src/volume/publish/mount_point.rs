@@ -93,9 +93,10 @@ pub(crate) fn show(
         Target::Plain(found) if found == kind => false,
         other => return Err(taken(&volume.record.id, path, other)),
     };
-    place()
-        .and_then(|()| verify(volume, path, wanted))
-        .inspect_err(|_| withdraw(volume, created, path))?;
+    place().and_then(|()| verify(volume, path, wanted)).inspect_err(|_| {
+        let Existing { pool, key, record, .. } = volume;
+        undo(pool, &record.id, path, created, || unmount_all(pool, key, &record.id, path));
+    })?;
     Ok(Shown::Now)
 }
 
@@ -121,20 +122,25 @@ fn verify(volume: &Existing<'_>, path: &Path, wanted: Target) -> Result<()> {
         ErrorKind::Internal,
         "show volume",
         &volume.record.id,
-        format!("{} changed during the call: it is {}", path.display(), describe(found)),
+        format!("{} changed during the call: it is {}", path.display(), found),
     )
     .remedy("find out who changes this path, and repeat the call"))
 }
 
-/// Undoes a publication that failed half-way. A target that the caller made stays.
-fn withdraw(volume: &Existing<'_>, created: bool, target: &Path) {
-    let Existing { pool, key, record, .. } = volume;
-    let id = &record.id;
-    let result = unmount_all(pool, key, id, target).and_then(|()| match created {
+/// Undoes a publication that failed half-way, since the caller may never unpublish after a final error:
+/// `take_back` undoes what was shown, and a target that this call `created` is removed.
+pub(crate) fn undo(
+    pool: &PoolDir,
+    id: &str,
+    target: &Path,
+    created: bool,
+    take_back: impl FnOnce() -> Result<()>,
+) {
+    let undone = take_back().and_then(|()| match created {
         true => pool.host().remove_target(target),
         false => Ok(()),
     });
-    if let Err(error) = result {
+    if let Err(error) = undone {
         tracing::warn!(volume = id, error = error.report(), "cannot undo a failed publish yet");
     }
 }
@@ -145,23 +151,9 @@ pub(crate) fn taken(id: &str, path: &Path, found: Target) -> Error {
         ErrorKind::AlreadyExists,
         "use path for volume",
         id,
-        format!("{} is {}", path.display(), describe(found)),
+        format!("{} is {}", path.display(), found),
     )
     .remedy("unpublish what is there, or use another path")
-}
-
-fn describe(found: Target) -> String {
-    match found {
-        Target::Missing => "nothing".to_owned(),
-        Target::Plain(TargetKind::Directory) => "a directory".to_owned(),
-        Target::Plain(TargetKind::File) => "a regular file".to_owned(),
-        Target::FileSystem { device, read_only, .. } => {
-            let mode = if read_only { "read-only" } else { "writable" };
-            format!("a {mode} mount of device {device}")
-        }
-        Target::Node { device } => format!("the node of device {device}"),
-        Target::Foreign(what) => what.to_owned(),
-    }
 }
 
 /// Refuses to mount a volume that is published as a block device, or to publish as a block device

@@ -15,7 +15,7 @@ use crate::volume::kata::{is_at, is_direct};
 use crate::volume::machine::{converge, observe};
 use crate::volume::plan::Goal;
 use crate::volume::publish::mount_point::{Shown, check_path, refuse_other_use, show, unmount_all};
-use crate::volume::usage::{is_device_of, mounts_of};
+use crate::volume::usage::{elsewhere, is_device_of, mounts_of};
 use crate::volume::{activate, lifecycle, lock};
 
 /// Makes the volume ready for publication: activates it, and mounts it for mount access.
@@ -74,13 +74,7 @@ pub(crate) fn expand_file_system(pool: &PoolDir, id: &str, path: &Path) -> Resul
             }
         }
         Target::Node { device } if is_device_of(pool, key, device)? => Ok(()),
-        _ => Err(Error::new(
-            ErrorKind::NotFound,
-            "expand file system of volume",
-            id,
-            format!("it is not staged or published at {}", path.display()),
-        )
-        .remedy("give a path where the volume is staged or published")),
+        _ => Err(elsewhere("expand file system of volume", id, path)),
     }
 }
 

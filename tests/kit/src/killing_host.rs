@@ -13,10 +13,9 @@ use calf::sys::lock::{Lock, Mode};
 use calf::sys::{
     BindSpec, Capabilities, CopyMode, Device, DeviceNumber, FileStatus, FileSystemUsage, Files,
     Flush, Holder, Host, ImageFile, LinuxHost, LoopDevice, LoopHandle, LoopSpec, Loops, Mapper,
-    MountSpec, MountedAt, Mounts, OpenMode, Ownership, SnapshotGlance, StoreHeader, Table, Target,
-    TargetKind,
+    MountSpec, MountedAt, Mounts, OpenMode, SnapshotGlance, StoreHeader, Table, Target, TargetKind,
 };
-use calf::{DeviceId, Result};
+use calf::{DeviceId, NodeOwner, Result};
 
 /// The running Linux, up to a point.
 pub struct KillingHost {
@@ -170,7 +169,7 @@ impl Mapper for KillingHost {
 
 impl Mounts for KillingHost {
     pass_on! {
-        change make_node(path: &Path, number: DeviceNumber, owner: Ownership) -> Result<()>;
+        change make_node(path: &Path, number: DeviceNumber, owner: NodeOwner) -> Result<()>;
         look target(path: &Path) -> Result<Target>;
         look target_usage(path: &Path) -> Result<FileSystemUsage>;
         change create_target(path: &Path, kind: TargetKind) -> Result<()>;
