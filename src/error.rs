@@ -21,6 +21,8 @@ pub enum ErrorKind {
     OutOfRange,
     /// Another operation on the same volume is running. Repeat the call later.
     InProgress,
+    /// The caller ended the call early, through [`Cancel`](crate::Cancel).
+    Cancelled,
     /// Something still uses it: a template with volumes, a device with a holder.
     InUse,
     /// The pool is full or below its reserve.

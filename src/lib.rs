@@ -112,10 +112,11 @@ pub mod sys;
 mod template;
 mod volume;
 
-pub use api::{Pool, PoolOptions, Template};
+pub use api::{Device, Pool, PoolOptions, Template, TemplateStatus, TemporaryVolume, Volume};
 pub use cow::{CHUNK_SIZES, is_chunk_size, largest_volume, store_size};
 pub use error::{Error, ErrorKind, Result};
 pub use model::access::Access;
+pub use model::cancel::Cancel;
 pub use model::device_id::{DeviceId, Role, SPARE_PREFIX, UUID_PREFIX};
 pub use model::digest::Digest;
 pub use model::download::DownloadOptions;
@@ -134,4 +135,4 @@ pub use template::import::source::url::ImageUrl;
 #[cfg(feature = "driver")]
 pub use template::required::{RequiredTemplate, RequiredTemplates};
 pub use template::spec::{ImportSource, ImportSpec, Progress};
-pub use volume::status::{Volume, VolumeStatistics};
+pub use volume::status::{VolumeStatistics, VolumeStatus};

@@ -1,12 +1,20 @@
-//! The engine's public face: [`Pool`] and its options. Each method is a line, and leads to its room.
+//! The engine's public face: [`Pool`], the handles of volumes and templates, and the options. Each
+//! method is a line, and leads to its room.
 
+mod device;
 #[cfg(feature = "driver")]
 mod figures;
 mod pool;
+mod template;
 mod templates;
+mod temporary;
+mod volume;
 mod volumes;
 
+pub use device::Device;
 #[cfg(feature = "driver")]
 pub(crate) use figures::Survey;
 pub use pool::{Pool, PoolOptions};
-pub use templates::Template;
+pub use template::{Template, TemplateStatus};
+pub use temporary::TemporaryVolume;
+pub use volume::Volume;

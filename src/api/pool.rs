@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use crate::error::{Error, Result};
 use crate::model::download::DownloadOptions;
@@ -31,6 +32,14 @@ impl PoolOptions {
     #[must_use]
     pub fn reserve(mut self, bytes: u64) -> Self {
         self.settings.reserve = bytes;
+        self
+    }
+
+    /// How long a call waits for another one on the same volume, in this process or another, before it
+    /// fails with [`InProgress`](crate::ErrorKind::InProgress). It does not wait unless told to.
+    #[must_use]
+    pub fn wait(mut self, wait: Duration) -> Self {
+        self.settings.wait = wait;
         self
     }
 

@@ -1,36 +1,28 @@
-//! Templates, and the spares of them.
+//! The templates of a pool, and the spares of them.
 
-use crate::api::Pool;
+use std::collections::BTreeMap;
+
+use crate::api::{Pool, Template};
 use crate::error::Result;
+use crate::model::cancel::Cancel;
+use crate::model::template_name;
 use crate::pool::record::TemplateRecord;
 use crate::reconcile::spares;
 use crate::reconcile::spares::SpareReport;
 use crate::template::spec::{ImportSpec, Progress};
-use crate::template::{catalog, content, import};
+use crate::template::{catalog, import};
 use crate::volume::reclaim;
-use std::collections::BTreeMap;
-
-/// A template and who uses it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Template {
-    /// What the name points to.
-    pub record: TemplateRecord,
-    /// Bytes that the content occupies in the pool.
-    pub allocated: u64,
-    /// Ids of the volumes that started from this content.
-    pub volumes: Vec<String>,
-}
 
 impl Pool {
-    /// Removes spares that nobody wants and makes those that are missing, until `stop` says, asked
-    /// before each, that there is something better to do. Does nothing while another process does it.
+    /// Removes spares that nobody wants and makes those that are missing; `cancel` is asked before each.
+    /// Does nothing while another process does it.
     ///
     /// # Errors
     ///
     /// Those of [`create_volume`](Self::create_volume) where a spare cannot be made; what was made
     /// before stays.
-    pub fn tend_spares(&self, stop: &dyn Fn() -> bool) -> Result<SpareReport> {
-        spares::tend_spares(&self.0, stop)
+    pub fn tend_spares(&self, cancel: &Cancel) -> Result<SpareReport> {
+        spares::tend_spares(&self.0, cancel)
     }
 
     /// How many spares there are, by template.
@@ -63,42 +55,20 @@ impl Pool {
         Ok(imported.record)
     }
 
-    /// What the name `name` points to. `NotFound` names the templates that exist.
-    pub fn template(&self, name: &str) -> Result<TemplateRecord> {
-        catalog::template(&self.0, "find", name)
-    }
-
-    /// A template with its users.
-    pub fn inspect_template(&self, name: &str) -> Result<Template> {
-        let record = catalog::template(&self.0, "inspect", name)?;
-        Ok(Template {
-            allocated: content::allocated(&self.0, &record.digest)?,
-            volumes: reclaim::users(&self.0, &record.digest)?,
-            record,
-        })
+    /// The template of this name, which need not exist: see [`Template`].
+    ///
+    /// # Errors
+    ///
+    /// `InvalidArgument` for a name that no template can have.
+    pub fn template(&self, name: &str) -> Result<Template> {
+        template_name::check("use", name)?;
+        Ok(Template::new(self.clone(), name.to_owned()))
     }
 
     /// All templates whose records can be read, ordered by name; [`damage`](Self::damage) tells of
     /// the others.
     pub fn templates(&self) -> Result<Vec<TemplateRecord>> {
         Ok(catalog::survey(&self.0)?.0)
-    }
-
-    /// Sets how many spare devices of the template are to be ready (`warm`), at most
-    /// [`MAX_WARM`](crate::MAX_WARM); 0, as for each new template, is none.
-    /// [`tend_spares`](Self::tend_spares) makes and removes them.
-    ///
-    /// # Errors
-    ///
-    /// `InvalidArgument` (too many), `NotFound`.
-    pub fn set_warm(&self, name: &str, warm: u32) -> Result<TemplateRecord> {
-        catalog::set_warm(&self.0, name, warm)
-    }
-
-    /// Removes a template. `InUse` (naming volumes) while volumes started from its content and no
-    /// other name points to it; `NotFound` if there is none.
-    pub fn remove_template(&self, name: &str) -> Result<()> {
-        reclaim::remove_template(&self.0, name)
     }
 
     /// How many spares became volumes' devices since the pool was opened.

@@ -88,13 +88,13 @@ fn an_import_is_found_again_by_name() {
     let t = TestPool::new();
     let source = t.image("a.img", 7);
     let record = t.import(&source, "a").unwrap();
-    assert_eq!(t.pool.template("a").unwrap(), record);
+    assert_eq!(t.pool.template("a").and_then(|template| template.record()).unwrap(), record);
     assert_eq!(t.pool.templates().unwrap(), std::slice::from_ref(&record));
     assert_eq!(record.size, 1 << 20);
     let image = t.pool.0.layout().image(&record.digest);
     assert_eq!(fs::read(&image).unwrap(), fs::read(&source).unwrap());
     assert_eq!(image.metadata().unwrap().permissions().mode() & 0o777, 0o400);
-    let inspected = t.pool.inspect_template("a").unwrap();
+    let inspected = t.pool.template("a").and_then(|template| template.status()).unwrap();
     assert!(inspected.allocated >= 1 << 20 && inspected.volumes.is_empty());
 }
 
@@ -107,9 +107,9 @@ fn the_same_content_is_stored_once() {
     assert_eq!(first.digest, second.digest);
     assert_eq!(t.images(), std::slice::from_ref(&first.digest));
     assert_eq!(t.import(&one, "one").unwrap(), first, "repeated");
-    t.pool.remove_template("one").unwrap();
+    t.pool.template("one").and_then(|template| template.remove()).unwrap();
     assert_eq!(t.images(), [first.digest]);
-    t.pool.remove_template("two").unwrap();
+    t.pool.template("two").and_then(|template| template.remove()).unwrap();
     assert!(t.images().is_empty());
 }
 
@@ -130,7 +130,10 @@ fn a_name_moves_and_its_old_content_goes_with_the_last_user() {
     let old = t.import(&t.image("old.img", 1), "a").unwrap();
     t.add_volume("v1", &old);
     let new = t.import(&t.image("new.img", 2), "a").unwrap();
-    assert_eq!(t.pool.template("a").unwrap().digest, new.digest);
+    assert_eq!(
+        t.pool.template("a").and_then(|template| template.record()).unwrap().digest,
+        new.digest
+    );
     assert_eq!(t.images().len(), 2, "the volume keeps what it started from");
     assert!(!release_image(&t.pool.0, &old.digest).unwrap());
     t.add_volume("of-the-new", &new);
@@ -161,7 +164,7 @@ fn a_blank_record_of_a_creation_that_was_cut_short_holds_no_template() {
     let record = t.import(&t.image("a.img", 1), "a").unwrap();
     t.add_volume("v1", &record);
     fs::write(t.pool.0.layout().volume_record(&Key::of("v1")), "").unwrap();
-    t.pool.remove_template("a").unwrap();
+    t.pool.template("a").and_then(|template| template.remove()).unwrap();
     assert_eq!(t.images(), Vec::<String>::new());
 }
 
@@ -172,23 +175,30 @@ fn a_template_in_use_is_not_removed() {
     for i in 0..7 {
         t.add_volume(&format!("v{i}"), &record);
     }
-    let error = t.pool.remove_template("a").unwrap_err();
+    let error = t.pool.template("a").and_then(|template| template.remove()).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::InUse);
     let report = error.report();
     assert!(report.contains("7 volumes use it: v0, v1, v2, v3, v4 and 2 more"), "{report}");
     t.import(&t.image("b.img", 1), "b").unwrap();
-    t.pool.remove_template("a").unwrap();
-    assert_eq!(t.pool.inspect_template("b").unwrap().volumes.len(), 7);
-    assert_eq!(t.pool.remove_template("a").unwrap_err().kind(), ErrorKind::NotFound);
+    t.pool.template("a").and_then(|template| template.remove()).unwrap();
+    assert_eq!(
+        t.pool.template("b").and_then(|template| template.status()).unwrap().volumes.len(),
+        7
+    );
+    assert_eq!(
+        t.pool.template("a").and_then(|template| template.remove()).unwrap_err().kind(),
+        ErrorKind::NotFound
+    );
 }
 
 #[test]
 fn an_unknown_template_is_answered_with_those_that_exist() {
     let t = TestPool::new();
-    let report = t.pool.template("x").unwrap_err().report();
+    let report = t.pool.template("x").and_then(|template| template.record()).unwrap_err().report();
     assert!(report.contains("calf template import"), "{report}");
     t.import(&t.image("a.img", 1), "debian").unwrap();
-    let report = t.pool.template("debain").unwrap_err().report();
+    let report =
+        t.pool.template("debain").and_then(|template| template.record()).unwrap_err().report();
     assert!(report.contains("the pool has debian"), "{report}");
 }
 
@@ -197,7 +207,7 @@ fn an_interrupted_import_goes_on_where_it_stopped() {
     let t = TestPool::new();
     let source = t.image("a.img", 7);
     let whole = t.import(&source, "whole").unwrap();
-    t.pool.remove_template("whole").unwrap();
+    t.pool.template("whole").and_then(|template| template.remove()).unwrap();
     // What a kill leaves after a checkpoint at half, with more written than recorded.
     let identity = source::Identity::of(t.pool.0.host(), &source).unwrap().unwrap();
     let directory = t.pool.0.layout().import_directory(&identity.id());
@@ -243,7 +253,10 @@ fn a_source_that_changes_under_the_import_is_refused() {
     if let Err(error) = outcome {
         assert_eq!(error.kind(), ErrorKind::InUse, "{error:?}");
         assert!(t.images().is_empty());
-        assert_eq!(t.pool.template("a").unwrap_err().kind(), ErrorKind::NotFound);
+        assert_eq!(
+            t.pool.template("a").and_then(|template| template.record()).unwrap_err().kind(),
+            ErrorKind::NotFound
+        );
     }
 }
 

@@ -105,8 +105,7 @@ impl Context {
 
     /// The pool, made if there is none.
     pub(super) fn pool(&self) -> Result<Pool> {
-        let downloads =
-            DownloadOptions { certificates: self.tls_ca.clone(), ..DownloadOptions::default() };
+        let downloads = DownloadOptions::default().certificates(self.tls_ca.clone());
         PoolOptions::default()
             .reserve(self.reserve)
             .fallback(self.fallback)

@@ -20,11 +20,7 @@ pub(super) struct Args {
 }
 
 pub(super) fn run(context: &Context, args: &Args) -> Result<Outcome> {
-    let options = ReconcileOptions {
-        dry_run: args.dry_run,
-        grace: args.grace,
-        ..ReconcileOptions::default()
-    };
+    let options = ReconcileOptions::default().dry_run(args.dry_run).grace(args.grace);
     let report = context.existing_pool()?.reconcile_with(&options)?;
     let value = json!({
         "dryRun": args.dry_run,

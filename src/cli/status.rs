@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use calf::units::format_size;
-use calf::{Backing, Capacity, Pool, Result, TemplateRecord, Volume, VolumeState};
+use calf::{Backing, Capacity, Pool, Result, TemplateRecord, VolumeState, VolumeStatus};
 use serde::Serialize;
 
 use super::context::Context;
@@ -72,7 +72,7 @@ fn view(
     pool: &Pool,
     capacity: &Capacity,
     templates: Vec<TemplateRecord>,
-    volumes: &[Volume],
+    volumes: &[VolumeStatus],
     damage: &[calf::Error],
 ) -> View {
     let count = |state| volumes.iter().filter(|v| v.state == state).count();

@@ -3,7 +3,7 @@
 use std::cmp::Reverse;
 
 use calf::units::format_size;
-use calf::{Digest, ImportSource, ImportSpec, Result, Template, TemplateRecord};
+use calf::{Cancel, Digest, ImportSource, ImportSpec, Result, TemplateRecord, TemplateStatus};
 use clap::{Args, Subcommand, ValueEnum};
 use jiff::Timestamp;
 use serde::Serialize;
@@ -82,7 +82,9 @@ pub(super) fn run(context: &Context, command: Command) -> Result<Outcome> {
         Command::Warm { name, spares } => warm(context, &name, spares),
         Command::Remove { names } => {
             let pool = context.existing_pool()?;
-            context.output.each("removed", "template", &names, |name| pool.remove_template(name))
+            context.output.each("removed", "template", &names, |name| {
+                pool.template(name).and_then(|template| template.remove())
+            })
         }
     }?;
     Ok(Outcome::Success)
@@ -90,7 +92,7 @@ pub(super) fn run(context: &Context, command: Command) -> Result<Outcome> {
 
 fn import(context: &Context, args: ImportArgs) -> Result<()> {
     let digest = args.sha256.as_deref().map(Digest::parse).transpose()?;
-    let spec = ImportSpec { source: ImportSource::parse(&args.source)?, name: args.name, digest };
+    let spec = ImportSpec::new(ImportSource::parse(&args.source)?, args.name).digest(digest);
     let pool = context.pool()?;
     let mut display = Display::new(context.output);
     let record = pool.import_template(&spec, &mut |progress| display.update(progress))?;
@@ -132,8 +134,8 @@ fn list(context: &Context, sort: SortKey, reverse: bool) -> Result<()> {
 
 fn inspect(context: &Context, name: &str) -> Result<()> {
     let pool = context.existing_pool()?;
-    let template = pool.inspect_template(name)?;
-    let Template { record, allocated, volumes } = &template;
+    let template = pool.template(name)?.status()?;
+    let TemplateStatus { record, allocated, volumes, .. } = &template;
     let spares = pool.spares()?.get(name).copied().unwrap_or_default();
     let view = DetailView { template: record.into(), allocated: *allocated, spares, volumes };
     context.output.result(&view, [name], || {
@@ -165,9 +167,9 @@ fn inspect(context: &Context, name: &str) -> Result<()> {
 
 fn warm(context: &Context, name: &str, spares: u32) -> Result<()> {
     let pool = context.existing_pool()?;
-    let record = pool.set_warm(name, spares)?;
+    let record = pool.template(name)?.set_warm(spares)?;
     // Someone else may tend the same pool already, and does what is left.
-    let report = pool.tend_spares(&|| false)?;
+    let report = pool.tend_spares(&Cancel::never())?;
     let there = pool.spares()?.get(name).copied().unwrap_or_default();
     let view =
         WarmView { template: name, warm: record.warm, spares: there, failed: &report.failed };

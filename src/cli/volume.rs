@@ -136,15 +136,15 @@ pub(super) fn run(context: &Context, command: Command) -> Result<Outcome> {
         Command::PublishInline(args) => publish::publish_inline(context, args),
         Command::Unpublish { id, target } => publish::unpublish(context, &id, target),
         Command::Deactivate { id } => {
-            context.existing_pool()?.deactivate(&id)?;
+            context.existing_pool()?.volume(&id)?.deactivate()?;
             let result = json!({ "id": id });
             context.output.done(&result, [&id], || format!("deactivated volume {id}"))
         }
         Command::Delete { ids, inactive } => {
             let pool = context.existing_pool()?;
             context.output.each("deleted", "volume", &ids, |id| match inactive {
-                true => pool.delete_inactive_volume(id),
-                false => pool.delete_volume(id),
+                true => pool.volume(id).and_then(|volume| volume.delete_inactive()),
+                false => pool.volume(id).and_then(|volume| volume.delete()),
             })
         }
     }?;
@@ -188,7 +188,7 @@ fn inspect(context: &Context, name: &str, at: Option<PathBuf>) -> Result<()> {
     let (volume, file_system) = match at {
         None => (volume, None),
         Some(path) => {
-            let statistics = pool.statistics(&volume.record.id, &absolute(path)?)?;
+            let statistics = pool.volume(&volume.record.id)?.statistics(&absolute(path)?)?;
             (statistics.volume, statistics.file_system)
         }
     };
@@ -198,13 +198,14 @@ fn inspect(context: &Context, name: &str, at: Option<PathBuf>) -> Result<()> {
 
 fn expand(context: &Context, id: &str, size: u64, at: Option<PathBuf>) -> Result<()> {
     let pool = context.existing_pool()?;
-    let before = pool.volume(id)?.record.size;
-    let volume = pool.expand_volume(id, size)?;
+    let volume = pool.volume(id)?;
+    let before = volume.status()?.record.size;
+    let after = volume.expand(size)?;
     if let Some(path) = at {
-        pool.expand_file_system(id, &absolute(path)?)?;
+        volume.expand_file_system(&absolute(path)?)?;
     }
-    context.output.done(&View::new(&pool, &volume), [id], || {
-        let now = volume.record.size;
+    context.output.done(&View::new(&pool, &after), [id], || {
+        let now = after.record.size;
         match now > before {
             true => format!("expanded volume {id} to {}", format_size(now)),
             false => format!("volume {id} has {} already", format_size(now)),
@@ -213,10 +214,9 @@ fn expand(context: &Context, id: &str, size: u64, at: Option<PathBuf>) -> Result
 }
 
 fn activate(context: &Context, id: &str) -> Result<()> {
-    let pool = context.existing_pool()?;
-    let number = pool.activate(id)?;
-    let path = view::device_path(&pool, number)?;
-    let result = json!({ "id": id, "device": path, "number": number.to_string() });
+    let device = context.existing_pool()?.volume(id)?.activate()?;
+    let path = device.path().display().to_string();
+    let result = json!({ "id": id, "device": path, "number": device.number().to_string() });
     context.output.result(&result, [id], || path)
 }
 

@@ -22,7 +22,7 @@ pub(super) struct Housekeeping {
 impl Housekeeping {
     /// Nothing is done yet. Once `stop` is true, a reconciliation that runs comes to its end.
     pub(super) fn new(pool: Pool, metrics: Arc<Metrics>, stop: Arc<AtomicBool>) -> Self {
-        let options = ReconcileOptions { stop, ..ReconcileOptions::default() };
+        let options = ReconcileOptions::default().cancel(stop.into());
         Self { pool, metrics, options, failed: BTreeSet::new() }
     }
 

@@ -12,6 +12,7 @@ use tokio::sync::Notify;
 use crate::api::Pool;
 use crate::csi::driver::Driver;
 use crate::error::{Error, ErrorKind, Result};
+use crate::model::cancel::Cancel;
 use crate::reconcile::spares::SpareReport;
 
 /// No call has been at work for this long: the next of a pod's calls would have come by now.
@@ -37,7 +38,7 @@ impl Warmer {
             quiet(&driver).await;
             let claimed = self.pool.claimed_spares();
             let (pool, stop, busy) = (self.pool.clone(), Arc::clone(&self.stop), driver.clone());
-            let better = move || stop.load(Ordering::Acquire) || busy.running() > 0;
+            let better = Cancel::when(move || stop.load(Ordering::Acquire) || busy.running() > 0);
             let tended = tokio::task::spawn_blocking(move || pool.tend_spares(&better)).await;
             let tended = tended.unwrap_or_else(|panic| {
                 Err(Error::new(ErrorKind::Internal, "tend", "the warm pool", panic))

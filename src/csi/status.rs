@@ -16,6 +16,7 @@ pub(super) fn code(kind: ErrorKind) -> Code {
         ErrorKind::AlreadyExists => Code::AlreadyExists,
         ErrorKind::OutOfRange => Code::OutOfRange,
         ErrorKind::InProgress => Code::Aborted,
+        ErrorKind::Cancelled => Code::Cancelled,
         ErrorKind::InUse | ErrorKind::Unsupported => Code::FailedPrecondition,
         ErrorKind::NoSpace => Code::ResourceExhausted,
         ErrorKind::Corrupt => Code::DataLoss,

@@ -68,7 +68,7 @@ impl Keeper {
         let (spec, warm, seen) = (task.spec.clone(), task.warm, task.seen);
         let ensured = tokio::task::spawn_blocking(move || {
             let ensured = ensure(&pool, &spec, seen, &metrics)?;
-            pool.set_warm(&spec.name, warm)?;
+            pool.template(&spec.name)?.set_warm(warm)?;
             Ok(ensured)
         });
         let ensured = ensured.await.unwrap_or_else(|panic| {
@@ -119,7 +119,7 @@ fn ensure(
     seen: bool,
     metrics: &Metrics,
 ) -> Result<(ImportOutcome, String)> {
-    let before = match pool.template(&spec.name) {
+    let before = match pool.template(&spec.name).and_then(|template| template.record()) {
         Ok(record) => Some(record),
         Err(error) if error.kind() == ErrorKind::NotFound => None,
         Err(error) => return Err(error),

@@ -5,7 +5,7 @@ use crate::csi::topology::Topology;
 use crate::csi::{parameters, v1};
 use crate::model::volume::VolumeState;
 use crate::pool::record::VolumeRecord;
-use crate::volume::status::Volume;
+use crate::volume::status::VolumeStatus;
 
 /// The volume's description.
 pub(super) fn to_wire(record: &VolumeRecord, topology: &Topology) -> v1::Volume {
@@ -19,7 +19,7 @@ pub(super) fn to_wire(record: &VolumeRecord, topology: &Topology) -> v1::Volume 
 }
 
 /// Whether the volume is well, in words for the person who finds the event in the log.
-pub(super) fn condition(volume: &Volume) -> v1::VolumeCondition {
+pub(super) fn condition(volume: &VolumeStatus) -> v1::VolumeCondition {
     let (abnormal, message) = match volume.state {
         VolumeState::Inactive => (false, "in order; not in use on this node"),
         VolumeState::Active => (false, "in order"),

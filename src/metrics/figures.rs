@@ -19,7 +19,7 @@ use crate::error::{ErrorKind, Result};
 use crate::metrics::counters::PREFIX;
 use crate::model::volume::VolumeState;
 use crate::template::required::{RequiredTemplate, RequiredTemplates};
-use crate::volume::status::Volume;
+use crate::volume::status::VolumeStatus;
 
 type Bytes = Gauge<u64, AtomicU64>;
 type Number = Gauge<f64, AtomicU64>;
@@ -60,7 +60,7 @@ struct Figures {
 }
 
 impl Figures {
-    fn add(&mut self, volume: &Volume) {
+    fn add(&mut self, volume: &VolumeStatus) {
         *self.states.entry(volume.state.as_str()).or_default() += 1;
         self.allocated += volume.allocated;
         if let Some((used, total)) = volume.cow {
@@ -113,9 +113,10 @@ pub(super) fn encode(
 fn ready(pool: &Pool, required: &RequiredTemplates, registry: &mut Registry) {
     let family = Family::<Template, Gauge>::default();
     for RequiredTemplate { import: spec, .. } in required.templates() {
-        let found = pool.template(&spec.name).is_ok_and(|record| {
-            spec.digest.as_ref().is_none_or(|digest| digest.as_str() == record.digest)
-        });
+        let found =
+            pool.template(&spec.name).and_then(|template| template.record()).is_ok_and(|record| {
+                spec.digest.as_ref().is_none_or(|digest| digest.as_str() == record.digest)
+            });
         let labels = Template { template: spec.name.clone() };
         family.get_or_create(&labels).set(found.into());
     }
@@ -195,7 +196,7 @@ fn volumes(pool: &Pool, registry: &mut Registry) -> Result<()> {
     }
     for record in records {
         let figures = templates.entry(record.template).or_default();
-        match pool.volume(&record.id) {
+        match pool.volume(&record.id).and_then(|volume| volume.status()) {
             Ok(volume) => figures.add(&volume),
             // Deleted since.
             Err(error) if error.kind() == ErrorKind::NotFound => {}

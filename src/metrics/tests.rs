@@ -99,8 +99,8 @@ fn figures_follow_the_pool() {
     for id in ["a", "b", "c"] {
         pool.create_volume(&VolumeSpec::new(id, "base")).unwrap();
     }
-    let a = pool.activate("a").unwrap();
-    let b = pool.activate("b").unwrap();
+    let a = pool.volume("a").and_then(|volume| volume.activate()).unwrap().number();
+    let b = pool.volume("b").and_then(|volume| volume.activate()).unwrap().number();
     host.set_usage(a, SnapshotUsage::Valid { used: 3 << 10, total: 12 << 10, metadata: 0 });
     host.set_usage(b, SnapshotUsage::Overflow);
     host.set_free(3 << 20);
@@ -129,7 +129,7 @@ fn figures_follow_the_pool() {
         has(&text, line);
     }
     for id in ["a", "b", "c"] {
-        pool.delete_volume(id).unwrap();
+        pool.volume(id).and_then(|volume| volume.delete()).unwrap();
     }
     let text = fixture.scrape();
     has(&text, "calf_volumes{template=\"base\",state=\"overflow\"} 0");

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 /// How a pool downloads.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct DownloadOptions {
     /// PEM file with the authorities to trust; `None` for Mozilla's, which are built in.
     pub certificates: Option<PathBuf>,
@@ -12,6 +13,29 @@ pub struct DownloadOptions {
     pub stall: Duration,
     /// Pause after a lost connection; it doubles with each that brought nothing.
     pub pause: Duration,
+}
+
+impl DownloadOptions {
+    /// The only authorities to trust: a PEM file.
+    #[must_use]
+    pub fn certificates(mut self, file: impl Into<Option<PathBuf>>) -> Self {
+        self.certificates = file.into();
+        self
+    }
+
+    /// How long a server may send nothing.
+    #[must_use]
+    pub fn stall(mut self, stall: Duration) -> Self {
+        self.stall = stall;
+        self
+    }
+
+    /// Pause after a lost connection.
+    #[must_use]
+    pub fn pause(mut self, pause: Duration) -> Self {
+        self.pause = pause;
+        self
+    }
 }
 
 impl Default for DownloadOptions {

@@ -1,6 +1,7 @@
 //! Values that everything above speaks of: names, ids, sizes, policies and states. No I/O.
 
 pub(crate) mod access;
+pub(crate) mod cancel;
 pub(crate) mod device_id;
 pub(crate) mod digest;
 pub(crate) mod download;

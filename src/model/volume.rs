@@ -5,7 +5,15 @@ use std::time::Duration;
 use crate::model::policy::{Durability, NodeOwner, Reserve};
 
 /// A volume to be made.
+///
+/// Made by [`new`](Self::new), and by a method for each property that is not to have its default:
+///
+/// ```
+/// # use calf::{Durability, VolumeSpec};
+/// let spec = VolumeSpec::new("vm1", "debian-12").size(20 << 30).durability(Durability::Durable);
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct VolumeSpec {
     /// The volume's id: 1 to 128 bytes, no control characters.
     pub id: String,
@@ -51,6 +59,69 @@ impl VolumeSpec {
             inline: false,
             kata_direct: false,
         }
+    }
+
+    /// Size in bytes, a multiple of 512; `None` for the template's.
+    #[must_use]
+    pub fn size(mut self, size: impl Into<Option<u64>>) -> Self {
+        self.size = size.into();
+        self
+    }
+
+    /// Most bytes that the volume may write; `None` for all of it.
+    #[must_use]
+    pub fn cow_limit(mut self, cow_limit: impl Into<Option<u64>>) -> Self {
+        self.cow_limit = cow_limit.into();
+        self
+    }
+
+    /// Bytes per chunk: a power of two from 4 KiB to 1 MiB.
+    #[must_use]
+    pub fn chunk_size(mut self, chunk_size: u64) -> Self {
+        self.chunk_size = chunk_size;
+        self
+    }
+
+    /// What a reboot or crash of the node may cost.
+    #[must_use]
+    pub fn durability(mut self, durability: Durability) -> Self {
+        self.durability = durability;
+        self
+    }
+
+    /// Owner of the published device node.
+    #[must_use]
+    pub fn owner(mut self, owner: NodeOwner) -> Self {
+        self.owner = owner;
+        self
+    }
+
+    /// How much of the pool's space is set aside for the volume when it is made.
+    #[must_use]
+    pub fn reserve(mut self, reserve: Reserve) -> Self {
+        self.reserve = reserve;
+        self
+    }
+
+    /// How long after its creation reconciliation may delete the volume, if nobody uses it then.
+    #[must_use]
+    pub fn ttl(mut self, ttl: impl Into<Option<Duration>>) -> Self {
+        self.ttl = ttl.into();
+        self
+    }
+
+    /// Whether it is made by an inline ephemeral Publish and deleted by its Unpublish.
+    #[must_use]
+    pub fn inline(mut self, inline: bool) -> Self {
+        self.inline = inline;
+        self
+    }
+
+    /// Whether mount access is given to Kata: the guest mounts the file system, the host never does.
+    #[must_use]
+    pub fn kata_direct(mut self, kata_direct: bool) -> Self {
+        self.kata_direct = kata_direct;
+        self
     }
 }
 

@@ -16,6 +16,7 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::time::Duration;
 
 use jiff::Timestamp;
 
@@ -51,6 +52,8 @@ pub enum Fallback {
 pub(crate) struct Settings {
     /// Bytes of the pool's file system that must stay free when something is made.
     pub(crate) reserve: u64,
+    /// How long to wait for another operation on the same volume.
+    pub(crate) wait: Duration,
     /// What to do where the kernel has no dm-snapshot.
     pub(crate) fallback: Option<Fallback>,
     /// How images are downloaded.
@@ -68,6 +71,7 @@ impl Default for Settings {
     fn default() -> Self {
         Self {
             reserve: Self::DEFAULT_RESERVE,
+            wait: Duration::ZERO,
             fallback: None,
             downloads: DownloadOptions::default(),
             kata_root: DEFAULT_KATA_ROOT.into(),
@@ -212,6 +216,11 @@ impl PoolDir {
     /// The machine that the pool works on.
     pub(crate) fn host(&self) -> &dyn Host {
         &*self.host
+    }
+
+    /// How long to wait for another operation on the same volume.
+    pub(crate) fn wait(&self) -> Duration {
+        self.settings.wait
     }
 
     /// How images are downloaded.

@@ -77,7 +77,7 @@ pub(crate) fn reconcile_with(
     let keys = index::keys(pool)?;
     let may_claim = pool.host().file(&pool.layout().spares())?.is_some();
     for key in &keys {
-        if options.is_stopped() {
+        if options.is_cancelled() {
             return Ok(report);
         }
         match glance(pool, key, &names, may_claim) {
@@ -96,7 +96,7 @@ pub(crate) fn reconcile_with(
     if let Err(error) = kata::reconcile(pool, options, &mut report) {
         report.failed.push(error.report());
     }
-    if !options.is_stopped() {
+    if !options.is_cancelled() {
         content::sweep(pool, options.dry_run, &mut report);
     }
     Ok(report)

@@ -1,39 +1,62 @@
 //! What reconciliation is asked for, and what it did.
 
 use std::fmt;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
+
+use crate::model::cancel::Cancel;
 
 /// How to reconcile.
 #[derive(Clone, Debug)]
+#[non_exhaustive]
 pub struct ReconcileOptions {
     /// Change nothing; report what would be done.
     pub dry_run: bool,
     /// How long the directory of an inline volume's target must have been gone before the volume
     /// is deleted.
     pub grace: Duration,
-    /// Ends the work between two volumes once it is true; what was done until then is reported.
-    pub stop: Arc<AtomicBool>,
+    /// Ends the work between two volumes; what was done until then is reported.
+    pub cancel: Cancel,
 }
 
 impl ReconcileOptions {
     /// Time of grace unless told otherwise: longer than kubelet takes for a restart.
     pub const DEFAULT_GRACE: Duration = Duration::from_secs(10 * 60);
 
-    pub(crate) fn is_stopped(&self) -> bool {
-        self.stop.load(Ordering::Acquire)
+    /// Whether to change nothing, and report what would be done.
+    #[must_use]
+    pub fn dry_run(mut self, dry_run: bool) -> Self {
+        self.dry_run = dry_run;
+        self
+    }
+
+    /// How long the directory of an inline volume's target must have been gone.
+    #[must_use]
+    pub fn grace(mut self, grace: Duration) -> Self {
+        self.grace = grace;
+        self
+    }
+
+    /// Ends the work early.
+    #[must_use]
+    pub fn cancel(mut self, cancel: Cancel) -> Self {
+        self.cancel = cancel;
+        self
+    }
+
+    pub(crate) fn is_cancelled(&self) -> bool {
+        self.cancel.is_requested()
     }
 }
 
 impl Default for ReconcileOptions {
     fn default() -> Self {
-        Self { dry_run: false, grace: Self::DEFAULT_GRACE, stop: Arc::default() }
+        Self { dry_run: false, grace: Self::DEFAULT_GRACE, cancel: Cancel::never() }
     }
 }
 
 /// What a reconciliation did, or would do.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct ReconcileReport {
     /// Volumes that are active and were left alone.
     pub live: usize,
@@ -47,6 +70,7 @@ pub struct ReconcileReport {
 
 /// A volume whose half-done operation was completed or undone. Displays as the volume's id.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Repair {
     /// The volume's id.
     pub volume: String,
@@ -56,6 +80,7 @@ pub struct Repair {
 
 /// Something that was removed. Displays in words.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Removal {
     /// Why.
     pub kind: RemovalKind,
@@ -65,6 +90,7 @@ pub struct Removal {
 
 /// Why something was removed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[non_exhaustive]
 pub enum RemovalKind {
     /// A directory without a record, of a volume that was never made or half deleted, or what tells
     /// Kata of such a volume.

@@ -7,6 +7,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::error::Result;
+use crate::model::cancel::Cancel;
 use crate::model::device_id;
 use crate::pool::PoolDir;
 use crate::pool::locks::SpareGuard;
@@ -27,9 +28,9 @@ pub struct SpareReport {
     pub failed: Vec<String>,
 }
 
-/// Removes spares that nobody wants and makes those that are missing, until `stop` says, asked
-/// before each, that there is something better to do. Does nothing while another process does it.
-pub(crate) fn tend_spares(pool: &PoolDir, stop: &dyn Fn() -> bool) -> Result<SpareReport> {
+/// Removes spares that nobody wants and makes those that are missing, asking `cancel` before
+/// each. Does nothing while another process does it.
+pub(crate) fn tend_spares(pool: &PoolDir, cancel: &Cancel) -> Result<SpareReport> {
     let Some(_lock) = pool.try_lock_spares()? else { return Ok(SpareReport::default()) };
     let names = pool.host().device_names()?;
     let mut tidied = ReconcileReport::default();
@@ -37,7 +38,7 @@ pub(crate) fn tend_spares(pool: &PoolDir, stop: &dyn Fn() -> bool) -> Result<Spa
     let removed = tidied.removed.len();
     let mut report = SpareReport { removed, failed: tidied.failed, ..SpareReport::default() };
     for Wanted { template, count } in missing.values_mut() {
-        while *count > 0 && !stop() {
+        while *count > 0 && !cancel.is_requested() {
             spare::make(pool, template)?;
             *count -= 1;
             report.made += 1;

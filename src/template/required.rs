@@ -105,7 +105,7 @@ impl RequiredTemplates {
                 }
                 _ => {}
             }
-            let import = ImportSpec { source, name: entry.name, digest };
+            let import = ImportSpec::new(source, entry.name).digest(digest);
             templates.push(RequiredTemplate { import, warm: entry.warm });
         }
         Ok(Self(templates))

@@ -4,11 +4,13 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 
 use crate::error::Result;
+use crate::model::cancel::Cancel;
 use crate::model::digest::Digest;
 use crate::template::import::source::url::ImageUrl;
 
 /// An image to be imported as a template.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct ImportSpec {
     /// The raw image.
     pub source: ImportSource,
@@ -18,17 +20,35 @@ pub struct ImportSpec {
     /// What the content must be. Required for a URL. Content that the pool has already is not
     /// read again.
     pub digest: Option<Digest>,
+    /// Ends the import between two parts of the content, with `Cancelled`; the same import again goes on
+    /// from there.
+    pub cancel: Cancel,
 }
 
 impl ImportSpec {
     /// Whatever the source holds, under a name.
     pub fn new(source: impl Into<ImportSource>, name: impl Into<String>) -> Self {
-        Self { source: source.into(), name: name.into(), digest: None }
+        Self { source: source.into(), name: name.into(), digest: None, cancel: Cancel::never() }
+    }
+
+    /// What the content must be.
+    #[must_use]
+    pub fn digest(mut self, digest: impl Into<Option<Digest>>) -> Self {
+        self.digest = digest.into();
+        self
+    }
+
+    /// Ends the import early.
+    #[must_use]
+    pub fn cancel(mut self, cancel: Cancel) -> Self {
+        self.cancel = cancel;
+        self
     }
 }
 
 /// Where a raw image is.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum ImportSource {
     /// A regular file or a block device of this machine.
     File(PathBuf),
@@ -75,6 +95,7 @@ impl fmt::Display for ImportSource {
 
 /// How far an import is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Progress {
     /// Bytes of the source done, holes included.
     pub done: u64,

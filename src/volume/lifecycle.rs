@@ -18,12 +18,12 @@ use crate::volume::plan::Goal;
 use crate::volume::plan::state::Observed;
 use crate::volume::plan::step::store_length;
 use crate::volume::space::{check_free, require_free};
-use crate::volume::status::Volume;
+use crate::volume::status::VolumeStatus;
 use crate::volume::usage::refuse_if_mounted;
 use crate::volume::{lock, provision, reclaim, status};
 
 /// Makes a volume. The same spec again returns the same volume.
-pub(crate) fn create_volume(pool: &PoolDir, spec: &VolumeSpec) -> Result<Volume> {
+pub(crate) fn create_volume(pool: &PoolDir, spec: &VolumeSpec) -> Result<VolumeStatus> {
     provision::check(spec)?;
     let guard = lock::take(pool, &spec.id, "create volume")?;
     let key = guard.key();
@@ -77,7 +77,7 @@ pub(crate) fn deactivate(pool: &PoolDir, id: &str) -> Result<()> {
 }
 
 /// Makes the volume at least `size` bytes large, at once if it is active. Never shrinks.
-pub(crate) fn expand_volume(pool: &PoolDir, id: &str, size: u64) -> Result<Volume> {
+pub(crate) fn expand_volume(pool: &PoolDir, id: &str, size: u64) -> Result<VolumeStatus> {
     volume_id::check(id)?;
     provision::check_size(id, size)?;
     let guard = lock::take(pool, id, "expand volume")?;

@@ -19,7 +19,8 @@ use crate::volume::{activate, kata};
 
 /// A volume as it is now.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Volume {
+#[non_exhaustive]
+pub struct VolumeStatus {
     /// What was asked for.
     pub record: VolumeRecord,
     /// What the kernel has of it.
@@ -34,9 +35,10 @@ pub struct Volume {
 
 /// Size and use of a volume, as NodeGetVolumeStats wants it.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct VolumeStatistics {
     /// The volume.
-    pub volume: Volume,
+    pub volume: VolumeStatus,
     /// Use of the file system if `path` was a mounted one that still answers.
     pub file_system: Option<FileSystemUsage>,
     /// The file system at `path` was mounted for writing, and an error made it read-only since.
@@ -44,7 +46,7 @@ pub struct VolumeStatistics {
 }
 
 /// The volume with this id, as it is now. `NotFound` if there is none.
-pub(crate) fn volume(pool: &PoolDir, id: &str) -> Result<Volume> {
+pub(crate) fn volume(pool: &PoolDir, id: &str) -> Result<VolumeStatus> {
     volume_id::check(id)?;
     let key = Key::of(id);
     let volume = look(pool, &key, id)?;
@@ -54,7 +56,7 @@ pub(crate) fn volume(pool: &PoolDir, id: &str) -> Result<Volume> {
 
 /// All volumes whose records can be read, ordered by id; `damage` tells of the
 /// others.
-pub(crate) fn volumes(pool: &PoolDir) -> Result<Vec<Volume>> {
+pub(crate) fn volumes(pool: &PoolDir) -> Result<Vec<VolumeStatus>> {
     let mut volumes = Vec::new();
     for record in volume_records(pool)? {
         match look(pool, &record.key(), &record.id) {
@@ -65,8 +67,8 @@ pub(crate) fn volumes(pool: &PoolDir) -> Result<Vec<Volume>> {
     Ok(volumes)
 }
 
-/// The volume that has the device with this number; `None` if no volume of this pool has.
-pub(crate) fn volume_of_device(pool: &PoolDir, number: DeviceNumber) -> Result<Option<Volume>> {
+/// The id of the volume that has the device with this number; `None` if no volume of this pool has.
+pub(crate) fn volume_of_device(pool: &PoolDir, number: DeviceNumber) -> Result<Option<String>> {
     let record = match pool.host().device_uuid(number)? {
         Some(uuid) => match DeviceId::parse_uuid(pool.id(), &uuid) {
             Some((key, _)) => observe::read_record(pool, &key)?,
@@ -74,7 +76,7 @@ pub(crate) fn volume_of_device(pool: &PoolDir, number: DeviceNumber) -> Result<O
         },
         None => record_of_copy(pool, number)?,
     };
-    record.map(|record| volume(pool, &record.id)).transpose()
+    Ok(record.map(|record| record.id))
 }
 
 /// The record of the volume whose private copy has the loop device with this number.
@@ -142,9 +144,9 @@ fn is_passed_over(error: &Error) -> bool {
 }
 
 /// A volume that this call has made: nobody can have activated it yet.
-pub(crate) fn fresh(pool: &PoolDir, key: &Key, record: VolumeRecord) -> Result<Volume> {
+pub(crate) fn fresh(pool: &PoolDir, key: &Key, record: VolumeRecord) -> Result<VolumeStatus> {
     let store = pool.host().file(&pool.layout().store(key, record.backing))?;
-    Ok(Volume {
+    Ok(VolumeStatus {
         state: VolumeState::Inactive,
         device: None,
         allocated: store.map_or(0, |file| file.allocated),
@@ -154,7 +156,7 @@ pub(crate) fn fresh(pool: &PoolDir, key: &Key, record: VolumeRecord) -> Result<V
 }
 
 /// The volume with this key, as it is now.
-pub(crate) fn look(pool: &PoolDir, key: &Key, id: &str) -> Result<Volume> {
+pub(crate) fn look(pool: &PoolDir, key: &Key, id: &str) -> Result<VolumeStatus> {
     let observed = observe::observe(pool, key)?;
     match &observed.record {
         Some(record) => Ok(describe(record.clone(), &observed)),
@@ -174,12 +176,12 @@ pub(crate) fn is_lost(
     state.is_lost()
 }
 
-fn describe(record: VolumeRecord, observed: &Observed) -> Volume {
+fn describe(record: VolumeRecord, observed: &Observed) -> VolumeStatus {
     let cow = match observed.snapshot.as_ref().and_then(|device| device.usage) {
         Some(SnapshotUsage::Valid { used, total, .. }) => Some((used, total)),
         _ => None,
     };
-    Volume {
+    VolumeStatus {
         state: state(&record, observed),
         device: observed.device(false),
         allocated: observed.store.map_or(0, |store| store.allocated),

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use calf::csi::v1;
 use calf::sys::lock;
-use calf::{ErrorKind, Fallback, PoolOptions, VolumeSpec, largest_volume};
+use calf::{ErrorKind, Fallback, PoolOptions, largest_volume};
 use calf_test_kit::simulated_driver::{Driver, SIZE, Server, accepted, map};
 use calf_test_kit::simulated_pool::{Environment, spec};
 
@@ -13,15 +13,14 @@ use calf_test_kit::simulated_pool::{Environment, spec};
 async fn an_expired_volume_goes_while_the_driver_serves() {
     let environment = Environment::new();
     let pool = environment.pool();
-    pool.create_volume(&VolumeSpec { ttl: Some(Duration::from_secs(1)), ..spec("volume") })
-        .expect("create");
+    pool.create_volume(&spec("volume").ttl(Duration::from_secs(1))).expect("create");
     let socket = environment.directory.path().join("csi.sock");
     let often = |config: &mut calf::csi::ServeConfig| {
         config.reconcile_interval = Duration::from_millis(50);
     };
     let server = Server::start_with(environment.pool(), &socket, often).await.expect("a driver");
     let deadline = Instant::now() + Duration::from_secs(60);
-    while pool.volume("volume").is_ok() {
+    while pool.volume("volume").and_then(|volume| volume.status()).is_ok() {
         assert!(Instant::now() < deadline, "it is still there");
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
@@ -35,7 +34,8 @@ async fn a_shutdown_during_the_first_reconciliation_is_heeded() {
     let pool = environment.pool();
     // Content without a name is removed under its lock, for which the reconciliation waits.
     environment.import("orphan", 3);
-    let digest = pool.template("orphan").expect("there").digest;
+    let digest =
+        pool.template("orphan").and_then(|template| template.record()).expect("there").digest;
     fs::remove_file(pool.root().join("templates/orphan.json")).expect("a name");
     let file = pool.root().join("lock");
     let held = lock::lock(&file, &format!("image/{digest}"), lock::Mode::Exclusive);
@@ -96,7 +96,8 @@ async fn capacity_of_private_copies_counts_the_copy() {
     environment.host.without_snapshot(true);
     let root = environment.directory.path().join("pool");
     let pool = environment.options().fallback(Some(Fallback::Copy)).open(root).expect("a pool");
-    let allocated = pool.inspect_template("debian").expect("there").allocated;
+    let allocated =
+        pool.template("debian").and_then(|template| template.status()).expect("there").allocated;
     let free = PoolOptions::DEFAULT_RESERVE + allocated;
     environment.host.set_free(free);
     let socket = environment.directory.path().join("csi.sock");

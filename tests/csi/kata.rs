@@ -59,8 +59,13 @@ async fn kata_is_told_of_a_device_and_the_host_mounts_nothing() {
     accepted(driver.node.node_publish_volume(driver.publish("volume", "target", &writer()))).await;
 
     let pool = driver.environment.pool();
-    let device = pool.volume("volume").expect("a volume").device.expect("a device");
-    let node = pool.device_node(device).expect("a node");
+    let device = pool
+        .volume("volume")
+        .and_then(|volume| volume.status())
+        .expect("a volume")
+        .device
+        .expect("a device");
+    let node = pool.device(device).expect("a node").path().to_owned();
     let told = mount_info(&driver, "target");
     let owner = told["calf-volume"].as_str().expect("an owner").to_owned();
     assert!(owner.starts_with("CALF-"), "{owner}");
@@ -89,7 +94,16 @@ async fn kata_is_told_of_a_device_and_the_host_mounts_nothing() {
         staging_target_path: driver.path("staging"),
     }))
     .await;
-    assert_eq!(driver.environment.pool().volume("volume").expect("a volume").device, None);
+    assert_eq!(
+        driver
+            .environment
+            .pool()
+            .volume("volume")
+            .and_then(|volume| volume.status())
+            .expect("a volume")
+            .device,
+        None
+    );
 }
 
 #[tokio::test]
@@ -106,9 +120,15 @@ async fn options_and_readers_reach_the_guest() {
     let told = mount_info(&driver, "target");
     assert_eq!(told["options"], json!(["noatime", "ro"]));
     // The device itself refuses writes, whatever the guest does.
-    let device = driver.environment.pool().volume("volume").expect("a volume").device;
-    let writable = driver.environment.pool().device_node(device.expect("a device"));
-    assert_ne!(told["device"], json!(writable.expect("a node")));
+    let device = driver
+        .environment
+        .pool()
+        .volume("volume")
+        .and_then(|volume| volume.status())
+        .expect("a volume")
+        .device;
+    let writable = driver.environment.pool().device(device.expect("a device"));
+    assert_ne!(told["device"], json!(writable.expect("a node").path()));
 }
 
 #[tokio::test]
@@ -117,7 +137,10 @@ async fn a_published_volume_is_in_use() {
     driver.create(kata_volume("volume")).await;
     accepted(driver.node.node_publish_volume(driver.publish("volume", "target", &writer()))).await;
     let pool = driver.environment.pool();
-    for result in [pool.delete_volume("volume"), pool.deactivate("volume")] {
+    for result in [
+        pool.volume("volume").and_then(|volume| volume.delete()),
+        pool.volume("volume").and_then(|volume| volume.deactivate()),
+    ] {
         let error = result.expect_err("in use");
         assert!(error.report().contains(&driver.path("target")), "{}", error.report());
     }
@@ -192,7 +215,7 @@ async fn an_inline_volume_whose_pod_is_gone_goes_with_what_tells_kata_of_it() {
     accepted(driver.node.node_publish_volume(request)).await;
     fs::remove_dir_all(driver.path("pod")).expect("removed");
     let pool = driver.environment.pool();
-    let mut options = ReconcileOptions { grace: Duration::ZERO, ..ReconcileOptions::default() };
+    let mut options = ReconcileOptions::default().grace(Duration::ZERO);
     for dry_run in [true, false] {
         options.dry_run = dry_run;
         assert_eq!(driver.environment.kata_entries().len(), 1);

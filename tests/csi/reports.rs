@@ -142,7 +142,14 @@ async fn usage_is_told_for_devices_and_file_systems() {
 async fn a_lost_volume_is_abnormal() {
     let mut driver = Driver::start().await;
     driver.in_use("volume", &block(Mode::SingleNodeWriter)).await;
-    let device = driver.environment.pool().volume("volume").expect("it").device.expect("one");
+    let device = driver
+        .environment
+        .pool()
+        .volume("volume")
+        .and_then(|volume| volume.status())
+        .expect("it")
+        .device
+        .expect("one");
     for (usage, word) in
         [(SnapshotUsage::Overflow, "cowLimit"), (SnapshotUsage::Invalid, "no longer be read")]
     {

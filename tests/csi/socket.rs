@@ -275,7 +275,11 @@ const ARRIVAL: Duration = Duration::from_millis(300);
 /// Keeps every volume of template `debian` from being made, as an import of it would.
 fn hold_template(environment: &Environment) -> lock::Lock {
     let pool = environment.pool();
-    let digest = pool.template("debian").expect("the template").digest;
+    let digest = pool
+        .template("debian")
+        .and_then(|template| template.record())
+        .expect("the template")
+        .digest;
     let lock_file = pool.root().join("lock");
     lock::lock(&lock_file, &format!("image/{digest}"), lock::Mode::Exclusive).expect("a lock")
 }
@@ -315,7 +319,11 @@ async fn a_call_goes_on_without_its_caller_and_is_drained() {
     assert!(!ended.is_finished(), "work without a caller is waited for");
     drop(held);
     ended.await.expect("no panic").expect("a graceful end");
-    environment.pool().volume("volume").expect("the volume was made");
+    environment
+        .pool()
+        .volume("volume")
+        .and_then(|volume| volume.status())
+        .expect("the volume was made");
 }
 
 /// An orchestrator keeps its connection open for as long as the driver lives.

@@ -29,8 +29,7 @@ impl Node {
         let environment = Environment::new();
         let free = TcpListener::bind("127.0.0.1:0").and_then(|free| free.local_addr());
         let metrics = free.expect("a free port");
-        let downloads =
-            DownloadOptions { pause: Duration::from_millis(1), ..DownloadOptions::default() };
+        let downloads = DownloadOptions::default().pause(Duration::from_millis(1));
         let pool = environment
             .options()
             .downloads(downloads)
@@ -87,7 +86,7 @@ fn image() -> Vec<u8> {
 fn required(web: &HttpServer, name: &str) -> ImportSpec {
     let url = ImageUrl::parse(&web.url("/image")).expect("a URL");
     let digest = Digest::parse(&hex::encode(Sha256::digest(image()))).expect("a digest");
-    ImportSpec { digest: Some(digest), ..ImportSpec::new(url, name) }
+    ImportSpec::new(url, name).digest(digest)
 }
 
 // === Kubernetes, as far as it is asked ===
@@ -345,14 +344,16 @@ async fn a_required_file_is_imported_and_a_moved_name_follows_its_digest() {
     let node = Node::start(|_, config| {
         let file = ImportSpec::new(path.path(), "file");
         // The environment has other content under this name.
-        let moved = ImportSpec { name: "debian".into(), ..file.clone() };
+        let mut moved = file.clone();
+        moved.name = "debian".into();
         config.templates = RequiredTemplates::from(vec![file, moved]);
     })
     .await;
     let digest = hex::encode(Sha256::digest(image()));
     for name in ["file", "debian"] {
         eventually(name, async || {
-            let found = node.environment.pool().template(name).ok();
+            let found =
+                node.environment.pool().template(name).and_then(|template| template.record()).ok();
             found.filter(|record| record.digest == digest)
         })
         .await;

@@ -310,7 +310,13 @@ async fn statistics_and_expansion_refuse() {
             }),
         ]
     );
-    let unchanged = environment.pool().volume("volume").expect("the volume").record.size;
+    let unchanged = environment
+        .pool()
+        .volume("volume")
+        .and_then(|volume| volume.status())
+        .expect("the volume")
+        .record
+        .size;
     assert_eq!(unchanged, TEMPLATE_SIZE, "a refused expansion changes nothing");
 }
 

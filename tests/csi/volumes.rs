@@ -70,7 +70,13 @@ async fn an_inline_volume_comes_with_publish_and_goes_with_unpublish() {
     for _ in 0..2 {
         accepted(driver.node.node_publish_volume(request.clone())).await;
     }
-    let record = driver.environment.pool().volume(&id).expect("the volume").record;
+    let record = driver
+        .environment
+        .pool()
+        .volume(&id)
+        .and_then(|volume| volume.status())
+        .expect("the volume")
+        .record;
     assert_eq!((record.size, record.inline), (2 << 20, true));
     let (code, _) = refusal(driver.controller.create_volume(create(&id))).await;
     assert_eq!(code, Code::AlreadyExists);

@@ -5,7 +5,7 @@ use std::fs;
 use std::os::unix::fs::{PermissionsExt as _, symlink};
 use std::path::{Path, PathBuf};
 
-use calf::{Durability, ErrorKind, Key, Pool, VolumeSpec};
+use calf::{Durability, ErrorKind, Key, Pool};
 use calf_test_kit::simulated_pool::{Environment, TEMPLATE_SIZE, block, publication, spec};
 
 /// A pool with a healthy volume, the one to be damaged, and something precious beside it.
@@ -20,7 +20,7 @@ impl Damaged {
         let environment = Environment::new();
         let pool = environment.pool();
         for id in ["healthy", "victim"] {
-            let spec = VolumeSpec { durability: Durability::Durable, ..spec(id) };
+            let spec = spec(id).durability(Durability::Durable);
             pool.create_volume(&spec).expect("create");
         }
         let precious = environment.directory.path().join("precious");
@@ -45,7 +45,11 @@ impl Damaged {
     }
 
     fn digest(&self) -> String {
-        self.pool.template("debian").expect("the template").digest
+        self.pool
+            .template("debian")
+            .and_then(|template| template.record())
+            .expect("the template")
+            .digest
     }
 
     /// The healthy volume lives, is listed and reconciled; what is precious is as it was.
@@ -54,11 +58,19 @@ impl Damaged {
             self.pool.volumes().expect("a list").into_iter().map(|v| v.record.id).collect();
         assert!(ids.contains(&"healthy".to_owned()), "{context}: {ids:?}");
         let publish = publication(&self.environment, "healthy", block());
-        self.pool.publish("healthy", &publish).expect("publish");
+        self.pool.volume("healthy").expect("a volume id").publish(&publish).expect("publish");
         self.pool.reconcile().expect("it goes on with the rest");
         assert_eq!(self.pool.reconcile().expect("reconcile").live, 1, "{context}");
-        self.pool.unpublish("healthy", &publish.target).expect("unpublish");
-        self.pool.unstage("healthy", &publish.stage.path).expect("unstage");
+        self.pool
+            .volume("healthy")
+            .expect("a volume id")
+            .unpublish(&publish.target)
+            .expect("unpublish");
+        self.pool
+            .volume("healthy")
+            .expect("a volume id")
+            .unstage(&publish.stage.path)
+            .expect("unstage");
         let image = fs::read(self.precious.join("image")).expect("it is there");
         assert!(image == vec![7; TEMPLATE_SIZE as usize / 2], "{context}");
         assert_eq!(fs::read(self.precious.join("cow")).expect("it is there"), b"precious");
@@ -96,9 +108,21 @@ fn an_edited_volume_record_is_told_and_harms_nobody() {
         damaged.edit(&path, &from, &to);
         let publish = publication(&damaged.environment, "victim", block());
         for (call, report) in [
-            ("look", corrupt(damaged.pool.volume("victim"), told)),
-            ("publish", corrupt(damaged.pool.publish("victim", &publish), told)),
-            ("delete", corrupt(damaged.pool.delete_volume("victim"), told)),
+            (
+                "look",
+                corrupt(damaged.pool.volume("victim").and_then(|volume| volume.status()), told),
+            ),
+            (
+                "publish",
+                corrupt(
+                    damaged.pool.volume("victim").and_then(|volume| volume.publish(&publish)),
+                    told,
+                ),
+            ),
+            (
+                "delete",
+                corrupt(damaged.pool.volume("victim").and_then(|volume| volume.delete()), told),
+            ),
         ] {
             assert!(report.contains("volume.json") && report.contains(told), "{call}: {report}");
         }
@@ -116,9 +140,12 @@ fn a_blank_record_is_a_creation_cut_short_unless_the_volume_was_used() {
     for blank in [&b""[..], &[0; 300]] {
         let damaged = Damaged::new();
         let path = damaged.directory("victim").join("volume.json");
-        damaged.pool.activate("victim").expect("activate");
+        damaged.pool.volume("victim").expect("a volume id").activate().expect("activate");
         fs::write(&path, blank).expect("a blank record");
-        corrupt(damaged.pool.volume("victim"), "while it is active");
+        corrupt(
+            damaged.pool.volume("victim").and_then(|volume| volume.status()),
+            "while it is active",
+        );
         assert_eq!(damaged.pool.reconcile().expect("reconcile").failed.len(), 1);
         assert!(path.exists(), "what is used is not deleted");
 
@@ -127,14 +154,21 @@ fn a_blank_record_is_a_creation_cut_short_unless_the_volume_was_used() {
         let header = [&b"SnAp\x01\0\0\0\x01\0\0\0\x08\0\0\0"[..], &[0; 4080]].concat();
         fs::write(directory.join("cow"), header).expect("as the kernel leaves it");
         fs::write(directory.join("volume.json"), blank).expect("a blank record");
-        corrupt(damaged.pool.volume("victim"), "after it was active");
+        corrupt(
+            damaged.pool.volume("victim").and_then(|volume| volume.status()),
+            "after it was active",
+        );
         damaged.everything_else_is_well("after it was active");
         assert!(directory.join("volume.json").exists(), "what was used is not deleted");
 
         let damaged = Damaged::new();
         let directory = damaged.directory("victim");
         fs::write(directory.join("volume.json"), blank).expect("a blank record");
-        let unknown = damaged.pool.volume("victim").expect_err("it was never made");
+        let unknown = damaged
+            .pool
+            .volume("victim")
+            .and_then(|volume| volume.status())
+            .expect_err("it was never made");
         assert_eq!(unknown.kind(), ErrorKind::NotFound);
         assert!(damaged.pool.damage().expect("a list").is_empty());
         damaged.pool.reconcile().expect("reconcile");
@@ -146,7 +180,10 @@ fn a_blank_record_is_a_creation_cut_short_unless_the_volume_was_used() {
         damaged.pool.create_volume(&spec("victim")).expect("a repeated call creates it");
         fs::write(directory.join("volume.json"), blank).expect("a blank record");
         fs::rename(directory.join("cow"), directory.join("disk")).expect("as in fallback");
-        corrupt(damaged.pool.volume("victim"), "nothing tells whether a copy was used");
+        corrupt(
+            damaged.pool.volume("victim").and_then(|volume| volume.status()),
+            "nothing tells whether a copy was used",
+        );
     }
 }
 
@@ -165,7 +202,8 @@ fn a_record_that_is_no_file_is_told_and_not_waited_for() {
         let path = damaged.directory("victim").join("volume.json");
         fs::remove_file(&path).expect("a record");
         replace(&path, &damaged.precious);
-        let report = corrupt(damaged.pool.volume("victim"), told);
+        let report =
+            corrupt(damaged.pool.volume("victim").and_then(|volume| volume.status()), told);
         assert!(report.contains(told), "{report}");
         damaged.everything_else_is_well(told);
     }
@@ -187,10 +225,11 @@ fn a_replaced_store_is_told_and_the_volume_can_be_deleted() {
         let path = damaged.directory("victim").join("cow");
         fs::remove_file(&path).expect("a store");
         replace(&path, &damaged.precious);
-        let report = corrupt(damaged.pool.activate("victim"), told);
+        let report =
+            corrupt(damaged.pool.volume("victim").and_then(|volume| volume.activate()), told);
         assert!(report.contains(told), "{report}");
         damaged.everything_else_is_well(told);
-        damaged.pool.delete_volume("victim").expect("delete");
+        damaged.pool.volume("victim").expect("a volume id").delete().expect("delete");
         damaged.everything_else_is_well(told);
         assert_eq!(damaged.environment.host.leftovers(), Vec::<String>::new());
     }
@@ -200,12 +239,12 @@ fn a_replaced_store_is_told_and_the_volume_can_be_deleted() {
 fn a_store_that_was_deleted_is_not_made_anew_by_a_repeated_create() {
     let damaged = Damaged::new();
     fs::remove_file(damaged.directory("victim").join("cow")).expect("a store");
-    let spec = VolumeSpec { durability: Durability::Durable, ..spec("victim") };
+    let spec = spec("victim").durability(Durability::Durable);
     let report = corrupt(damaged.pool.create_volume(&spec), "create");
     assert!(report.contains("missing"), "{report}");
-    damaged.pool.delete_volume("victim").expect("delete");
+    damaged.pool.volume("victim").expect("a volume id").delete().expect("delete");
     damaged.pool.create_volume(&spec).expect("create");
-    damaged.pool.activate("victim").expect("activate");
+    damaged.pool.volume("victim").expect("a volume id").activate().expect("activate");
 }
 
 #[test]
@@ -216,8 +255,8 @@ fn a_volume_directory_that_leads_elsewhere_is_not_followed() {
     fs::rename(&directory, &elsewhere).expect("a move");
     symlink(&elsewhere, &directory).expect("a link");
     let publish = publication(&damaged.environment, "victim", block());
-    corrupt(damaged.pool.publish("victim", &publish), "publish");
-    corrupt(damaged.pool.delete_volume("victim"), "delete");
+    corrupt(damaged.pool.volume("victim").and_then(|volume| volume.publish(&publish)), "publish");
+    corrupt(damaged.pool.volume("victim").and_then(|volume| volume.delete()), "delete");
     assert_eq!(damaged.pool.damage().expect("a list").len(), 1);
     damaged.everything_else_is_well("a linked directory");
     assert_eq!(fs::read_dir(&elsewhere).expect("it is there").count(), 2, "record and store");
@@ -237,7 +276,7 @@ fn replaced_template_content_is_told_and_not_extended() {
         fs::remove_file(&image).expect("the content");
         replace(&image, &damaged.precious);
         for report in [
-            corrupt(damaged.pool.activate("victim"), told),
+            corrupt(damaged.pool.volume("victim").and_then(|volume| volume.activate()), told),
             corrupt(damaged.pool.create_volume(&spec("new")), told),
         ] {
             assert!(report.contains(told), "{report}");
@@ -265,28 +304,29 @@ fn damaged_content_is_mended_by_a_new_import_of_the_same_file() {
         let good = fs::read(&image).expect("content");
         fs::set_permissions(&image, fs::Permissions::from_mode(0o600)).expect("writable");
         damage(&image);
-        let error = damaged.pool.activate("victim").expect_err(name);
+        let error =
+            damaged.pool.volume("victim").and_then(|volume| volume.activate()).expect_err(name);
         assert!(error.report().contains("import the template again"), "{name}: {error:?}");
         damaged.environment.import("debian", 0xca);
         assert!(fs::read(&image).expect("content") == good, "{name}");
-        damaged.pool.activate("victim").expect(name);
+        damaged.pool.volume("victim").expect("a volume id").activate().expect(name);
     }
 }
 
 #[test]
 fn damaged_content_is_not_replaced_under_a_live_volume() {
     let damaged = Damaged::new();
-    damaged.pool.activate("victim").expect("activate");
+    damaged.pool.volume("victim").expect("a volume id").activate().expect("activate");
     let image = damaged.root().join("images").join(damaged.digest()).join("image");
     let length = fs::metadata(&image).expect("content").len();
     let file = fs::OpenOptions::new().write(true).open(&image).expect("root may write");
     file.set_len(512).expect("truncated");
     let error = damaged.environment.try_import("debian", 0xca).expect_err("it is in use");
     assert_eq!(error.kind(), ErrorKind::InUse, "{error:?}");
-    damaged.pool.deactivate("victim").expect("as the message says");
+    damaged.pool.volume("victim").expect("a volume id").deactivate().expect("as the message says");
     damaged.environment.import("debian", 0xca);
     assert!(fs::metadata(&image).expect("content").len() >= length.min(TEMPLATE_SIZE));
-    damaged.pool.activate("victim").expect("activate");
+    damaged.pool.volume("victim").expect("a volume id").activate().expect("activate");
 }
 
 #[test]
@@ -302,7 +342,10 @@ fn an_edited_template_record_is_told_and_a_new_import_mends_it() {
         let path = damaged.root().join("templates/debian.json");
         let (from, to) = edit(&damaged);
         damaged.edit(&path, &from, &to);
-        assert!(corrupt(damaged.pool.template("debian"), told).contains(told));
+        assert!(
+            corrupt(damaged.pool.template("debian").and_then(|template| template.record()), told)
+                .contains(told)
+        );
         assert!(corrupt(damaged.pool.create_volume(&spec("new")), told).contains(told));
         let names: Vec<String> =
             damaged.pool.templates().expect("a list").into_iter().map(|t| t.name).collect();

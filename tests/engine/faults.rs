@@ -5,7 +5,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
 
 use calf::sys::fake::{Crash, Failure};
-use calf::{Access, Pool, VolumeSpec, VolumeState};
+use calf::{Access, Pool, VolumeState};
 use calf_test_kit::simulated_pool::{
     Environment, FAILURES, TEMPLATE_SIZE, block, mount, publication, spec,
 };
@@ -25,13 +25,13 @@ fn mount_life(environment: &Environment, pool: &Pool) -> calf::Result<()> {
 fn life(environment: &Environment, pool: &Pool, access: Access) -> calf::Result<()> {
     let publish = publication(environment, "volume", access);
     pool.create_volume(&spec("volume"))?;
-    pool.stage("volume", &publish.stage)?;
-    pool.publish("volume", &publish)?;
-    pool.expand_volume("volume", 2 * TEMPLATE_SIZE)?;
-    pool.expand_file_system("volume", &publish.target)?;
-    pool.unpublish("volume", &publish.target)?;
-    pool.unstage("volume", &publish.stage.path)?;
-    pool.delete_volume("volume")
+    pool.volume("volume")?.stage(&publish.stage)?;
+    pool.volume("volume")?.publish(&publish)?;
+    pool.volume("volume")?.expand(2 * TEMPLATE_SIZE)?;
+    pool.volume("volume")?.expand_file_system(&publish.target)?;
+    pool.volume("volume")?.unpublish(&publish.target)?;
+    pool.volume("volume")?.unstage(&publish.stage.path)?;
+    pool.volume("volume").and_then(|volume| volume.delete())
 }
 
 /// A reader's volume: a device of its own over the snapshot.
@@ -39,12 +39,12 @@ fn reader_life(environment: &Environment, pool: &Pool) -> calf::Result<()> {
     let mut publish = publication(environment, "volume", block());
     publish.stage.read_only = true;
     pool.create_volume(&spec("volume"))?;
-    pool.stage("volume", &publish.stage)?;
-    pool.publish("volume", &publish)?;
-    pool.expand_volume("volume", 2 * TEMPLATE_SIZE)?;
-    pool.unpublish("volume", &publish.target)?;
-    pool.unstage("volume", &publish.stage.path)?;
-    pool.delete_volume("volume")
+    pool.volume("volume")?.stage(&publish.stage)?;
+    pool.volume("volume")?.publish(&publish)?;
+    pool.volume("volume")?.expand(2 * TEMPLATE_SIZE)?;
+    pool.volume("volume")?.unpublish(&publish.target)?;
+    pool.volume("volume")?.unstage(&publish.stage.path)?;
+    pool.volume("volume").and_then(|volume| volume.delete())
 }
 
 fn inline_life(environment: &Environment, pool: &Pool) -> calf::Result<()> {
@@ -52,35 +52,35 @@ fn inline_life(environment: &Environment, pool: &Pool) -> calf::Result<()> {
     let mut spec = spec("volume");
     spec.inline = true;
     pool.publish_inline(&spec, &publish)?;
-    pool.unpublish("volume", &publish.target)
+    pool.volume("volume").and_then(|volume| volume.unpublish(&publish.target))
 }
 
 fn kata_life(environment: &Environment, pool: &Pool) -> calf::Result<()> {
     let publish = publication(environment, "volume", mount());
-    pool.create_volume(&VolumeSpec { kata_direct: true, ..spec("volume") })?;
-    pool.stage("volume", &publish.stage)?;
-    pool.publish("volume", &publish)?;
-    pool.expand_volume("volume", 2 * TEMPLATE_SIZE)?;
-    pool.expand_file_system("volume", &publish.target)?;
-    pool.publish("volume", &publish)?;
-    pool.unpublish("volume", &publish.target)?;
-    pool.unstage("volume", &publish.stage.path)?;
-    pool.delete_volume("volume")
+    pool.create_volume(&spec("volume").kata_direct(true))?;
+    pool.volume("volume")?.stage(&publish.stage)?;
+    pool.volume("volume")?.publish(&publish)?;
+    pool.volume("volume")?.expand(2 * TEMPLATE_SIZE)?;
+    pool.volume("volume")?.expand_file_system(&publish.target)?;
+    pool.volume("volume")?.publish(&publish)?;
+    pool.volume("volume")?.unpublish(&publish.target)?;
+    pool.volume("volume")?.unstage(&publish.stage.path)?;
+    pool.volume("volume").and_then(|volume| volume.delete())
 }
 
 fn inline_kata_life(environment: &Environment, pool: &Pool) -> calf::Result<()> {
     let publish = publication(environment, "volume", mount());
-    let spec = VolumeSpec { kata_direct: true, inline: true, ..spec("volume") };
+    let spec = spec("volume").kata_direct(true).inline(true);
     pool.publish_inline(&spec, &publish)?;
-    pool.unpublish("volume", &publish.target)
+    pool.volume("volume").and_then(|volume| volume.unpublish(&publish.target))
 }
 
 /// Undoes whatever a scenario left, as an orchestrator would that gave up on it.
 fn tear_down(environment: &Environment, pool: &Pool) {
     let publish = publication(environment, "volume", block());
-    pool.unpublish("volume", &publish.target).expect("unpublish");
-    pool.unstage("volume", &publish.stage.path).expect("unstage");
-    pool.delete_volume("volume").expect("delete");
+    pool.volume("volume").expect("a volume id").unpublish(&publish.target).expect("unpublish");
+    pool.volume("volume").expect("a volume id").unstage(&publish.stage.path).expect("unstage");
+    pool.volume("volume").expect("a volume id").delete().expect("delete");
 }
 
 fn check(scenario: Scenario) {
@@ -122,7 +122,11 @@ fn fails_well(scenario: Scenario, n: u64, failure: Failure) -> bool {
     for volume in pool.volumes().expect("volumes") {
         assert_ne!(volume.state, VolumeState::Interrupted, "{context}: {volume:?}");
     }
-    assert_eq!(pool.volume("bystander").expect("it lives").device, Some(bystander), "{context}");
+    assert_eq!(
+        pool.volume("bystander").and_then(|volume| volume.status()).expect("it lives").device,
+        Some(bystander),
+        "{context}"
+    );
     tear_down(&environment, &pool);
     assert_eq!(environment.host.leftovers(), at_rest, "{context}");
     assert_eq!(environment.kata_entries(), Vec::<PathBuf>::new(), "{context}");
@@ -149,8 +153,12 @@ fn bystander(environment: &Environment) -> calf::sys::DeviceNumber {
     let pool = environment.pool();
     let publish = publication(environment, "bystander", block());
     pool.create_volume(&spec("bystander")).expect("create");
-    pool.publish("bystander", &publish).expect("publish");
-    pool.volume("bystander").expect("it is there").device.expect("it is active")
+    pool.volume("bystander").expect("a volume id").publish(&publish).expect("publish");
+    pool.volume("bystander")
+        .and_then(|volume| volume.status())
+        .expect("it is there")
+        .device
+        .expect("it is active")
 }
 
 #[test]

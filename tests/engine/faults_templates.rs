@@ -114,7 +114,8 @@ fn a_template_is_imported_whole_whatever_call_fails() {
         run: |environment| import(environment, "holes"),
         check: |environment, context| {
             let pool = environment.pool();
-            let template = pool.template("holes").expect("a template");
+            let template =
+                pool.template("holes").and_then(|template| template.record()).expect("a template");
             let image = environment.directory.path().join("pool/images").join(&template.digest);
             let [made, given] = [image.join("image"), image_with_a_hole(environment)].map(fs::read);
             assert!(made.expect("content") == given.expect("an image"), "{context}");
@@ -132,15 +133,28 @@ fn a_name_moves_to_new_content_whatever_call_fails() {
             let publish = publication(environment, "volume", block());
             let pool = environment.pool();
             pool.create_volume(&spec("volume")).expect("create");
-            pool.publish("volume", &publish).expect("publish");
-            pool.unpublish("volume", &publish.target).expect("unpublish");
-            pool.unstage("volume", &publish.stage.path).expect("unstage");
-            pool.delete_volume("volume").expect("delete");
+            pool.volume("volume").expect("a volume id").publish(&publish).expect("publish");
+            pool.volume("volume")
+                .expect("a volume id")
+                .unpublish(&publish.target)
+                .expect("unpublish");
+            pool.volume("volume")
+                .expect("a volume id")
+                .unstage(&publish.stage.path)
+                .expect("unstage");
+            pool.volume("volume").expect("a volume id").delete().expect("delete");
         },
         run: |environment| import(environment, "debian"),
         check: |environment, context| {
             let pool = environment.pool();
-            assert_eq!(pool.template("debian").expect("a template").size, 3 << 20, "{context}");
+            assert_eq!(
+                pool.template("debian")
+                    .and_then(|template| template.record())
+                    .expect("a template")
+                    .size,
+                3 << 20,
+                "{context}"
+            );
             pool.reconcile().expect("reconcile");
             assert_eq!(contents(environment), 1, "{context}: the former content goes");
         },
@@ -153,7 +167,7 @@ fn a_name_moves_to_new_content_whatever_call_fails() {
 fn a_template_is_removed_whatever_call_fails() {
     Scenario {
         prepare: |_| (),
-        run: |environment| match open(environment)?.remove_template("debian") {
+        run: |environment| match open(environment)?.template("debian")?.remove() {
             Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),
             removed => removed,
         },
@@ -173,7 +187,7 @@ fn a_reconciliation_takes_nothing_that_is_used_whatever_call_fails() {
             let publish = publication(environment, "volume", block());
             let pool = environment.pool();
             pool.create_volume(&spec("volume")).expect("create");
-            pool.publish("volume", &publish).expect("publish");
+            pool.volume("volume").expect("a volume id").publish(&publish).expect("publish");
         },
         run: |environment| match open(environment)?.reconcile()?.failed.as_slice() {
             [] => Ok(()),
@@ -183,7 +197,11 @@ fn a_reconciliation_takes_nothing_that_is_used_whatever_call_fails() {
             }
         },
         check: |environment, context| {
-            let volume = environment.pool().volume("volume").expect("it lives");
+            let volume = environment
+                .pool()
+                .volume("volume")
+                .and_then(|volume| volume.status())
+                .expect("it lives");
             assert!(volume.device.is_some(), "{context}");
             assert_eq!(contents(environment), 1, "{context}");
         },

@@ -8,12 +8,12 @@ use std::time::Duration;
 use calf::sys::SnapshotUsage;
 use calf::{
     ErrorKind, Key, Losses, Pool, Publish, ReconcileOptions, ReconcileReport, RemovalKind,
-    VolumeSpec, VolumeState,
+    VolumeState,
 };
 use calf_test_kit::simulated_pool::{Environment, block, mount, publication, spec};
 
 fn options(dry_run: bool, grace: Duration) -> ReconcileOptions {
-    ReconcileOptions { dry_run, grace, ..ReconcileOptions::default() }
+    ReconcileOptions::default().dry_run(dry_run).grace(grace)
 }
 
 /// Reconciles without grace. A dry run before must tell the same and change nothing.
@@ -37,7 +37,7 @@ fn inline(environment: &Environment, id: &str) -> Publish {
     let pod = environment.path(&format!("pod-{id}"));
     fs::create_dir(&pod).expect("a directory");
     publish.target = pod.join("mount");
-    let spec = VolumeSpec { inline: true, ..spec(id) };
+    let spec = spec(id).inline(true);
     environment.pool().publish_inline(&spec, &publish).expect("publish");
     publish
 }
@@ -48,7 +48,12 @@ fn an_inline_volume_goes_when_its_pod_is_gone_and_nobody_uses_it() {
     let pool = environment.pool();
     let publish = inline(&environment, "inline");
     let pod = publish.target.parent().expect("a directory").to_owned();
-    let device = pool.volume("inline").expect("it is there").device.expect("it is active");
+    let device = pool
+        .volume("inline")
+        .and_then(|volume| volume.status())
+        .expect("it is there")
+        .device
+        .expect("it is active");
 
     assert!(reconcile(&pool).removed.is_empty(), "its pod is there");
     // The directory vanishes under the mount: the mount stays, and so does the volume.
@@ -56,14 +61,17 @@ fn an_inline_volume_goes_when_its_pod_is_gone_and_nobody_uses_it() {
     assert!(reconcile(&pool).removed.is_empty(), "it is mounted");
     environment.host.reboot();
     environment.host.open(device);
-    pool.activate("inline").expect("activate");
+    pool.volume("inline").expect("a volume id").activate().expect("activate");
     assert!(reconcile(&pool).removed.is_empty(), "it is open");
     environment.host.close(device);
 
     let report = reconcile(&pool);
     assert_eq!(kinds(&report), [RemovalKind::Inline]);
     assert_eq!(report.removed[0].to_string(), "inline volume inline, whose pod is gone");
-    assert_eq!(pool.volume("inline").expect_err("it is gone").kind(), ErrorKind::NotFound);
+    assert_eq!(
+        pool.volume("inline").and_then(|volume| volume.status()).expect_err("it is gone").kind(),
+        ErrorKind::NotFound
+    );
     assert_eq!(environment.host.leftovers(), Vec::<String>::new());
     assert_eq!(environment.volume_directories(), Vec::<String>::new());
 }
@@ -102,37 +110,37 @@ fn other_volumes_do_not_go_with_their_directories() {
     fs::create_dir(&pod).expect("a directory");
     publish.target = pod.join("disk");
     pool.create_volume(&spec("volume")).expect("create");
-    pool.publish("volume", &publish).expect("publish");
+    pool.volume("volume").expect("a volume id").publish(&publish).expect("publish");
     environment.host.reboot();
     fs::remove_dir_all(&pod).expect("a directory");
     assert!(reconcile(&pool).removed.is_empty());
-    pool.volume("volume").expect("it is there");
+    pool.volume("volume").and_then(|volume| volume.status()).expect("it is there");
 }
 
 #[test]
 fn a_volume_goes_when_its_time_is_over_and_nobody_uses_it() {
     let environment = Environment::new();
     let pool = environment.pool();
-    let short = VolumeSpec { ttl: Some(Duration::from_secs(1)), ..spec("short") };
-    let long = VolumeSpec { ttl: Some(Duration::from_secs(3600)), ..spec("long") };
+    let short = spec("short").ttl(Duration::from_secs(1));
+    let long = spec("long").ttl(Duration::from_secs(3600));
     for spec in [&short, &long, &spec("endless")] {
         pool.create_volume(spec).expect("create");
         pool.create_volume(spec).expect("the same again");
     }
-    let other = VolumeSpec { ttl: Some(Duration::from_secs(2)), ..short.clone() };
+    let other = short.clone().ttl(Duration::from_secs(2));
     assert_eq!(pool.create_volume(&other).expect_err("another").kind(), ErrorKind::AlreadyExists);
-    let none = VolumeSpec { ttl: Some(Duration::ZERO), ..spec("none") };
+    let none = spec("none").ttl(Duration::ZERO);
     assert_eq!(pool.create_volume(&none).expect_err("none").kind(), ErrorKind::InvalidArgument);
 
-    let device = pool.activate("short").expect("activate");
+    let device = pool.volume("short").expect("a volume id").activate().expect("activate").number();
     environment.host.open(device);
     std::thread::sleep(Duration::from_millis(1100));
     assert!(reconcile(&pool).removed.is_empty(), "a guest has it open");
     environment.host.close(device);
     let publish = publication(&environment, "short", block());
-    pool.publish("short", &publish).expect("publish");
+    pool.volume("short").expect("a volume id").publish(&publish).expect("publish");
     assert!(reconcile(&pool).removed.is_empty(), "it is published");
-    pool.unpublish("short", &publish.target).expect("unpublish");
+    pool.volume("short").expect("a volume id").unpublish(&publish.target).expect("unpublish");
 
     let report = reconcile(&pool);
     assert_eq!(kinds(&report), [RemovalKind::Expired]);
@@ -147,7 +155,7 @@ fn a_dry_run_tells_the_steps_of_a_repair_and_takes_none() {
     let environment = Environment::new();
     let pool = environment.pool();
     pool.create_volume(&spec("volume")).expect("create");
-    pool.activate("volume").expect("activate");
+    pool.volume("volume").expect("a volume id").activate().expect("activate");
     // As a crash in the middle of an expansion leaves it.
     let id = calf::DeviceId::new(pool.id(), &calf::Key::of("volume"), calf::Role::Snapshot);
     use calf::sys::Mapper as _;
@@ -155,20 +163,26 @@ fn a_dry_run_tells_the_steps_of_a_repair_and_takes_none() {
     let dry = pool.reconcile_with(&options(true, Duration::ZERO)).expect("a dry run");
     assert_eq!(dry.repaired.len(), 1);
     assert_eq!(dry.repaired[0].steps, ["resume Snapshot"]);
-    assert_eq!(pool.volume("volume").expect("it is there").state, VolumeState::Interrupted);
+    assert_eq!(
+        pool.volume("volume").and_then(|volume| volume.status()).expect("it is there").state,
+        VolumeState::Interrupted
+    );
     assert_eq!(reconcile(&pool).repaired, dry.repaired);
-    assert_eq!(pool.volume("volume").expect("it is there").state, VolumeState::Active);
+    assert_eq!(
+        pool.volume("volume").and_then(|volume| volume.status()).expect("it is there").state,
+        VolumeState::Active
+    );
 }
 
 #[test]
 fn reconciliation_stops_between_two_volumes() {
     let environment = Environment::new();
     let pool = environment.pool();
-    let spec = VolumeSpec { ttl: Some(Duration::from_secs(1)), ..spec("volume") };
+    let spec = spec("volume").ttl(Duration::from_secs(1));
     pool.create_volume(&spec).expect("create");
     std::thread::sleep(Duration::from_millis(1100));
     let stop = Arc::new(AtomicBool::new(true));
-    let stopped = ReconcileOptions { stop, ..options(false, Duration::ZERO) };
+    let stopped = options(false, Duration::ZERO).cancel(stop.into());
     assert_eq!(pool.reconcile_with(&stopped).expect("it stops"), ReconcileReport::default());
     assert_eq!(kinds(&reconcile(&pool)), [RemovalKind::Expired]);
 }
@@ -178,7 +192,7 @@ fn a_healthy_volume_is_never_locked() {
     let environment = Environment::new();
     let pool = environment.pool();
     pool.create_volume(&spec("volume")).expect("create");
-    pool.activate("volume").expect("activate");
+    pool.volume("volume").expect("a volume id").activate().expect("activate");
     let subject = format!("volume/{}", calf::Key::of("volume"));
     let file = environment.directory.path().join("pool/lock");
     let _held = calf::sys::lock::try_lock(&file, &subject, calf::sys::lock::Mode::Exclusive)
@@ -193,23 +207,31 @@ fn a_loss_is_told_once() {
     let pool = environment.pool();
     let publish = publication(&environment, "volume", block());
     pool.create_volume(&spec("volume")).expect("create");
-    pool.publish("volume", &publish).expect("publish");
-    let device = pool.volume("volume").expect("it is there").device.expect("it is active");
+    pool.volume("volume").expect("a volume id").publish(&publish).expect("publish");
+    let device = pool
+        .volume("volume")
+        .and_then(|volume| volume.status())
+        .expect("it is there")
+        .device
+        .expect("it is active");
     assert_eq!(pool.losses(), Losses::default());
     environment.host.set_usage(device, SnapshotUsage::Overflow);
     for _ in 0..3 {
         pool.reconcile().expect("reconcile");
-        pool.statistics("volume", &publish.target).expect("statistics");
-        pool.volume("volume").expect("it is there");
+        pool.volume("volume")
+            .expect("a volume id")
+            .statistics(&publish.target)
+            .expect("statistics");
+        pool.volume("volume").and_then(|volume| volume.status()).expect("it is there");
         assert_eq!(pool.losses(), Losses { invalid: 0, overflow: 1 });
     }
     environment.host.set_usage(device, SnapshotUsage::Invalid);
     for _ in 0..2 {
-        pool.volume("volume").expect("it is there");
+        pool.volume("volume").and_then(|volume| volume.status()).expect("it is there");
         assert_eq!(pool.losses(), Losses { invalid: 1, overflow: 1 });
     }
-    pool.unpublish("volume", &publish.target).expect("unpublish");
-    pool.delete_volume("volume").expect("a lost volume can be deleted");
+    pool.volume("volume").expect("a volume id").unpublish(&publish.target).expect("unpublish");
+    pool.volume("volume").expect("a volume id").delete().expect("a lost volume can be deleted");
     assert_eq!(environment.host.leftovers(), Vec::<String>::new());
 }
 
@@ -233,7 +255,10 @@ fn a_look_at_many_volumes_asks_few_things_of_each() {
     assert_eq!(live, 0);
     assert_eq!(inactive - empty, 2 * 10, "two for each inactive volume: its directory and record");
     for number in 0..10 {
-        pool.activate(&format!("inactive-{number}")).expect("activate");
+        pool.volume(&format!("inactive-{number}"))
+            .expect("a volume id")
+            .activate()
+            .expect("activate");
     }
     let (active, live) = calls();
     assert_eq!(live, 10);
@@ -245,7 +270,7 @@ fn what_a_glance_does_not_show_to_be_well_is_looked_at_closely() {
     let environment = Environment::new();
     let pool = environment.pool();
     pool.create_volume(&spec("volume")).expect("create");
-    let device = pool.activate("volume").expect("activate");
+    let device = pool.volume("volume").expect("a volume id").activate().expect("activate").number();
     let volumes = environment.directory.path().join("pool/volumes");
     let store = volumes.join(Key::of("volume").as_str()).join("cow");
 

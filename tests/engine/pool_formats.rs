@@ -62,7 +62,7 @@ fn collect(directory: &Path, files: &mut BTreeMap<PathBuf, Vec<u8>>) {
 }
 
 fn new(id: &str) -> VolumeSpec {
-    VolumeSpec { reserve: Reserve::Full, ..VolumeSpec::new(id, "base") }
+    VolumeSpec::new(id, "base").reserve(Reserve::Full)
 }
 
 #[test]
@@ -74,19 +74,22 @@ fn a_pool_of_format_1_is_used_as_it_is() {
         pool.volumes().expect("a list").into_iter().map(|v| v.record.id).collect();
     assert_eq!(ids, ["csi-inline", "vm1", "vm2"]);
     assert!(pool.damage().expect("a list").is_empty());
-    assert_eq!(pool.template("base").expect("it is there").size, 8192);
+    assert_eq!(
+        pool.template("base").and_then(|template| template.record()).expect("it is there").size,
+        8192
+    );
     assert_eq!(old.files(), before, "a look changes nothing");
 
     for id in ["vm1", "vm2"] {
-        pool.activate(id).expect("activate");
-        pool.expand_volume(id, 16384).expect("expand");
+        pool.volume(id).expect("a volume id").activate().expect("activate");
+        pool.volume(id).expect("a volume id").expand(16384).expect("expand");
     }
     pool.create_volume(&VolumeSpec::new("vm3", "base")).expect("create");
     let report = pool.reconcile().expect("reconcile");
     assert_eq!((report.live, report.failed.len(), report.removed.len()), (2, 0, 0), "{report:?}");
     assert_eq!(old.format(), 1, "nothing needed more: an older calf can be put back");
     for id in ["vm1", "vm2", "vm3", "csi-inline"] {
-        pool.delete_volume(id).expect("delete");
+        pool.volume(id).expect("a volume id").delete().expect("delete");
     }
     assert_eq!(old.host.leftovers(), Vec::<String>::new());
 }
@@ -110,7 +113,7 @@ fn the_format_rises_with_the_first_volume_that_needs_it() {
     let pool = old.open().expect("it is known");
     assert_eq!(pool.volumes().expect("a list").len(), 4);
     let ttl = Some(Duration::from_secs(60));
-    pool.create_volume(&VolumeSpec { ttl, ..VolumeSpec::new("vm4", "base") }).expect("create");
+    pool.create_volume(&VolumeSpec::new("vm4", "base").ttl(ttl)).expect("create");
     assert_eq!(old.format(), 2);
 }
 
@@ -118,15 +121,15 @@ fn the_format_rises_with_the_first_volume_that_needs_it() {
 fn each_thing_that_is_new_raises_the_format() {
     let plain = VolumeSpec::new("vm3", "base");
     for new in [
-        VolumeSpec { reserve: Reserve::Full, ..plain.clone() },
-        VolumeSpec { ttl: Some(Duration::from_secs(60)), ..plain.clone() },
-        VolumeSpec { kata_direct: true, ..plain.clone() },
+        plain.clone().reserve(Reserve::Full),
+        plain.clone().ttl(Duration::from_secs(60)),
+        plain.clone().kata_direct(true),
     ] {
         let old = Old::new();
         let pool = old.open().expect("it is known");
         pool.create_volume(&plain).expect("create");
         assert_eq!(old.format(), 1);
-        pool.delete_volume("vm3").expect("delete");
+        pool.volume("vm3").expect("a volume id").delete().expect("delete");
         pool.create_volume(&new).expect("create");
         assert_eq!(old.format(), 2, "{new:?}");
     }
@@ -146,7 +149,7 @@ fn a_crash_while_the_format_rises_leaves_a_pool_that_says_what_it_holds() {
             drop(pool);
             let reached = old.host.heal();
             let pool = old.open().expect("it is known");
-            let is_new = |v: &calf::Volume| v.record.reserve == Reserve::Full;
+            let is_new = |v: &calf::VolumeStatus| v.record.reserve == Reserve::Full;
             let holds_new = pool.volumes().expect("a list").iter().any(is_new);
             assert!(!holds_new || old.format() == 2, "{failure:?} at call {n}");
             pool.reconcile().expect("reconcile");

@@ -6,7 +6,7 @@ use calf::{ErrorKind, Fallback, Key, Reserve, VolumeSpec, store_size};
 use calf_test_kit::simulated_pool::{Environment, TEMPLATE_SIZE, spec};
 
 fn reserved(id: &str) -> VolumeSpec {
-    VolumeSpec { reserve: Reserve::Full, ..spec(id) }
+    spec(id).reserve(Reserve::Full)
 }
 
 /// Bytes that the store of a volume occupies.
@@ -25,17 +25,23 @@ fn a_reserved_volume_has_its_space_from_the_start_and_after_growth() {
     assert_eq!(pool.create_volume(&spec("volume")).unwrap_err().kind(), ErrorKind::AlreadyExists);
     let needed = |size| store_size(size, None, 4096);
     assert!(allocated(&environment, "volume", "cow") >= needed(TEMPLATE_SIZE));
-    pool.expand_volume("volume", 2 * TEMPLATE_SIZE).expect("expand while inactive");
+    pool.volume("volume")
+        .expect("a volume id")
+        .expand(2 * TEMPLATE_SIZE)
+        .expect("expand while inactive");
     assert!(allocated(&environment, "volume", "cow") >= needed(2 * TEMPLATE_SIZE));
-    pool.activate("volume").expect("activate");
-    pool.expand_volume("volume", 3 * TEMPLATE_SIZE).expect("expand while active");
+    pool.volume("volume").expect("a volume id").activate().expect("activate");
+    pool.volume("volume")
+        .expect("a volume id")
+        .expand(3 * TEMPLATE_SIZE)
+        .expect("expand while active");
     assert!(allocated(&environment, "volume", "cow") >= needed(3 * TEMPLATE_SIZE));
     environment.host.reboot();
-    pool.activate("volume").expect("activate");
+    pool.volume("volume").expect("a volume id").activate().expect("activate");
     assert!(allocated(&environment, "volume", "cow") >= needed(3 * TEMPLATE_SIZE), "a new store");
-    pool.delete_volume("volume").expect("delete");
+    pool.volume("volume").expect("a volume id").delete().expect("delete");
 
-    let limited = VolumeSpec { cow_limit: Some(64 << 10), ..reserved("limited") };
+    let limited = reserved("limited").cow_limit(64 << 10);
     pool.create_volume(&limited).expect("create");
     let has = allocated(&environment, "limited", "cow");
     assert!((64 << 10..TEMPLATE_SIZE / 2).contains(&has), "only what it may write: {has}");
@@ -57,10 +63,16 @@ fn a_reserved_volume_is_refused_where_its_space_is_not_there() {
 
     // It grows by what is there, and stays as it was where that is not enough.
     environment.host.set_free(2 << 20);
-    let error = pool.expand_volume("volume", 16 * TEMPLATE_SIZE).expect_err("too much");
+    let error = pool
+        .volume("volume")
+        .and_then(|volume| volume.expand(16 * TEMPLATE_SIZE))
+        .expect_err("too much");
     assert_eq!(error.kind(), ErrorKind::NoSpace, "{error:?}");
-    assert_eq!(pool.volume("volume").expect("it is there").record.size, TEMPLATE_SIZE);
-    pool.activate("volume").expect("it is as usable as before");
+    assert_eq!(
+        pool.volume("volume").and_then(|volume| volume.status()).expect("it is there").record.size,
+        TEMPLATE_SIZE
+    );
+    pool.volume("volume").expect("a volume id").activate().expect("it is as usable as before");
 }
 
 #[test]
@@ -68,13 +80,14 @@ fn an_inactive_volume_of_an_earlier_boot_grows_as_well() {
     for reserve in [Reserve::None, Reserve::Full] {
         let environment = Environment::new();
         let pool = environment.pool();
-        pool.create_volume(&VolumeSpec { reserve, ..spec("volume") }).expect("create");
+        pool.create_volume(&spec("volume").reserve(reserve)).expect("create");
         environment.host.reboot();
-        let volume = pool.expand_volume("volume", 2 * TEMPLATE_SIZE).expect("expand");
+        let volume =
+            pool.volume("volume").expect("a volume id").expand(2 * TEMPLATE_SIZE).expect("expand");
         assert_eq!(volume.record.size, 2 * TEMPLATE_SIZE);
-        pool.create_volume(&VolumeSpec { reserve, ..spec("volume") }).expect("the same again");
-        let device = pool.activate("volume").expect("activate");
-        assert_eq!(environment.host.sizes()[0].1, 2 * TEMPLATE_SIZE, "{device}");
+        pool.create_volume(&spec("volume").reserve(reserve)).expect("the same again");
+        let device = pool.volume("volume").expect("a volume id").activate().expect("activate");
+        assert_eq!(environment.host.sizes()[0].1, 2 * TEMPLATE_SIZE, "{device:?}");
     }
 }
 
@@ -86,9 +99,9 @@ fn a_full_pool_turns_new_volumes_away_and_lets_the_others_live() {
     environment.host.set_free(0);
     assert_eq!(pool.create_volume(&spec("new")).unwrap_err().kind(), ErrorKind::NoSpace);
     pool.create_volume(&spec("old")).expect("the same again");
-    pool.activate("old").expect("activate");
-    pool.expand_volume("old", 2 * TEMPLATE_SIZE).expect("expand");
-    pool.delete_volume("old").expect("delete");
+    pool.volume("old").expect("a volume id").activate().expect("activate");
+    pool.volume("old").expect("a volume id").expand(2 * TEMPLATE_SIZE).expect("expand");
+    pool.volume("old").expect("a volume id").delete().expect("delete");
 }
 
 #[test]

@@ -8,8 +8,8 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use calf::sys::fake::Crash;
 use calf::sys::{Loops as _, Mapper as _};
 use calf::{
-    DeviceId, Durability, ErrorKind, Key, MAX_WARM, Pool, ReconcileOptions, RemovalKind, Reserve,
-    Role, SPARE_PREFIX, VolumeSpec, VolumeState,
+    Cancel, DeviceId, Durability, ErrorKind, Key, MAX_WARM, Pool, ReconcileOptions, RemovalKind,
+    Reserve, Role, SPARE_PREFIX, VolumeState,
 };
 use calf_test_kit::simulated_pool::{
     Environment, FAILURES, TEMPLATE_SIZE, block, publication, spec,
@@ -18,8 +18,8 @@ use calf_test_kit::simulated_pool::{
 /// A pool with so many spares of the template.
 fn warm(environment: &Environment, count: u32) -> Pool {
     let pool = environment.pool();
-    pool.set_warm("debian", count).expect("set");
-    let report = pool.tend_spares(&|| false).expect("tend");
+    pool.template("debian").expect("a template name").set_warm(count).expect("set");
+    let report = pool.tend_spares(&Cancel::never()).expect("tend");
     assert_eq!(report.failed, Vec::<String>::new());
     assert_eq!(spares(&pool), u64::from(count));
     pool
@@ -52,12 +52,15 @@ fn a_claimed_spare_is_the_volumes_device_and_is_replaced() {
 
     pool.create_volume(&spec("volume")).expect("create");
     assert_eq!(spares(&pool), 2, "a volume that is not active needs none");
-    let number = pool.activate("volume").expect("activate");
+    let number = pool.volume("volume").expect("a volume id").activate().expect("activate").number();
     assert_eq!((spares(&pool), pool.claimed_spares()), (1, 1));
     let id = DeviceId::new(pool.id(), &Key::of("volume"), Role::Snapshot);
     let device = environment.host.device(&id).expect("a look").expect("by name and UUID");
     assert_eq!(device.number, number);
-    assert_eq!(pool.volume("volume").expect("it is there").state, VolumeState::Active);
+    assert_eq!(
+        pool.volume("volume").and_then(|volume| volume.status()).expect("it is there").state,
+        VolumeState::Active
+    );
     let directory = environment.directory.path().join("pool/volumes");
     let directory = directory.join(Key::of("volume").as_str());
     let mut files: Vec<String> = fs::read_dir(&directory)
@@ -68,13 +71,13 @@ fn a_claimed_spare_is_the_volumes_device_and_is_replaced() {
     assert_eq!(files, ["cow", "volume.json"], "as of any other volume");
     assert_eq!(environment.host.find_loops(&directory.join("cow")).expect("loops").len(), 1);
 
-    let report = pool.tend_spares(&|| false).expect("tend");
+    let report = pool.tend_spares(&Cancel::never()).expect("tend");
     assert_eq!((report.made, report.removed, spares(&pool)), (1, 0, 2));
     assert_eq!(pool.reconcile().expect("reconcile").removed, []);
 
-    pool.delete_volume("volume").expect("delete");
-    pool.set_warm("debian", 0).expect("set");
-    assert_eq!(pool.tend_spares(&|| false).expect("tend").removed, 2);
+    pool.volume("volume").expect("a volume id").delete().expect("delete");
+    pool.template("debian").expect("a template name").set_warm(0).expect("set");
+    assert_eq!(pool.tend_spares(&Cancel::never()).expect("tend").removed, 2);
     assert_cold(&environment, "at the end");
 }
 
@@ -84,10 +87,10 @@ fn staging_and_inline_publication_claim_too() {
     let pool = warm(&environment, 2);
     let publish = publication(&environment, "staged", block());
     pool.create_volume(&spec("staged")).expect("create");
-    pool.stage("staged", &publish.stage).expect("stage");
+    pool.volume("staged").expect("a volume id").stage(&publish.stage).expect("stage");
     assert_eq!(pool.claimed_spares(), 1);
     let publish = publication(&environment, "inline", block());
-    let inline = VolumeSpec { inline: true, ..spec("inline") };
+    let inline = spec("inline").inline(true);
     pool.publish_inline(&inline, &publish).expect("publish");
     assert_eq!((pool.claimed_spares(), spares(&pool)), (2, 0));
 }
@@ -98,29 +101,29 @@ fn only_a_volume_with_everything_at_its_default_claims() {
     let pool = warm(&environment, 1);
     let plain = spec("volume");
     for other in [
-        VolumeSpec { size: Some(2 * TEMPLATE_SIZE), ..plain.clone() },
-        VolumeSpec { cow_limit: Some(64 << 10), ..plain.clone() },
-        VolumeSpec { chunk_size: 16 << 10, ..plain.clone() },
-        VolumeSpec { durability: Durability::Durable, ..plain.clone() },
-        VolumeSpec { reserve: Reserve::Full, ..plain.clone() },
+        plain.clone().size(2 * TEMPLATE_SIZE),
+        plain.clone().cow_limit(64 << 10),
+        plain.clone().chunk_size(16 << 10),
+        plain.clone().durability(Durability::Durable),
+        plain.clone().reserve(Reserve::Full),
     ] {
         pool.create_volume(&other).expect("create");
-        pool.activate("volume").expect("activate");
+        pool.volume("volume").expect("a volume id").activate().expect("activate");
         assert_eq!((spares(&pool), pool.claimed_spares()), (1, 0), "{other:?}");
-        pool.delete_volume("volume").expect("delete");
+        pool.volume("volume").expect("a volume id").delete().expect("delete");
     }
     // One that was used has a store to lose.
-    pool.set_warm("debian", 0).expect("set");
-    pool.tend_spares(&|| false).expect("tend");
+    pool.template("debian").expect("a template name").set_warm(0).expect("set");
+    pool.tend_spares(&Cancel::never()).expect("tend");
     pool.create_volume(&plain).expect("create");
-    pool.activate("volume").expect("activate");
+    pool.volume("volume").expect("a volume id").activate().expect("activate");
     let store = environment.directory.path().join("pool/volumes");
     let store = store.join(Key::of("volume").as_str()).join("cow");
     fs::write(&store, b"SnAp").expect("as the kernel begins it");
-    pool.deactivate("volume").expect("deactivate");
-    pool.set_warm("debian", 1).expect("set");
-    pool.tend_spares(&|| false).expect("tend");
-    let _ = pool.activate("volume");
+    pool.volume("volume").expect("a volume id").deactivate().expect("deactivate");
+    pool.template("debian").expect("a template name").set_warm(1).expect("set");
+    pool.tend_spares(&Cancel::never()).expect("tend");
+    let _ = pool.volume("volume").and_then(|volume| volume.activate());
     assert_eq!(spares(&pool), 1, "its own store is used again");
     assert_eq!(fs::read(&store).expect("its store")[..4], *b"SnAp");
 }
@@ -131,11 +134,15 @@ fn spares_follow_their_template() {
     let pool = warm(&environment, 2);
     let before = spare_devices(&environment);
     environment.import("debian", 0xab);
-    assert_eq!(pool.template("debian").expect("it is there").warm, 2, "the number stays");
+    assert_eq!(
+        pool.template("debian").and_then(|template| template.record()).expect("it is there").warm,
+        2,
+        "the number stays"
+    );
     assert_eq!(spares(&pool), 0, "content without a name goes with its spares");
-    assert_eq!(pool.tend_spares(&|| false).expect("tend").made, 2);
+    assert_eq!(pool.tend_spares(&Cancel::never()).expect("tend").made, 2);
     assert!(before.is_disjoint(&spare_devices(&environment)));
-    pool.remove_template("debian").expect("no volume uses it");
+    pool.template("debian").expect("a template name").remove().expect("no volume uses it");
     assert_cold(&environment, "without a template");
 }
 
@@ -143,14 +150,14 @@ fn spares_follow_their_template() {
 fn too_many_broken_and_orphaned_spares_go() {
     let environment = Environment::new();
     let pool = warm(&environment, 4);
-    pool.set_warm("debian", 3).expect("set");
+    pool.template("debian").expect("a template name").set_warm(3).expect("set");
     // One of them loses its directory, by hand.
     let directory = environment.directory.path().join("pool/spares");
     let one = fs::read_dir(&directory).expect("spares").next().expect("one").expect("an entry");
     fs::remove_dir_all(one.path()).expect("remove");
-    pool.set_warm("debian", 2).expect("set");
+    pool.template("debian").expect("a template name").set_warm(2).expect("set");
 
-    let dry = ReconcileOptions { dry_run: true, ..ReconcileOptions::default() };
+    let dry = ReconcileOptions::default().dry_run(true);
     let told = pool.reconcile_with(&dry).expect("reconcile").removed;
     assert_eq!(spare_devices(&environment).len(), 4, "a dry run changes nothing");
     let mut removed = pool.reconcile().expect("reconcile").removed;
@@ -164,27 +171,39 @@ fn too_many_broken_and_orphaned_spares_go() {
     removed = pool.reconcile().expect("reconcile").removed;
     assert_eq!((removed.len(), spares(&pool)), (2, 0), "{removed:?}");
     assert_cold(&environment, "after the reboot");
-    assert_eq!(pool.tend_spares(&|| false).expect("tend").made, 2);
+    assert_eq!(pool.tend_spares(&Cancel::never()).expect("tend").made, 2);
 }
 
 #[test]
 fn what_cannot_be_is_refused() {
     let environment = Environment::new();
     let pool = environment.pool();
-    let error = pool.set_warm("debian", MAX_WARM + 1).expect_err("too many");
+    let error = pool
+        .template("debian")
+        .and_then(|template| template.set_warm(MAX_WARM + 1))
+        .expect_err("too many");
     assert_eq!(error.kind(), ErrorKind::InvalidArgument);
-    assert_eq!(pool.set_warm("ubuntu", 1).expect_err("unknown").kind(), ErrorKind::NotFound);
-    pool.set_warm("debian", 3).expect("set");
     assert_eq!(
-        pool.tend_spares(&|| true).expect("tend").made,
+        pool.template("ubuntu")
+            .and_then(|template| template.set_warm(1))
+            .expect_err("unknown")
+            .kind(),
+        ErrorKind::NotFound
+    );
+    pool.template("debian").expect("a template name").set_warm(3).expect("set");
+    assert_eq!(
+        pool.tend_spares(&Cancel::when(|| true)).expect("tend").made,
         0,
         "there is something better to do"
     );
     environment.host.set_free(0);
-    assert_eq!(pool.tend_spares(&|| false).expect_err("full").kind(), ErrorKind::NoSpace);
+    assert_eq!(pool.tend_spares(&Cancel::never()).expect_err("full").kind(), ErrorKind::NoSpace);
     assert_cold(&environment, "in a full pool");
     environment.host.without_snapshot(true);
-    assert_eq!(pool.tend_spares(&|| false).expect_err("no target").kind(), ErrorKind::Unsupported);
+    assert_eq!(
+        pool.tend_spares(&Cancel::never()).expect_err("no target").kind(),
+        ErrorKind::Unsupported
+    );
 }
 
 #[test]
@@ -199,7 +218,7 @@ fn callers_at_once_get_a_spare_each() {
                 scope.spawn(move || {
                     let id = format!("volume-{number}");
                     pool.create_volume(&spec(&id)).expect("create");
-                    pool.activate(&id).expect("activate")
+                    pool.volume(&id).expect("a volume id").activate().expect("activate").number()
                 })
             })
             .collect();
@@ -240,8 +259,8 @@ fn check(prepare: fn(&Environment), scenario: fn(&Pool) -> calf::Result<()>) {
                     }
                 }
                 life(&pool).unwrap_or_else(|error| panic!("{context}: {error:?}"));
-                pool.set_warm("debian", 0).expect("set");
-                let report = pool.tend_spares(&|| false).expect("tend");
+                pool.template("debian").expect("a template name").set_warm(0).expect("set");
+                let report = pool.tend_spares(&Cancel::never()).expect("tend");
                 assert_eq!(report.failed, Vec::<String>::new(), "{context}");
                 assert_cold(&environment, &context);
                 assert_eq!(environment.volume_directories().len(), 0, "{context}");
@@ -257,9 +276,9 @@ fn check(prepare: fn(&Environment), scenario: fn(&Pool) -> calf::Result<()>) {
 
 fn life(pool: &Pool) -> calf::Result<()> {
     pool.create_volume(&spec("volume"))?;
-    pool.activate("volume")?;
-    pool.deactivate("volume")?;
-    pool.delete_volume("volume")
+    pool.volume("volume")?.activate()?;
+    pool.volume("volume")?.deactivate()?;
+    pool.volume("volume").and_then(|volume| volume.delete())
 }
 
 #[test]
@@ -272,10 +291,10 @@ fn making_and_removing_spares_fails_or_dies_well_at_each_call() {
     check(
         |_| (),
         |pool| {
-            pool.set_warm("debian", 2)?;
-            pool.tend_spares(&|| false)?;
-            pool.set_warm("debian", 1)?;
-            pool.tend_spares(&|| false)?;
+            pool.template("debian")?.set_warm(2)?;
+            pool.tend_spares(&Cancel::never())?;
+            pool.template("debian")?.set_warm(1)?;
+            pool.tend_spares(&Cancel::never())?;
             pool.reconcile().map(drop)
         },
     );

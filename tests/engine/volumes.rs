@@ -19,24 +19,31 @@ fn every_call_may_be_repeated() {
     let pool = environment.pool();
     for access in [block(), mount()] {
         let publish = publication(&environment, "volume", access);
-        let volume = pool.create_volume(&spec("volume")).expect("create");
+        let create = || pool.create_volume(&spec("volume")).and_then(|volume| volume.status());
+        let volume = create().expect("create");
         assert_eq!(volume.record.size, TEMPLATE_SIZE);
-        assert_eq!(pool.create_volume(&spec("volume")).expect("again").record, volume.record);
+        assert_eq!(create().expect("again").record, volume.record);
         for _ in 0..2 {
-            pool.stage("volume", &publish.stage).expect("stage");
+            pool.volume("volume").expect("a volume id").stage(&publish.stage).expect("stage");
         }
         for _ in 0..2 {
-            pool.publish("volume", &publish).expect("publish");
+            pool.volume("volume").expect("a volume id").publish(&publish).expect("publish");
         }
         for _ in 0..2 {
-            pool.unpublish("volume", &publish.target).expect("unpublish");
+            pool.volume("volume")
+                .expect("a volume id")
+                .unpublish(&publish.target)
+                .expect("unpublish");
         }
         assert!(!publish.target.exists(), "the driver removes the target");
         for _ in 0..2 {
-            pool.unstage("volume", &publish.stage.path).expect("unstage");
+            pool.volume("volume")
+                .expect("a volume id")
+                .unstage(&publish.stage.path)
+                .expect("unstage");
         }
         for _ in 0..2 {
-            pool.delete_volume("volume").expect("delete");
+            pool.volume("volume").expect("a volume id").delete().expect("delete");
         }
         assert_eq!(environment.host.leftovers(), Vec::<String>::new());
         assert_eq!(environment.volume_directories(), Vec::<String>::new());
@@ -97,14 +104,26 @@ fn an_unknown_volume_is_not_found_or_already_gone() {
     let environment = Environment::new();
     let pool = environment.pool();
     let publish = publication(&environment, "volume", block());
-    assert_eq!(kind(pool.volume("volume")), ErrorKind::NotFound);
-    assert_eq!(kind(pool.stage("volume", &publish.stage)), ErrorKind::NotFound);
-    assert_eq!(kind(pool.publish("volume", &publish)), ErrorKind::NotFound);
-    assert_eq!(kind(pool.expand_volume("volume", TEMPLATE_SIZE)), ErrorKind::NotFound);
-    assert_eq!(kind(pool.statistics("volume", &publish.target)), ErrorKind::NotFound);
-    pool.unpublish("volume", &publish.target).expect("unpublish");
-    pool.unstage("volume", &publish.stage.path).expect("unstage");
-    pool.delete_volume("volume").expect("delete");
+    assert_eq!(kind(pool.volume("volume").and_then(|volume| volume.status())), ErrorKind::NotFound);
+    assert_eq!(
+        kind(pool.volume("volume").and_then(|volume| volume.stage(&publish.stage))),
+        ErrorKind::NotFound
+    );
+    assert_eq!(
+        kind(pool.volume("volume").and_then(|volume| volume.publish(&publish))),
+        ErrorKind::NotFound
+    );
+    assert_eq!(
+        kind(pool.volume("volume").and_then(|volume| volume.expand(TEMPLATE_SIZE))),
+        ErrorKind::NotFound
+    );
+    assert_eq!(
+        kind(pool.volume("volume").and_then(|volume| volume.statistics(&publish.target))),
+        ErrorKind::NotFound
+    );
+    pool.volume("volume").expect("a volume id").unpublish(&publish.target).expect("unpublish");
+    pool.volume("volume").expect("a volume id").unstage(&publish.stage.path).expect("unstage");
+    pool.volume("volume").expect("a volume id").delete().expect("delete");
 }
 
 #[test]
@@ -114,19 +133,25 @@ fn a_reboot_is_healed_by_publish_alone() {
         let pool = environment.pool();
         let publish = publication(&environment, "volume", access);
         pool.create_volume(&spec("volume")).expect("create");
-        pool.stage("volume", &publish.stage).expect("stage");
-        pool.publish("volume", &publish).expect("publish");
+        pool.volume("volume").expect("a volume id").stage(&publish.stage).expect("stage");
+        pool.volume("volume").expect("a volume id").publish(&publish).expect("publish");
         environment.host.reboot();
         // The plain file or directory that was the target is still there, as is the staging
         // directory; kubelet publishes again without staging.
         assert!(publish.target.exists());
         let pool = environment.pool();
         pool.reconcile().expect("reconcile");
-        pool.publish("volume", &publish).expect("publish after the reboot");
-        assert_eq!(pool.volume("volume").expect("it is there").state, VolumeState::Active);
-        pool.unpublish("volume", &publish.target).expect("unpublish");
-        pool.unstage("volume", &publish.stage.path).expect("unstage");
-        pool.delete_volume("volume").expect("delete");
+        pool.volume("volume")
+            .expect("a volume id")
+            .publish(&publish)
+            .expect("publish after the reboot");
+        assert_eq!(
+            pool.volume("volume").and_then(|volume| volume.status()).expect("it is there").state,
+            VolumeState::Active
+        );
+        pool.volume("volume").expect("a volume id").unpublish(&publish.target).expect("unpublish");
+        pool.volume("volume").expect("a volume id").unstage(&publish.stage.path).expect("unstage");
+        pool.volume("volume").expect("a volume id").delete().expect("delete");
         assert_eq!(environment.host.leftovers(), Vec::<String>::new());
     }
 }
@@ -140,15 +165,18 @@ fn readers_get_a_device_of_their_own() {
     let mut writer = publication(&environment, "volume", block());
     writer.target = environment.path("writer");
     pool.create_volume(&spec("volume")).expect("create");
-    pool.publish("volume", &reader).expect("publish for reading");
-    pool.publish("volume", &writer).expect("publish for writing");
+    pool.volume("volume").expect("a volume id").publish(&reader).expect("publish for reading");
+    pool.volume("volume").expect("a volume id").publish(&writer).expect("publish for writing");
     let names: Vec<String> = environment.host.sizes().into_iter().map(|(name, _)| name).collect();
     assert_eq!(names.len(), 2);
     assert!(names.iter().any(|name| name.ends_with("-ro")), "{names:?}");
     // The same target for the other purpose is another publication.
     writer.target.clone_from(&reader.target);
-    assert_eq!(kind(pool.publish("volume", &writer)), ErrorKind::AlreadyExists);
-    pool.expand_volume("volume", 3 * TEMPLATE_SIZE).expect("expand");
+    assert_eq!(
+        kind(pool.volume("volume").and_then(|volume| volume.publish(&writer))),
+        ErrorKind::AlreadyExists
+    );
+    pool.volume("volume").expect("a volume id").expand(3 * TEMPLATE_SIZE).expect("expand");
     assert!(environment.host.sizes().iter().all(|(_, size)| *size == 3 * TEMPLATE_SIZE));
 }
 
@@ -158,19 +186,21 @@ fn a_device_tells_whose_it_is() {
     environment.host.without_snapshot(true);
     let fallback = environment.options().fallback(Some(Fallback::Copy));
     let copies = fallback.open(environment.directory.path().join("pool")).expect("a pool");
-    copies.create_volume(&spec("copy")).expect("create");
-    let loop_device = copies.activate("copy").expect("activate");
+    let copy = copies.create_volume(&spec("copy")).expect("create");
+    let loop_device = copy.activate().expect("activate").number();
     environment.host.without_snapshot(false);
 
     let pool = environment.pool();
     for id in ["one", "two"] {
         pool.create_volume(&spec(id)).expect("create");
     }
-    let (one, two) =
-        (pool.activate("one").expect("activate"), pool.activate("two").expect("activate"));
+    let (one, two) = (
+        pool.volume("one").expect("a volume id").activate().expect("activate").number(),
+        pool.volume("two").expect("a volume id").activate().expect("activate").number(),
+    );
     let mut reader = publication(&environment, "one", block());
     reader.read_only = true;
-    pool.publish("one", &reader).expect("publish");
+    pool.volume("one").expect("a volume id").publish(&reader).expect("publish");
     let view = match environment.host.target(&reader.target).expect("a target") {
         Target::Node { device } => device,
         other => panic!("{other:?}"),
@@ -178,13 +208,13 @@ fn a_device_tells_whose_it_is() {
     assert_ne!(view, one);
     for (number, id) in [(one, "one"), (two, "two"), (view, "one"), (loop_device, "copy")] {
         let volume = pool.volume_of_device(number).expect("an answer").expect("a volume");
-        assert_eq!(volume.record.id, id);
+        assert_eq!(volume.id(), id);
     }
     let unknown = DeviceNumber { major: 8, minor: 1 };
-    assert_eq!(pool.volume_of_device(unknown).expect("an answer"), None);
+    assert!(pool.volume_of_device(unknown).expect("an answer").is_none());
     let elsewhere = environment.options().open(environment.directory.path().join("other"));
     let elsewhere = elsewhere.expect("a pool").volume_of_device(one).expect("an answer");
-    assert_eq!(elsewhere, None, "another pool's device is not this one's");
+    assert!(elsewhere.is_none(), "another pool's device is not this one's");
 }
 
 #[test]
@@ -194,10 +224,13 @@ fn a_single_writer_has_one_target() {
     let mut publish = publication(&environment, "volume", block());
     publish.exclusive = true;
     pool.create_volume(&spec("volume")).expect("create");
-    pool.publish("volume", &publish).expect("publish");
-    pool.publish("volume", &publish).expect("publish again");
+    pool.volume("volume").expect("a volume id").publish(&publish).expect("publish");
+    pool.volume("volume").expect("a volume id").publish(&publish).expect("publish again");
     publish.target = environment.path("elsewhere");
-    assert_eq!(kind(pool.publish("volume", &publish)), ErrorKind::InUse);
+    assert_eq!(
+        kind(pool.volume("volume").and_then(|volume| volume.publish(&publish))),
+        ErrorKind::InUse
+    );
     assert!(!publish.target.exists());
 }
 
@@ -206,14 +239,20 @@ fn a_busy_device_is_named_with_its_holder_and_goes_once_it_is_free() {
     let environment = Environment::new();
     let pool = environment.pool();
     pool.create_volume(&spec("volume")).expect("create");
-    let device = pool.activate("volume").expect("activate");
+    let device = pool.volume("volume").expect("a volume id").activate().expect("activate").number();
     environment.host.open(device);
-    let error = pool.deactivate("volume").expect_err("the guest holds it");
+    let error = pool
+        .volume("volume")
+        .and_then(|volume| volume.deactivate())
+        .expect_err("the guest holds it");
     assert_eq!(error.kind(), ErrorKind::InUse);
     assert!(error.report().contains("process 1 (guest)"), "{}", error.report());
     environment.host.close(device);
-    pool.deactivate("volume").expect("deactivate");
-    assert_eq!(pool.volume("volume").expect("it is there").state, VolumeState::Inactive);
+    pool.volume("volume").expect("a volume id").deactivate().expect("deactivate");
+    assert_eq!(
+        pool.volume("volume").and_then(|volume| volume.status()).expect("it is there").state,
+        VolumeState::Inactive
+    );
 }
 
 #[test]
@@ -222,11 +261,11 @@ fn a_published_volume_is_not_taken_away() {
     let pool = environment.pool();
     let publish = publication(&environment, "volume", block());
     pool.create_volume(&spec("volume")).expect("create");
-    pool.publish("volume", &publish).expect("publish");
+    pool.volume("volume").expect("a volume id").publish(&publish).expect("publish");
     for result in [
-        pool.delete_volume("volume"),
-        pool.deactivate("volume"),
-        pool.unstage("volume", &publish.stage.path),
+        pool.volume("volume").and_then(|volume| volume.delete()),
+        pool.volume("volume").and_then(|volume| volume.deactivate()),
+        pool.volume("volume").and_then(|volume| volume.unstage(&publish.stage.path)),
     ] {
         let error = result.expect_err("it is published");
         assert_eq!(error.kind(), ErrorKind::InUse);
@@ -248,12 +287,12 @@ fn the_orchestrators_directory_may_be_a_symlink() {
         publish.exclusive = true;
         pool.create_volume(&spec("volume")).expect("create");
         for _ in 0..2 {
-            pool.stage("volume", &publish.stage).expect("stage");
-            pool.publish("volume", &publish).expect("publish");
+            pool.volume("volume").expect("a volume id").stage(&publish.stage).expect("stage");
+            pool.volume("volume").expect("a volume id").publish(&publish).expect("publish");
         }
-        pool.unpublish("volume", &publish.target).expect("unpublish");
-        pool.unstage("volume", &publish.stage.path).expect("unstage");
-        pool.delete_volume("volume").expect("delete");
+        pool.volume("volume").expect("a volume id").unpublish(&publish.target).expect("unpublish");
+        pool.volume("volume").expect("a volume id").unstage(&publish.stage.path).expect("unstage");
+        pool.volume("volume").expect("a volume id").delete().expect("delete");
     }
     assert_eq!(environment.host.leftovers(), Vec::<String>::new());
 }
@@ -268,11 +307,23 @@ fn a_foreign_mount_at_the_target_is_left_alone() {
     for id in ["first", "second"] {
         pool.create_volume(&spec(id)).expect("create");
     }
-    pool.publish("first", &first).expect("publish");
-    assert_eq!(kind(pool.publish("second", &second)), ErrorKind::AlreadyExists);
-    assert_eq!(kind(pool.unpublish("second", &first.target)), ErrorKind::InUse);
-    pool.statistics("first", &first.target).expect("it is still there");
-    assert_eq!(kind(pool.statistics("second", &first.target)), ErrorKind::NotFound);
+    pool.volume("first").expect("a volume id").publish(&first).expect("publish");
+    assert_eq!(
+        kind(pool.volume("second").and_then(|volume| volume.publish(&second))),
+        ErrorKind::AlreadyExists
+    );
+    assert_eq!(
+        kind(pool.volume("second").and_then(|volume| volume.unpublish(&first.target))),
+        ErrorKind::InUse
+    );
+    pool.volume("first")
+        .expect("a volume id")
+        .statistics(&first.target)
+        .expect("it is still there");
+    assert_eq!(
+        kind(pool.volume("second").and_then(|volume| volume.statistics(&first.target))),
+        ErrorKind::NotFound
+    );
 }
 
 #[test]
@@ -282,7 +333,10 @@ fn a_file_with_content_at_the_target_is_kept() {
     let publish = publication(&environment, "volume", mount());
     fs::write(&publish.target, "precious").expect("a file");
     pool.create_volume(&spec("volume")).expect("create");
-    assert_eq!(kind(pool.publish("volume", &publish)), ErrorKind::AlreadyExists);
+    assert_eq!(
+        kind(pool.volume("volume").and_then(|volume| volume.publish(&publish))),
+        ErrorKind::AlreadyExists
+    );
     assert_eq!(fs::read(&publish.target).expect("it is there"), b"precious");
 }
 
@@ -293,10 +347,16 @@ fn the_file_system_must_be_the_templates() {
     pool.create_volume(&spec("volume")).expect("create");
     let with =
         |fs_type: &str| Access::Mount { fs_type: Some(fs_type.to_owned()), options: Vec::new() };
-    let stage =
-        |fs_type| pool.stage("volume", &publication(&environment, "volume", with(fs_type)).stage);
+    let stage = |fs_type| {
+        pool.volume("volume").and_then(|volume| {
+            volume.stage(&publication(&environment, "volume", with(fs_type)).stage)
+        })
+    };
     assert_eq!(kind(stage("xfs")), ErrorKind::InvalidArgument);
-    assert_eq!(pool.volume("volume").expect("it is there").state, VolumeState::Inactive);
+    assert_eq!(
+        pool.volume("volume").and_then(|volume| volume.status()).expect("it is there").state,
+        VolumeState::Inactive
+    );
     stage("ext4").expect("stage");
 }
 
@@ -310,9 +370,9 @@ fn an_inline_volume_lives_with_its_publication() {
     for _ in 0..2 {
         pool.publish_inline(&spec, &publish).expect("publish");
     }
-    pool.statistics("inline", &publish.target).expect("statistics");
+    pool.volume("inline").expect("a volume id").statistics(&publish.target).expect("statistics");
     for _ in 0..2 {
-        pool.unpublish("inline", &publish.target).expect("unpublish");
+        pool.volume("inline").expect("a volume id").unpublish(&publish.target).expect("unpublish");
     }
     assert_eq!(environment.host.leftovers(), Vec::<String>::new());
     assert_eq!(environment.volume_directories(), Vec::<String>::new());
@@ -332,13 +392,13 @@ fn the_mount_option_ro_is_reading_only_and_may_be_repeated() {
     let access = Access::Mount { fs_type: None, options: vec!["ro".to_owned()] };
     let publish = publication(&environment, "volume", access);
     for _ in 0..2 {
-        pool.stage("volume", &publish.stage).expect("stage");
-        pool.publish("volume", &publish).expect("publish");
+        pool.volume("volume").expect("a volume id").stage(&publish.stage).expect("stage");
+        pool.volume("volume").expect("a volume id").publish(&publish).expect("publish");
     }
     let names: Vec<String> = environment.host.sizes().into_iter().map(|(name, _)| name).collect();
     assert!(names.iter().any(|name| name.ends_with("-ro")), "{names:?}");
-    pool.unpublish("volume", &publish.target).expect("unpublish");
-    pool.unstage("volume", &publish.stage.path).expect("unstage");
+    pool.volume("volume").expect("a volume id").unpublish(&publish.target).expect("unpublish");
+    pool.volume("volume").expect("a volume id").unstage(&publish.stage.path).expect("unstage");
     assert_eq!(environment.host.leftovers(), Vec::<String>::new());
 }
 
@@ -362,26 +422,49 @@ fn an_inline_volume_of_a_call_that_was_cut_short_goes_with_the_next_failure() {
     other.target = environment.path("other");
     fs::write(&other.target, "in the way").expect("a file");
     assert_eq!(kind(pool.publish_inline(&spec, &other)), ErrorKind::AlreadyExists);
-    pool.statistics("inline", &publish.target).expect("it is still there");
+    pool.volume("inline")
+        .expect("a volume id")
+        .statistics(&publish.target)
+        .expect("it is still there");
 }
 
 #[test]
 fn a_name_moves_on_and_volumes_keep_what_they_started_from() {
     let environment = Environment::new();
     let pool = environment.pool();
-    let old = pool.create_volume(&spec("old")).expect("create").record.digest;
-    pool.activate("old").expect("activate");
+    let old = pool
+        .create_volume(&spec("old"))
+        .and_then(|volume| volume.status())
+        .expect("create")
+        .record
+        .digest;
+    pool.volume("old").expect("a volume id").activate().expect("activate");
     environment.import("debian", 2);
-    let new = pool.create_volume(&spec("new")).expect("create").record.digest;
+    let new = pool
+        .create_volume(&spec("new"))
+        .and_then(|volume| volume.status())
+        .expect("create")
+        .record
+        .digest;
     assert_ne!(old, new);
-    assert_eq!(pool.create_volume(&spec("old")).expect("again").record.digest, old);
+    assert_eq!(
+        pool.create_volume(&spec("old"))
+            .and_then(|volume| volume.status())
+            .expect("again")
+            .record
+            .digest,
+        old
+    );
     let images = || fs::read_dir(pool.root().join("images")).expect("images").count();
     assert_eq!(images(), 2);
-    assert_eq!(kind(pool.remove_template("debian")), ErrorKind::InUse);
-    pool.delete_volume("old").expect("delete");
+    assert_eq!(
+        kind(pool.template("debian").and_then(|template| template.remove())),
+        ErrorKind::InUse
+    );
+    pool.volume("old").expect("a volume id").delete().expect("delete");
     assert_eq!(images(), 1, "content without a name goes with its last volume");
-    pool.delete_volume("new").expect("delete");
-    pool.remove_template("debian").expect("remove");
+    pool.volume("new").expect("a volume id").delete().expect("delete");
+    pool.template("debian").expect("a template name").remove().expect("remove");
     assert_eq!(images(), 0);
 }
 
@@ -394,12 +477,17 @@ fn all_volumes_of_a_template_share_one_origin() {
         let mut spec = spec(&format!("volume-{n}"));
         spec.size = Some(size);
         pool.create_volume(&spec).expect("create");
-        pool.activate(&spec.id).expect("activate");
+        pool.volume(&spec.id).expect("a volume id").activate().expect("activate");
     }
     let loops = environment.host.leftovers();
     assert_eq!(loops.iter().filter(|what| what.ends_with("/image")).count(), 1, "{loops:?}");
     for n in 0..3 {
-        environment.pool().delete_volume(&format!("volume-{n}")).expect("delete");
+        environment
+            .pool()
+            .volume(&format!("volume-{n}"))
+            .expect("a volume id")
+            .delete()
+            .expect("delete");
     }
     assert_eq!(environment.host.leftovers(), Vec::<String>::new());
 }
@@ -414,16 +502,31 @@ fn what_the_kernel_gave_up_is_reported_and_can_be_deleted() {
         (SnapshotUsage::Overflow, VolumeState::Overflow),
     ] {
         pool.create_volume(&spec("volume")).expect("create");
-        pool.publish("volume", &publish).expect("publish");
-        let device = pool.volume("volume").expect("it is there").device.expect("active");
+        pool.volume("volume").expect("a volume id").publish(&publish).expect("publish");
+        let device = pool
+            .volume("volume")
+            .and_then(|volume| volume.status())
+            .expect("it is there")
+            .device
+            .expect("active");
         environment.host.set_usage(device, usage);
-        let statistics = pool.statistics("volume", &publish.target).expect("statistics");
+        let statistics = pool
+            .volume("volume")
+            .expect("a volume id")
+            .statistics(&publish.target)
+            .expect("statistics");
         assert_eq!(statistics.volume.state, state);
-        assert_eq!(kind(pool.expand_volume("volume", 9 * TEMPLATE_SIZE)), ErrorKind::Corrupt);
+        assert_eq!(
+            kind(pool.volume("volume").and_then(|volume| volume.expand(9 * TEMPLATE_SIZE))),
+            ErrorKind::Corrupt
+        );
         pool.reconcile().expect("reconcile");
-        assert_eq!(pool.volume("volume").expect("it is there").state, state);
-        pool.unpublish("volume", &publish.target).expect("unpublish");
-        pool.delete_volume("volume").expect("delete");
+        assert_eq!(
+            pool.volume("volume").and_then(|volume| volume.status()).expect("it is there").state,
+            state
+        );
+        pool.volume("volume").expect("a volume id").unpublish(&publish.target).expect("unpublish");
+        pool.volume("volume").expect("a volume id").delete().expect("delete");
     }
 }
 
@@ -440,12 +543,12 @@ fn without_dm_snapshot_only_an_explicit_fallback_makes_volumes() {
     let mut publish = publication(&environment, "volume", block());
     publish.read_only = true;
     pool.create_volume(&spec("volume")).expect("create");
-    pool.publish("volume", &publish).expect("publish");
-    pool.statistics("volume", &publish.target).expect("statistics");
-    pool.expand_volume("volume", 2 * TEMPLATE_SIZE).expect("expand");
-    pool.unpublish("volume", &publish.target).expect("unpublish");
-    pool.unstage("volume", &publish.stage.path).expect("unstage");
-    pool.delete_volume("volume").expect("delete");
+    pool.volume("volume").expect("a volume id").publish(&publish).expect("publish");
+    pool.volume("volume").expect("a volume id").statistics(&publish.target).expect("statistics");
+    pool.volume("volume").expect("a volume id").expand(2 * TEMPLATE_SIZE).expect("expand");
+    pool.volume("volume").expect("a volume id").unpublish(&publish.target).expect("unpublish");
+    pool.volume("volume").expect("a volume id").unstage(&publish.stage.path).expect("unstage");
+    pool.volume("volume").expect("a volume id").delete().expect("delete");
     assert_eq!(environment.host.leftovers(), Vec::<String>::new());
 }
 
@@ -488,11 +591,17 @@ fn different_volumes_live_side_by_side() {
                 let publish = publication(environment, &id, block());
                 for _ in 0..10 {
                     pool.create_volume(&spec(&id)).expect("create");
-                    pool.stage(&id, &publish.stage).expect("stage");
-                    pool.publish(&id, &publish).expect("publish");
-                    pool.unpublish(&id, &publish.target).expect("unpublish");
-                    pool.unstage(&id, &publish.stage.path).expect("unstage");
-                    pool.delete_volume(&id).expect("delete");
+                    pool.volume(&id).expect("a volume id").stage(&publish.stage).expect("stage");
+                    pool.volume(&id).expect("a volume id").publish(&publish).expect("publish");
+                    pool.volume(&id)
+                        .expect("a volume id")
+                        .unpublish(&publish.target)
+                        .expect("unpublish");
+                    pool.volume(&id)
+                        .expect("a volume id")
+                        .unstage(&publish.stage.path)
+                        .expect("unstage");
+                    pool.volume(&id).expect("a volume id").delete().expect("delete");
                 }
             });
         }
@@ -506,7 +615,9 @@ fn a_creation_starts_from_where_the_name_has_moved_meanwhile() {
     let environment = Environment::new();
     environment.import("new", 1);
     let pool = environment.pool();
-    let [old, new] = ["debian", "new"].map(|name| pool.template(name).expect("there").digest);
+    let [old, new] = ["debian", "new"].map(|name| {
+        pool.template(name).and_then(|template| template.record()).expect("there").digest
+    });
     let subject = format!("image/{old}");
     let held = lock::lock(&pool.root().join("lock"), &subject, lock::Mode::Exclusive);
     std::thread::scope(|scope| {
@@ -518,7 +629,16 @@ fn a_creation_starts_from_where_the_name_has_moved_meanwhile() {
         fs::write(templates.join("debian.json"), record).expect("a record");
         fs::remove_dir_all(pool.root().join("images").join(old)).expect("the content");
         drop(held);
-        assert_eq!(creation.join().expect("no panic").expect("create").record.digest, new);
+        assert_eq!(
+            creation
+                .join()
+                .expect("no panic")
+                .and_then(|volume| volume.status())
+                .expect("create")
+                .record
+                .digest,
+            new
+        );
     });
 }
 

@@ -153,7 +153,7 @@ fn survives(usage_name: &str, usage: fn(&Path) -> Usage) {
     assert!(n > 18, "only {n} changes: the driver did not do its work");
     assert_eq!(Inventory::of_kernel(), at_rest);
     drop(bystander);
-    rig.pool.delete_volume("bystander").expect("delete");
+    rig.pool.volume("bystander").expect("a volume id").delete().expect("delete");
     tally.finish();
 }
 

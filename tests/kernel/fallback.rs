@@ -71,7 +71,7 @@ fn copies(fallback: Fallback) {
     let pages = ["first", "second"].map(|id| {
         let publish = rig.publication(id, Access::Block);
         rig.pool.create_volume(&VolumeSpec::new(id, "random")).expect("create");
-        rig.pool.publish(id, &publish).expect("publish");
+        rig.pool.volume(id).expect("a volume id").publish(&publish).expect("publish");
         let device = open(&publish.target);
         let page = Page::random(&mut random);
         device.write_all_at(&page.0, 8192).expect("write");
@@ -83,16 +83,16 @@ fn copies(fallback: Fallback) {
         assert_eq!(first_difference(device, &expected), None);
     }
     for (id, publish, device, page) in pages {
-        rig.pool.expand_volume(id, 2 * TEMPLATE_SIZE).expect("expand");
+        rig.pool.volume(id).expect("a volume id").expand(2 * TEMPLATE_SIZE).expect("expand");
         device.write_all_at(&page.0, 2 * TEMPLATE_SIZE - 4096).expect("write at the new end");
         drop(device);
         let mut reader = publish.clone();
         reader.target = rig.path("reader");
         reader.read_only = true;
-        rig.pool.publish(id, &reader).expect("publish for reading");
+        rig.pool.volume(id).expect("a volume id").publish(&reader).expect("publish for reading");
         let device = fs::File::options().write(true).open(&reader.target);
         device.and_then(|d| d.write_all_at(&page.0, 0)).expect_err("it is read-only");
-        rig.pool.unpublish(id, &reader.target).expect("unpublish");
+        rig.pool.volume(id).expect("a volume id").unpublish(&reader.target).expect("unpublish");
         rig.tear_down(&publish, id);
     }
 }
@@ -122,7 +122,10 @@ fn death() {
     fs::write(usage.target.join("more"), "precious").expect("the volume does not notice");
 
     let driver = Driver::start(rig.pool.root(), &work, &["--fallback", "copy"]);
-    assert_eq!(rig.pool.volume("volume").expect("it is there").state, VolumeState::Active);
+    assert_eq!(
+        rig.pool.volume("volume").and_then(|volume| volume.status()).expect("it is there").state,
+        VolumeState::Active
+    );
     let client = driver.client();
     client.stage(&usage).expect("stage again");
     client.publish(&usage).expect("publish again");

@@ -88,7 +88,7 @@ fn race(rig: &Rig, place: &Place, publish: &Publish, (a, b): (&Path, &Path)) {
             swaps
         });
         for _ in 0..ROUNDS {
-            match rig.pool.publish("volume", publish) {
+            match rig.pool.volume("volume").and_then(|volume| volume.publish(publish)) {
                 Ok(()) => shown += 1,
                 Err(error) => {
                     refused += 1;
@@ -98,7 +98,9 @@ fn race(rig: &Rig, place: &Place, publish: &Publish, (a, b): (&Path, &Path)) {
             place.check();
             // Whatever is where now: it can be taken away, once the path is itself again.
             let mut tries = 0;
-            while let Err(error) = rig.pool.unpublish("volume", &publish.target) {
+            while let Err(error) =
+                rig.pool.volume("volume").and_then(|volume| volume.unpublish(&publish.target))
+            {
                 tries += 1;
                 assert!(tries < 100_000, "{error:?}");
             }
@@ -113,9 +115,9 @@ fn race(rig: &Rig, place: &Place, publish: &Publish, (a, b): (&Path, &Path)) {
 
 /// The publication to take back when the race is over, wherever the names ended.
 fn settle(rig: &Rig, publish: &Publish) {
-    rig.pool.unpublish("volume", &publish.target).expect("unpublish");
-    rig.pool.unstage("volume", &publish.stage.path).expect("unstage");
-    rig.pool.delete_volume("volume").expect("delete");
+    rig.pool.volume("volume").expect("a volume id").unpublish(&publish.target).expect("unpublish");
+    rig.pool.volume("volume").expect("a volume id").unstage(&publish.stage.path).expect("unstage");
+    rig.pool.volume("volume").expect("a volume id").delete().expect("delete");
 }
 
 fn swapped_parent() {
@@ -131,7 +133,7 @@ fn swapped_parent() {
         let mut publish = rig.publication("volume", access.clone());
         publish.target = pod.join(if access == Access::Block { "disk" } else { "target" });
         rig.pool.create_volume(&VolumeSpec::new("volume", "root")).expect("create");
-        rig.pool.stage("volume", &publish.stage).expect("stage");
+        rig.pool.volume("volume").expect("a volume id").stage(&publish.stage).expect("stage");
         race(&rig, &place, &publish, (&pod, &link));
         if pod.is_symlink() {
             assert!(exchange(&pod, &link));
@@ -154,10 +156,13 @@ fn tenants_link() {
         publish.stage.path = link.join("staging");
         publish.target = link.join("target");
         let results = [
-            rig.pool.publish("volume", &publish),
-            rig.pool.unpublish("volume", &publish.target),
-            rig.pool.statistics("volume", &publish.target).map(drop),
-            rig.pool.expand_file_system("volume", &publish.target),
+            rig.pool.volume("volume").and_then(|volume| volume.publish(&publish)),
+            rig.pool.volume("volume").and_then(|volume| volume.unpublish(&publish.target)),
+            rig.pool
+                .volume("volume")
+                .and_then(|volume| volume.statistics(&publish.target))
+                .map(drop),
+            rig.pool.volume("volume").and_then(|volume| volume.expand_file_system(&publish.target)),
         ];
         for result in results {
             let error = result.expect_err("the link is not root's alone");
@@ -166,8 +171,8 @@ fn tenants_link() {
         }
         place.check();
     }
-    rig.pool.deactivate("volume").expect("deactivate");
-    rig.pool.delete_volume("volume").expect("delete");
+    rig.pool.volume("volume").expect("a volume id").deactivate().expect("deactivate");
+    rig.pool.volume("volume").expect("a volume id").delete().expect("delete");
 }
 
 fn one_use_at_a_time() {
@@ -178,37 +183,51 @@ fn one_use_at_a_time() {
     let mut mounted = rig.publication("volume", real_pool::mount());
     mounted.target = rig.path("mounted");
     for (first, second) in [(&block, &mounted), (&mounted, &block)] {
-        rig.pool.publish("volume", first).expect("publish");
-        let error = rig.pool.publish("volume", second).expect_err("it is in use");
+        rig.pool.volume("volume").expect("a volume id").publish(first).expect("publish");
+        let error = rig
+            .pool
+            .volume("volume")
+            .and_then(|volume| volume.publish(second))
+            .expect_err("it is in use");
         assert_eq!(error.kind(), ErrorKind::InUse, "{error:?}");
         assert!(error.report().contains("in use as"), "{error:?}");
-        rig.pool.unpublish("volume", &second.target).expect("nothing to undo");
-        rig.pool.publish("volume", first).expect("it is as it was");
-        rig.pool.unpublish("volume", &first.target).expect("unpublish");
-        rig.pool.unstage("volume", &first.stage.path).expect("unstage");
+        rig.pool
+            .volume("volume")
+            .expect("a volume id")
+            .unpublish(&second.target)
+            .expect("nothing to undo");
+        rig.pool.volume("volume").expect("a volume id").publish(first).expect("it is as it was");
+        rig.pool
+            .volume("volume")
+            .expect("a volume id")
+            .unpublish(&first.target)
+            .expect("unpublish");
+        rig.pool
+            .volume("volume")
+            .expect("a volume id")
+            .unstage(&first.stage.path)
+            .expect("unstage");
     }
-    rig.pool.delete_volume("volume").expect("delete");
+    rig.pool.volume("volume").expect("a volume id").delete().expect("delete");
 }
 
 fn replaced_store() {
     let rig = Rig::new(kernel::Fs::Ext4);
     rig.import_random("random", 3);
-    let spec = |id: &str, chunk_size| VolumeSpec {
-        chunk_size,
-        durability: Durability::Durable,
-        ..VolumeSpec::new(id, "random")
+    let spec = |id: &str, chunk_size| {
+        VolumeSpec::new(id, "random").chunk_size(chunk_size).durability(Durability::Durable)
     };
     for (id, chunk) in [("small", 4096), ("large", 16384)] {
         let device = rig.open(&spec(id, chunk));
         device.write_all_at(&Page::random(&mut Random(5)).0, 0).expect("write");
         drop(device);
-        rig.pool.deactivate(id).expect("deactivate");
+        rig.pool.volume(id).expect("a volume id").deactivate().expect("deactivate");
     }
     let store = |id: &str| rig.pool.root().join("volumes").join(Key::of(id).as_str()).join("cow");
     let kept = rig.path("kept");
     fs::rename(store("small"), &kept).expect("a move");
     let refused = |what: &str| {
-        let error = rig.pool.activate("small").expect_err(what);
+        let error = rig.pool.volume("small").and_then(|volume| volume.activate()).expect_err(what);
         assert_eq!(error.kind(), ErrorKind::Corrupt, "{what}: {error:?}");
         error.report()
     };
@@ -224,7 +243,7 @@ fn replaced_store() {
     fs::rename(&kept, store("small")).expect("a move");
     drop(rig.activate("small"));
     for id in ["small", "large"] {
-        rig.pool.delete_volume(id).expect("delete");
+        rig.pool.volume(id).expect("a volume id").delete().expect("delete");
     }
 }
 
@@ -240,10 +259,8 @@ fn reserved_in_a_full_pool() {
     for disk in [kernel::Fs::Xfs, kernel::Fs::Ext4] {
         let rig = Rig::new(disk);
         rig.import_random("random", 9);
-        let spec = |id: &str, reserve| VolumeSpec {
-            reserve,
-            durability: Durability::Durable,
-            ..VolumeSpec::new(id, "random")
+        let spec = |id: &str, reserve| {
+            VolumeSpec::new(id, "random").reserve(reserve).durability(Durability::Durable)
         };
         let reserved = rig.open(&spec("reserved", Reserve::Full));
         let other = rig.open(&spec("other", Reserve::None));
@@ -257,7 +274,10 @@ fn reserved_in_a_full_pool() {
             reserved.write_all_at(&page.0, offset).expect("every block can be written");
         }
         reserved.sync_all().expect("sync");
-        assert_eq!(rig.pool.volume("reserved").expect("there").state, VolumeState::Active);
+        assert_eq!(
+            rig.pool.volume("reserved").and_then(|volume| volume.status()).expect("there").state,
+            VolumeState::Active
+        );
         drop(reserved);
         let mut random = Random(17);
         let reserved = rig.activate("reserved");
@@ -273,11 +293,14 @@ fn reserved_in_a_full_pool() {
         }
         lost |= other.sync_all().is_err();
         assert!(lost, "the pool was not full");
-        assert_eq!(rig.pool.volume("other").expect("there").state, VolumeState::Invalid);
+        assert_eq!(
+            rig.pool.volume("other").and_then(|volume| volume.status()).expect("there").state,
+            VolumeState::Invalid
+        );
         assert_eq!(rig.pool.losses().invalid, 1);
         drop((reserved, other));
         for id in ["reserved", "other"] {
-            rig.pool.delete_volume(id).expect("delete");
+            rig.pool.volume(id).expect("a volume id").delete().expect("delete");
         }
     }
 }
@@ -285,18 +308,22 @@ fn reserved_in_a_full_pool() {
 fn reserved_discards() {
     let rig = Rig::new(kernel::Fs::Xfs);
     rig.import_random("random", 13);
-    let spec = VolumeSpec { reserve: Reserve::Full, ..VolumeSpec::new("volume", "random") };
+    let spec = VolumeSpec::new("volume", "random").reserve(Reserve::Full);
     let device = rig.open(&spec);
     let page = Page::random(&mut Random(19));
     device.write_all_at(&page.0, 4096).expect("write");
-    let allocated = rig.pool.volume("volume").expect("there").allocated;
+    let allocated =
+        rig.pool.volume("volume").and_then(|volume| volume.status()).expect("there").allocated;
     assert!(allocated >= TEMPLATE_SIZE, "{allocated}");
     let node = rig.node("volume");
     let output = std::process::Command::new("blkdiscard").arg("-f").arg(&node).output();
     let output = output.expect("run blkdiscard");
     assert!(!output.status.success(), "a discard would give the reserve away");
-    assert_eq!(rig.pool.volume("volume").expect("there").allocated, allocated);
+    assert_eq!(
+        rig.pool.volume("volume").and_then(|volume| volume.status()).expect("there").allocated,
+        allocated
+    );
     assert!(real_pool::read_page(&device, 4096).0 == page.0);
     drop(device);
-    rig.pool.delete_volume("volume").expect("delete");
+    rig.pool.volume("volume").expect("a volume id").delete().expect("delete");
 }

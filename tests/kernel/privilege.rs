@@ -49,7 +49,7 @@ fn life(driver: &Driver, rig: &Rig) -> Result<(), String> {
     let told = |what: &'static str| move |status: tonic::Status| format!("{what}: {status:?}");
     client.create("tree", "root").map_err(told("create"))?;
     let owner = NodeOwner { uid: 1000, gid: 1000, mode: 0o660 };
-    let jailed = VolumeSpec { owner, ..VolumeSpec::new("disk", "root") };
+    let jailed = VolumeSpec::new("disk", "root").owner(owner);
     rig.pool.create_volume(&jailed).map_err(|error| error.report())?;
     for (volume, block) in [("disk", true), ("tree", false)] {
         let usage = Usage::new(volume, &rig.path(""), block);
@@ -74,9 +74,15 @@ fn name_holder(client: &Client, usage: &Usage, rig: &Rig) -> Result<(), String> 
         return Ok(());
     }
     // Not by its target: that would keep the target busy as well.
-    let device = rig.pool.volume(&usage.volume).expect("there").device.expect("it is active");
-    let node = rig.pool.device_node(device).expect("a node");
-    let held = File::open(node).expect("open the device");
+    let device = rig
+        .pool
+        .volume(&usage.volume)
+        .and_then(|volume| volume.status())
+        .expect("there")
+        .device
+        .expect("it is active");
+    let device = rig.pool.device(device).expect("a node");
+    let held = File::open(device.path()).expect("open the device");
     let mut holder = Command::new("setpriv")
         .args(["--reuid=1000", "--clear-groups", "sleep", "600"])
         .stdin(held)
@@ -95,9 +101,9 @@ fn name_holder(client: &Client, usage: &Usage, rig: &Rig) -> Result<(), String> 
 fn clean_up(rig: &Rig) {
     for (volume, block) in [("disk", true), ("tree", false)] {
         let usage = Usage::new(volume, &rig.path(""), block);
-        rig.pool.unpublish(volume, &usage.target).expect("unpublish");
-        rig.pool.unstage(volume, &usage.staging).expect("unstage");
-        rig.pool.delete_volume(volume).expect("delete");
+        rig.pool.volume(volume).expect("a volume id").unpublish(&usage.target).expect("unpublish");
+        rig.pool.volume(volume).expect("a volume id").unstage(&usage.staging).expect("unstage");
+        rig.pool.volume(volume).expect("a volume id").delete().expect("delete");
     }
 }
 

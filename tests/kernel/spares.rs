@@ -7,7 +7,7 @@ use std::process::{Command, ExitCode};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use calf::{Key, Pool, PoolOptions, SPARE_PREFIX, VolumeSpec, VolumeState};
+use calf::{Cancel, Key, Pool, PoolOptions, SPARE_PREFIX, VolumeSpec, VolumeState};
 use calf_test_kit::driver_process::{Driver, Usage};
 use calf_test_kit::fault_run::Inventory;
 use calf_test_kit::kernel;
@@ -39,8 +39,8 @@ fn spares(pool: &Pool) -> u64 {
 }
 
 fn no_spares_of(pool: &Pool, template: &str) {
-    pool.set_warm(template, 0).expect("set");
-    let report = pool.tend_spares(&|| false).expect("tend");
+    pool.template(template).expect("a template name").set_warm(0).expect("set");
+    let report = pool.tend_spares(&Cancel::never()).expect("tend");
     assert_eq!(report.failed, Vec::<String>::new());
     assert_eq!(spares(pool), 0);
 }
@@ -94,8 +94,8 @@ fn like_a_fresh_one() {
     rig.pool.create_volume(&VolumeSpec::new("fresh", "random")).expect("create");
     let fresh = facts("fresh", &rig.node("fresh"));
 
-    rig.pool.set_warm("random", 2).expect("set");
-    assert_eq!(rig.pool.tend_spares(&|| false).expect("tend").made, 2);
+    rig.pool.template("random").expect("a template name").set_warm(2).expect("set");
+    assert_eq!(rig.pool.tend_spares(&Cancel::never()).expect("tend").made, 2);
     rig.pool.create_volume(&VolumeSpec::new("claimed", "random")).expect("create");
     let node = rig.node("claimed");
     assert_eq!(rig.pool.claimed_spares(), 1);
@@ -112,19 +112,24 @@ fn like_a_fresh_one() {
         std::os::unix::fs::FileExt::write_all_at(&device, &page.0, offset).expect("write");
         assert!(read_page(&device, offset).0 == page.0);
     }
-    let used = rig.pool.volume("claimed").expect("it is there").allocated;
+    let used = rig
+        .pool
+        .volume("claimed")
+        .and_then(|volume| volume.status())
+        .expect("it is there")
+        .allocated;
     assert!(used >= 32 * 4096, "{used} bytes are too few: they went elsewhere");
     drop(device);
-    rig.pool.expand_volume("claimed", 2 * TEMPLATE_SIZE).expect("expand");
+    rig.pool.volume("claimed").expect("a volume id").expand(2 * TEMPLATE_SIZE).expect("expand");
 
     // The next spare knows nothing of it.
-    rig.pool.delete_volume("claimed").expect("delete");
+    rig.pool.volume("claimed").expect("a volume id").delete().expect("delete");
     let other = rig.open(&VolumeSpec::new("other", "random"));
     assert_eq!((rig.pool.claimed_spares(), spares(&rig.pool)), (2, 0));
     assert_eq!(first_difference(&other, &template), None);
     drop(other);
-    rig.pool.delete_volume("other").expect("delete");
-    rig.pool.delete_volume("fresh").expect("delete");
+    rig.pool.volume("other").expect("a volume id").delete().expect("delete");
+    rig.pool.volume("fresh").expect("a volume id").delete().expect("delete");
     no_spares_of(&rig.pool, "random");
     assert_eq!(at_rest.left(&rig.pool.root().join("spares")), Vec::<String>::new());
 }
@@ -134,19 +139,19 @@ fn be_a_user(order: &str) -> ExitCode {
     let (pool, n) = order.split_once('\n').expect("an order");
     let host = KillingHost::new(n.parse().expect("a number"));
     let pool = PoolOptions::default().host(Arc::new(host)).open(pool).expect("a pool");
-    pool.set_warm("random", 2).expect("set");
-    pool.tend_spares(&|| false).expect("tend");
+    pool.template("random").expect("a template name").set_warm(2).expect("set");
+    pool.tend_spares(&Cancel::never()).expect("tend");
     live(&pool);
-    pool.set_warm("random", 1).expect("set");
-    pool.tend_spares(&|| false).expect("tend");
+    pool.template("random").expect("a template name").set_warm(1).expect("set");
+    pool.tend_spares(&Cancel::never()).expect("tend");
     no_spares_of(&pool, "random");
     ExitCode::SUCCESS
 }
 
 fn live(pool: &Pool) {
     pool.create_volume(&VolumeSpec::new("volume", "random")).expect("create");
-    pool.activate("volume").expect("activate");
-    pool.delete_volume("volume").expect("delete");
+    pool.volume("volume").expect("a volume id").activate().expect("activate");
+    pool.volume("volume").expect("a volume id").delete().expect("delete");
 }
 
 fn killed_at_each_change() {
@@ -203,7 +208,13 @@ fn kept_by_the_driver() {
     client.create("volume", "root").expect("create");
     client.stage(&usage).expect("stage");
     client.publish(&usage).expect("publish");
-    let device = rig.pool.volume("volume").expect("it is there").device.expect("it is active");
+    let device = rig
+        .pool
+        .volume("volume")
+        .and_then(|volume| volume.status())
+        .expect("it is there")
+        .device
+        .expect("it is active");
     assert!(ready.contains(&device.to_string()), "{device} is none of {ready:?}");
     assert_eq!(first_difference(&real_pool::open(&usage.target), &content), None);
     // One more is made by itself.
@@ -217,7 +228,7 @@ fn kept_by_the_driver() {
     client.unpublish(&usage).expect("unpublish");
     client.unstage(&usage).expect("unstage");
     client.delete("volume").expect("delete");
-    rig.pool.set_warm("root", 0).expect("set");
+    rig.pool.template("root").expect("a template name").set_warm(0).expect("set");
     assert!(driver.stop().success());
     no_spares_of(&rig.pool, "root");
 }

@@ -46,7 +46,12 @@ fn main() -> ExitCode {
 fn isolation() {
     let rig = Rig::new(kernel::Fs::Xfs);
     let template = rig.import_random("random", 7);
-    let digest = rig.pool.template("random").expect("the template").digest;
+    let digest = rig
+        .pool
+        .template("random")
+        .and_then(|template| template.record())
+        .expect("the template")
+        .digest;
     let image = rig.pool.root().join("images").join(&digest).join("image");
     let mut random = Random(11);
     let mut volumes: Vec<(File, BTreeMap<u64, Box<Page>>)> = (0..4)
@@ -69,13 +74,13 @@ fn isolation() {
     assert_eq!(first_difference(&image, &template), None, "the template was written to");
     drop(volumes);
     for n in 0..4 {
-        rig.pool.delete_volume(&format!("volume-{n}")).expect("delete");
+        rig.pool.volume(&format!("volume-{n}")).expect("a volume id").delete().expect("delete");
     }
     // What a deleted volume wrote is not in the next one.
     let fresh = rig.open(&VolumeSpec::new("fresh", "random"));
     assert_eq!(first_difference(&fresh, &template), None);
     drop(fresh);
-    rig.pool.delete_volume("fresh").expect("delete");
+    rig.pool.volume("fresh").expect("a volume id").delete().expect("delete");
 }
 
 fn larger_than_template() {
@@ -92,7 +97,7 @@ fn larger_than_template() {
     drop(device);
 
     let publish = rig.publication("large", real_pool::mount());
-    rig.pool.publish("large", &publish).expect("publish");
+    rig.pool.volume("large").expect("a volume id").publish(&publish).expect("publish");
     let space = rustix::fs::statvfs(&publish.target).expect("statvfs");
     assert!(space.f_blocks * space.f_frsize > 3 * TEMPLATE_SIZE, "the file system grew");
     let content = vec![0xca; (2 * TEMPLATE_SIZE) as usize];
@@ -125,7 +130,8 @@ fn growth_under_writes() {
         for factor in 2..=6 {
             std::thread::sleep(Duration::from_millis(100));
             let size = factor * TEMPLATE_SIZE;
-            let volume = rig.pool.expand_volume("volume", size).expect("expand");
+            let volume =
+                rig.pool.volume("volume").expect("a volume id").expand(size).expect("expand");
             assert_eq!(volume.record.size, size);
             blocks.store(size / 4096, Ordering::Release);
         }
@@ -138,7 +144,7 @@ fn growth_under_writes() {
         assert!(read_page(&device, offset).0 == page.0, "the block at {offset} was lost");
     }
     drop(device);
-    rig.pool.delete_volume("volume").expect("delete");
+    rig.pool.volume("volume").expect("a volume id").delete().expect("delete");
 }
 
 fn mounted_growth() {
@@ -147,17 +153,25 @@ fn mounted_growth() {
         rig.import_file_system("root", fs_type);
         let publish = rig.publication("volume", real_pool::mount());
         rig.pool.create_volume(&VolumeSpec::new("volume", "root")).expect("create");
-        rig.pool.stage("volume", &publish.stage).expect("stage");
-        rig.pool.publish("volume", &publish).expect("publish");
+        rig.pool.volume("volume").expect("a volume id").stage(&publish.stage).expect("stage");
+        rig.pool.volume("volume").expect("a volume id").publish(&publish).expect("publish");
         let size = || {
             let space = rustix::fs::statvfs(&publish.target).expect("statvfs");
             space.f_blocks * space.f_frsize
         };
         let before = size();
         fs::write(publish.target.join("file"), "precious").expect("write");
-        rig.pool.expand_volume("volume", 1 << 30).expect("expand");
-        rig.pool.expand_file_system("volume", &publish.target).expect("grow");
-        rig.pool.expand_file_system("volume", &publish.target).expect("grow again");
+        rig.pool.volume("volume").expect("a volume id").expand(1 << 30).expect("expand");
+        rig.pool
+            .volume("volume")
+            .expect("a volume id")
+            .expand_file_system(&publish.target)
+            .expect("grow");
+        rig.pool
+            .volume("volume")
+            .expect("a volume id")
+            .expand_file_system(&publish.target)
+            .expect("grow again");
         assert!(size() > 2 * before && size() > 900 << 20, "{fs_type}: {before} to {}", size());
         assert_eq!(fs::read(publish.target.join("file")).expect("read"), b"precious");
         rig.tear_down(&publish, "volume");
@@ -169,10 +183,10 @@ fn trim() {
     rig.import_file_system("root", "ext4");
     let publish = rig.publication("volume", real_pool::mount());
     rig.pool.create_volume(&VolumeSpec::new("volume", "root")).expect("create");
-    rig.pool.publish("volume", &publish).expect("publish");
+    rig.pool.volume("volume").expect("a volume id").publish(&publish).expect("publish");
     let allocated = || {
         run("sync", &["-f"], &[rig.disk.path()]);
-        rig.pool.volume("volume").expect("it is there").allocated
+        rig.pool.volume("volume").and_then(|volume| volume.status()).expect("it is there").allocated
     };
     let file = publish.target.join("file");
     let mut content = File::create(&file).expect("create");
@@ -195,7 +209,7 @@ fn read_only_block() {
     rig.pool.create_volume(&VolumeSpec::new("volume", "random")).expect("create");
     let mut publish = rig.publication("volume", Access::Block);
     publish.read_only = true;
-    rig.pool.publish("volume", &publish).expect("publish");
+    rig.pool.volume("volume").expect("a volume id").publish(&publish).expect("publish");
     let reader = File::open(&publish.target).expect("open for reading");
     assert_eq!(first_difference(&reader, &content[..1 << 20]), None);
     let error = File::options()
@@ -215,8 +229,8 @@ fn read_only_mount() {
     rig.pool.create_volume(&VolumeSpec::new("volume", "root")).expect("create");
     let mut publish = rig.publication("volume", real_pool::mount());
     publish.stage.read_only = true;
-    rig.pool.stage("volume", &publish.stage).expect("stage");
-    rig.pool.publish("volume", &publish).expect("publish");
+    rig.pool.volume("volume").expect("a volume id").stage(&publish.stage).expect("stage");
+    rig.pool.volume("volume").expect("a volume id").publish(&publish).expect("publish");
     let error = fs::write(publish.target.join("file"), "no").expect_err("it is read-only");
     assert_eq!(error.kind(), Io::ReadOnlyFilesystem);
     let device = fs::metadata(&publish.target).expect("a mount").dev();
@@ -233,7 +247,7 @@ fn overflow() {
     spec.cow_limit = Some(4 << 20);
     rig.pool.create_volume(&spec).expect("create");
     let publish = rig.publication("volume", Access::Block);
-    rig.pool.publish("volume", &publish).expect("publish");
+    rig.pool.volume("volume").expect("a volume id").publish(&publish).expect("publish");
     let device = open(&publish.target);
     let mut random = Random(17);
     let page = Page::random(&mut random);
@@ -242,9 +256,19 @@ fn overflow() {
     assert!(read_page(&device, 0).0 == page.0, "what was written can be read");
     let untouched = 16 << 20;
     assert!(read_page(&device, untouched).0 == content[untouched as usize..][..4096]);
-    let statistics = rig.pool.statistics("volume", &publish.target).expect("statistics");
+    let statistics = rig
+        .pool
+        .volume("volume")
+        .expect("a volume id")
+        .statistics(&publish.target)
+        .expect("statistics");
     assert_eq!(statistics.volume.state, VolumeState::Overflow);
-    let store = rig.pool.volume("volume").expect("it is there").allocated;
+    let store = rig
+        .pool
+        .volume("volume")
+        .and_then(|volume| volume.status())
+        .expect("it is there")
+        .allocated;
     assert!(store < 5 << 20, "cowLimit bounds the store, but it has {store} bytes");
     drop(device);
     rig.tear_down(&publish, "volume");
@@ -260,18 +284,25 @@ fn given_up() {
     let device = rig.activate("volume");
     device.write_all_at(&Page::random(&mut Random(35)).0, 0).expect("write");
     drop(device);
-    rig.pool.deactivate("volume").expect("deactivate");
+    rig.pool.volume("volume").expect("a volume id").deactivate().expect("deactivate");
     let key = calf::Key::of("volume");
     let store = rig.pool.root().join("volumes").join(key.as_str()).join("cow");
     let store = OpenOptions::new().write(true).open(store).expect("the store");
     store.write_all_at(&0u32.to_le_bytes(), 4).expect("write `valid`");
     drop(store);
     for _ in 0..2 {
-        let error = rig.pool.activate("volume").expect_err("it has no content");
+        let error = rig
+            .pool
+            .volume("volume")
+            .and_then(|volume| volume.activate())
+            .expect_err("it has no content");
         assert_eq!(error.kind(), ErrorKind::Corrupt, "{error:?}");
-        assert_eq!(rig.pool.volume("volume").expect("there").state, VolumeState::Inactive);
+        assert_eq!(
+            rig.pool.volume("volume").and_then(|volume| volume.status()).expect("there").state,
+            VolumeState::Inactive
+        );
     }
-    rig.pool.delete_volume("volume").expect("delete");
+    rig.pool.volume("volume").expect("a volume id").delete().expect("delete");
 }
 
 fn full_rewrite() {
@@ -287,8 +318,11 @@ fn full_rewrite() {
             device.write_all_at(&page.0, n * 4096).expect("write");
         }
         drop(device);
-        assert_eq!(rig.pool.volume("volume").expect("there").state, VolumeState::Active);
-        rig.pool.delete_volume("volume").expect("delete");
+        assert_eq!(
+            rig.pool.volume("volume").and_then(|volume| volume.status()).expect("there").state,
+            VolumeState::Active
+        );
+        rig.pool.volume("volume").expect("a volume id").delete().expect("delete");
     }
 }
 
@@ -305,8 +339,8 @@ fn reboot() {
             spec.durability = durability;
             let publish = rig.publication(id, real_pool::mount());
             rig.pool.create_volume(&spec).expect("create");
-            rig.pool.stage(id, &publish.stage).expect("stage");
-            rig.pool.publish(id, &publish).expect("publish");
+            rig.pool.volume(id).expect("a volume id").stage(&publish.stage).expect("stage");
+            rig.pool.volume(id).expect("a volume id").publish(&publish).expect("publish");
             let file = File::create(publish.target.join("file")).expect("create");
             file.write_all_at(&content, 0).expect("write");
             file.sync_all().expect("sync");
@@ -314,8 +348,8 @@ fn reboot() {
         }
         let publish = rig.publication("block", Access::Block);
         rig.pool.create_volume(&VolumeSpec::new("block", "root")).expect("create");
-        rig.pool.stage("block", &publish.stage).expect("stage");
-        rig.pool.publish("block", &publish).expect("publish");
+        rig.pool.volume("block").expect("a volume id").stage(&publish.stage).expect("stage");
+        rig.pool.volume("block").expect("a volume id").publish(&publish).expect("publish");
         run("sync", &["-f"], &[rig.disk.path()]);
         kernel::crash_and_reboot();
     }
@@ -324,12 +358,12 @@ fn reboot() {
     assert_eq!(report.failed, Vec::<String>::new());
     let block = rig.publication("block", Access::Block);
     assert!(block.target.is_file(), "the reboot left a regular file");
-    rig.pool.publish("block", &block).expect("publish without stage");
+    rig.pool.volume("block").expect("a volume id").publish(&block).expect("publish without stage");
     open(&block.target);
     rig.tear_down(&block, "block");
     for id in ["ephemeral", "durable"] {
         let publish = rig.publication(id, real_pool::mount());
-        rig.pool.publish(id, &publish).expect("publish without stage");
+        rig.pool.volume(id).expect("a volume id").publish(&publish).expect("publish without stage");
         let file = fs::read(publish.target.join("file"));
         match id {
             "durable" => assert!(file.expect("what was synced survives") == content),
@@ -347,19 +381,30 @@ fn busy() {
 
     let device = Stdio::from(File::open(&node).expect("open"));
     let mut guest = Command::new("sleep").arg("600").stdin(device).spawn().expect("sleep");
-    let error = rig.pool.deactivate("volume").expect_err("a process has it open");
+    let error = rig
+        .pool
+        .volume("volume")
+        .and_then(|volume| volume.deactivate())
+        .expect_err("a process has it open");
     assert_eq!(error.kind(), ErrorKind::InUse);
     let named = format!("process {} (sleep)", guest.id());
     assert!(error.report().contains(&named), "{}", error.report());
-    assert_eq!(rig.pool.volume("volume").expect("there").state, VolumeState::Active);
+    assert_eq!(
+        rig.pool.volume("volume").and_then(|volume| volume.status()).expect("there").state,
+        VolumeState::Active
+    );
     guest.kill().and_then(|()| guest.wait()).expect("end the process");
 
     let over = run("losetup", &["--find", "--show"], &[&node]);
-    let error = rig.pool.delete_volume("volume").expect_err("a loop device is on top");
+    let error = rig
+        .pool
+        .volume("volume")
+        .and_then(|volume| volume.delete())
+        .expect_err("a loop device is on top");
     let named = over.trim_start_matches("/dev/");
     assert!(error.report().contains(named), "{named}: {}", error.report());
     run("losetup", &["--detach", &over], &[]);
-    rig.pool.delete_volume("volume").expect("delete once it is free");
+    rig.pool.volume("volume").expect("a volume id").delete().expect("delete once it is free");
 }
 
 /// A look at a mount point keeps the mount busy as an open descriptor does: for that moment.
@@ -370,10 +415,16 @@ fn looked_at() {
     for (id, access) in [("block", Access::Block), ("mount", real_pool::mount())] {
         rig.pool.create_volume(&VolumeSpec::new(id, "root")).expect("create");
         let publish = rig.publication(id, access);
-        rig.pool.stage(id, &publish.stage).expect("stage");
-        rig.pool.publish(id, &publish).expect("publish");
+        rig.pool.volume(id).expect("a volume id").stage(&publish.stage).expect("stage");
+        rig.pool.volume(id).expect("a volume id").publish(&publish).expect("publish");
         if id == "block" {
-            let number = rig.pool.volume(id).expect("it is there").device.expect("it is active");
+            let number = rig
+                .pool
+                .volume(id)
+                .and_then(|volume| volume.status())
+                .expect("it is there")
+                .device
+                .expect("it is active");
             let shown = |is_other| LinuxHost::new().mounts_of(number, is_other).expect("mounts");
             assert_eq!(shown(&|_| false).len(), 1);
             // What the mount table shows of it is the node in the pool.
@@ -388,8 +439,10 @@ fn looked_at() {
                 drop(look);
             });
             match path == &publish.target {
-                true => rig.pool.unpublish(id, path).expect("unpublish"),
-                false => rig.pool.unstage(id, path).expect("unstage"),
+                true => {
+                    rig.pool.volume(id).expect("a volume id").unpublish(path).expect("unpublish")
+                }
+                false => rig.pool.volume(id).expect("a volume id").unstage(path).expect("unstage"),
             }
             looking.join().expect("a look");
         }
@@ -430,7 +483,7 @@ fn many() {
     assert!(volumes.iter().all(|volume| volume.state == VolumeState::Active));
     let begin = Instant::now();
     for id in &ids {
-        rig.pool.delete_volume(id).expect("delete");
+        rig.pool.volume(id).expect("a volume id").delete().expect("delete");
     }
     println!("300 volumes: made in {made:?}, deleted in {:?}", begin.elapsed());
 }
@@ -441,7 +494,7 @@ fn xfs_side_by_side() {
     let publications = ["first", "second"].map(|id| {
         let publish = rig.publication(id, real_pool::mount());
         rig.pool.create_volume(&VolumeSpec::new(id, "root")).expect("create");
-        rig.pool.publish(id, &publish).expect("publish");
+        rig.pool.volume(id).expect("a volume id").publish(&publish).expect("publish");
         fs::write(publish.target.join("file"), id).expect("write");
         (id, publish)
     });
@@ -458,7 +511,7 @@ fn jailed_owner() {
     spec.owner = NodeOwner { uid: 1234, gid: 5678, mode: 0o660 };
     rig.pool.create_volume(&spec).expect("create");
     let publish = rig.publication("volume", Access::Block);
-    rig.pool.publish("volume", &publish).expect("publish");
+    rig.pool.volume("volume").expect("a volume id").publish(&publish).expect("publish");
     let node = fs::metadata(&publish.target).expect("a node");
     assert_eq!((node.uid(), node.gid(), node.mode() & 0o777), (1234, 5678, 0o660));
     rig.tear_down(&publish, "volume");
@@ -470,7 +523,7 @@ fn nodev_pool() {
     rig.import_random("random", 25);
     rig.pool.create_volume(&VolumeSpec::new("volume", "random")).expect("create");
     let publish = rig.publication("volume", Access::Block);
-    rig.pool.publish("volume", &publish).expect("publish");
+    rig.pool.volume("volume").expect("a volume id").publish(&publish).expect("publish");
     open(&publish.target);
     rig.tear_down(&publish, "volume");
 }
@@ -487,8 +540,8 @@ fn behind_symlink() {
         publish.stage.path = link.join("staging");
         publish.exclusive = true;
         rig.pool.create_volume(&VolumeSpec::new("volume", "root")).expect("create");
-        rig.pool.stage("volume", &publish.stage).expect("stage");
-        rig.pool.publish("volume", &publish).expect("publish");
+        rig.pool.volume("volume").expect("a volume id").stage(&publish.stage).expect("stage");
+        rig.pool.volume("volume").expect("a volume id").publish(&publish).expect("publish");
         rig.tear_down(&publish, "volume");
     }
 }
@@ -504,12 +557,15 @@ fn deactivated() {
         device.write_all_at(&page.0, 12288).expect("write");
         content[12288..16384].copy_from_slice(&page.0);
         drop(device);
-        rig.pool.deactivate("volume").expect("deactivate");
-        assert_eq!(rig.pool.volume("volume").expect("there").state, VolumeState::Inactive);
+        rig.pool.volume("volume").expect("a volume id").deactivate().expect("deactivate");
+        assert_eq!(
+            rig.pool.volume("volume").and_then(|volume| volume.status()).expect("there").state,
+            VolumeState::Inactive
+        );
         let device = rig.activate("volume");
         assert_eq!(first_difference(&device, &content[..1 << 20]), None);
         drop(device);
-        rig.pool.delete_volume("volume").expect("delete");
+        rig.pool.volume("volume").expect("a volume id").delete().expect("delete");
     }
 }
 
@@ -521,12 +577,12 @@ fn foreign_device() {
     let name = format!("calf-{}", calf::Key::of("volume"));
     let create = ["create", &name, "--noudevsync", "--noudevrules", "--table", "0 2048 zero"];
     run("dmsetup", &create, &[]);
-    rig.pool.activate("volume").expect_err("the name is taken");
-    rig.pool.delete_volume("volume").expect_err("the name is taken");
+    rig.pool.volume("volume").and_then(|volume| volume.activate()).expect_err("the name is taken");
+    rig.pool.volume("volume").and_then(|volume| volume.delete()).expect_err("the name is taken");
     rig.pool.reconcile().expect("reconcile");
     assert!(run("dmsetup", &["table", &name], &[]).contains("zero"), "it was touched");
     run("dmsetup", &["remove", "--noudevsync", &name], &[]);
-    rig.pool.delete_volume("volume").expect("delete");
+    rig.pool.volume("volume").expect("a volume id").delete().expect("delete");
 }
 
 /// What Kata's runtime and its guest do with a direct-assigned volume, done by hand: read the file,
@@ -536,11 +592,11 @@ fn kata() {
     rig.import_file_system("root", "ext4");
     let root = kernel::work_dir().join("kata");
     let pool = PoolOptions::default().kata_root(&root).open(rig.pool.root()).expect("a pool");
-    let spec = VolumeSpec { kata_direct: true, ..VolumeSpec::new("volume", "root") };
+    let spec = VolumeSpec::new("volume", "root").kata_direct(true);
     pool.create_volume(&spec).expect("create");
     let publish = rig.publication("volume", real_pool::mount());
-    pool.stage("volume", &publish.stage).expect("stage");
-    pool.publish("volume", &publish).expect("publish");
+    pool.volume("volume").expect("a volume id").stage(&publish.stage).expect("stage");
+    pool.volume("volume").expect("a volume id").publish(&publish).expect("publish");
 
     let told = || {
         let mut entries = fs::read_dir(&root).expect("Kata's directory").flatten();
@@ -557,7 +613,13 @@ fn kata() {
         (Some("directvol"), Some("ext4"))
     );
     let device = std::path::PathBuf::from(info["device"].as_str().expect("a device"));
-    let number = rig.pool.volume("volume").expect("it is there").device.expect("it is active");
+    let number = rig
+        .pool
+        .volume("volume")
+        .and_then(|volume| volume.status())
+        .expect("it is there")
+        .device
+        .expect("it is active");
     assert_eq!(LinuxHost::new().mounts_of(number, &|_| false).expect("mounts"), Vec::new());
 
     let guest = kernel::work_dir().join("guest");
@@ -566,27 +628,40 @@ fn kata() {
     fs::write(guest.join("file"), b"of the guest").expect("write");
     // In use by the guest: nobody else gets it, and it does not go away.
     let block = rig.publication("volume", Access::Block);
-    let error = pool.publish("volume", &block).expect_err("it has a master");
+    let error = pool
+        .volume("volume")
+        .and_then(|volume| volume.publish(&block))
+        .expect_err("it has a master");
     assert_eq!(error.kind(), ErrorKind::InUse, "{error:?}");
-    assert_eq!(pool.delete_volume("volume").expect_err("in use").kind(), ErrorKind::InUse);
+    assert_eq!(
+        pool.volume("volume").and_then(|volume| volume.delete()).expect_err("in use").kind(),
+        ErrorKind::InUse
+    );
     run("umount", &[], &[&guest]);
 
-    pool.expand_volume("volume", 2 * TEMPLATE_SIZE).expect("expand");
-    pool.expand_file_system("volume", &publish.target).expect("left to the guest");
+    pool.volume("volume").expect("a volume id").expand(2 * TEMPLATE_SIZE).expect("expand");
+    pool.volume("volume")
+        .expect("a volume id")
+        .expand_file_system(&publish.target)
+        .expect("left to the guest");
     assert_eq!(LinuxHost::new().device_size(number).expect("a size"), 2 * TEMPLATE_SIZE);
-    let usage = pool.statistics("volume", &publish.target).expect("statistics");
+    let usage = pool
+        .volume("volume")
+        .expect("a volume id")
+        .statistics(&publish.target)
+        .expect("statistics");
     assert!(usage.file_system.is_none() && usage.volume.cow.is_some(), "{usage:?}");
 
     // Taken down and published again within this boot, the content is what the guest left.
-    pool.unpublish("volume", &publish.target).expect("unpublish");
+    pool.volume("volume").expect("a volume id").unpublish(&publish.target).expect("unpublish");
     assert!(!publish.target.exists() && fs::read_dir(&root).expect("it is there").count() == 0);
-    pool.unstage("volume", &publish.stage.path).expect("unstage");
-    pool.publish("volume", &publish).expect("publish");
+    pool.volume("volume").expect("a volume id").unstage(&publish.stage.path).expect("unstage");
+    pool.volume("volume").expect("a volume id").publish(&publish).expect("publish");
     let device = std::path::PathBuf::from(told()["device"].as_str().expect("a device"));
     run("mount", &["-t", "ext4"], &[&device, &guest]);
     assert_eq!(fs::read(guest.join("file")).expect("read"), b"of the guest");
     run("umount", &[], &[&guest]);
-    pool.unpublish("volume", &publish.target).expect("unpublish");
-    pool.unstage("volume", &publish.stage.path).expect("unstage");
-    pool.delete_volume("volume").expect("delete");
+    pool.volume("volume").expect("a volume id").unpublish(&publish.target).expect("unpublish");
+    pool.volume("volume").expect("a volume id").unstage(&publish.stage.path).expect("unstage");
+    pool.volume("volume").expect("a volume id").delete().expect("delete");
 }

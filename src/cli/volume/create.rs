@@ -6,7 +6,7 @@ use calf::units::format_size;
 use calf::{Durability, NodeOwner, Reserve, Result, VolumeSpec};
 use clap::{Args, ValueEnum};
 
-use super::view::{View, device_path};
+use super::view::View;
 use crate::cli::complete;
 use crate::cli::context::{Context, size};
 
@@ -71,20 +71,18 @@ enum DurabilityArg {
 
 impl Properties {
     pub(super) fn into_spec(self, id: String) -> VolumeSpec {
-        VolumeSpec {
-            size: self.size,
-            cow_limit: self.cow_limit,
-            chunk_size: self.chunk_size,
-            durability: match self.durability {
+        VolumeSpec::new(id, self.template)
+            .size(self.size)
+            .cow_limit(self.cow_limit)
+            .chunk_size(self.chunk_size)
+            .durability(match self.durability {
                 DurabilityArg::Ephemeral => Durability::Ephemeral,
                 DurabilityArg::Durable => Durability::Durable,
-            },
-            owner: NodeOwner { uid: self.uid, gid: self.gid, mode: self.mode },
-            reserve: if self.reserve_space { Reserve::Full } else { Reserve::None },
-            ttl: self.ttl,
-            kata_direct: self.kata_direct,
-            ..VolumeSpec::new(id, self.template)
-        }
+            })
+            .owner(NodeOwner { uid: self.uid, gid: self.gid, mode: self.mode })
+            .reserve(if self.reserve_space { Reserve::Full } else { Reserve::None })
+            .ttl(self.ttl)
+            .kata_direct(self.kata_direct)
     }
 }
 
@@ -93,10 +91,13 @@ pub(super) fn create(context: &Context, args: CreateArgs) -> Result<()> {
     let pool = context.existing_pool()?;
     let volume = pool.create_volume(&spec)?;
     if args.activate {
-        let number = pool.activate(&spec.id)?;
-        let (path, volume) = (device_path(&pool, number)?, pool.volume(&spec.id)?);
-        return context.output.result(&View::new(&pool, &volume), [&spec.id], || path);
+        let device = volume.activate()?;
+        let view = volume.status()?;
+        return context.output.result(&View::new(&pool, &view), [volume.id()], || {
+            device.path().display().to_string()
+        });
     }
+    let volume = volume.status()?;
     context.output.done(&View::new(&pool, &volume), [&spec.id], || {
         let record = &volume.record;
         let size = format_size(record.size);

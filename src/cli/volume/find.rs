@@ -4,11 +4,11 @@ use std::os::unix::fs::{FileTypeExt as _, MetadataExt as _};
 use std::path::Path;
 
 use calf::sys::DeviceNumber;
-use calf::{DeviceId, ErrorKind, Key, Pool, Result, Volume};
+use calf::{DeviceId, ErrorKind, Key, Pool, Result, VolumeStatus};
 
 /// The volume that `name` stands for. An id comes first, as it may look like anything.
-pub(super) fn volume(pool: &Pool, name: &str) -> Result<Volume> {
-    let unknown = match pool.volume(name) {
+pub(super) fn volume(pool: &Pool, name: &str) -> Result<VolumeStatus> {
+    let unknown = match pool.volume(name).and_then(|volume| volume.status()) {
         Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::InvalidArgument) => {
             error
         }
@@ -23,21 +23,22 @@ pub(super) fn volume(pool: &Pool, name: &str) -> Result<Volume> {
 
 /// By what device-mapper calls the device: `calf-<key>`, or that in `/dev/mapper`, which is not there
 /// without udev.
-fn by_name(pool: &Pool, name: &str) -> Result<Option<Volume>> {
+fn by_name(pool: &Pool, name: &str) -> Result<Option<VolumeStatus>> {
     let name = name.strip_prefix("/dev/mapper/").unwrap_or(name);
     let Some((key, _)) = DeviceId::parse_name(name) else { return Ok(None) };
     let records = pool.volume_records()?;
     let record = records.iter().find(|record| Key::of(&record.id) == key);
-    record.map(|record| pool.volume(&record.id)).transpose()
+    record.map(|record| pool.volume(&record.id).and_then(|volume| volume.status())).transpose()
 }
 
 /// By a path: of a node of the device, wherever that is, or of a file in the file system on it.
-fn by_path(pool: &Pool, path: &Path) -> Result<Option<Volume>> {
+fn by_path(pool: &Pool, path: &Path) -> Result<Option<VolumeStatus>> {
     // What cannot be looked at is no volume either.
     let Some(file) = path.is_absolute().then(|| path.metadata().ok()).flatten() else {
         return Ok(None);
     };
     let number = if file.file_type().is_block_device() { file.rdev() } else { file.dev() };
     let (major, minor) = (rustix::fs::major(number), rustix::fs::minor(number));
-    pool.volume_of_device(DeviceNumber { major, minor })
+    let volume = pool.volume_of_device(DeviceNumber { major, minor })?;
+    volume.map(|volume| volume.status()).transpose()
 }

@@ -86,43 +86,38 @@ impl MountArgs {
 pub(super) fn stage(context: &Context, args: StageArgs) -> Result<()> {
     let path = absolute(args.path)?;
     let id = &args.id;
-    let stage = Stage { path, access: args.mount.into_access(), read_only: false };
-    context.existing_pool()?.stage(id, &stage)?;
+    let stage = Stage::new(path, args.mount.into_access());
+    context.existing_pool()?.volume(id)?.stage(&stage)?;
     let result = json!({ "id": id, "path": stage.path });
     context.output.done(&result, [id], || format!("staged volume {id} at {}", stage.path.display()))
 }
 
 pub(super) fn unstage(context: &Context, id: &str, path: PathBuf) -> Result<()> {
     let path = absolute(path)?;
-    context.existing_pool()?.unstage(id, &path)?;
+    context.existing_pool()?.volume(id)?.unstage(&path)?;
     let result = json!({ "id": id, "path": path });
     context.output.done(&result, [id], || format!("unstaged volume {id} from {}", path.display()))
 }
 
 pub(super) fn publish(context: &Context, args: PublishArgs) -> Result<()> {
     let target = absolute(args.target)?;
-    let read_only = args.read_only;
-    let stage = match args.staging {
+    let publish = match args.staging {
         // The file system may be for others to write: only this target refuses.
         Some(staging) => {
-            let (path, access) = (absolute(staging)?, args.mount.into_access());
-            Stage { path, access, read_only: false }
+            Publish::new(target, Stage::new(absolute(staging)?, args.mount.into_access()))
         }
-        None => Stage { path: target.clone(), access: Access::Block, read_only },
+        None => Publish::block(target),
     };
-    let publish = Publish { target, stage, read_only, exclusive: args.exclusive };
-    context.existing_pool()?.publish(&args.id, &publish)?;
+    let publish = publish.read_only(args.read_only).exclusive(args.exclusive);
+    context.existing_pool()?.volume(&args.id)?.publish(&publish)?;
     published(context, &args.id, &publish)
 }
 
 pub(super) fn publish_inline(context: &Context, args: InlineArgs) -> Result<()> {
     let target = absolute(args.target)?;
-    let read_only = args.read_only;
     let access = if args.mount { args.mounting.into_access() } else { Access::Block };
-    let stage = Stage { path: target.clone(), access, read_only };
-    let publish = Publish { target, stage, read_only, exclusive: false };
-    let mut spec = args.properties.into_spec(args.id);
-    spec.inline = true;
+    let publish = Publish::new(&target, Stage::new(&target, access)).read_only(args.read_only);
+    let spec = args.properties.into_spec(args.id).inline(true);
     context.existing_pool()?.publish_inline(&spec, &publish)?;
     published(context, &spec.id, &publish)
 }
@@ -135,7 +130,7 @@ fn published(context: &Context, id: &str, publish: &Publish) -> Result<()> {
 
 pub(super) fn unpublish(context: &Context, id: &str, target: PathBuf) -> Result<()> {
     let target = absolute(target)?;
-    context.existing_pool()?.unpublish(id, &target)?;
+    context.existing_pool()?.volume(id)?.unpublish(&target)?;
     let result = json!({ "id": id, "target": target });
     context
         .output

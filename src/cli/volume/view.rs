@@ -2,7 +2,7 @@
 
 use calf::sys::{DeviceNumber, FileSystemUsage};
 use calf::units::format_size;
-use calf::{Backing, Durability, Pool, Reserve, Result, Volume};
+use calf::{Backing, Durability, Pool, Reserve, Result, VolumeStatus};
 use jiff::Timestamp;
 use serde::Serialize;
 
@@ -65,7 +65,7 @@ struct FileSystemView {
 }
 
 impl<'a> View<'a> {
-    pub(super) fn new(pool: &Pool, volume: &'a Volume) -> Self {
+    pub(super) fn new(pool: &Pool, volume: &'a VolumeStatus) -> Self {
         let record = &volume.record;
         Self {
             id: &record.id,
@@ -167,6 +167,6 @@ fn backing_name(backing: Backing) -> &'static str {
 }
 
 /// Path of the device node that the kernel itself makes.
-pub(super) fn device_path(pool: &Pool, number: DeviceNumber) -> Result<String> {
-    Ok(pool.device_node(number)?.display().to_string())
+fn device_path(pool: &Pool, number: DeviceNumber) -> Result<String> {
+    Ok(pool.device(number)?.path().display().to_string())
 }

@@ -25,14 +25,14 @@ impl Service {
             .into_spec(Origin::Parameters, name)?;
         self.topology.require(request.accessibility_requirements.as_ref())?;
 
-        let size = match self.pool.volume(name) {
+        let size = match self.pool.volume(name).and_then(|volume| volume.status()) {
             Ok(existing) => compatible_size(&existing.record, range, &capabilities)?,
             Err(error) if error.kind() == ErrorKind::NotFound => {
                 self.size_of_new(&spec, range, &capabilities)?
             }
             Err(error) => return Err(error),
         };
-        let made = self.pool.create_volume(&VolumeSpec { size: Some(size), ..spec })?;
+        let made = self.pool.provision(&spec.size(size))?;
         let volume = volume::to_wire(&made.record, &self.topology);
         Ok(v1::CreateVolumeResponse { volume: Some(volume) })
     }
@@ -43,7 +43,7 @@ impl Service {
         range: Range,
         capabilities: &[Capability],
     ) -> Result<u64> {
-        let template = self.pool.template(&spec.template)?;
+        let template = self.pool.template(&spec.template)?.record()?;
         let what = format!("template {}", template.name);
         for capability in capabilities {
             capability.access().check(template.fs_type.as_deref(), &what)?;
@@ -52,7 +52,7 @@ impl Service {
     }
 
     pub(super) fn delete_volume(&self, id: &str) -> Result<v1::DeleteVolumeResponse> {
-        self.pool.delete_inactive_volume(volume_id("volume_id", id)?)?;
+        self.pool.volume(volume_id("volume_id", id)?)?.delete_inactive()?;
         Ok(v1::DeleteVolumeResponse {})
     }
 }

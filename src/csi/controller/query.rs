@@ -22,7 +22,7 @@ impl Service {
     ) -> Result<v1::ValidateVolumeCapabilitiesResponse> {
         let id = volume_id("volume_id", &request.volume_id)?;
         let capabilities = Capability::all("volume_capabilities", &request.volume_capabilities)?;
-        let record = self.pool.volume(id)?.record;
+        let record = self.pool.volume(id)?.status()?.record;
         Ok(match unsupported(&record, &request, &capabilities) {
             Some(message) => v1::ValidateVolumeCapabilitiesResponse { confirmed: None, message },
             None => v1::ValidateVolumeCapabilitiesResponse {
@@ -50,7 +50,7 @@ impl Service {
     /// The entry of one volume; `None` if it has just been deleted. A volume that cannot be
     /// looked at is listed with the reason, so that it does not hide the others.
     fn list_entry(&self, record: &VolumeRecord) -> Option<v1::list_volumes_response::Entry> {
-        let condition = match self.pool.volume(&record.id) {
+        let condition = match self.pool.volume(&record.id).and_then(|volume| volume.status()) {
             Ok(volume) => volume::condition(&volume),
             Err(error) if error.kind() == ErrorKind::NotFound => return None,
             Err(error) => v1::VolumeCondition { abnormal: true, message: error.report() },
@@ -68,7 +68,7 @@ impl Service {
         &self,
         id: &str,
     ) -> Result<v1::ControllerGetVolumeResponse> {
-        let volume = self.pool.volume(volume_id("volume_id", id)?)?;
+        let volume = self.pool.volume(volume_id("volume_id", id)?)?.status()?;
         Ok(v1::ControllerGetVolumeResponse {
             volume: Some(volume::to_wire(&volume.record, &self.topology)),
             status: Some(v1::controller_get_volume_response::VolumeStatus {
@@ -111,7 +111,7 @@ impl Service {
         };
         let template = match parameters.template.as_deref() {
             None => None,
-            Some(name) => match self.pool.template(name) {
+            Some(name) => match self.pool.template(name).and_then(|template| template.record()) {
                 Ok(template) => Some(template),
                 Err(error) if error.kind() == ErrorKind::NotFound => {
                     self.events.template_missing(name);
@@ -126,7 +126,7 @@ impl Service {
         // A private copy takes up its template's content before anything is written to it.
         let copied = match (&template, backing) {
             (Some(template), Backing::Copy) => {
-                self.pool.inspect_template(&template.name)?.allocated
+                self.pool.template(&template.name)?.status()?.allocated
             }
             _ => 0,
         };

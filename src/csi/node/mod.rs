@@ -97,7 +97,7 @@ impl Service {
     /// takes NOT_FOUND and INVALID_ARGUMENT differently.
     fn path_of(&self, id: &str, field: &str, path: &str) -> Result<PathBuf> {
         request::path(field, path).or_else(|error: Error| {
-            self.pool.volume(id)?;
+            self.pool.volume(id)?.status()?;
             Err(error)
         })
     }

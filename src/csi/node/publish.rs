@@ -23,7 +23,7 @@ impl Service {
         let path = required(STAGING, &request.staging_target_path)?;
         let capability = Capability::one(CAPABILITY, request.volume_capability.as_ref())?;
         let path = self.path_of(id, STAGING, path)?;
-        self.pool.stage(id, &stage(path, &capability))?;
+        self.pool.volume(id)?.stage(&stage(path, &capability))?;
         Ok(v1::NodeStageVolumeResponse {})
     }
 
@@ -33,7 +33,7 @@ impl Service {
     ) -> Result<v1::NodeUnstageVolumeResponse> {
         let id = volume_id("volume_id", &request.volume_id)?;
         let path = required(STAGING, &request.staging_target_path)?;
-        self.pool.unstage(id, &request::path(STAGING, path)?)?;
+        self.pool.volume(id)?.unstage(&request::path(STAGING, path)?)?;
         Ok(v1::NodeUnstageVolumeResponse {})
     }
 
@@ -59,7 +59,7 @@ impl Service {
             let staging = staging(&request.staging_target_path)?;
             let target = self.path_of(id, TARGET, target)?;
             let staging = self.path_of(id, STAGING, staging)?;
-            self.pool.publish(id, &publish(staging, target))?;
+            self.pool.volume(id)?.publish(&publish(staging, target))?;
         }
         Ok(v1::NodePublishVolumeResponse {})
     }
@@ -70,7 +70,7 @@ impl Service {
     ) -> Result<v1::NodeUnpublishVolumeResponse> {
         let id = volume_id("volume_id", &request.volume_id)?;
         let target = required(TARGET, &request.target_path)?;
-        self.pool.unpublish(id, &request::path(TARGET, target)?)?;
+        self.pool.volume(id)?.unpublish(&request::path(TARGET, target)?)?;
         Ok(v1::NodeUnpublishVolumeResponse {})
     }
 }

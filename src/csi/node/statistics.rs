@@ -10,7 +10,7 @@ use crate::csi::v1::volume_usage::Unit;
 use crate::csi::{v1, volume};
 use crate::error::{ErrorKind, Result};
 use crate::sys::FileSystemUsage;
-use crate::volume::status::{Volume, VolumeStatistics};
+use crate::volume::status::{VolumeStatistics, VolumeStatus};
 
 const PATH: &str = "volume_path";
 
@@ -24,7 +24,7 @@ impl Service {
         let id = volume_id("volume_id", &request.volume_id)?;
         let path = self.place_of(id, required(PATH, &request.volume_path)?)?;
         let VolumeStatistics { volume, file_system, file_system_failed } =
-            self.pool.statistics(id, &path)?;
+            self.pool.volume(id)?.statistics(&path)?;
         Ok(v1::NodeGetVolumeStatsResponse {
             usage: match file_system {
                 Some(usage) => file_system_usage(&usage),
@@ -49,16 +49,16 @@ impl Service {
             some => Some(Capability::one("volume_capability", some.as_ref())?),
         };
         let path = self.place_of(id, path)?;
-        let found = self.pool.statistics(id, &path)?;
+        let found = self.pool.volume(id)?.statistics(&path)?;
         let record = &found.volume.record;
         // The engine is asked even where the volume is large enough: the record may be of that size
         // already and the device not yet, where an earlier call was cut short.
         let size = range.choose(record.size, &format!("volume {id}"))?;
-        let volume = self.pool.expand_volume(id, size)?;
+        let volume = self.pool.volume(id)?.expand(size)?;
         let mounted =
             capability.map_or(found.file_system.is_some(), |capability| !capability.is_block());
         if mounted {
-            self.pool.expand_file_system(id, &path)?;
+            self.pool.volume(id)?.expand_file_system(&path)?;
         }
         Ok(v1::NodeExpandVolumeResponse { capacity_bytes: to_wire(volume.record.size) })
     }
@@ -88,7 +88,7 @@ fn file_system_usage(usage: &FileSystemUsage) -> Vec<v1::VolumeUsage> {
 
 /// For a raw device, what has been written to the COW store counts: what is free inside the
 /// volume, only its user knows.
-fn block_usage(volume: &Volume) -> v1::VolumeUsage {
+fn block_usage(volume: &VolumeStatus) -> v1::VolumeUsage {
     let total = volume.record.size;
     let used = volume.cow.map_or(volume.allocated, |(used, _)| used);
     v1::VolumeUsage {

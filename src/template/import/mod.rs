@@ -107,7 +107,7 @@ fn import_file(
     loop {
         let digest = match known_content(pool, &source) {
             Some(digest) => digest,
-            None => fetch(pool, &source, progress)?,
+            None => fetch(pool, &source, &spec.cancel, progress)?,
         };
         if let Some(expected) = spec.digest.as_ref().filter(|d| d.as_str() != digest) {
             Staging::new(pool, &origin, &shown).discard();
@@ -140,7 +140,7 @@ fn import_url(
         return Ok(record);
     }
     loop {
-        let origin = download(pool, url, expected, progress)?;
+        let origin = download(pool, url, expected, &spec.cancel, progress)?;
         let size = origin.size();
         let found = Found { digest: expected.as_str(), size, made_by: Some(&origin) };
         if let Some(record) = point_name(pool, spec, &url.to_string(), &found)? {

@@ -15,7 +15,8 @@ use std::sync::Mutex;
 use std::sync::mpsc::{Receiver, Sender, SyncSender, channel, sync_channel};
 use std::thread;
 
-use crate::error::Result;
+use crate::error::{Error, ErrorKind, Result};
+use crate::model::cancel::Cancel;
 use crate::sys::ImageFile;
 use crate::template::import::hash::ContentHash;
 
@@ -53,6 +54,8 @@ pub(crate) struct Job<'a> {
     /// Makes an error of a failed read or write.
     pub(crate) read_failed: &'a (dyn Fn(io::Error) -> crate::error::Error + Sync),
     pub(crate) write_failed: &'a (dyn Fn(io::Error) -> crate::error::Error + Sync),
+    /// Asked after each part; everything before it is then a checkpoint.
+    pub(crate) cancel: Cancel,
     /// Whether there is still room to write.
     pub(crate) room: &'a (dyn Fn() -> Result<()> + Sync),
     /// Everything before the offset is durable, and has this hash.
@@ -99,8 +102,15 @@ pub(crate) fn run(job: Job<'_>, progress: &mut dyn FnMut(u64)) -> Result<String>
         // A writer that failed made the others stop: its error is the cause.
         join(writer)?;
         join(reader)?;
-        Ok(hash.finish())
+        Ok(hash?.finish())
     })
+}
+
+/// The error of an import that the caller ended.
+pub(crate) fn cancelled() -> Error {
+    let why = "the caller cancelled it";
+    Error::new(ErrorKind::Cancelled, "import", "the image", why)
+        .remedy("import it again: that goes on from here")
 }
 
 fn join(thread: thread::ScopedJoinHandle<'_, Result<()>>) -> Result<()> {
@@ -113,8 +123,9 @@ fn hash_parts(
     parts: Receiver<Part>,
     orders: SyncSender<Order>,
     progress: &mut dyn FnMut(u64),
-) -> ContentHash {
+) -> Result<ContentHash> {
     let mut hash = job.hash.clone();
+    let mut outcome = Ok(());
     let (mut done, mut checkpoint) = (job.start, job.start);
     for part in parts {
         let end = part.end();
@@ -135,13 +146,17 @@ fn hash_parts(
             }
         }
         progress(end);
+        if job.cancel.is_requested() && end < job.size {
+            outcome = Err(cancelled());
+            break;
+        }
     }
     if checkpoint < done && done < job.size {
-        // Reading failed. What came before that is not to be read twice: a server that cuts each
+        // Reading failed, or the caller ended it. What came before that is not to be read twice: a server that cuts each
         // connection early would else never be done with.
         let _ = orders.send(Order::Checkpoint(done, hash.clone()));
     }
-    hash
+    outcome.map(|()| hash)
 }
 
 fn read_stream(
@@ -323,6 +338,7 @@ mod tests {
             hash,
             read_failed: &failed,
             write_failed: &failed,
+            cancel: Cancel::never(),
             room: &|| Ok(()),
             checkpoint: &|_, _| Ok(()),
         };
@@ -389,6 +405,7 @@ mod tests {
             hash: ContentHash::default(),
             read_failed: &failed,
             write_failed: &failed,
+            cancel: Cancel::never(),
             room: &|| Ok(()),
             checkpoint: &|offset, hash| {
                 *reached.lock().unwrap() = Some((offset, hash.clone()));

@@ -120,13 +120,13 @@ impl Caller for LibraryCaller<'_> {
         // The driver serves the same pool: the names must differ.
         let id = format!("{name}-{id}");
         pool.create_volume(&shape(VolumeSpec::new(&id, TEMPLATE))).expect("create");
-        let number = pool.activate(&id).expect("activate");
-        let device = pool.device_node(number).expect("a node");
+        let device = pool.volume(&id).and_then(|volume| volume.activate()).expect("activate");
+        let device = device.path().to_owned();
         Disk { id, device, below: String::new() }
     }
 
     fn delete(&mut self, disk: Disk) {
-        self.0.pool.delete_volume(&disk.id).expect("delete");
+        self.0.pool.volume(&disk.id).expect("a volume id").delete().expect("delete");
     }
 }
 
@@ -167,22 +167,21 @@ impl Caller for PublishedCaller<'_> {
     fn create(&mut self, id: &str) -> Disk {
         let Published { pool, paths, shape } = self.0;
         let target = paths.join(format!("{id}-target"));
-        let stage = Stage {
-            path: paths.join(format!("{id}-staging")),
-            access: Access::Block,
-            read_only: false,
-        };
-        pool.create_volume(&shape(VolumeSpec::new(id, TEMPLATE))).expect("create");
-        pool.stage(id, &stage).expect("stage");
-        let publish = Publish { target: target.clone(), stage, read_only: false, exclusive: true };
-        pool.publish(id, &publish).expect("publish");
+        let stage = Stage::new(paths.join(format!("{id}-staging")), Access::Block);
+        let volume = pool.create_volume(&shape(VolumeSpec::new(id, TEMPLATE))).expect("create");
+        volume.stage(&stage).expect("stage");
+        let publish = Publish::new(&target, stage).exclusive(true);
+        volume.publish(&publish).expect("publish");
         Disk { id: id.to_owned(), device: target, below: String::new() }
     }
 
     fn delete(&mut self, disk: Disk) {
         let Published { pool, paths, .. } = self.0;
-        pool.unpublish(&disk.id, &disk.device).expect("unpublish");
-        pool.unstage(&disk.id, &paths.join(format!("{}-staging", disk.id))).expect("unstage");
-        pool.delete_inactive_volume(&disk.id).expect("delete");
+        pool.volume(&disk.id).expect("a volume id").unpublish(&disk.device).expect("unpublish");
+        pool.volume(&disk.id)
+            .expect("a volume id")
+            .unstage(&paths.join(format!("{}-staging", disk.id)))
+            .expect("unstage");
+        pool.volume(&disk.id).expect("a volume id").delete_inactive().expect("delete");
     }
 }

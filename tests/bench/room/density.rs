@@ -5,7 +5,7 @@ use std::fs;
 use std::thread;
 use std::time::Instant;
 
-use calf::{DeviceId, Key, Role, VolumeSpec};
+use calf::{DeviceId, Key, Role};
 
 use super::since;
 use crate::contender::{Contender, Disk, Grpc, Library};
@@ -85,10 +85,8 @@ fn chunks(world: &World) {
     let pool = world.pool();
     for &kib in world.scale.chunks {
         let name = format!("calf, {kib} KiB chunks");
-        let variant = Library::with_shape(pool.clone(), name, move |spec| VolumeSpec {
-            chunk_size: kib << 10,
-            ..spec
-        });
+        let variant =
+            Library::with_shape(pool.clone(), name, move |spec| spec.chunk_size(kib << 10));
         let mut caller = variant.caller();
         let count = OF_EACH_CHUNK.min(world.scale.dense);
         let before = kernel_memory();

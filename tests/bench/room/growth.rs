@@ -22,7 +22,7 @@ pub(super) fn growth() {
     let world = World::new();
     let _loops = world.make_loops();
     let count = world.scale.growth;
-    let shape = |spec: VolumeSpec| VolumeSpec { cow_limit: Some(STORE), ..spec };
+    let shape = |spec: VolumeSpec| spec.cow_limit(STORE);
     grow(&Floor::new(&world).store_for(STORE), count);
     grow(&Published::new(&world, world.pool(), shape), count);
 }

@@ -91,5 +91,5 @@ fn import_once(pool: &Pool, source: &Path, name: &str) {
     let spec = ImportSpec::new(source, name);
     pool.import_template(&spec, &mut |_| ()).expect("an import");
     // The next round must not find the content.
-    pool.remove_template(name).expect("remove");
+    pool.template(name).expect("a template name").remove().expect("remove");
 }

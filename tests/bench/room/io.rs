@@ -11,7 +11,7 @@ use std::os::unix::fs::{FileExt as _, MetadataExt as _};
 use std::path::PathBuf;
 use std::time::Instant;
 
-use calf::{Durability, Pool, VolumeSpec};
+use calf::{Durability, Pool};
 use calf_test_kit::real_pool::{self, Random};
 use rustix::fs::Advice;
 
@@ -66,10 +66,8 @@ fn variants(pool: &Pool, chunks: &[u64]) -> Vec<Library> {
     for (durability, word) in durabilities {
         for &kib in chunks {
             let name = format!("calf {word} {kib} KiB");
-            variants.push(Library::with_shape(pool.clone(), name, move |spec| VolumeSpec {
-                chunk_size: kib << 10,
-                durability,
-                ..spec
+            variants.push(Library::with_shape(pool.clone(), name, move |spec| {
+                spec.chunk_size(kib << 10).durability(durability)
             }));
         }
     }

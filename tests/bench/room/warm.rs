@@ -4,7 +4,7 @@
 
 use std::time::{Duration, Instant};
 
-use calf::{Pool, VolumeSpec};
+use calf::{Cancel, Pool, VolumeSpec};
 
 use super::since;
 use crate::contender::{Caller, Contender, Floor, Grpc};
@@ -23,11 +23,11 @@ pub(super) fn spares() {
     let world = World::new();
     let pool = world.pool();
     let floor = Floor::new(&world);
-    pool.set_warm(TEMPLATE, SPARES).expect("a number");
+    pool.template(TEMPLATE).expect("a template name").set_warm(SPARES).expect("a number");
     let mut times = Times::default();
     for number in 0..world.scale.repeats {
         times.floor(&mut *floor.caller(), number);
-        pool.tend_spares(&|| false).expect("spares");
+        pool.tend_spares(&Cancel::never()).expect("spares");
         times.library(&world, &pool, &format!("l{number}"));
     }
     let grpc = Grpc::new(&world, &pool, &[]);
@@ -43,8 +43,8 @@ pub(super) fn spares() {
     }
     drop(caller);
     drop(grpc);
-    pool.set_warm(TEMPLATE, 0).expect("a number");
-    pool.tend_spares(&|| false).expect("no spares");
+    pool.template(TEMPLATE).expect("a template name").set_warm(0).expect("a number");
+    pool.tend_spares(&Cancel::never()).expect("no spares");
     emit(ROOM, CASE, floor.name(), READY, &times.floor);
     emit(ROOM, CASE, LIBRARY, ("claim", "ms"), &times.claim);
     emit(ROOM, CASE, LIBRARY, READY, &times.library);
@@ -75,14 +75,14 @@ impl Times {
         let start = Instant::now();
         pool.create_volume(&VolumeSpec::new(id, TEMPLATE)).expect("create");
         let created = Instant::now();
-        let number = pool.activate(id).expect("activate");
+        let device = pool.volume(id).expect("a volume id").activate().expect("activate");
         self.claim.push(since(created));
         self.library.push(since(start));
         assert_eq!(pool.claimed_spares(), claimed + 1, "there was no spare");
-        world.check(&pool.device_node(number).expect("a node"));
-        pool.delete_volume(id).expect("delete");
+        world.check(device.path());
+        pool.volume(id).expect("a volume id").delete().expect("delete");
         let start = Instant::now();
-        let made = pool.tend_spares(&|| false).expect("spares").made;
+        let made = pool.tend_spares(&Cancel::never()).expect("spares").made;
         assert_eq!(made, 1);
         self.make.push(since(start));
     }

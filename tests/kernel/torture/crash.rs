@@ -97,7 +97,7 @@ pub(crate) fn kills() {
     }
     assert!(driver.stop().success());
     for id in Bystanders::ids() {
-        rig.pool.delete_volume(&id).expect("delete");
+        rig.pool.volume(&id).expect("a volume id").delete().expect("delete");
     }
     tally.finish();
 }
@@ -156,7 +156,7 @@ fn agree(tally: &Tally, rig: &Rig, callers: &[Vec<Subject>], importer: &Importer
     directories.extend(Bystanders::ids().iter().map(|id| Key::of(id).as_str().to_owned()));
     for subject in callers.iter().flatten() {
         let id = &subject.usage.volume;
-        let volume = match rig.pool.volume(id) {
+        let volume = match rig.pool.volume(id).and_then(|volume| volume.status()) {
             Ok(volume) => Some(volume),
             Err(error) if error.kind() == calf::ErrorKind::NotFound => None,
             Err(error) => {
@@ -185,8 +185,8 @@ fn agree(tally: &Tally, rig: &Rig, callers: &[Vec<Subject>], importer: &Importer
             format!("{id} is {phase:?}, the model says {subject:?}\n{}", driver.last_words())
         });
         if let Some(device) = volume.and_then(|volume| volume.device) {
-            let node = rig.pool.device_node(device).expect("a node");
-            subject.verify(tally, &node, phase);
+            let device = rig.pool.device(device).expect("a node");
+            subject.verify(tally, device.path(), phase);
         }
     }
     for name in kernel.mapped.difference(&mapped) {

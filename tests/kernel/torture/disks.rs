@@ -93,14 +93,13 @@ fn watch(tally: &Tally, pool: &Pool, stop: &AtomicBool, lives: &AtomicU64, longe
 /// Create, activate, write, read, delete.
 fn life(pool: &Pool, id: &str) -> calf::Result<()> {
     pool.create_volume(&VolumeSpec::new(id, "random"))?;
-    let number = pool.activate(id)?;
-    let node = pool.device_node(number)?;
+    let node = pool.volume(id)?.activate()?;
     let page = Page::random(&mut Random(23));
     // What the device answers is not calf's word; that it can be taken down is.
-    if let Ok(device) = File::options().read(true).write(true).open(&node) {
+    if let Ok(device) = File::options().read(true).write(true).open(node.path()) {
         let _ = device.write_all_at(&page.0, 4096);
     }
-    pool.delete_volume(id)
+    pool.volume(id).and_then(|volume| volume.delete())
 }
 
 /// One fault on a new pool with a live volume, from a disk in order to a disk in order.
@@ -116,10 +115,10 @@ fn endure(tally: &Tally, fault: Fault, fs: kernel::Fs, random: &mut Random) {
     std::fs::remove_file(source).expect("remove the source");
     let mut spec = VolumeSpec::new("live", "random");
     spec.durability = Durability::Durable;
-    pool.create_volume(&spec).expect("create");
-    let node = pool.device_node(pool.activate("live").expect("activate")).expect("a node");
+    let live = pool.create_volume(&spec).expect("create");
+    let node = live.activate().expect("activate");
     let mut synced = BTreeMap::new();
-    let device = open(&node);
+    let device = open(node.path());
     for _ in 0..20 {
         let (block, page) = (random.below(TEMPLATE_SIZE / 4096), Page::random(random));
         device.write_all_at(&page.0, block * 4096).expect("write");
@@ -222,7 +221,7 @@ fn recover(
     };
     for id in ids {
         // A file system that gave up lends no lock, and calf says what to do then.
-        let result = pool.deactivate(&id);
+        let result = pool.volume(&id).and_then(|volume| volume.deactivate());
         let told = match &result {
             Ok(()) => true,
             Err(error) => {
@@ -244,9 +243,9 @@ fn recover(
     if let Some(report) = tally.expect(pool.reconcile(), || format!("{fault:?}: reconcile")) {
         tally.promise(report.failed.is_empty(), || format!("{fault:?}: {report:?}"));
     }
-    match pool.activate("live") {
-        Ok(number) => {
-            let device = open(&pool.device_node(number).expect("a node"));
+    match pool.volume("live").and_then(|volume| volume.activate()) {
+        Ok(device) => {
+            let device = open(device.path());
             verify(tally, &device, synced, fault);
         }
         // The kernel noted in the store that it gave the volume up.
@@ -255,7 +254,7 @@ fn recover(
     }
     tally.expect(life(&pool, "after"), || format!("{fault:?}: a life once the disk is back"));
     for record in pool.volume_records().expect("records") {
-        let deleted = pool.delete_volume(&record.id);
+        let deleted = pool.volume(&record.id).and_then(|volume| volume.delete());
         tally.expect(deleted, || format!("{fault:?}: delete {}", record.id));
     }
     let left = std::fs::read_dir(pool.root().join("volumes")).expect("volumes").count();

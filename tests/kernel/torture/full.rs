@@ -88,7 +88,7 @@ fn refuses(tally: &Tally, rig: &Rig, driver: &Driver) {
     let said = String::from_utf8_lossy(&output.stderr).into_owned();
     tally.promise(matches!(code, Some(0 | 7)), || format!("import: {code:?}: {said}"));
     if code == Some(0) {
-        rig.pool.remove_template("large").expect("remove");
+        rig.pool.template("large").expect("a template name").remove().expect("remove");
     }
     fs::remove_file(source).expect("remove the source");
 }
@@ -115,7 +115,7 @@ fn overflow(tally: &Tally, rig: &Rig, spec: &VolumeSpec, content: &[u8], random:
     let id = &spec.id;
     let publish = rig.publication(id, Access::Block);
     rig.pool.create_volume(spec).expect("create");
-    rig.pool.publish(id, &publish).expect("publish");
+    rig.pool.volume(id).expect("a volume id").publish(&publish).expect("publish");
     let device = open(&publish.target);
     let page = Page::random(random);
     let mut written = std::collections::BTreeSet::new();
@@ -144,7 +144,8 @@ fn overflow(tally: &Tally, rig: &Rig, spec: &VolumeSpec, content: &[u8], random:
         let same = read.0 == content[block as usize * 4096..][..4096];
         tally.promise(same, || format!("{id}: block {block} is not the template's"));
     }
-    let statistics = rig.pool.statistics(id, &publish.target).expect("statistics");
+    let statistics =
+        rig.pool.volume(id).expect("a volume id").statistics(&publish.target).expect("statistics");
     let state = statistics.volume.state;
     tally.promise(state == VolumeState::Overflow, || format!("{id} is {state:?}"));
     let most = calf::store_size(TEMPLATE_SIZE, spec.cow_limit, spec.chunk_size);
@@ -196,7 +197,8 @@ fn exhaust(tally: &Tally, fs: kernel::Fs, random: &mut Random) {
         (0..TEMPLATE_SIZE / 4096).find(|n| writer.write_all_at(&page.0, n * 4096).is_err());
     tally.promise(written.is_some(), || "the pool was not full".into());
     drop(writer);
-    let state = pool.volume("greedy").expect("it is there").state;
+    let state =
+        pool.volume("greedy").and_then(|volume| volume.status()).expect("it is there").state;
     tally.promise(state == VolumeState::Invalid, || format!("{fs:?}: greedy is {state:?}"));
     match client.condition(&greedy) {
         Ok((true, message)) => println!("{fs:?}: {message}"),
@@ -245,9 +247,12 @@ fn starved(tally: &Tally, pool: &Pool) {
             other => tally.found(format!("create in a full pool: {other:?}")),
         }
     }
-    match pool.expand_volume("idle", 2 * TEMPLATE_SIZE) {
+    match pool.volume("idle").and_then(|volume| volume.expand(2 * TEMPLATE_SIZE)) {
         Err(error) if error.kind() == ErrorKind::NoSpace => {
-            let size = pool.volume("idle").map(|volume| volume.record.size);
+            let size = pool
+                .volume("idle")
+                .and_then(|volume| volume.status())
+                .map(|volume| volume.record.size);
             tally.promise(size.as_ref().is_ok_and(|size| *size == TEMPLATE_SIZE), || {
                 format!("a refused expansion left {size:?}")
             });

@@ -108,8 +108,14 @@ pub(crate) fn named() {
         let usage = Usage::new(&format!("volume-{n}"), &rig.path(""), true);
         fs::create_dir_all(&usage.staging).expect("as kubelet does");
         client.create(&usage.volume, "root").and_then(|()| client.publish(&usage)).expect("up");
-        let device = rig.pool.volume(&usage.volume).expect("there").device.expect("active");
-        let node = rig.pool.device_node(device).expect("a node");
+        let device = rig
+            .pool
+            .volume(&usage.volume)
+            .and_then(|volume| volume.status())
+            .expect("there")
+            .device
+            .expect("active");
+        let node = rig.pool.device(device).expect("a node").path().to_owned();
         let holder = match n % 4 {
             0 => Holder::process(&node),
             1 => {

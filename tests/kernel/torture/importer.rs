@@ -76,14 +76,15 @@ impl Importer {
     /// A template is there as a whole or not at all.
     pub(crate) fn verify(&self, tally: &Tally, rig: &Rig) {
         for template in &self.templates {
-            let found = match rig.pool.template(&template.name) {
-                Ok(found) => Some(found),
-                Err(error) if error.kind() == calf::ErrorKind::NotFound => None,
-                Err(error) => {
-                    tally.found(format!("{}: {error:?}", template.name));
-                    continue;
-                }
-            };
+            let found =
+                match rig.pool.template(&template.name).and_then(|template| template.record()) {
+                    Ok(found) => Some(found),
+                    Err(error) if error.kind() == calf::ErrorKind::NotFound => None,
+                    Err(error) => {
+                        tally.found(format!("{}: {error:?}", template.name));
+                        continue;
+                    }
+                };
             let agrees = template.present.is_none_or(|present| present == found.is_some());
             tally.promise(agrees, || {
                 format!("{}: {found:?}, the model says {:?}", template.name, template.present)

@@ -36,8 +36,9 @@ pub(crate) fn remanence() {
             let mut spec = VolumeSpec::new(format!("volume-{turn}"), "random");
             spec.chunk_size = 4096 << random.below(5);
             pool.create_volume(&spec).expect("create");
-            let number = pool.activate(&spec.id).expect("activate");
-            let device = open(&pool.device_node(number).expect("a node"));
+            let device =
+                pool.volume(&spec.id).and_then(|volume| volume.activate()).expect("activate");
+            let device = open(device.path());
             is_clean(&tally, &spec.id, &device, &content);
             // A few blocks of its own: their chunks' other parts must come from the template.
             for _ in 0..32 {
@@ -52,7 +53,7 @@ pub(crate) fn remanence() {
             drop(device);
             // The secret must be on the disk before its blocks are freed.
             rustix::fs::sync();
-            pool.delete_volume(&spec.id).expect("delete");
+            pool.volume(&spec.id).expect("a volume id").delete().expect("delete");
             rustix::fs::sync();
             tally.tried();
         }
@@ -102,7 +103,12 @@ pub(crate) fn template() {
     let mut random = Random(seed);
     let rig = Rig::new(kernel::Fs::Xfs);
     rig.import_random("random", seed);
-    let digest = rig.pool.template("random").expect("the template").digest;
+    let digest = rig
+        .pool
+        .template("random")
+        .and_then(|template| template.record())
+        .expect("the template")
+        .digest;
     let image = rig.pool.root().join("images").join(&digest).join("image");
     let volumes: Vec<File> = (0..8)
         .map(|n| {
@@ -122,7 +128,7 @@ pub(crate) fn template() {
     }
     drop(volumes);
     for n in 0..8 {
-        rig.pool.delete_volume(&format!("volume-{n}")).expect("delete");
+        rig.pool.volume(&format!("volume-{n}")).expect("a volume id").delete().expect("delete");
     }
     // From the disk, not from the page cache.
     rustix::fs::sync();

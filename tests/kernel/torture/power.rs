@@ -136,7 +136,7 @@ fn import_and_remove(pool: &Pool, disk: &Path, random: &mut Random) {
     mark(&format!("imported {}", hex::encode(Sha256::digest(&content))));
     std::thread::sleep(Duration::from_millis(random.below(100)));
     mark("removing");
-    pool.remove_template("other").expect("remove");
+    pool.template("other").expect("a template name").remove().expect("remove");
     mark("removed");
 }
 
@@ -147,8 +147,8 @@ fn live(pool: &Pool, id: &str, random: &mut Random, end: Instant) {
     spec.durability = if durable { Durability::Durable } else { Durability::Ephemeral };
     mark(&format!("creating {id}"));
     pool.create_volume(&spec).expect("create");
-    let number = pool.activate(id).expect("activate");
-    let device = real_pool::open(&pool.device_node(number).expect("a node"));
+    let device = pool.volume(id).and_then(|volume| volume.activate()).expect("activate");
+    let device = real_pool::open(device.path());
     mark(&format!("created {id} {}", if durable { "durable" } else { "ephemeral" }));
     for version in 1..=random.below(40) {
         if Instant::now() > end {
@@ -164,11 +164,11 @@ fn live(pool: &Pool, id: &str, random: &mut Random, end: Instant) {
     }
     drop(device);
     if random.below(4) == 0 {
-        pool.deactivate(id).expect("deactivate");
+        pool.volume(id).expect("a volume id").deactivate().expect("deactivate");
     }
     if random.below(2) == 0 {
         mark(&format!("deleting {id}"));
-        pool.delete_volume(id).expect("delete");
+        pool.volume(id).expect("a volume id").delete().expect("delete");
         mark(&format!("deleted {id}"));
     }
 }
@@ -310,7 +310,7 @@ fn look(tally: &Tally, when: &str, disk: &Path, known: &Known) {
             tally.leaked(format!("{when}: {} was deleted", record.id));
         }
         read(tally, when, &pool, &record.id, record.durability, &known);
-        let deleted = pool.delete_volume(&record.id);
+        let deleted = pool.volume(&record.id).and_then(|volume| volume.delete());
         tally.expect(deleted, || format!("{when}: delete {}", record.id));
     }
     for (id, volume) in &known.volumes {
@@ -323,13 +323,13 @@ fn look(tally: &Tally, when: &str, disk: &Path, known: &Known) {
 }
 
 fn read(tally: &Tally, when: &str, pool: &Pool, id: &str, durability: Durability, known: &Volume) {
-    let number = match pool.activate(id) {
-        Ok(number) => number,
+    let device = match pool.volume(id).and_then(|volume| volume.activate()) {
+        Ok(device) => device,
         // It was under way, and nobody was told that it is there.
         Err(error) if known.exists.is_none() && error.kind() == calf::ErrorKind::Corrupt => return,
         Err(error) => return tally.lost(format!("{when}: {id}: {error:?}")),
     };
-    let device = real_pool::open(&pool.device_node(number).expect("a node"));
+    let device = real_pool::open(device.path());
     let mut template = vec![0; TEMPLATE_SIZE as usize];
     Random(TEMPLATE_SEED).fill(&mut template);
     for block in 0..BLOCKS {
@@ -356,7 +356,7 @@ fn read(tally: &Tally, when: &str, pool: &Pool, id: &str, durability: Durability
 
 /// The template that comes and goes is whole, or not there.
 fn template(tally: &Tally, when: &str, pool: &Pool, known: &Known) {
-    let found = match pool.template("other") {
+    let found = match pool.template("other").and_then(|template| template.record()) {
         Ok(found) => Some(found.digest),
         Err(error) if error.kind() == calf::ErrorKind::NotFound => None,
         Err(error) => return tally.found(format!("{when}: {error:?}")),

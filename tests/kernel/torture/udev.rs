@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
-use calf::{Access, SPARE_PREFIX, UUID_PREFIX, VolumeSpec};
+use calf::{Access, Cancel, SPARE_PREFIX, UUID_PREFIX, VolumeSpec};
 use calf_test_kit::fault_run::{Tally, count, seed};
 use calf_test_kit::kernel;
 use calf_test_kit::real_pool::{Page, Random, Rig, open, run};
@@ -37,12 +37,16 @@ pub(crate) fn hands_off() {
         udevd.sees_through(name, image);
         for n in 0..count(2, 20) {
             // Every other volume claims a spare, while the next one is there.
-            rig.pool.set_warm(name, n as u32 % 2).expect("a number of spares");
-            rig.pool.tend_spares(&|| false).expect("spares");
+            rig.pool
+                .template(name)
+                .expect("a template name")
+                .set_warm(n as u32 % 2)
+                .expect("a number of spares");
+            rig.pool.tend_spares(&Cancel::never()).expect("spares");
             one_life(&tally, &rig, &udevd, &format!("{name}-{n}"), name);
         }
-        rig.pool.set_warm(name, 0).expect("no spares");
-        rig.pool.tend_spares(&|| false).expect("no spares");
+        rig.pool.template(name).expect("a template name").set_warm(0).expect("no spares");
+        rig.pool.tend_spares(&Cancel::never()).expect("no spares");
     }
     drop(udevd);
     tally.finish();
@@ -52,7 +56,7 @@ fn one_life(tally: &Tally, rig: &Rig, udevd: &Udevd, id: &str, template: &str) {
     let mut publish = rig.publication(id, Access::Block);
     publish.read_only = id.ends_with('1');
     rig.pool.create_volume(&VolumeSpec::new(id, template)).expect("create");
-    rig.pool.publish(id, &publish).expect("publish");
+    rig.pool.volume(id).expect("a volume id").publish(&publish).expect("publish");
     if !publish.read_only {
         // The close after a write is what a watch would answer with a look.
         let page = Page::random(&mut Random(43));
@@ -60,8 +64,8 @@ fn one_life(tally: &Tally, rig: &Rig, udevd: &Udevd, id: &str, template: &str) {
             std::os::unix::fs::FileExt::write_all_at(&open(&publish.target), &page.0, 1 << 20);
         written.expect("write");
     }
-    rig.pool.expand_volume(id, 64 << 20).expect("expand");
-    rig.pool.tend_spares(&|| false).expect("spares");
+    rig.pool.volume(id).expect("a volume id").expand(64 << 20).expect("expand");
+    rig.pool.tend_spares(&Cancel::never()).expect("spares");
     // A coldplug, as at the start of a system or of udev.
     run("udevadm", &["trigger", "--subsystem-match=block", "--action=change"], &[]);
     udevd.settle();
@@ -76,8 +80,8 @@ fn one_life(tally: &Tally, rig: &Rig, udevd: &Udevd, id: &str, template: &str) {
     }
     let mapped = run("dmsetup", &["ls"], &[]);
     tally.promise(!mapped.contains(GROUP), || format!("{id}: LVM activated it: {mapped}"));
-    rig.pool.unpublish(id, &publish.target).expect("unpublish");
-    let deleted = rig.pool.delete_volume(id);
+    rig.pool.volume(id).expect("a volume id").unpublish(&publish.target).expect("unpublish");
+    let deleted = rig.pool.volume(id).and_then(|volume| volume.delete());
     tally.expect(deleted, || format!("delete {id} beside udev"));
     tally.tried();
 }

@@ -78,8 +78,8 @@ impl Rig {
 
     /// Brings a volume up and returns the path of its device.
     pub fn node(&self, id: &str) -> PathBuf {
-        let number = self.pool.activate(id).expect("activate");
-        self.pool.device_node(number).expect("a node")
+        let device = self.pool.volume(id).and_then(|volume| volume.activate()).expect("activate");
+        device.path().to_owned()
     }
 
     /// A path on the pool's disk, which survives a crash of the kernel, as a kubelet's would.
@@ -91,19 +91,16 @@ impl Rig {
 
     /// A publication of volume `id` that rests on a staging of its own.
     pub fn publication(&self, id: &str, access: Access) -> Publish {
-        Publish {
-            target: self.path(&format!("{id}-target")),
-            stage: Stage { path: self.path(&format!("{id}-staging")), access, read_only: false },
-            read_only: false,
-            exclusive: false,
-        }
+        let stage = Stage::new(self.path(&format!("{id}-staging")), access);
+        Publish::new(self.path(&format!("{id}-target")), stage)
     }
 
     /// Unpublishes, unstages and deletes.
     pub fn tear_down(&self, publish: &Publish, id: &str) {
-        self.pool.unpublish(id, &publish.target).expect("unpublish");
-        self.pool.unstage(id, &publish.stage.path).expect("unstage");
-        self.pool.delete_volume(id).expect("delete");
+        let volume = self.pool.volume(id).expect("a volume id");
+        volume.unpublish(&publish.target).expect("unpublish");
+        volume.unstage(&publish.stage.path).expect("unstage");
+        volume.delete().expect("delete");
     }
 }
 

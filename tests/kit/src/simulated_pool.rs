@@ -117,12 +117,8 @@ pub fn mount() -> Access {
 
 /// A publication of volume `id` that rests on a staging of its own.
 pub fn publication(environment: &Environment, id: &str, access: Access) -> Publish {
-    Publish {
-        target: environment.path(&format!("{id}-target")),
-        stage: Stage { path: environment.path(&format!("{id}-staging")), access, read_only: false },
-        read_only: false,
-        exclusive: false,
-    }
+    let stage = Stage::new(environment.path(&format!("{id}-staging")), access);
+    Publish::new(environment.path(&format!("{id}-target")), stage)
 }
 
 /// An image that is nothing but an ext4 superblock: magic, a 4 KiB block size, the features that

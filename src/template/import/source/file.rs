@@ -15,6 +15,7 @@ use std::io;
 use jiff::Timestamp;
 
 use crate::error::{Error, ErrorKind, Result};
+use crate::model::cancel::Cancel;
 use crate::model::units::format_size;
 use crate::pool::PoolDir;
 use crate::sys::{CopyMode, Flush, OpenMode};
@@ -33,10 +34,12 @@ const OPERATION: &str = "import";
 pub(crate) fn fetch(
     pool: &PoolDir,
     source: &Source,
+    cancel: &Cancel,
     progress: &mut dyn FnMut(Progress),
 ) -> Result<String> {
     let origin = Origin::File(source.identity.clone());
-    let fetch = Fetch { staging: Staging::new(pool, &origin, source.path.display()), source };
+    let fetch =
+        Fetch { staging: Staging::new(pool, &origin, source.path.display()), source, cancel };
     let outcome = fetch.run(progress);
     // Repeating these goes on from nothing of use, and a full pool wants its room back.
     if let Err(e) = &outcome
@@ -50,6 +53,7 @@ pub(crate) fn fetch(
 struct Fetch<'a> {
     staging: Staging<'a>,
     source: &'a Source,
+    cancel: &'a Cancel,
 }
 
 impl Fetch<'_> {
@@ -147,6 +151,7 @@ impl Fetch<'_> {
             hash: start.hash.clone(),
             read_failed: &|e| self.read_failed(e),
             write_failed: &|e| staging.write_failed(e),
+            cancel: self.cancel.clone(),
             room: &|| staging.check_room(0),
             checkpoint: &|offset, hash| {
                 let state = State::Reading { offset, hash: hash.save(), cloned: start.cloned };

@@ -26,6 +26,7 @@ use ureq::{Agent, Body};
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::http;
+use crate::model::cancel::Cancel;
 use crate::model::digest::Digest;
 use crate::model::units::format_size;
 use crate::pool::PoolDir;
@@ -52,6 +53,7 @@ pub(crate) fn download(
     pool: &PoolDir,
     url: &ImageUrl,
     expected: &Digest,
+    cancel: &Cancel,
     progress: &mut dyn FnMut(Progress),
 ) -> Result<Origin> {
     let unknown = Remote { expected: expected.as_str().to_owned(), size: 0, validator: None };
@@ -64,7 +66,7 @@ pub(crate) fn download(
         stall: settings.stall,
         total: None,
     })?;
-    let download = Download { staging, agent, url, expected };
+    let download = Download { staging, agent, url, expected, cancel };
     let outcome = download.run(settings.pause, progress);
     // Repeating these goes on from nothing of use, and a full pool wants its room back.
     if let Err(e) = &outcome
@@ -80,6 +82,7 @@ struct Download<'a> {
     agent: Agent,
     url: &'a ImageUrl,
     expected: &'a Digest,
+    cancel: &'a Cancel,
 }
 
 /// Why an attempt did not end with the content.
@@ -114,6 +117,9 @@ impl Download<'_> {
             let pause = first_pause * 2_u32.pow(failures - 1);
             tracing::warn!("{}; trying again in {pause:?}", error.report());
             self.staging.pool.host().pause(pause);
+            if self.cancel.is_requested() {
+                return Err(pipeline::cancelled());
+            }
         }
     }
 
@@ -234,6 +240,7 @@ impl Download<'_> {
                 self.cut_error(error)
             },
             write_failed: &|error| staging.write_failed(error),
+            cancel: self.cancel.clone(),
             room: &|| staging.check_room(0),
             checkpoint: &checkpoint,
         };

@@ -1,0 +1,81 @@
+//! The handle of a template: its verbs.
+
+use std::fmt;
+
+use crate::api::Pool;
+use crate::error::Result;
+use crate::pool::record::TemplateRecord;
+use crate::template::{catalog, content};
+use crate::volume::reclaim;
+
+/// A template of a pool, by its name. Cheap to clone.
+///
+/// The handle is a name: it says nothing of whether the template exists. Each method fails with
+/// `NotFound`, which names the templates that do, where there is none.
+#[derive(Clone)]
+pub struct Template {
+    pool: Pool,
+    name: String,
+}
+
+/// A template and who uses it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct TemplateStatus {
+    /// What the name points to.
+    pub record: TemplateRecord,
+    /// Bytes that the content occupies in the pool.
+    pub allocated: u64,
+    /// Ids of the volumes that started from this content.
+    pub volumes: Vec<String>,
+}
+
+impl Template {
+    pub(super) fn new(pool: Pool, name: String) -> Self {
+        Self { pool, name }
+    }
+
+    /// The template's name.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// What the name points to.
+    pub fn record(&self) -> Result<TemplateRecord> {
+        catalog::template(&self.pool.0, "find", &self.name)
+    }
+
+    /// The same, with its size in the pool and its users: reads the records of all volumes.
+    pub fn status(&self) -> Result<TemplateStatus> {
+        let pool = &self.pool.0;
+        let record = catalog::template(pool, "inspect", &self.name)?;
+        Ok(TemplateStatus {
+            allocated: content::allocated(pool, &record.digest)?,
+            volumes: reclaim::users(pool, &record.digest)?,
+            record,
+        })
+    }
+
+    /// Sets how many spare devices of the template are to be ready (`warm`), at most
+    /// [`MAX_WARM`](crate::MAX_WARM); 0, as for each new template, is none.
+    /// [`Pool::tend_spares`] makes and removes them.
+    ///
+    /// # Errors
+    ///
+    /// `InvalidArgument` (too many), `NotFound`.
+    pub fn set_warm(&self, warm: u32) -> Result<TemplateRecord> {
+        catalog::set_warm(&self.pool.0, &self.name, warm)
+    }
+
+    /// Removes the name, and the content with its last name. `InUse` (naming volumes) while volumes
+    /// started from the content and no other name points to it.
+    pub fn remove(&self) -> Result<()> {
+        reclaim::remove_template(&self.pool.0, &self.name)
+    }
+}
+
+impl fmt::Debug for Template {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Template").field(&self.name).finish()
+    }
+}
