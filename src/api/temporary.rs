@@ -19,11 +19,14 @@ pub struct TemporaryVolume {
     kept: bool,
 }
 
-impl TemporaryVolume {
-    pub(super) fn new(volume: Volume) -> Self {
-        Self { volume, kept: false }
+impl Volume {
+    /// A guard that deletes the volume when it is dropped.
+    pub fn delete_on_drop(self) -> TemporaryVolume {
+        TemporaryVolume { volume: self, kept: false }
     }
+}
 
+impl TemporaryVolume {
     /// Lets the volume stay.
     pub fn keep(mut self) -> Volume {
         self.kept = true;

@@ -3,8 +3,7 @@
 use std::fmt;
 use std::path::Path;
 
-use crate::api::device::Device;
-use crate::api::{Pool, TemporaryVolume};
+use crate::api::{Device, Pool};
 use crate::error::Result;
 use crate::model::publication::{Publish, Stage};
 use crate::volume::publish::stage;
@@ -73,11 +72,6 @@ impl Volume {
     /// the only trace. `InUse` while it is active, even if nothing has it open.
     pub fn delete_inactive(&self) -> Result<()> {
         lifecycle::delete_inactive_volume(&self.pool.0, &self.id)
-    }
-
-    /// A guard that deletes the volume when it is dropped.
-    pub fn delete_on_drop(self) -> TemporaryVolume {
-        TemporaryVolume::new(self)
     }
 
     /// Makes the volume ready for publication: activates it, and mounts it for mount access.

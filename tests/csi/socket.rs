@@ -199,7 +199,7 @@ fn a_service_manager_is_told_of_the_start_and_of_the_end() {
     let path = directory.path().join("notify");
     let manager = UnixDatagram::bind(&path).expect("a socket");
     let service = Command::new(std::env::current_exe().expect("this program"))
-        .args(["--exact", "the_socket_is_private_and_goes_with_the_driver"])
+        .args(["--exact", "socket::the_socket_is_private_and_goes_with_the_driver"])
         .env("NOTIFY_SOCKET", &path)
         .output()
         .expect("start the test");

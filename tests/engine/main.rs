@@ -5,6 +5,7 @@ mod damage;
 mod downloads;
 mod faults;
 mod faults_templates;
+mod handles;
 mod housekeeping;
 mod pool_formats;
 mod space;
