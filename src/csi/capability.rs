@@ -191,7 +191,7 @@ mod tests {
         for (capability, field) in cases {
             let error = Capability::one("volume_capability", capability.as_ref()).unwrap_err();
             assert_eq!(error.kind(), ErrorKind::InvalidArgument);
-            assert!(error.report().contains(&format!("without {field}:")), "{}", error.report());
+            assert!(error.report().contains(&format!("{field} is required")), "{}", error.report());
         }
         assert!(Capability::all("volume_capabilities", &[]).is_err());
         let mut strange = block(Mode::SingleNodeWriter);

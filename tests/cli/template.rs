@@ -117,12 +117,7 @@ fn what_cannot_be_imported_is_refused_with_the_way_out() {
         (import(&good, "a/b", &[]), 2, "may not contain '/'", "such as debian-12.5"),
         (import(&env.path("none.img"), "a", &[]), 3, "No such file", ""),
         (import(&env.path(""), "a", &[]), 2, "it is a directory", "raw disk image"),
-        (
-            import(&good, "a", &["--reserve", "1000Ti"]),
-            7,
-            "above its reserve",
-            "templates that are not needed",
-        ),
+        (import(&good, "a", &["--reserve", "1000Ti"]), 7, "above its reserve", "remove templates"),
     ] {
         assert_eq!(run.code, Some(code), "{run:?}");
         assert_eq!(run.stdout, "");
