@@ -73,6 +73,11 @@ impl Error {
         }))
     }
 
+    /// An error about a value that the caller gave: "invalid parameters.size "x": why".
+    pub fn invalid(value: impl fmt::Display, why: impl Into<Source>) -> Self {
+        Self::new(ErrorKind::InvalidArgument, INVALID, value, why)
+    }
+
     /// An I/O error; its kind follows from the errno.
     pub fn io(
         operation: &'static str,
@@ -146,6 +151,9 @@ impl Error {
     }
 }
 
+/// The operation of errors about a value: there is none that failed.
+const INVALID: &str = "";
+
 fn kind_of_io(error: &std::io::Error) -> ErrorKind {
     use std::io::ErrorKind as Io;
     match error.kind() {
@@ -169,7 +177,10 @@ fn kind_of_io(error: &std::io::Error) -> ErrorKind {
 
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "cannot {} {}", self.0.operation, self.0.subject)
+        match self.0.operation {
+            INVALID => write!(f, "invalid {}", self.0.subject),
+            operation => write!(f, "cannot {operation} {}", self.0.subject),
+        }
     }
 }
 

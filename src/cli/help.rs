@@ -145,7 +145,7 @@ says FAIL. Nothing is changed, except for a temporary file in the pool to try re
 
 pub(super) const RECONCILE: &str = "\
 The driver does this by itself when it starts, and every five minutes. Volumes that are in use are left alone; it is safe \
-at any time. The exit code is 1 if something could not be put right.";
+at any time. The exit code is 1 if a repair failed.";
 
 pub(super) const SERVE: &str = "\
 Logs go to stderr. SIGTERM and SIGINT let running calls end, up to the drain timeout.

@@ -10,7 +10,7 @@ use crate::error::Result;
 use crate::metrics::Metrics;
 use crate::reconcile::report::{ReconcileOptions, ReconcileReport};
 
-/// Reconciles a pool, and logs and counts what that did. What could not be put right is logged when it is new,
+/// Reconciles a pool, and logs and counts what that did. A repair that failed is logged when it is new,
 /// not each time.
 pub(super) struct Housekeeping {
     pool: Pool,
@@ -46,12 +46,12 @@ impl Housekeeping {
         }
         for removal in &report.removed {
             tracing::info!(
-                target: "calf::csi", kind = removal.kind.as_str(), what = %removal, "removed an orphan"
+                target: "calf::csi", kind = removal.kind.as_str(), what = %removal, "removed what nobody needs"
             );
         }
         let failed: BTreeSet<String> = report.failed.iter().cloned().collect();
         for what in failed.difference(&self.failed) {
-            tracing::warn!(target: "calf::csi", what, "could not be put right; tried again");
+            tracing::warn!(target: "calf::csi", what, "repair failed; will retry");
         }
         self.failed = failed;
         Ok(report)

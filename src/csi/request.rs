@@ -3,7 +3,7 @@
 use std::fmt;
 use std::path::{Component, Path, PathBuf};
 
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{Error, Result};
 use crate::model::volume_id;
 
 /// Longest path: `PATH_MAX` less its NUL.
@@ -11,13 +11,12 @@ const MAX_PATH: usize = 4095;
 
 /// The error for a required field that is not there.
 pub(super) fn missing(field: &str) -> Error {
-    Error::new(ErrorKind::InvalidArgument, "accept the request without", field, "it is required")
-        .remedy(format!("set {field}"))
+    Error::invalid("request", format!("{field} is required"))
 }
 
 /// The error for a field whose value cannot be used.
 pub(super) fn invalid(field: &str, value: impl fmt::Debug, why: impl Into<String>) -> Error {
-    Error::new(ErrorKind::InvalidArgument, "accept", format_args!("{field} {value:?}"), why.into())
+    Error::invalid(format_args!("{field} {value:?}"), why.into())
 }
 
 /// Checks a volume's id, or the name that becomes one.
@@ -65,6 +64,7 @@ pub(super) fn path(field: &str, path: &str) -> Result<PathBuf> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::error::ErrorKind;
     use proptest::prelude::*;
 
     #[test]
@@ -94,11 +94,8 @@ mod tests {
     }
 
     #[test]
-    fn a_missing_field_is_named_with_the_remedy() {
-        assert_eq!(
-            missing("volume_id").report(),
-            "cannot accept the request without volume_id: it is required; set volume_id"
-        );
+    fn a_missing_field_is_named() {
+        assert_eq!(missing("volume_id").report(), "invalid request: volume_id is required");
     }
 
     proptest! {

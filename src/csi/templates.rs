@@ -79,7 +79,7 @@ impl Keeper {
             Ok((outcome, digest)) => {
                 if outcome == ImportOutcome::Imported || !task.seen {
                     self.metrics.template_import(name, outcome);
-                    tracing::info!(target: "calf::csi", template = name, digest, "template is there");
+                    tracing::info!(target: "calf::csi", template = name, digest, "template ready");
                     self.changed.notify_one();
                 }
                 if outcome == ImportOutcome::Imported {

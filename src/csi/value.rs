@@ -32,7 +32,7 @@ pub(super) fn chunk_size(field: &str, value: &str) -> Result<u64> {
     Ok(size)
 }
 
-/// What a node crash may cost.
+/// What survives a crash of the node.
 pub(super) fn durability(field: &str, value: &str) -> Result<Durability> {
     match value {
         "ephemeral" => Ok(Durability::Ephemeral),

@@ -132,7 +132,7 @@ impl Metrics {
         );
         registry.register(
             "reconcile_runs",
-            "Reconciliations, by result: success, partial (something could not be put right), error",
+            "Reconciliations, by result: success, partial (a repair failed), error",
             self.reconcile_runs.clone(),
         );
         registry.register(

@@ -122,7 +122,7 @@ fn ready(pool: &Pool, required: &RequiredTemplates, registry: &mut Registry) {
     }
     registry.register(
         "template_ready",
-        "Whether a template that this node is to have is there (1) or not (0)",
+        "Whether a required template is present (1) or not (0)",
         family,
     );
 }

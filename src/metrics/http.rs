@@ -1,6 +1,6 @@
 //! `/metrics`, `/healthz` and `/readyz` on a TCP port.
 //!
-//! Whoever reaches the port may ask, so everything is bounded: connections, the time that each
+//! Anybody who reaches the port may ask, so everything is bounded: connections, the time that each
 //! may take, the size of a request's head. One collection and one look at readiness run at a time,
 //! however many ask, and each holds its place until its thread has ended, even if the client has
 //! not waited: a file system that hangs costs two threads.

@@ -19,7 +19,7 @@ impl Reserve {
     }
 }
 
-/// What a reboot or a crash of the node may cost a volume.
+/// What of a volume survives a reboot or a crash of the node.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Durability {

@@ -25,7 +25,7 @@ pub struct VolumeSpec {
     pub cow_limit: Option<u64>,
     /// Bytes per chunk: a power of two from 4 KiB to 1 MiB.
     pub chunk_size: u64,
-    /// What a reboot or crash of the node may cost.
+    /// What survives a reboot or a crash of the node.
     pub durability: Durability,
     /// Owner of the published device node.
     pub owner: NodeOwner,
@@ -82,7 +82,7 @@ impl VolumeSpec {
         self
     }
 
-    /// What a reboot or crash of the node may cost.
+    /// What survives a reboot or a crash of the node.
     #[must_use]
     pub fn durability(mut self, durability: Durability) -> Self {
         self.durability = durability;

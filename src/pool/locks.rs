@@ -29,7 +29,7 @@ impl PoolDir {
         Ok(lock.map(|lock| SpareGuard { token: token.clone(), _lock: lock }))
     }
 
-    /// Takes the lock of who makes and removes spares; `None` if somebody does.
+    /// Takes the lock that serializes making and removing spares; `None` if it is held.
     pub(crate) fn try_lock_spares(&self) -> Result<Option<Lock>> {
         self.host().try_lock(&self.layout().lock_file(), "spares", Mode::Exclusive)
     }

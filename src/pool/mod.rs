@@ -36,7 +36,7 @@ pub(crate) const DEFAULT_KATA_ROOT: &str = "/run/kata-containers/shared/direct-v
 
 /// What to do where the pool is full.
 pub(crate) const MORE_ROOM: &str =
-    "delete volumes or templates that are not needed, or enlarge the pool's file system";
+    "remove templates or volumes that are not needed, or enlarge the pool's file system";
 
 /// How volumes are made where the kernel has no dm-snapshot.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -105,7 +105,7 @@ pub struct VolumeRecord {
     pub cow_limit: Option<u64>,
     /// Chunk size in bytes.
     pub chunk_size: u64,
-    /// What a reboot or crash of the node may cost.
+    /// What survives a reboot or a crash of the node.
     pub durability: Durability,
     /// Owner of the published device node.
     pub owner: NodeOwner,

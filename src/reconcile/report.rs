@@ -64,7 +64,7 @@ pub struct ReconcileReport {
     pub repaired: Vec<Repair>,
     /// What was removed.
     pub removed: Vec<Removal>,
-    /// What could not be put right, in words; reconciliation goes on with the rest.
+    /// Repairs that failed, in words; reconciliation goes on with the rest.
     pub failed: Vec<String>,
 }
 
@@ -99,7 +99,7 @@ pub enum RemovalKind {
     Device,
     /// An inline volume whose pod is gone.
     Inline,
-    /// A volume whose time to live is over.
+    /// A volume whose TTL has expired.
     Expired,
     /// An import that nobody can take up again.
     Import,
@@ -148,7 +148,7 @@ impl fmt::Display for Removal {
         match self.kind {
             RemovalKind::Inline => write!(f, "inline volume {}, whose pod is gone", self.what),
             RemovalKind::Expired => {
-                write!(f, "volume {}, whose time to live is over", self.what)
+                write!(f, "volume {}, whose TTL has expired", self.what)
             }
             _ => f.write_str(&self.what),
         }

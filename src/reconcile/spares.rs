@@ -23,7 +23,7 @@ pub struct SpareReport {
     pub made: usize,
     /// Spares that were removed: too many, broken, or of content that no name points to.
     pub removed: usize,
-    /// Spares that are still to be made, as there was something better to do.
+    /// Spares still missing, because the run was stopped.
     pub missing: usize,
     /// What could not be removed, in words; the rest was done.
     pub failed: Vec<String>,
@@ -91,8 +91,8 @@ fn take_one(wanted: &mut BTreeMap<String, Wanted>, digest: &str) -> bool {
 }
 
 /// Removes spares that nobody wants, and devices of spares that are no more; returns what is still
-/// wanted. `names` are those of all devices, asked for before. One whose lock is held is someone's
-/// business already, and counts for nothing.
+/// wanted. `names` are those of all devices, asked for before. A spare whose lock is held is
+/// skipped: another call is working on it.
 pub(crate) fn tidy(
     pool: &PoolDir,
     names: &BTreeSet<String>,

@@ -185,7 +185,7 @@ pub trait Mapper {
     /// is no snapshot, or tells nothing of its store. Fails as [`device`](Self::device) does.
     fn glance(&self, id: &DeviceId) -> Result<Option<SnapshotGlance>>;
 
-    /// The names of all devices, whosoever they are: one question for all.
+    /// Names of all device-mapper devices, ours or not: a single ioctl.
     fn device_names(&self) -> Result<BTreeSet<String>>;
 
     /// Name and UUID of the device with this name; `None` if there is none, or if it has no UUID.

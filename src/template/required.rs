@@ -99,7 +99,7 @@ impl RequiredTemplates {
                 }
                 ImportSource::File(path) if !path.is_absolute() => {
                     return Err(refuse(
-                        "its source is no absolute path",
+                        "its source is not an absolute path",
                         "give a path from the root, or a URL",
                     ));
                 }

@@ -16,7 +16,7 @@ use crate::volume::spare;
 
 /// The record, and what else there was when the call began: the lock is held, so there is no need to
 /// look again before acting.
-pub(crate) struct Existing<'a> {
+pub(crate) struct Found<'a> {
     pub(crate) pool: &'a PoolDir,
     pub(crate) guard: &'a VolumeGuard,
     pub(crate) key: &'a Key,
@@ -24,7 +24,7 @@ pub(crate) struct Existing<'a> {
     pub(crate) before: Observed,
 }
 
-impl<'a> Existing<'a> {
+impl<'a> Found<'a> {
     /// Looks at the volume `id`.
     pub(crate) fn look(pool: &'a PoolDir, guard: &'a VolumeGuard, id: &str) -> Result<Self> {
         let key = guard.key();

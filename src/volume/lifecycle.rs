@@ -11,7 +11,7 @@ use crate::pool::locks::VolumeGuard;
 use crate::pool::record::VolumeRecord;
 use crate::sys::DeviceNumber;
 use crate::template::content::hold_content;
-use crate::volume::activate::Existing;
+use crate::volume::activate::Found;
 use crate::volume::machine::converge::{reach, undo};
 use crate::volume::machine::observe;
 use crate::volume::plan::Goal;
@@ -65,7 +65,7 @@ pub(crate) fn delete_inactive_volume(pool: &PoolDir, id: &str) -> Result<()> {
 pub(crate) fn activate(pool: &PoolDir, id: &str) -> Result<DeviceNumber> {
     volume_id::check(id)?;
     let guard = lock::take(pool, id, "activate volume")?;
-    Existing::look(pool, &guard, id)?.activate(false, Ok)
+    Found::look(pool, &guard, id)?.activate(false, Ok)
 }
 
 /// Takes the volume's devices down. An inactive or unknown volume is fine. `InUse` (naming
@@ -81,7 +81,7 @@ pub(crate) fn expand_volume(pool: &PoolDir, id: &str, size: u64) -> Result<Volum
     volume_id::check(id)?;
     provision::check_size(id, size)?;
     let guard = lock::take(pool, id, "expand volume")?;
-    let Existing { mut record, before, .. } = Existing::look(pool, &guard, id)?;
+    let Found { mut record, before, .. } = Found::look(pool, &guard, id)?;
     record.size = record.size.max(size);
     let goal = match before.devices().is_empty() {
         true => Goal::Stored(&record),

@@ -46,7 +46,7 @@ pub(crate) fn check(spec: &VolumeSpec) -> Result<()> {
         ));
     }
     if spec.ttl.is_some_and(|ttl| ttl < Duration::from_secs(1)) {
-        return Err(invalid("its time to live is below a second".into(), "give 1s or more"));
+        return Err(invalid("its ttl is shorter than one second".into(), "give 1s or more"));
     }
     if let Some(size) = spec.size {
         check_size(&spec.id, size)?;

@@ -1,8 +1,8 @@
 //! Spares: devices that were made ahead, one of which becomes a volume's by getting its name.
 //!
-//! A spare is the device that a volume of a template has if everything is at its default. The kernel
-//! lets a device be renamed, and be given a UUID once; so a spare has a name of its own and no UUID, and
-//! who claims it gives it both. What is left to be done is to move its COW store to its place.
+//! A spare is the device that a volume of a template gets with default properties. The kernel lets a
+//! device be renamed at any time, and be given a UUID once. So a spare has a name of its own and no UUID;
+//! the claim gives it both, and then moves its COW store into place.
 //!
 //! ```text
 //! made:     spares/<token>/{spare.json, cow}                  device calf-spare-<pool>-<token>
@@ -15,8 +15,8 @@
 //! Each step tells where a crash stopped: whoever locks the volume next [settles](settle) its claim. A
 //! loss of power ends all spares: no device outlives it, and their stores are of an earlier boot.
 //!
-//! A device without a UUID that names the pool is never suspended or removed, be it a spare: one that is
-//! to go gets a UUID first, by the very step that a claim makes, and is then a device like others.
+//! A device without a UUID that names the pool is never suspended or removed, spares included. To remove
+//! a spare, calf first gives it a UUID, exactly as a claim does; from then on it is an ordinary device.
 
 use std::path::Path;
 

@@ -115,7 +115,7 @@ fn udev_rules() -> Check {
             Check::ok(NAME, format!("{} is in place", path.display()))
         }
         Some((path, _)) => {
-            Check::warn(NAME, format!("{} is of another version", path.display()), help)
+            Check::warn(NAME, format!("{} is from a different calf version", path.display()), help)
         }
         None => Check::warn(
             NAME,

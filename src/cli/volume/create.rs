@@ -36,7 +36,7 @@ pub(super) struct Properties {
     /// Unit of copying: a power of two from 4Ki to 1Mi
     #[arg(long, value_name = "SIZE", value_parser = size, default_value = "4Ki")]
     chunk_size: u64,
-    /// What a reboot or crash of the machine may cost
+    /// What survives a reboot or a crash of the machine
     #[arg(long, value_enum, default_value_t = DurabilityArg::Ephemeral)]
     durability: DurabilityArg,
     /// Allocate all that the volume may write now: it cannot run out of space, and TRIM gives none

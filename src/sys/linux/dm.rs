@@ -304,7 +304,11 @@ impl DeviceMapper {
         self.change_with_uevent(OPERATION, DM_DEV_REMOVE_CMD, id).inspect_err(|_| {
             for below in elided {
                 if let Err(error) = write_cache::set(below, Mode::WriteThrough) {
-                    tracing::warn!(device = id.name, error = error.report(), "device is slow now");
+                    tracing::warn!(
+                        device = id.name,
+                        error = error.report(),
+                        "could not restore write-through; flushes are no longer elided"
+                    );
                 }
             }
         })

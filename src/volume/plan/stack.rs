@@ -2,8 +2,8 @@
 
 use crate::sys::{Device, DeviceNumber, Table};
 
-/// The loop devices at the bottom of a snapshot device. Whoever needs one asks here and not the table,
-/// so that other devices can come in between: then this file alone learns of them.
+/// The loop devices at the bottom of a snapshot device. Everything that needs one asks
+/// this value instead of the table, so that a device in between (verity, crypt) changes this file alone.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Stack {
     /// Over the template's content.

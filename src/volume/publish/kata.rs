@@ -26,7 +26,7 @@ use crate::model::publication::Publish;
 use crate::pool::PoolDir;
 use crate::pool::record::VolumeRecord;
 use crate::sys::{Target, TargetKind};
-use crate::volume::activate::Existing;
+use crate::volume::activate::Found;
 use crate::volume::kata::{FILE, LARGEST, directory, owner, targets};
 use crate::volume::publish::mount_point::{taken, undo};
 use crate::volume::usage::mounts_of_device;
@@ -49,8 +49,8 @@ struct MountInfo<'a> {
 }
 
 /// Tells Kata to attach the volume's device for the mount whose source is the target.
-pub(crate) fn publish(volume: &Existing<'_>, publish: &Publish) -> Result<()> {
-    let Existing { pool, key, record, .. } = volume;
+pub(crate) fn publish(volume: &Found<'_>, publish: &Publish) -> Result<()> {
+    let Found { pool, key, record, .. } = volume;
     volume.activate(publish.is_read_only(), |device| {
         if let Some(mount) = mounts_of_device(pool, key, device)?.first() {
             return Err(in_use(&record.id, "by the host", &mount.path));
@@ -84,8 +84,8 @@ pub(crate) fn refuse_if_published(pool: &PoolDir, record: &VolumeRecord) -> Resu
     }
 }
 
-fn mount_info(volume: &Existing<'_>, publish: &Publish, device: &Path) -> Vec<u8> {
-    let Existing { pool, key, record, .. } = volume;
+fn mount_info(volume: &Found<'_>, publish: &Publish, device: &Path) -> Vec<u8> {
+    let Found { pool, key, record, .. } = volume;
     let fstype = record.fs_type.as_deref().unwrap_or_default();
     let given = match &publish.stage.access {
         Access::Mount { options, .. } => options.as_slice(),

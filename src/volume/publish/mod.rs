@@ -28,7 +28,7 @@ use crate::pool::PoolDir;
 use crate::pool::locks::VolumeGuard;
 use crate::pool::record::VolumeRecord;
 use crate::sys::{BindSpec, Target, TargetKind};
-use crate::volume::activate::Existing;
+use crate::volume::activate::Found;
 use crate::volume::kata::is_direct;
 use crate::volume::lifecycle::Provisioned;
 use crate::volume::machine::observe;
@@ -41,7 +41,7 @@ use crate::volume::{lifecycle, lock, provision};
 pub(crate) fn publish(pool: &PoolDir, id: &str, publish: &Publish) -> Result<()> {
     volume_id::check(id)?;
     let guard = lock::take(pool, id, "publish volume")?;
-    let volume = Existing::look(pool, &guard, id)?;
+    let volume = Found::look(pool, &guard, id)?;
     check_path(pool, &publish.target)?;
     check_access(&volume.record, &publish.stage.access)?;
     if publish.exclusive {
@@ -52,9 +52,9 @@ pub(crate) fn publish(pool: &PoolDir, id: &str, publish: &Publish) -> Result<()>
 
 /// Shows the volume to Kata, as a node, or as a file system by `mount`.
 fn show_as_asked(
-    volume: &Existing<'_>,
+    volume: &Found<'_>,
     publish: &Publish,
-    mount: impl FnOnce(&Existing<'_>, &Publish) -> Result<()>,
+    mount: impl FnOnce(&Found<'_>, &Publish) -> Result<()>,
 ) -> Result<()> {
     match &publish.stage.access {
         access if is_direct(&volume.record, access) => kata::publish(volume, publish),
@@ -64,7 +64,7 @@ fn show_as_asked(
 }
 
 /// Mounts the file system of an inline volume at its target.
-fn mount_inline(volume: &Existing<'_>, publish: &Publish) -> Result<()> {
+fn mount_inline(volume: &Found<'_>, publish: &Publish) -> Result<()> {
     let stage = Stage {
         path: publish.target.clone(),
         access: publish.stage.access.clone(),
@@ -83,9 +83,8 @@ pub(crate) fn publish_inline(pool: &PoolDir, spec: &VolumeSpec, publish: &Publis
         Provisioned::Made(record) => (record, true),
         Provisioned::Found(record) => (record, false),
     };
-    let result = check_access(&record, &publish.stage.access).and_then(|()| {
-        show_as_asked(&Existing::look(pool, &guard, &spec.id)?, publish, mount_inline)
-    });
+    let result = check_access(&record, &publish.stage.access)
+        .and_then(|()| show_as_asked(&Found::look(pool, &guard, &spec.id)?, publish, mount_inline));
     // The caller may never unpublish after a final error. An earlier call, cut short, may have
     // made the volume; if it is shown somewhere, it is not deleted.
     let worthless = new || record.durability == Durability::Ephemeral;
@@ -124,8 +123,8 @@ fn delete(pool: &PoolDir, guard: &VolumeGuard, id: &str) -> Result<()> {
 }
 
 /// Binds the device's node to a file target.
-fn publish_node(volume: &Existing<'_>, publish: &Publish) -> Result<()> {
-    let Existing { pool, key, record, .. } = volume;
+fn publish_node(volume: &Found<'_>, publish: &Publish) -> Result<()> {
+    let Found { pool, key, record, .. } = volume;
     let host = pool.host();
     let read_only = publish.is_read_only();
     kata::refuse_if_published(pool, record)?;
@@ -148,12 +147,12 @@ fn publish_node(volume: &Existing<'_>, publish: &Publish) -> Result<()> {
 }
 
 /// Binds the staged file system to a directory target.
-fn publish_directory(volume: &Existing<'_>, publish: &Publish) -> Result<()> {
+fn publish_directory(volume: &Found<'_>, publish: &Publish) -> Result<()> {
     let device = ensure_staged(volume, &publish.stage)?;
     let read_only = publish.is_read_only();
     let bound = Target::FileSystem { device, read_only, failed: false };
     show(volume, &publish.target, TargetKind::Directory, bound, || {
-        let Existing { pool, record, .. } = volume;
+        let Found { pool, record, .. } = volume;
         refuse_failed(pool, record, &publish.stage.path)?;
         pool.host().bind(&BindSpec {
             source: publish.stage.path.clone(),
@@ -176,11 +175,11 @@ fn refuse_failed(pool: &PoolDir, record: &VolumeRecord, staged: &Path) -> Result
     ))
 }
 
-fn refuse_if_published_elsewhere(volume: &Existing<'_>, publish: &Publish) -> Result<()> {
+fn refuse_if_published_elsewhere(volume: &Found<'_>, publish: &Publish) -> Result<()> {
     if was_never_shown(volume)? {
         return Ok(());
     }
-    let Existing { pool, key, record, before, .. } = volume;
+    let Found { pool, key, record, before, .. } = volume;
     let (target, staged) =
         (pool.host().resolve(&publish.target), pool.host().resolve(&publish.stage.path));
     let mounts = mounts_of(pool, key, before)?;
@@ -207,8 +206,8 @@ fn refuse_if_published_elsewhere(volume: &Existing<'_>, publish: &Publish) -> Re
 /// Whether the volume cannot be published anywhere: the node that every block target is bound from
 /// stays until the volume goes, a mounted file system has the device open, and no Kata can have been
 /// told of it. Spares reading the mount table, which grows with the node's volumes.
-fn was_never_shown(volume: &Existing<'_>) -> Result<bool> {
-    let Existing { pool, key, record, before, .. } = volume;
+fn was_never_shown(volume: &Found<'_>) -> Result<bool> {
+    let Found { pool, key, record, before, .. } = volume;
     let nodes = [Role::Snapshot, Role::ReadOnlyView].map(|role| pool.layout().node(key, role));
     for node in nodes {
         if pool.host().file(&node)?.is_some() {

@@ -6,7 +6,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::model::key::Key;
 use crate::pool::PoolDir;
 use crate::sys::{DeviceNumber, Target, TargetKind};
-use crate::volume::activate::Existing;
+use crate::volume::activate::Found;
 use crate::volume::machine::teardown;
 use crate::volume::usage::{is_device_of, mounts_of_device};
 
@@ -77,7 +77,7 @@ pub(crate) enum Shown {
 /// from before a reboot; anything else is refused. If `place` fails, what it and this function did is
 /// undone.
 pub(crate) fn show(
-    volume: &Existing<'_>,
+    volume: &Found<'_>,
     path: &Path,
     kind: TargetKind,
     wanted: Target,
@@ -94,7 +94,7 @@ pub(crate) fn show(
         other => return Err(taken(&volume.record.id, path, other)),
     };
     place().and_then(|()| verify(volume, path, wanted)).inspect_err(|_| {
-        let Existing { pool, key, record, .. } = volume;
+        let Found { pool, key, record, .. } = volume;
         undo(pool, &record.id, path, created, || unmount_all(pool, key, &record.id, path));
     })?;
     Ok(Shown::Now)
@@ -113,7 +113,7 @@ fn is(found: Target, wanted: Target) -> bool {
 }
 
 /// What was put at a path is there: nobody moved it away, or put something on top, meanwhile.
-fn verify(volume: &Existing<'_>, path: &Path, wanted: Target) -> Result<()> {
+fn verify(volume: &Found<'_>, path: &Path, wanted: Target) -> Result<()> {
     let found = volume.pool.host().target(path)?;
     if is(found, wanted) {
         return Ok(());
@@ -158,8 +158,8 @@ pub(crate) fn taken(id: &str, path: &Path, found: Target) -> Error {
 
 /// Refuses to mount a volume that is published as a block device, or to publish as a block device
 /// one whose file system is mounted: two masters of one file system destroy it.
-pub(crate) fn refuse_other_use(volume: &Existing<'_>, kind: TargetKind) -> Result<()> {
-    let Existing { pool, key, record, before, .. } = volume;
+pub(crate) fn refuse_other_use(volume: &Found<'_>, kind: TargetKind) -> Result<()> {
+    let Found { pool, key, record, before, .. } = volume;
     // What nobody has open is not mounted; that spares reading the mount table.
     let devices = match kind {
         TargetKind::Directory => before.devices(),

@@ -10,7 +10,7 @@ use crate::model::volume_id;
 use crate::pool::PoolDir;
 use crate::pool::record::VolumeRecord;
 use crate::sys::{DeviceNumber, MountSpec, Target, TargetKind};
-use crate::volume::activate::Existing;
+use crate::volume::activate::Found;
 use crate::volume::kata::{is_at, is_direct};
 use crate::volume::machine::{converge, observe};
 use crate::volume::plan::Goal;
@@ -22,7 +22,7 @@ use crate::volume::{activate, lifecycle, lock};
 pub(crate) fn stage(pool: &PoolDir, id: &str, stage: &Stage) -> Result<()> {
     volume_id::check(id)?;
     let guard = lock::take(pool, id, "stage volume")?;
-    let volume = Existing::look(pool, &guard, id)?;
+    let volume = Found::look(pool, &guard, id)?;
     check_access(&volume.record, &stage.access)?;
     ensure_staged(&volume, stage).map(drop)
 }
@@ -85,7 +85,7 @@ pub(crate) fn check_access(record: &VolumeRecord, access: &Access) -> Result<()>
 
 /// Activates the volume and, for mount access, has its file system at the staging path.
 /// Returns the device that the staging rests on.
-pub(crate) fn ensure_staged(volume: &Existing<'_>, stage: &Stage) -> Result<DeviceNumber> {
+pub(crate) fn ensure_staged(volume: &Found<'_>, stage: &Stage) -> Result<DeviceNumber> {
     volume.activate(stage.is_read_only(), |device| {
         if let Access::Mount { options, .. } = &stage.access
             && !is_direct(&volume.record, &stage.access)
@@ -99,12 +99,12 @@ pub(crate) fn ensure_staged(volume: &Existing<'_>, stage: &Stage) -> Result<Devi
 
 /// Has the file system of `device` at the staging path, as large as the volume.
 fn mount(
-    volume: &Existing<'_>,
+    volume: &Found<'_>,
     device: DeviceNumber,
     stage: &Stage,
     options: &[String],
 ) -> Result<()> {
-    let Existing { pool, record, .. } = volume;
+    let Found { pool, record, .. } = volume;
     let read_only = stage.is_read_only();
     let grow_if_larger = || match read_only || record.size == record.template_size {
         true => Ok(()),
