@@ -106,33 +106,52 @@ mod metrics;
 #[doc(hidden)]
 pub mod micro;
 mod model;
-pub mod pool;
+mod pool;
 mod reconcile;
 pub mod sys;
 mod template;
 mod volume;
 
-pub use api::{Device, Pool, PoolOptions, Template, TemplateStatus, TemporaryVolume, Volume};
-pub use cow::{CHUNK_SIZES, is_chunk_size, largest_volume, store_size};
-pub use error::{Error, ErrorKind, Result};
+// The pool.
+pub use api::{Pool, PoolOptions};
+pub use model::key::{Key, PoolId};
+pub use model::policy::Backing;
+pub use pool::losses::Losses;
+pub use pool::{Capacity, Fallback};
+
+// Volumes.
+pub use api::{Device, TemporaryVolume, Volume};
 pub use model::access::Access;
-pub use model::cancel::Cancel;
-pub use model::device_id::{DeviceId, Role, SPARE_PREFIX, UUID_PREFIX};
+pub use model::policy::{Durability, NodeOwner, Reserve};
+pub use model::publication::{Publish, Stage};
+pub use model::volume::{VolumeSpec, VolumeState};
+pub use pool::record::VolumeRecord;
+pub use volume::status::{VolumeStatistics, VolumeStatus};
+
+// Templates.
+pub use api::{Template, TemplateStatus};
 pub use model::digest::Digest;
 pub use model::download::DownloadOptions;
-pub use model::key::{Key, PoolId};
-pub use model::limits::{MAX_SIZE, MAX_WARM};
-pub use model::policy::{Backing, Durability, NodeOwner, Reserve};
-pub use model::publication::{Publish, Stage};
-pub use model::units;
-pub use model::volume::{VolumeSpec, VolumeState};
-pub use pool::losses::Losses;
-pub use pool::record::{TemplateRecord, VolumeRecord};
-pub use pool::{Capacity, Fallback};
-pub use reconcile::report::{ReconcileOptions, ReconcileReport, Removal, RemovalKind, Repair};
+pub use pool::record::TemplateRecord;
 pub use reconcile::spares::SpareReport;
 pub use template::import::source::url::ImageUrl;
 #[cfg(feature = "driver")]
 pub use template::required::{RequiredTemplate, RequiredTemplates};
 pub use template::spec::{ImportSource, ImportSpec, Progress};
-pub use volume::status::{VolumeStatistics, VolumeStatus};
+
+// What time and crashes leave.
+pub use reconcile::report::{ReconcileOptions, ReconcileReport, Removal, RemovalKind, Repair};
+
+// Of all of them.
+pub use error::{Error, ErrorKind, Result};
+pub use model::cancel::Cancel;
+pub use model::limits::{MAX_SIZE, MAX_WARM};
+pub use model::units;
+
+/// What the command and calf's own tests look at besides. No part of the interface: it changes without
+/// notice.
+#[doc(hidden)]
+pub mod internal {
+    pub use crate::cow::{largest_volume, store_size};
+    pub use crate::pool::{layout, record};
+}

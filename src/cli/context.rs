@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use calf::pool::layout::Layout;
+use calf::internal::layout::Layout;
 use calf::{DownloadOptions, Error, ErrorKind, Fallback, Pool, PoolOptions, Result};
 use clap::{Args, ValueEnum};
 

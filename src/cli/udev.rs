@@ -65,8 +65,9 @@ fn install(path: &Path) -> io::Result<bool> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use calf::pool::layout::Layout;
-    use calf::{Backing, SPARE_PREFIX, UUID_PREFIX};
+    use calf::Backing;
+    use calf::internal::layout::Layout;
+    use calf::sys::{SPARE_PREFIX, UUID_PREFIX};
 
     #[test]
     fn rules_are_installed_once_and_replaced_when_they_differ() {

@@ -3,4 +3,5 @@
 pub(crate) mod header;
 pub(crate) mod size;
 
-pub use size::{CHUNK_SIZES, is_chunk_size, largest_volume, store_size};
+pub(crate) use size::is_chunk_size;
+pub use size::{largest_volume, store_size};

@@ -12,10 +12,10 @@ const EXCEPTION_SIZE: u64 = 16;
 
 /// The least and the greatest chunk, in bytes. Below 4 KiB a loop device's page cache would have
 /// to read before each write; above 1 MiB each first write copies more than it saves.
-pub const CHUNK_SIZES: std::ops::RangeInclusive<u64> = 4 << 10..=1 << 20;
+pub(crate) const CHUNK_SIZES: std::ops::RangeInclusive<u64> = 4 << 10..=1 << 20;
 
 /// Whether `chunk_size` is a power of two within [`CHUNK_SIZES`].
-pub fn is_chunk_size(chunk_size: u64) -> bool {
+pub(crate) fn is_chunk_size(chunk_size: u64) -> bool {
     chunk_size.is_power_of_two() && CHUNK_SIZES.contains(&chunk_size)
 }
 

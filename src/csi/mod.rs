@@ -41,6 +41,7 @@ mod supervisor;
 mod templates;
 mod topology;
 #[allow(missing_docs, clippy::all)]
+#[doc(hidden)]
 pub mod v1;
 mod value;
 mod volume;

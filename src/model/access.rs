@@ -8,6 +8,7 @@ const MOUNTABLE: [&str; 4] = ["ext2", "ext3", "ext4", "xfs"];
 
 /// How a volume is used.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Access {
     /// As a raw block device.
     Block,

@@ -127,6 +127,7 @@ impl VolumeSpec {
 
 /// What the kernel has of a volume.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
 pub enum VolumeState {
     /// No device.
     Inactive,

@@ -81,6 +81,7 @@ impl Default for Settings {
 
 /// Size and free space of a pool, in bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Capacity {
     /// Size of the pool's file system.
     pub total: u64,

@@ -63,6 +63,7 @@ pub struct PoolRecord {
 /// `templates/<name>.json`: what a name points to.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "camelCase")]
+#[non_exhaustive]
 pub struct TemplateRecord {
     /// The template's name.
     pub name: String,
@@ -86,6 +87,7 @@ pub struct TemplateRecord {
 /// `volumes/<key>/volume.json`: the intent behind one volume.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "camelCase")]
+#[non_exhaustive]
 pub struct VolumeRecord {
     /// The volume's id (CSI `volume_id`).
     pub id: String,

@@ -17,6 +17,7 @@ use crate::volume::spare;
 
 /// What was done to have the spares that are wanted.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct SpareReport {
     /// Spares that were made.
     pub made: usize,

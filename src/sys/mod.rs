@@ -25,6 +25,7 @@ mod linux;
 pub mod lock;
 mod mount;
 #[cfg(feature = "driver")]
+#[doc(hidden)]
 pub mod privilege;
 
 pub use device::{
@@ -42,3 +43,4 @@ pub(crate) use linux::micro;
 pub use mount::{BindSpec, FileSystemUsage, MountSpec, MountedAt, Target, TargetKind};
 
 pub use crate::cow::header::StoreHeader;
+pub use crate::model::device_id::{DeviceId, Role, SPARE_PREFIX, UUID_PREFIX};

@@ -5,9 +5,9 @@
 use std::fmt::Write as _;
 use std::hint::black_box;
 
-use calf::pool::record;
-use calf::sys::{DeviceNumber, Table};
-use calf::{Backing, DeviceId, Key, PoolId, Role, VolumeRecord, units};
+use calf::internal::record;
+use calf::sys::{DeviceId, DeviceNumber, Role, Table};
+use calf::{Backing, Key, PoolId, VolumeRecord, units};
 use criterion::{Criterion, criterion_group, criterion_main};
 
 criterion_group!(pure, keys, plans, records, tables, mounts, sizes);
@@ -32,7 +32,7 @@ fn plans(criterion: &mut Criterion) {
         b.iter(|| calf::micro::plan_activation(black_box(&record)));
     });
     criterion.bench_function("size of a COW store", |b| {
-        b.iter(|| calf::store_size(black_box(1 << 40), Some(5 << 30), 4096));
+        b.iter(|| calf::internal::store_size(black_box(1 << 40), Some(5 << 30), 4096));
     });
 }
 

@@ -4,8 +4,9 @@ use std::fs;
 use std::time::{Duration, Instant};
 
 use calf::csi::v1;
+use calf::internal::largest_volume;
 use calf::sys::lock;
-use calf::{ErrorKind, Fallback, PoolOptions, largest_volume};
+use calf::{ErrorKind, Fallback, PoolOptions};
 use calf_test_kit::simulated_driver::{Driver, SIZE, Server, accepted, map};
 use calf_test_kit::simulated_pool::{Environment, spec};
 

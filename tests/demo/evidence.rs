@@ -6,7 +6,7 @@ use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
 
-use calf::pool::layout::Layout;
+use calf::internal::layout::Layout;
 use calf::units::format_size;
 use sha2::{Digest as _, Sha256};
 

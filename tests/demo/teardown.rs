@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::Path;
 
-use calf::pool::layout::Layout;
+use calf::internal::layout::Layout;
 use calf_test_kit::kernel::leak::{self, Inventory};
 
 use crate::csi::Csi;

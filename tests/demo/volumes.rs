@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-use calf::pool::layout::Layout;
+use calf::internal::layout::Layout;
 use calf::units::format_size;
 
 use crate::csi::Csi;

@@ -157,7 +157,8 @@ fn a_dry_run_tells_the_steps_of_a_repair_and_takes_none() {
     pool.create_volume(&spec("volume")).expect("create");
     pool.volume("volume").expect("a volume id").activate().expect("activate");
     // As a crash in the middle of an expansion leaves it.
-    let id = calf::DeviceId::new(pool.id(), &calf::Key::of("volume"), calf::Role::Snapshot);
+    let id =
+        calf::sys::DeviceId::new(pool.id(), &calf::Key::of("volume"), calf::sys::Role::Snapshot);
     use calf::sys::Mapper as _;
     environment.host.suspend(&id).expect("suspend");
     let dry = pool.reconcile_with(&options(true, Duration::ZERO)).expect("a dry run");

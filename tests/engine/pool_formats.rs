@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use calf::pool::record::{FORMATS, PoolRecord};
+use calf::internal::record::{FORMATS, PoolRecord};
 use calf::sys::fake::{Failure, FakeHost};
 use calf::{ErrorKind, Pool, PoolOptions, Reserve, VolumeSpec};
 use calf_test_kit::simulated_pool;

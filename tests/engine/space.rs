@@ -2,7 +2,8 @@
 
 use std::os::unix::fs::MetadataExt as _;
 
-use calf::{ErrorKind, Fallback, Key, Reserve, VolumeSpec, store_size};
+use calf::internal::store_size;
+use calf::{ErrorKind, Fallback, Key, Reserve, VolumeSpec};
 use calf_test_kit::simulated_pool::{Environment, TEMPLATE_SIZE, spec};
 
 fn reserved(id: &str) -> VolumeSpec {

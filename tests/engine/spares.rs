@@ -6,10 +6,10 @@ use std::fs;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use calf::sys::fake::Crash;
-use calf::sys::{Loops as _, Mapper as _};
+use calf::sys::{DeviceId, Loops as _, Mapper as _, Role, SPARE_PREFIX};
 use calf::{
-    Cancel, DeviceId, Durability, ErrorKind, Key, MAX_WARM, Pool, ReconcileOptions, RemovalKind,
-    Reserve, Role, SPARE_PREFIX, VolumeState,
+    Cancel, Durability, ErrorKind, Key, MAX_WARM, Pool, ReconcileOptions, RemovalKind, Reserve,
+    VolumeState,
 };
 use calf_test_kit::simulated_pool::{
     Environment, FAILURES, TEMPLATE_SIZE, block, publication, spec,

@@ -7,7 +7,8 @@ use std::process::{Command, ExitCode};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use calf::{Cancel, Key, Pool, PoolOptions, SPARE_PREFIX, VolumeSpec, VolumeState};
+use calf::sys::SPARE_PREFIX;
+use calf::{Cancel, Key, Pool, PoolOptions, VolumeSpec, VolumeState};
 use calf_test_kit::driver_process::{Driver, Usage};
 use calf_test_kit::fault_run::Inventory;
 use calf_test_kit::kernel;

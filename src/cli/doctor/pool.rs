@@ -4,9 +4,9 @@ use std::fs;
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 
-use calf::pool::layout::Layout;
-use calf::pool::record;
-use calf::pool::record::{FORMATS, PoolRecord};
+use calf::internal::layout::Layout;
+use calf::internal::record;
+use calf::internal::record::{FORMATS, PoolRecord};
 use calf::sys::{CopyMode, Files as _, Flush, LinuxHost};
 use calf::units::format_size;
 

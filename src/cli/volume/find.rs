@@ -3,8 +3,8 @@
 use std::os::unix::fs::{FileTypeExt as _, MetadataExt as _};
 use std::path::Path;
 
-use calf::sys::DeviceNumber;
-use calf::{DeviceId, ErrorKind, Key, Pool, Result, VolumeStatus};
+use calf::sys::{DeviceId, DeviceNumber};
+use calf::{ErrorKind, Key, Pool, Result, VolumeStatus};
 
 /// The volume that `name` stands for. An id comes first, as it may look like anything.
 pub(super) fn volume(pool: &Pool, name: &str) -> Result<VolumeStatus> {

@@ -81,7 +81,9 @@ impl Caller for FloorCaller<'_> {
             .create_new(true)
             .open(floor.directory.join(id))
             .expect("a store");
-        store.set_len(calf::store_size(floor.size, floor.limit, chunk)).expect("a length");
+        store
+            .set_len(calf::internal::store_size(floor.size, floor.limit, chunk))
+            .expect("a length");
         let (cow, _device) = floor.controls.attach(&store, false).expect("a loop device");
         set_write_cache(cow, "write through");
         let name = floor.device_name(id);

@@ -5,7 +5,8 @@ use std::fs;
 use std::thread;
 use std::time::Instant;
 
-use calf::{DeviceId, Key, Role};
+use calf::Key;
+use calf::sys::{DeviceId, Role};
 
 use super::since;
 use crate::contender::{Contender, Disk, Grpc, Library};

@@ -148,7 +148,7 @@ fn overflow(tally: &Tally, rig: &Rig, spec: &VolumeSpec, content: &[u8], random:
         rig.pool.volume(id).expect("a volume id").statistics(&publish.target).expect("statistics");
     let state = statistics.volume.state;
     tally.promise(state == VolumeState::Overflow, || format!("{id} is {state:?}"));
-    let most = calf::store_size(TEMPLATE_SIZE, spec.cow_limit, spec.chunk_size);
+    let most = calf::internal::store_size(TEMPLATE_SIZE, spec.cow_limit, spec.chunk_size);
     let allocated = statistics.volume.allocated;
     tally.promise(allocated <= most, || format!("{id} takes {allocated}, {most} is the most"));
     drop(device);

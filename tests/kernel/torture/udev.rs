@@ -9,7 +9,8 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
-use calf::{Access, Cancel, SPARE_PREFIX, UUID_PREFIX, VolumeSpec};
+use calf::sys::{SPARE_PREFIX, UUID_PREFIX};
+use calf::{Access, Cancel, VolumeSpec};
 use calf_test_kit::fault_run::{Tally, count, seed};
 use calf_test_kit::kernel;
 use calf_test_kit::real_pool::{Page, Random, Rig, open, run};

@@ -11,11 +11,12 @@ use std::time::Duration;
 
 use calf::sys::lock::{Lock, Mode};
 use calf::sys::{
-    BindSpec, Capabilities, CopyMode, Device, DeviceNumber, FileStatus, FileSystemUsage, Files,
-    Flush, Holder, Host, ImageFile, LinuxHost, LoopDevice, LoopHandle, LoopSpec, Loops, Mapper,
-    MountSpec, MountedAt, Mounts, OpenMode, SnapshotGlance, StoreHeader, Table, Target, TargetKind,
+    BindSpec, Capabilities, CopyMode, Device, DeviceId, DeviceNumber, FileStatus, FileSystemUsage,
+    Files, Flush, Holder, Host, ImageFile, LinuxHost, LoopDevice, LoopHandle, LoopSpec, Loops,
+    Mapper, MountSpec, MountedAt, Mounts, OpenMode, SnapshotGlance, StoreHeader, Table, Target,
+    TargetKind,
 };
-use calf::{DeviceId, NodeOwner, Result};
+use calf::{NodeOwner, Result};
 
 /// The running Linux, up to a point.
 pub struct KillingHost {
