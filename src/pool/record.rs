@@ -145,6 +145,14 @@ pub fn read<T: Record>(host: &dyn Host, path: &Path) -> Result<Option<T>> {
     read_text(host, path)?.map(|text| understand(path, &text)).transpose()
 }
 
+/// The same, where a record that cannot be used counts as none.
+pub(crate) fn read_usable<T: Record>(host: &dyn Host, path: &Path) -> Result<Option<T>> {
+    match read(host, path) {
+        Err(error) if error.kind() == ErrorKind::Corrupt => Ok(None),
+        read => read,
+    }
+}
+
 /// The text of the record at `path`; `None` if there is none.
 pub(crate) fn read_text(host: &dyn Host, path: &Path) -> Result<Option<Vec<u8>>> {
     host.read_file(path, MAX_RECORD).map_err(|error| match error.kind() {

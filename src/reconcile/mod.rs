@@ -1,10 +1,10 @@
 //! Completes or undoes what a crash left behind, and removes what nobody needs any more.
 //!
 //! Each volume is judged by its record and the kernel alone: at a glance, then closely if that does not
-//! show that all is well, and again under its lock if there is something to do. A volume
-//! whose lock is held is skipped: another call is working on it. Healthy volumes are never locked, so
-//! reconciliation cannot make a call fail. The kernel is asked once which devices there are, and then one thing of each live
-//! volume: that is what a start with a thousand of them waits for (ADR 0047).
+//! show that all is well, and again under its lock if there is something to do. A volume whose lock is
+//! held is skipped: another call is working on it. Healthy volumes are never locked, so reconciliation
+//! cannot make a call fail. The kernel is asked once which devices there are, and then one thing of each
+//! live volume: that is what a start with a thousand of them waits for (ADR 0047).
 //!
 //! | what | goes when |
 //! | --- | --- |

@@ -47,3 +47,12 @@ pub(crate) fn check_content(pool: &PoolDir, digest: &str, size: u64) -> Result<(
     Err(Error::new(ErrorKind::Corrupt, "use template content", digest, why)
         .remedy("import the template again, under the same name"))
 }
+
+/// Whether the content is in its place and can be used.
+pub(crate) fn is_whole(pool: &PoolDir, digest: &str, size: u64) -> Result<bool> {
+    match check_content(pool, digest, size) {
+        Ok(()) => Ok(true),
+        Err(error) if error.kind() == ErrorKind::Corrupt => Ok(false),
+        Err(error) => Err(error),
+    }
+}

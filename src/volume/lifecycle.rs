@@ -5,7 +5,6 @@ use std::path::Path;
 use crate::error::{Error, ErrorKind, Result};
 use crate::model::policy::Reserve;
 use crate::model::volume::VolumeSpec;
-use crate::model::volume_id;
 use crate::pool::PoolDir;
 use crate::pool::locks::VolumeGuard;
 use crate::pool::record::VolumeRecord;
@@ -36,7 +35,6 @@ pub(crate) fn create_volume(pool: &PoolDir, spec: &VolumeSpec) -> Result<VolumeS
 /// Deletes a volume: device, loops, files. An unknown id is fine. `InUse` (naming the
 /// holder) while it is mounted, published or open.
 pub(crate) fn delete_volume(pool: &PoolDir, id: &str) -> Result<()> {
-    volume_id::check(id)?;
     let guard = lock::take(pool, id, "delete volume")?;
     let key = guard.key();
     delete(pool, &guard, id, &observe::observe(pool, key)?)
@@ -45,7 +43,6 @@ pub(crate) fn delete_volume(pool: &PoolDir, id: &str) -> Result<()> {
 /// Deletes a volume that is not active, as CSI wants it: of a staged block volume, its
 /// device is the only trace. `InUse` while it is active, even if nothing has it open.
 pub(crate) fn delete_inactive_volume(pool: &PoolDir, id: &str) -> Result<()> {
-    volume_id::check(id)?;
     let guard = lock::take(pool, id, "delete volume")?;
     let key = guard.key();
     let observed = observe::observe(pool, key)?;
@@ -63,7 +60,6 @@ pub(crate) fn delete_inactive_volume(pool: &PoolDir, id: &str) -> Result<()> {
 
 /// Brings the volume's block device up, if it is not, and returns its number.
 pub(crate) fn activate(pool: &PoolDir, id: &str) -> Result<DeviceNumber> {
-    volume_id::check(id)?;
     let guard = lock::take(pool, id, "activate volume")?;
     Found::look(pool, &guard, id)?.activate(false, Ok)
 }
@@ -71,14 +67,12 @@ pub(crate) fn activate(pool: &PoolDir, id: &str) -> Result<DeviceNumber> {
 /// Takes the volume's devices down. An inactive or unknown volume is fine. `InUse` (naming
 /// the holder) while something has it open.
 pub(crate) fn deactivate(pool: &PoolDir, id: &str) -> Result<()> {
-    volume_id::check(id)?;
     let guard = lock::take(pool, id, "deactivate volume")?;
     take_down(pool, &guard, id)
 }
 
 /// Makes the volume at least `size` bytes large, at once if it is active. Never shrinks.
 pub(crate) fn expand_volume(pool: &PoolDir, id: &str, size: u64) -> Result<VolumeStatus> {
-    volume_id::check(id)?;
     provision::check_size(id, size)?;
     let guard = lock::take(pool, id, "expand volume")?;
     let Found { mut record, before, .. } = Found::look(pool, &guard, id)?;

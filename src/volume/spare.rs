@@ -50,10 +50,7 @@ pub(crate) fn read(pool: &PoolDir, token: &Key) -> Result<Option<VolumeRecord>> 
 }
 
 fn read_in(pool: &PoolDir, directory: &Path) -> Result<Option<VolumeRecord>> {
-    match record::read::<VolumeRecord>(pool.host(), &Layout::spare_record(directory)) {
-        Err(error) if error.kind() == ErrorKind::Corrupt => Ok(None),
-        read => read,
-    }
+    record::read_usable(pool.host(), &Layout::spare_record(directory))
 }
 
 /// Makes a spare of the template. After a failure nothing of it is left, or what the next [`discard`] of

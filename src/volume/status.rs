@@ -7,7 +7,6 @@ use crate::model::device_id::DeviceId;
 use crate::model::key::Key;
 use crate::model::policy::Backing;
 use crate::model::volume::VolumeState;
-use crate::model::volume_id;
 use crate::pool::record::VolumeRecord;
 use crate::pool::{PoolDir, index};
 use crate::sys::{DeviceNumber, FileSystemUsage, SnapshotUsage, Target};
@@ -47,7 +46,6 @@ pub struct VolumeStatistics {
 
 /// The volume with this id, as it is now. `NotFound` if there is none.
 pub(crate) fn volume(pool: &PoolDir, id: &str) -> Result<VolumeStatus> {
-    volume_id::check(id)?;
     let key = Key::of(id);
     let volume = look(pool, &key, id)?;
     pool.losses().notice(&key, &volume.record, volume.state);
@@ -100,7 +98,6 @@ pub(crate) fn volume_records(pool: &PoolDir) -> Result<Vec<VolumeRecord>> {
 /// Size and use of a volume; `path` is where it is staged or published, here or (as kubelet
 /// does) bound once more elsewhere. `NotFound` if the volume is not at `path`.
 pub(crate) fn statistics(pool: &PoolDir, id: &str, path: &Path) -> Result<VolumeStatistics> {
-    volume_id::check(id)?;
     let key = Key::of(id);
     let volume = volume(pool, id)?;
     if kata::is_at(pool, &key, path)? {

@@ -3,7 +3,7 @@
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
-use std::os::unix::net::{UnixDatagram, UnixListener};
+use std::os::unix::net::UnixListener;
 use std::path::PathBuf;
 use std::process::Command;
 use std::time::{Duration, Instant};
@@ -13,6 +13,7 @@ use calf::csi::v1::volume_capability::access_mode::Mode;
 use calf::csi::{DEFAULT_DRIVER_NAME, v1};
 use calf::sys::lock;
 use calf::{ErrorKind, Fallback, Pool};
+use calf_test_kit::service_manager::ServiceManager;
 use calf_test_kit::simulated_driver::{NODE, Server, accepted, block, refusal};
 use calf_test_kit::simulated_pool::Environment;
 use tonic::Code;
@@ -196,21 +197,14 @@ async fn the_health_service_says_what_the_probe_says() {
 #[test]
 fn a_service_manager_is_told_of_the_start_and_of_the_end() {
     let directory = tempfile::tempdir().expect("a directory");
-    let path = directory.path().join("notify");
-    let manager = UnixDatagram::bind(&path).expect("a socket");
+    let manager = ServiceManager::start(directory.path());
     let service = Command::new(std::env::current_exe().expect("this program"))
         .args(["--exact", "socket::the_socket_is_private_and_goes_with_the_driver"])
-        .env("NOTIFY_SOCKET", &path)
+        .env("NOTIFY_SOCKET", manager.path())
         .output()
         .expect("start the test");
     assert!(service.status.success(), "{service:?}");
-    manager.set_nonblocking(true).expect("no waiting");
-    let next = || {
-        let mut message = [0; 64];
-        let length = manager.recv(&mut message).expect("a message");
-        String::from_utf8_lossy(&message[..length]).into_owned()
-    };
-    assert_eq!([next(), next()], ["READY=1\n", "STOPPING=1\n"]);
+    assert_eq!([manager.next(), manager.next()], ["READY=1\n", "STOPPING=1\n"]);
 }
 
 // === the socket ===

@@ -6,7 +6,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
 
 use calf::sys::fake::{Crash, Failure};
-use calf::{ErrorKind, ImportSpec, Pool};
+use calf::{ErrorKind, ImportSpec, Pool, Publish, Volume};
 use calf_test_kit::simulated_pool::{Environment, FAILURES, block, publication, spec};
 
 /// What is done to a machine, and how one tells that it ended well.
@@ -82,6 +82,14 @@ fn import(environment: &Environment, name: &str) -> calf::Result<()> {
     open(environment)?.import_template(&spec, &mut |_| ()).map(drop)
 }
 
+/// A volume that is shown as a block device.
+fn published_volume(environment: &Environment) -> (Volume, Publish) {
+    let publish = publication(environment, "volume", block());
+    let volume = environment.pool().create_volume(&spec("volume")).expect("create");
+    volume.publish(&publish).expect("publish");
+    (volume, publish)
+}
+
 fn open(environment: &Environment) -> calf::Result<Pool> {
     environment.options().open(environment.directory.path().join("pool"))
 }
@@ -130,19 +138,11 @@ fn a_template_is_imported_whole_whatever_call_fails() {
 fn a_name_moves_to_new_content_whatever_call_fails() {
     Scenario {
         prepare: |environment| {
-            let publish = publication(environment, "volume", block());
-            let pool = environment.pool();
-            pool.create_volume(&spec("volume")).expect("create");
-            pool.volume("volume").expect("a volume id").publish(&publish).expect("publish");
-            pool.volume("volume")
-                .expect("a volume id")
-                .unpublish(&publish.target)
-                .expect("unpublish");
-            pool.volume("volume")
-                .expect("a volume id")
-                .unstage(&publish.stage.path)
-                .expect("unstage");
-            pool.volume("volume").expect("a volume id").delete().expect("delete");
+            // It leaves the hint of a loop device.
+            let (volume, publish) = published_volume(environment);
+            volume.unpublish(&publish.target).expect("unpublish");
+            volume.unstage(&publish.stage.path).expect("unstage");
+            volume.delete().expect("delete");
         },
         run: |environment| import(environment, "debian"),
         check: |environment, context| {
@@ -183,12 +183,7 @@ fn a_template_is_removed_whatever_call_fails() {
 #[test]
 fn a_reconciliation_takes_nothing_that_is_used_whatever_call_fails() {
     Scenario {
-        prepare: |environment| {
-            let publish = publication(environment, "volume", block());
-            let pool = environment.pool();
-            pool.create_volume(&spec("volume")).expect("create");
-            pool.volume("volume").expect("a volume id").publish(&publish).expect("publish");
-        },
+        prepare: |environment| drop(published_volume(environment)),
         run: |environment| match open(environment)?.reconcile()?.failed.as_slice() {
             [] => Ok(()),
             failed => {

@@ -2,7 +2,6 @@
 
 use std::fs;
 use std::os::unix::fs::{FileExt as _, MetadataExt as _};
-use std::os::unix::net::UnixDatagram;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode, Stdio};
 use std::thread::sleep;
@@ -13,6 +12,7 @@ use calf::sys::lock;
 use calf_test_kit::driver_process::{Driver, Usage};
 use calf_test_kit::kernel;
 use calf_test_kit::real_pool::{self, Page, Random, TEMPLATE_SIZE, open, read_page, run};
+use calf_test_kit::service_manager::ServiceManager;
 use serde_json::Value;
 
 fn main() -> ExitCode {
@@ -240,21 +240,14 @@ fn service_manager() {
     let cli = Cli::new(kernel::Fs::Ext4);
     cli.import();
     let work = kernel::work_dir();
-    let path = work.join("notify");
-    let manager = UnixDatagram::bind(&path).expect("a socket");
+    let manager = ServiceManager::start(&work);
     let mut command = cli.command(&["serve", "--node-id", "node-1", "--endpoint"]);
     command
         .arg(format!("unix://{}", calf_test_kit::driver_process::socket(&work).display()))
-        .env("NOTIFY_SOCKET", &path);
+        .env("NOTIFY_SOCKET", manager.path());
     let driver = Driver::spawn(command, &work);
     assert!(driver.stop().success());
-    manager.set_nonblocking(true).expect("no waiting");
-    let next = || {
-        let mut message = [0; 64];
-        let length = manager.recv(&mut message).expect("a message");
-        String::from_utf8_lossy(&message[..length]).into_owned()
-    };
-    assert_eq!([next(), next()], ["READY=1\n", "STOPPING=1\n"]);
+    assert_eq!([manager.next(), manager.next()], ["READY=1\n", "STOPPING=1\n"]);
 }
 
 fn beside_a_driver() {

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use jiff::{SignedDuration, Timestamp};
 
-use crate::error::{ErrorKind, Result};
+use crate::error::Result;
 use crate::model::units::format_size;
 use crate::pool::layout::{IMPORT_PREFIX, Layout};
 use crate::pool::{PoolDir, index, record};
@@ -37,10 +37,8 @@ pub(crate) fn sweep(pool: &PoolDir, dry_run: bool) -> Result<Vec<String>> {
 /// Why an import will not be taken up again, if so.
 fn abandoned(host: &dyn Host, directory: &Path) -> Result<Option<String>> {
     let path = Layout::import_record(directory);
-    let import = match record::read::<ImportRecord>(host, &path) {
-        Ok(Some(import)) => import,
-        Err(error) if error.kind() != ErrorKind::Corrupt => return Err(error),
-        Ok(None) | Err(_) => return Ok(Some("without a record".to_owned())),
+    let Some(import) = record::read_usable::<ImportRecord>(host, &path)? else {
+        return Ok(Some("without a record".to_owned()));
     };
     let source = Path::new(&import.source);
     if let Origin::File(identity) = &import.identity

@@ -33,7 +33,7 @@ use crate::pool::record::TemplateRecord;
 use crate::pool::{PoolDir, record};
 use crate::sys::lock::{Lock, Mode};
 use crate::sys::{Host, OpenMode};
-use crate::template::content::check_content;
+use crate::template::content::is_whole;
 use crate::template::import::source::file::fetch;
 #[cfg(feature = "http")]
 use crate::template::import::source::http::download;
@@ -194,7 +194,7 @@ fn known_content(pool: &PoolDir, source: &Source) -> Option<String> {
         let Ok(Some(known)) = state::of_content(pool, digest) else { return false };
         known.identity == Origin::File(source.identity.clone())
             && source.identity.settled_before(known.started)
-            && check_content(pool, digest, source.size).is_ok()
+            && is_whole(pool, digest, source.size).unwrap_or(false)
     })
 }
 
@@ -263,15 +263,6 @@ fn install(pool: &PoolDir, found: &Found<'_>) -> Result<bool> {
     pool.host().rename(&directory, &home)?;
     pool.host().sync_directory(&layout.images())?;
     Ok(true)
-}
-
-/// Whether the content is in its place and can be used.
-fn is_whole(pool: &PoolDir, digest: &str, size: u64) -> Result<bool> {
-    match check_content(pool, digest, size) {
-        Ok(()) => Ok(true),
-        Err(error) if error.kind() == ErrorKind::Corrupt => Ok(false),
-        Err(error) => Err(error),
-    }
 }
 
 /// Refuses to replace damaged content under the devices of volumes.

@@ -284,18 +284,12 @@ fn next_hole(file: &dyn ImageFile, offset: u64, size: u64) -> io::Result<u64> {
     }
 }
 
-/// Fills the buffer with what is at `offset`.
+/// Fills the buffer with what is at `offset`; an error if the file has become shorter.
 fn read_exact(file: &dyn ImageFile, buffer: &mut [u8], offset: u64) -> io::Result<()> {
-    let mut filled = 0;
-    while filled < buffer.len() {
-        match file.read_at(&mut buffer[filled..], offset + filled as u64) {
-            Ok(0) => return Err(io::ErrorKind::UnexpectedEof.into()),
-            Ok(n) => filled += n,
-            Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
-            Err(e) => return Err(e),
-        }
+    match file.fill_from(buffer, offset)? {
+        filled if filled == buffer.len() => Ok(()),
+        _ => Err(io::ErrorKind::UnexpectedEof.into()),
     }
-    Ok(())
 }
 
 #[cfg(test)]

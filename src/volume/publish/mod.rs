@@ -23,7 +23,6 @@ use crate::model::device_id::Role;
 use crate::model::policy::Durability;
 use crate::model::publication::{Publish, Stage};
 use crate::model::volume::VolumeSpec;
-use crate::model::volume_id;
 use crate::pool::PoolDir;
 use crate::pool::locks::VolumeGuard;
 use crate::pool::record::VolumeRecord;
@@ -39,7 +38,6 @@ use crate::volume::{lifecycle, lock, provision};
 
 /// Shows the volume at a target path, staging it first where a reboot undid that.
 pub(crate) fn publish(pool: &PoolDir, id: &str, publish: &Publish) -> Result<()> {
-    volume_id::check(id)?;
     let guard = lock::take(pool, id, "publish volume")?;
     let volume = Found::look(pool, &guard, id)?;
     check_path(pool, &publish.target)?;
@@ -104,7 +102,6 @@ pub(crate) fn publish_inline(pool: &PoolDir, spec: &VolumeSpec, publish: &Publis
 /// Takes the volume away from a target path and removes the path; deletes the volume if it
 /// was made by `publish_inline`.
 pub(crate) fn unpublish(pool: &PoolDir, id: &str, target: &Path) -> Result<()> {
-    volume_id::check(id)?;
     let guard = lock::take(pool, id, "unpublish volume")?;
     let key = guard.key();
     check_path(pool, target)?;

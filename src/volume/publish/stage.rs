@@ -6,7 +6,6 @@ use std::path::Path;
 use crate::error::{Error, ErrorKind, Result};
 use crate::model::access::Access;
 use crate::model::publication::Stage;
-use crate::model::volume_id;
 use crate::pool::PoolDir;
 use crate::pool::record::VolumeRecord;
 use crate::sys::{DeviceNumber, MountSpec, Target, TargetKind};
@@ -20,7 +19,6 @@ use crate::volume::{activate, lifecycle, lock};
 
 /// Makes the volume ready for publication: activates it, and mounts it for mount access.
 pub(crate) fn stage(pool: &PoolDir, id: &str, stage: &Stage) -> Result<()> {
-    volume_id::check(id)?;
     let guard = lock::take(pool, id, "stage volume")?;
     let volume = Found::look(pool, &guard, id)?;
     check_access(&volume.record, &stage.access)?;
@@ -29,7 +27,6 @@ pub(crate) fn stage(pool: &PoolDir, id: &str, stage: &Stage) -> Result<()> {
 
 /// Undoes `stage`: unmounts, deactivates. Unknown volumes and paths are fine.
 pub(crate) fn unstage(pool: &PoolDir, id: &str, path: &Path) -> Result<()> {
-    volume_id::check(id)?;
     let guard = lock::take(pool, id, "unstage volume")?;
     let key = guard.key();
     let staged = pool.host().resolve(path);
@@ -58,7 +55,6 @@ pub(crate) fn unstage(pool: &PoolDir, id: &str, path: &Path) -> Result<()> {
 /// Grows the file system mounted at `path` (of volume `id`) to fill the volume. Block
 /// volumes, and those that Kata mounts, are left to their guest.
 pub(crate) fn expand_file_system(pool: &PoolDir, id: &str, path: &Path) -> Result<()> {
-    volume_id::check(id)?;
     let guard = lock::take(pool, id, "expand file system of volume")?;
     let key = guard.key();
     let record = activate::record(pool, key, id)?;

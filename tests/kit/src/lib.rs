@@ -11,6 +11,7 @@
 //! | [`simulated_pool`] | a pool on a simulated machine | `tests/engine`, `tests/csi` |
 //! | [`simulated_driver`] | a driver on such a pool, in the test's own process, and a client | `tests/csi` |
 //! | [`command_line`] | the binary in a pool of its own, as at a shell | `tests/cli` |
+//! | [`service_manager`] | a service manager that a driver tells when it serves | `tests/csi`, `tests/kernel` |
 //! | [`http_server`] | a web server that answers as a test wants, with faults | `tests/engine`, `tests/csi`, `tests/cli` |
 //! | [`built`] | where Cargo and `make` put what tests run | all of them |
 
@@ -28,6 +29,7 @@ pub mod http_server;
 pub mod kernel;
 pub mod killing_host;
 pub mod real_pool;
+pub mod service_manager;
 #[cfg(feature = "driver")]
 pub mod simulated_driver;
 pub mod simulated_pool;

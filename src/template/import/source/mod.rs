@@ -187,15 +187,7 @@ fn foreign_format(head: &[u8]) -> Option<(&'static str, &'static str)> {
 /// Reads up to `length` bytes from the start of a file.
 pub(crate) fn read_prefix(file: &dyn ImageFile, length: usize) -> std::io::Result<Vec<u8>> {
     let mut bytes = vec![0; length];
-    let mut filled = 0;
-    while filled < length {
-        match file.read_at(&mut bytes[filled..], filled as u64) {
-            Ok(0) => break,
-            Ok(n) => filled += n,
-            Err(e) if e.kind() == std::io::ErrorKind::Interrupted => {}
-            Err(e) => return Err(e),
-        }
-    }
+    let filled = file.fill_from(&mut bytes, 0)?;
     bytes.truncate(filled);
     Ok(bytes)
 }
