@@ -142,6 +142,9 @@ pub use template::spec::{ImportSource, ImportSpec, Progress};
 // What time and crashes leave.
 pub use reconcile::report::{ReconcileOptions, ReconcileReport, Removal, RemovalKind, Repair};
 
+// Is this machine ready?
+pub use api::{Check, Verdict};
+
 // Of all of them.
 pub use error::{Error, ErrorKind, Result};
 pub use model::cancel::Cancel;

@@ -2,6 +2,7 @@
 //! method is a line, and leads to its room.
 
 mod device;
+mod doctor;
 #[cfg(feature = "driver")]
 mod figures;
 mod pool;
@@ -12,6 +13,7 @@ mod volume;
 mod volumes;
 
 pub use device::Device;
+pub use doctor::{Check, Verdict};
 #[cfg(feature = "driver")]
 pub(crate) use figures::Survey;
 pub use pool::{Pool, PoolOptions};

@@ -1,6 +1,7 @@
 //! The engine on a simulated machine: no privileges, no kernel of its own.
 
 mod damage;
+mod doctor;
 #[cfg(feature = "http")]
 mod downloads;
 mod faults;
