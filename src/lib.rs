@@ -24,16 +24,18 @@
 //! })?;
 //!
 //! // The intent is on disk when this returns; a device comes with `activate`.
-//! let spec = VolumeSpec { size: Some(20 << 30), ..VolumeSpec::new("vm1", "debian-12") };
-//! pool.create_volume(&spec)?;
-//! let device = pool.activate("vm1")?;
-//! println!("give {} to the VMM", pool.device_node(device)?.display()); // /dev/dm-0
+//! let volume = pool.create_volume(&VolumeSpec::new("vm1", "debian-12").size(20 << 30))?;
+//! let device = volume.activate()?;
+//! println!("give {} to the VMM", device.path().display()); // /dev/dm-0
 //!
 //! // When the VMM has closed it: the device, its loop devices and its files go, in this order.
-//! pool.delete_volume("vm1")?;
+//! volume.delete()?;
 //! # Ok(())
 //! # }
 //! ```
+//!
+//! A later process finds the volume by its id: `pool.volume("vm1")?.activate()?.path()`. For a volume
+//! that must not outlive a function, [`Volume::delete_on_drop`] returns a guard.
 //!
 //! # What to rely on
 //!
@@ -41,11 +43,28 @@
 //! - A process may be killed at any instant. [`Pool::reconcile`], or the next call for the volume,
 //!   completes or undoes what it was doing; live volumes are not touched.
 //! - Any number of processes may use one pool. A second call for one volume fails with
-//!   [`ErrorKind::InProgress`] while the first one runs.
-//! - All methods block. In an async program, call them through `spawn_blocking` or its like, and do
-//!   not abandon a call half-way.
+//!   [`ErrorKind::InProgress`] while the first one runs, or waits for it: [`PoolOptions::wait`].
+//! - All methods block. In an async program, call them on a thread of their own, see below.
 //! - Errors name the operation, its subject, the cause and the remedy: see [`Error::report`]. Match
 //!   on [`Error::kind`].
+//!
+//! # In an async program
+//!
+//! A handle is cheap to clone and may be sent to another thread. A future that is dropped does not end
+//! the call: its thread goes on to the call's end, and the volume is where a finished call leaves it.
+//! So nothing is left half-done, and a repeated call waits for the first or fails with
+//! [`ErrorKind::InProgress`]. At the end of the program, wait for such threads; what a kill cuts short,
+//! [`Pool::reconcile`] completes at the next start. With Tokio:
+//!
+//! ```no_run
+//! # #[cfg(feature = "driver")]
+//! # async fn start(pool: calf::Pool) -> Result<(), Box<dyn std::error::Error>> {
+//! let volume = pool.volume("vm1")?;
+//! let device = tokio::task::spawn_blocking(move || volume.activate()).await??;
+//! println!("{}", device.path().display());
+//! # Ok(())
+//! # }
+//! ```
 //!
 //! # Testing without a kernel
 //!
@@ -72,15 +91,15 @@
 //! pool.import_template(&ImportSpec::new(source, "debian-12"), &mut |_| ())?;
 //!
 //! let volume = pool.create_volume(&VolumeSpec::new("vm1", "debian-12"))?;
-//! assert_eq!(volume.state, VolumeState::Inactive);
-//! let device = pool.activate("vm1")?;
+//! assert_eq!(volume.status()?.state, VolumeState::Inactive);
+//! let device = volume.activate()?;
 //!
 //! // A VMM has it open: nothing is taken away under it.
-//! host.open(device);
-//! assert_eq!(pool.delete_volume("vm1").unwrap_err().kind(), ErrorKind::InUse);
-//! host.close(device);
+//! host.open(device.number());
+//! assert_eq!(volume.delete().unwrap_err().kind(), ErrorKind::InUse);
+//! host.close(device.number());
 //!
-//! pool.delete_volume("vm1")?;
+//! volume.delete()?;
 //! assert!(host.leftovers().is_empty());
 //! # Ok(())
 //! # }
