@@ -138,6 +138,10 @@ pub use model::policy::Backing;
 pub use pool::losses::Losses;
 pub use pool::{Capacity, Fallback};
 
+// What fits into it.
+pub use api::{Admission, VolumeKind};
+pub use model::size_range::SizeRange;
+
 // Volumes.
 pub use api::{Device, TemporaryVolume, Volume};
 pub use model::access::Access;

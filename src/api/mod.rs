@@ -1,6 +1,7 @@
 //! The engine's public face: [`Pool`], the handles of volumes and templates, and the options. Each
 //! method is a line, and leads to its room.
 
+mod admission;
 mod device;
 mod doctor;
 #[cfg(feature = "driver")]
@@ -12,6 +13,7 @@ mod temporary;
 mod volume;
 mod volumes;
 
+pub use admission::{Admission, VolumeKind};
 pub use device::Device;
 pub use doctor::{Check, Verdict};
 #[cfg(feature = "driver")]
