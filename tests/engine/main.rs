@@ -4,6 +4,7 @@ mod damage;
 mod doctor;
 #[cfg(feature = "http")]
 mod downloads;
+mod examples;
 mod faults;
 mod faults_templates;
 mod handles;
