@@ -138,6 +138,10 @@ pub use model::policy::Backing;
 pub use pool::losses::Losses;
 pub use pool::{Capacity, Fallback};
 
+// What fits into it.
+pub use api::{Admission, VolumeKind};
+pub use model::size_range::SizeRange;
+
 // Volumes.
 pub use api::{Device, TemporaryVolume, Volume};
 pub use model::access::Access;
@@ -160,6 +164,9 @@ pub use template::spec::{ImportSource, ImportSpec, Progress};
 
 // What time and crashes leave.
 pub use reconcile::report::{ReconcileOptions, ReconcileReport, Removal, RemovalKind, Repair};
+
+// Is this machine ready?
+pub use api::{Check, Verdict};
 
 // Of all of them.
 pub use error::{Error, ErrorKind, Result};

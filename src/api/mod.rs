@@ -1,7 +1,9 @@
 //! The engine's public face: [`Pool`], the handles of volumes and templates, and the options. Each
 //! method is a line, and leads to its room.
 
+mod admission;
 mod device;
+mod doctor;
 #[cfg(feature = "driver")]
 mod figures;
 mod pool;
@@ -11,7 +13,9 @@ mod temporary;
 mod volume;
 mod volumes;
 
+pub use admission::{Admission, VolumeKind};
 pub use device::Device;
+pub use doctor::{Check, Verdict};
 #[cfg(feature = "driver")]
 pub(crate) use figures::Survey;
 pub use pool::{Pool, PoolOptions};

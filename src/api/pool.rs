@@ -16,8 +16,8 @@ use crate::volume::status;
 /// How a pool is to be opened.
 #[derive(Clone, Default)]
 pub struct PoolOptions {
-    host: Option<Arc<dyn Host>>,
-    settings: Settings,
+    pub(super) host: Option<Arc<dyn Host>>,
+    pub(super) settings: Settings,
 }
 
 impl PoolOptions {

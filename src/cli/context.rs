@@ -70,8 +70,8 @@ enum FallbackArg {
 pub(super) struct Context {
     pub(super) output: Output,
     pub(super) pool_path: PathBuf,
-    pub(super) reserve: u64,
-    pub(super) fallback: Option<Fallback>,
+    reserve: u64,
+    fallback: Option<Fallback>,
     tls_ca: Option<PathBuf>,
     kata_direct_volumes: PathBuf,
 }
@@ -105,13 +105,17 @@ impl Context {
 
     /// The pool, made if there is none.
     pub(super) fn pool(&self) -> Result<Pool> {
+        self.options().open(&self.pool_path)
+    }
+
+    /// How the pool is to be opened.
+    pub(super) fn options(&self) -> PoolOptions {
         let downloads = DownloadOptions::default().certificates(self.tls_ca.clone());
         PoolOptions::default()
             .reserve(self.reserve)
             .fallback(self.fallback)
             .downloads(downloads)
             .kata_root(&self.kata_direct_volumes)
-            .open(&self.pool_path)
     }
 
     /// The pool, which must exist: a mistyped path is not to become one.

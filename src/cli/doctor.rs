@@ -1,74 +1,53 @@
-//! `calf doctor`: is this machine ready, and if not, what is to be done?
-//!
-//! Each check looks at one thing and gives one line. Checks only look; what they try, they undo.
+//! `calf doctor`: what the engine's checks found, as lines and as JSON.
 
-mod host;
-mod pool;
-
-use calf::Result;
+use calf::{Check, Result, Verdict};
 use serde::Serialize;
 use serde_json::json;
 
 use super::context::Context;
 use super::output::Outcome;
 
-/// How a check ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "UPPERCASE")]
-enum Verdict {
-    /// In order.
-    Ok,
-    /// calf works, but something is slower or less safe than it could be.
-    Warn,
-    /// calf does not work.
-    Fail,
+/// A check as programs see it.
+#[derive(Serialize)]
+struct View<'a> {
+    name: &'a str,
+    verdict: &'static str,
+    detail: &'a str,
+    help: Option<&'a str>,
 }
 
-/// One line of the report.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-struct Check {
-    name: &'static str,
-    verdict: Verdict,
-    detail: String,
-    /// How to mend it.
-    help: Option<String>,
+impl<'a> From<&'a Check> for View<'a> {
+    fn from(check: &'a Check) -> Self {
+        let Check { name, verdict, detail, help, .. } = check;
+        Self { name, verdict: word(*verdict), detail, help: help.as_deref() }
+    }
 }
 
-impl Check {
-    fn ok(name: &'static str, detail: impl Into<String>) -> Self {
-        Self { name, verdict: Verdict::Ok, detail: detail.into(), help: None }
-    }
-
-    fn warn(name: &'static str, detail: impl Into<String>, help: impl Into<String>) -> Self {
-        Self { name, verdict: Verdict::Warn, detail: detail.into(), help: Some(help.into()) }
-    }
-
-    fn fail(name: &'static str, detail: impl Into<String>, help: impl Into<String>) -> Self {
-        Self { name, verdict: Verdict::Fail, detail: detail.into(), help: Some(help.into()) }
+fn word(verdict: Verdict) -> &'static str {
+    match verdict {
+        Verdict::Ok => "OK",
+        Verdict::Warn => "WARN",
+        Verdict::Fail => "FAIL",
     }
 }
 
 pub(super) fn run(context: &Context) -> Result<Outcome> {
-    let mut checks = host::checks(context.fallback.is_some());
-    checks.extend(pool::checks(&context.pool_path, context.reserve));
+    let checks = context.options().doctor(&context.pool_path);
     let failed = checks.iter().any(|check| check.verdict == Verdict::Fail);
-    let value = json!({ "ready": !failed, "checks": checks });
+    let views: Vec<View> = checks.iter().map(View::from).collect();
+    let value = json!({ "ready": !failed, "checks": views });
     let wrong = checks.iter().filter(|check| check.verdict != Verdict::Ok);
-    context.output.result(&value, wrong.map(|check| check.name), || human(&checks))?;
+    context.output.result(&value, wrong.map(|check| check.name), || human(&views))?;
     Ok(if failed { Outcome::Failure } else { Outcome::Success })
 }
 
-fn human(checks: &[Check]) -> String {
+fn human(checks: &[View]) -> String {
     let width = checks.iter().map(|check| check.name.len()).max().unwrap_or(0);
     let mut text = String::new();
     for check in checks {
-        let verdict = match check.verdict {
-            Verdict::Ok => "OK  ",
-            Verdict::Warn => "WARN",
-            Verdict::Fail => "FAIL",
-        };
-        text.push_str(&format!("{verdict}  {:<width$}  {}\n", check.name, check.detail));
-        if let Some(help) = &check.help {
+        let View { name, verdict, detail, help } = check;
+        text.push_str(&format!("{verdict:<4}  {name:<width$}  {detail}\n"));
+        if let Some(help) = help {
             text.push_str(&format!("      {:<width$}  help: {help}\n", ""));
         }
     }
@@ -81,7 +60,9 @@ mod tests {
 
     #[test]
     fn help_stands_under_what_it_mends() {
-        let checks = [Check::ok("a", "fine"), Check::fail("long", "broken", "mend it")];
+        let view = |name, verdict, detail, help| View { name, verdict, detail, help };
+        let checks =
+            [view("a", "OK", "fine", None), view("long", "FAIL", "broken", Some("mend it"))];
         assert_eq!(
             human(&checks),
             "OK    a     fine\nFAIL  long  broken\n            help: mend it\n"

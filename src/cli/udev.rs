@@ -5,17 +5,12 @@ use std::io::{self, Write as _};
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 
+use calf::sys::{UDEV_RULES, UDEV_RULES_FILE};
 use calf::{Error, Result};
 use serde_json::json;
 
 use super::context::Context;
 use super::output;
-
-/// The rules file.
-pub(super) const RULES: &str = include_str!("../../charts/calf/files/10-calf.rules");
-
-/// Its name; the number puts it before the rules that it keeps off.
-pub(super) const FILE_NAME: &str = "10-calf.rules";
 
 #[derive(clap::Args)]
 pub(super) struct Args {
@@ -25,8 +20,8 @@ pub(super) struct Args {
 }
 
 pub(super) fn run(context: &Context, args: &Args) -> Result<()> {
-    let Some(directory) = &args.install else { return output::text(RULES) };
-    let path = directory.join(FILE_NAME);
+    let Some(directory) = &args.install else { return output::text(UDEV_RULES) };
+    let path = directory.join(UDEV_RULES_FILE);
     let changed = install(&path).map_err(|e| {
         Error::io("install the udev rules as", path.display(), e)
             .remedy("give a directory of udev rules that this process may write to")
@@ -41,7 +36,7 @@ pub(super) fn run(context: &Context, args: &Args) -> Result<()> {
 /// Writes the rules, whole or not at all; whether that was needed. A changed directory makes udev
 /// read its rules again at its next event.
 fn install(path: &Path) -> io::Result<bool> {
-    if fs::read(path).is_ok_and(|there| there == RULES.as_bytes()) {
+    if fs::read(path).is_ok_and(|there| there == UDEV_RULES.as_bytes()) {
         return Ok(false);
     }
     if let Some(directory) = path.parent() {
@@ -51,7 +46,7 @@ fn install(path: &Path) -> io::Result<bool> {
     let temporary = path.with_added_extension(format!("tmp-{}", std::process::id()));
     let write = || -> io::Result<()> {
         let mut file = File::create(&temporary)?;
-        file.write_all(RULES.as_bytes())?;
+        file.write_all(UDEV_RULES.as_bytes())?;
         file.set_permissions(fs::Permissions::from_mode(0o644))?;
         file.sync_all()?;
         fs::rename(&temporary, path)
@@ -72,21 +67,21 @@ mod tests {
     #[test]
     fn rules_are_installed_once_and_replaced_when_they_differ() {
         let directory = tempfile::tempdir().unwrap();
-        let path = directory.path().join("rules.d").join(FILE_NAME);
+        let path = directory.path().join("rules.d").join(UDEV_RULES_FILE);
         assert!(install(&path).unwrap());
         assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o644);
         assert!(!install(&path).unwrap());
         fs::write(&path, "# of another version\n").unwrap();
         assert!(install(&path).unwrap());
-        assert_eq!(fs::read_to_string(&path).unwrap(), RULES);
+        assert_eq!(fs::read_to_string(&path).unwrap(), UDEV_RULES);
         assert_eq!(fs::read_dir(path.parent().unwrap()).unwrap().count(), 1);
         assert!(install(&path.join("x")).is_err());
     }
 
     #[test]
     fn the_rules_know_the_names_that_calf_gives() {
-        assert!(RULES.contains(&format!("ATTR{{dm/uuid}}==\"{UUID_PREFIX}?*\"")));
-        assert!(RULES.contains(&format!("ATTR{{dm/name}}==\"{SPARE_PREFIX}?*\"")));
+        assert!(UDEV_RULES.contains(&format!("ATTR{{dm/uuid}}==\"{UUID_PREFIX}?*\"")));
+        assert!(UDEV_RULES.contains(&format!("ATTR{{dm/name}}==\"{SPARE_PREFIX}?*\"")));
         let layout = Layout::new("*");
         let key = calf::Key::of("v");
         let masked = |path: std::path::PathBuf, name: &str| {
@@ -100,7 +95,7 @@ mod tests {
             masked(Layout::spare_store(&layout.claim(&key)), key.as_str()),
             masked(layout.image(&digest), &digest),
         ] {
-            assert!(RULES.contains(&format!("==\"{pattern}\"")), "{pattern}");
+            assert!(UDEV_RULES.contains(&format!("==\"{pattern}\"")), "{pattern}");
         }
     }
 }

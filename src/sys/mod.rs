@@ -27,6 +27,7 @@ mod mount;
 #[cfg(feature = "driver")]
 #[doc(hidden)]
 pub mod privilege;
+mod udev;
 
 pub use device::{
     Device, DeviceNumber, Holder, LoopDevice, LoopHandle, LoopSpec, SnapshotGlance, SnapshotUsage,
@@ -40,7 +41,9 @@ pub use linux::LinuxHost;
 pub(crate) use linux::fuzzing;
 #[cfg(feature = "micro")]
 pub(crate) use linux::micro;
+pub(crate) use linux::readiness;
 pub use mount::{BindSpec, FileSystemUsage, MountSpec, MountedAt, Target, TargetKind};
+pub use udev::{UDEV_RULES, UDEV_RULES_FILE};
 
 pub use crate::cow::header::StoreHeader;
 pub use crate::model::device_id::{DeviceId, Role, SPARE_PREFIX, UUID_PREFIX};

@@ -1,8 +1,10 @@
 //! The engine on a simulated machine: no privileges, no kernel of its own.
 
 mod damage;
+mod doctor;
 #[cfg(feature = "http")]
 mod downloads;
+mod examples;
 mod faults;
 mod faults_templates;
 mod handles;

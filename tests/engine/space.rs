@@ -3,8 +3,8 @@
 use std::os::unix::fs::MetadataExt as _;
 
 use calf::internal::store_size;
-use calf::{ErrorKind, Fallback, Key, Reserve, VolumeSpec};
-use calf_test_kit::simulated_pool::{Environment, TEMPLATE_SIZE, spec};
+use calf::{Access, ErrorKind, Fallback, Key, MAX_SIZE, Reserve, VolumeKind, VolumeSpec};
+use calf_test_kit::simulated_pool::{Environment, TEMPLATE_SIZE, block, spec};
 
 fn reserved(id: &str) -> VolumeSpec {
     spec(id).reserve(Reserve::Full)
@@ -117,4 +117,30 @@ fn a_full_copy_can_be_reserved_and_a_reflink_cannot() {
     assert_eq!(error.kind(), ErrorKind::Unsupported);
     open(Fallback::Copy).create_volume(&reserved("volume")).expect("create");
     assert!(allocated(&environment, "volume", "disk") >= TEMPLATE_SIZE);
+}
+
+#[test]
+fn what_fits_is_told_by_kind() {
+    let environment = Environment::new();
+    let pool = environment.pool();
+    let debian = VolumeKind::of("debian");
+    let ask = |kind: &VolumeKind| pool.admission(kind).expect("an answer");
+
+    let sparse = ask(&debian).expect("there is room");
+    assert_eq!((sparse.smallest, sparse.largest), (Some(TEMPLATE_SIZE), MAX_SIZE));
+    let reserved = ask(&debian.clone().reserve(Reserve::Full)).expect("there is room");
+    assert!(reserved.largest < reserved.available, "its store is a little larger: {reserved:?}");
+    assert!(ask(&VolumeKind::default()).is_some_and(|any| any.smallest.is_none()));
+
+    assert_eq!(ask(&debian.clone().access([block()])), Some(sparse));
+    let xfs = Access::Mount { fs_type: Some("xfs".to_owned()), options: Vec::new() };
+    assert_eq!(ask(&debian.clone().access([block(), xfs])), None, "it holds ext4");
+    let unknown = VolumeKind::of("fedora");
+    assert_eq!(pool.admission(&unknown).expect_err("unknown").kind(), ErrorKind::NotFound);
+
+    environment.host.set_free(0);
+    assert_eq!(ask(&debian), None, "it is full");
+    environment.host.set_free(1 << 40);
+    environment.host.without_snapshot(true);
+    assert_eq!(ask(&debian), None, "the kernel cannot");
 }

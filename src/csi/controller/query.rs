@@ -1,6 +1,6 @@
 //! ValidateVolumeCapabilities, ListVolumes, GetCapacity, ControllerGetVolume.
 
-use crate::cow;
+use crate::api::VolumeKind;
 use crate::csi::capability::Capability;
 use crate::csi::capacity::to_wire;
 use crate::csi::driver::Service;
@@ -10,10 +10,7 @@ use crate::csi::request::volume_id;
 use crate::csi::v1::validate_volume_capabilities_response::Confirmed;
 use crate::csi::{v1, volume};
 use crate::error::{ErrorKind, Result};
-use crate::model::limits::MAX_SIZE;
-use crate::model::policy::{Backing, Reserve};
-use crate::model::volume::VolumeSpec;
-use crate::pool::record::{TemplateRecord, VolumeRecord};
+use crate::pool::record::VolumeRecord;
 
 impl Service {
     pub(super) fn validate_volume_capabilities(
@@ -90,9 +87,6 @@ impl Service {
             minimum_volume_size: None,
         };
         let parameters = Parameters::parse(Origin::Parameters, &request.parameters)?;
-        let reserved = parameters.reserve == Some(Reserve::Full);
-        let cow_limit = parameters.cow_limit;
-        let chunk_size = parameters.chunk_size.unwrap_or(VolumeSpec::DEFAULT_CHUNK_SIZE);
         let capabilities = match request.volume_capabilities.as_slice() {
             [] => Vec::new(),
             given => Capability::all("volume_capabilities", given)?,
@@ -104,55 +98,28 @@ impl Service {
         if elsewhere || capabilities.iter().any(|c| c.require_support().is_err()) {
             return Ok(none);
         }
-        let backing = match self.pool.backing() {
-            Ok(backing) => backing,
-            Err(error) if error.kind() == ErrorKind::Unsupported => return Ok(none),
-            Err(error) => return Err(error),
-        };
-        let template = match parameters.template.as_deref() {
-            None => None,
-            Some(name) => match self.pool.template(name).and_then(|template| template.record()) {
-                Ok(template) => Some(template),
-                Err(error) if error.kind() == ErrorKind::NotFound => {
+        let template = parameters.template.clone();
+        let kind = template
+            .map_or_else(VolumeKind::default, VolumeKind::of)
+            .cow_limit(parameters.cow_limit)
+            .chunk_size(parameters.chunk_size)
+            .reserve(parameters.reserve.unwrap_or_default())
+            .access(capabilities.iter().map(|c| c.access().clone()));
+        let admission = match self.pool.admission(&kind) {
+            Err(error) if error.kind() == ErrorKind::NotFound => {
+                if let Some(name) = &parameters.template {
                     self.events.template_missing(name);
-                    return Ok(none);
                 }
-                Err(error) => return Err(error),
-            },
-        };
-        if template.as_ref().is_some_and(|template| !mountable(template, &capabilities)) {
-            return Ok(none);
-        }
-        // A private copy takes up its template's content before anything is written to it.
-        let copied = match (&template, backing) {
-            (Some(template), Backing::Copy) => {
-                self.pool.template(&template.name)?.status()?.allocated
+                None
             }
-            _ => 0,
+            admission => admission?,
         };
-        let available = self.pool.capacity()?.available.saturating_sub(copied);
-        let maximum = match reserved && cow_limit.is_none() {
-            true => cow::largest_volume(available, chunk_size),
-            // Not bounded by what is free: a volume takes only what is written to it.
-            false => MAX_SIZE,
-        };
-        let fits = template.as_ref().is_none_or(|template| template.size <= maximum);
-        let limit_fits = !reserved || cow_limit.is_none_or(|limit| limit < available);
-        if available == 0 || !fits || !limit_fits {
-            return Ok(none);
-        }
-        Ok(v1::GetCapacityResponse {
-            available_capacity: to_wire(available),
-            maximum_volume_size: Some(to_wire(maximum)),
-            minimum_volume_size: template.map(|template| to_wire(template.size)),
-        })
+        Ok(admission.map_or(none, |admission| v1::GetCapacityResponse {
+            available_capacity: to_wire(admission.available),
+            maximum_volume_size: Some(to_wire(admission.largest)),
+            minimum_volume_size: admission.smallest.map(to_wire),
+        }))
     }
-}
-
-fn mountable(template: &TemplateRecord, capabilities: &[Capability]) -> bool {
-    capabilities
-        .iter()
-        .all(|c| c.access().check(template.fs_type.as_deref(), "the template").is_ok())
 }
 
 /// Why the volume is not what the request describes, if it is not.

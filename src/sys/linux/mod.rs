@@ -20,6 +20,7 @@ mod nodes;
 mod options;
 mod places;
 mod raw;
+pub(crate) mod readiness;
 mod sysfs;
 mod table;
 mod targets;

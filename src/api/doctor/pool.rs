@@ -1,26 +1,23 @@
 //! The pool: its record, its file system, its space, its permissions.
 
-use std::fs;
-use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
-use calf::internal::layout::Layout;
-use calf::internal::record;
-use calf::internal::record::{FORMATS, PoolRecord};
-use calf::sys::{CopyMode, Files as _, Flush, LinuxHost};
-use calf::units::format_size;
+use crate::api::doctor::{Check, Verdict};
+use crate::model::units::format_size;
+use crate::pool::layout::Layout;
+use crate::pool::record;
+use crate::pool::record::{FORMATS, PoolRecord};
+use crate::sys::{Host, readiness};
 
-use super::{Check, Verdict};
-
-pub(super) fn checks(path: &Path, reserve: u64) -> Vec<Check> {
-    let pool = record_check(path);
+pub(super) fn checks(host: &dyn Host, path: &Path, reserve: u64) -> Vec<Check> {
+    let pool = record_check(host, path);
     let exists = pool.verdict == Verdict::Ok;
     let mut checks = vec![pool];
     if exists {
         checks.push(permissions(path));
     }
     // A pool that is still to be made will be on the file system of its nearest ancestor.
-    if let Some(place) = path.ancestors().find(|p| p.is_dir()) {
+    if let Some(place) = readiness::nearest_directory(path) {
         checks.extend([file_system(place), space(place, reserve)]);
     }
     if exists {
@@ -29,9 +26,9 @@ pub(super) fn checks(path: &Path, reserve: u64) -> Vec<Check> {
     checks
 }
 
-fn record_check(path: &Path) -> Check {
+fn record_check(host: &dyn Host, path: &Path) -> Check {
     const NAME: &str = "pool";
-    match record::read::<PoolRecord>(&LinuxHost::new(), &Layout::new(path).pool_record()) {
+    match record::read::<PoolRecord>(host, &Layout::new(path).pool_record()) {
         Ok(Some(pool)) if FORMATS.contains(&pool.format) => {
             Check::ok(NAME, format!("{} (id {})", path.display(), pool.id))
         }
@@ -58,10 +55,8 @@ fn record_check(path: &Path) -> Check {
 fn permissions(path: &Path) -> Check {
     const NAME: &str = "pool permissions";
     let help = format!("run `chown root:root {0} && chmod 0700 {0}`", path.display());
-    match fs::metadata(path) {
-        Ok(metadata) => {
-            let mode = metadata.permissions().mode() & 0o777;
-            let owner = metadata.uid();
+    match readiness::permissions(path) {
+        Ok((mode, owner)) => {
             if mode & 0o077 == 0 && owner == 0 {
                 Check::ok(NAME, format!("root only ({mode:04o})"))
             } else {
@@ -79,12 +74,12 @@ fn permissions(path: &Path) -> Check {
 fn file_system(path: &Path) -> Check {
     const NAME: &str = "pool file system";
     const GOOD: &str = "put the pool on a file system of its own, XFS with reflink at best";
-    let kind = match rustix::fs::statfs(path) {
-        Ok(stat) => stat.f_type,
+    let kind = match readiness::file_system_magic(path) {
+        Ok(kind) => kind,
         Err(e) => return Check::fail(NAME, format!("{}: {e}", path.display()), GOOD),
     };
     // Magic numbers of linux/magic.h.
-    match kind as u64 & 0xFFFF_FFFF {
+    match kind {
         0x5846_5342 => Check::ok(NAME, "xfs"),
         0x9123_683E => Check::ok(NAME, "btrfs"),
         0xEF53 => Check::ok(NAME, "ext4"),
@@ -108,9 +103,8 @@ fn space(path: &Path, reserve: u64) -> Check {
     const NAME: &str = "free space";
     const HELP: &str =
         "delete volumes or templates that are not needed, or enlarge the file system";
-    match rustix::fs::statvfs(path) {
-        Ok(stat) => {
-            let free = stat.f_bavail.saturating_mul(stat.f_frsize);
+    match readiness::free_space(path) {
+        Ok(free) => {
             let detail = format!("{} free, reserve {}", format_size(free), format_size(reserve));
             if free > reserve { Check::ok(NAME, detail) } else { Check::fail(NAME, detail, HELP) }
         }
@@ -118,47 +112,14 @@ fn space(path: &Path, reserve: u64) -> Check {
     }
 }
 
-/// Really clones a file, since file systems of one type differ in it.
 fn reflink(path: &Path) -> Check {
     const NAME: &str = "reflink";
-    let trial = Trial::new(path);
-    let host = LinuxHost::new();
-    let outcome = fs::write(&trial.from, [1; 4096]).map_err(|e| e.to_string()).and_then(|()| {
-        host.copy_file(&trial.from, &trial.to, 4096, CopyMode::Reflink, Flush::Later)
-            .map_err(|e| cause(&e))
-    });
-    match outcome {
+    match readiness::can_share_blocks(path) {
         Ok(()) => Check::ok(NAME, "files can share blocks"),
         Err(reason) => Check::warn(
             NAME,
             format!("files cannot share blocks: imports copy ({reason})"),
             "put the pool on XFS (mkfs.xfs -m reflink=1) or Btrfs",
         ),
-    }
-}
-
-/// The innermost cause of an error: what the system said.
-fn cause(error: &dyn std::error::Error) -> String {
-    std::iter::successors(Some(error), |e| e.source()).last().unwrap_or(error).to_string()
-}
-
-/// Two temporary files, removed in the end.
-struct Trial {
-    from: PathBuf,
-    to: PathBuf,
-}
-
-impl Trial {
-    fn new(directory: &Path) -> Self {
-        let name = |suffix| directory.join(format!(".doctor-{}-{suffix}", std::process::id()));
-        Self { from: name("a"), to: name("b") }
-    }
-}
-
-impl Drop for Trial {
-    fn drop(&mut self) {
-        // At worst a page is left, and the next run by the same id replaces it.
-        let _ = fs::remove_file(&self.from);
-        let _ = fs::remove_file(&self.to);
     }
 }

@@ -1,0 +1,60 @@
+//! A sandbox manager after a crash, of itself or of the machine.
+//!
+//! ```sh
+//! cargo run --example recovery -- /var/lib/calf debian-12 web-1 web-2
+//! ```
+//!
+//! The pool and the kernel know what became of each disk. All that a manager needs to keep is which
+//! sandboxes there are to be. Needs root, and a kernel with dm-snapshot.
+
+use std::collections::BTreeMap;
+use std::env;
+use std::error::Error;
+
+use calf::{Device, ErrorKind, Pool, VolumeSpec};
+
+fn main() -> Result<(), Box<dyn Error>> {
+    let arguments: Vec<String> = env::args().skip(1).collect();
+    let [pool, template, ids @ ..] = arguments.as_slice() else {
+        return Err("give a pool, a template, and the ids of the sandboxes".into());
+    };
+    let wanted: Vec<_> = ids.iter().map(|id| VolumeSpec::new(id, template)).collect();
+    for (id, device) in recover(&Pool::open(pool)?, &wanted)? {
+        println!("{id} is at {}", device.path().display());
+    }
+    Ok(())
+}
+
+/// Brings the pool to what is wanted, from whatever a crash left: the disk of each sandbox.
+pub(crate) fn recover(
+    pool: &Pool,
+    wanted: &[VolumeSpec],
+) -> calf::Result<BTreeMap<String, Device>> {
+    // What was cut short is completed or undone. A disk that a VMM runs on is not touched.
+    for what in pool.reconcile()?.failed {
+        eprintln!("not repaired yet: {what}");
+    }
+    let mut devices = BTreeMap::new();
+    for spec in wanted {
+        // Finds the volume with all that was written to it, or makes it. After a reboot, an ephemeral
+        // one starts from its template again; a durable one has what was synced.
+        let mut volume = pool.create_volume(spec)?;
+        if volume.status()?.state.is_lost() {
+            // The disk below it failed, or was full: the kernel gave the volume up.
+            volume.delete()?;
+            volume = pool.create_volume(spec)?;
+        }
+        devices.insert(spec.id.clone(), volume.activate()?);
+    }
+    for left in pool.volume_records()? {
+        if wanted.iter().any(|spec| spec.id == left.id) {
+            continue;
+        }
+        match pool.volume(&left.id)?.delete() {
+            // Its VMM still runs, and the error names it.
+            Err(error) if error.kind() == ErrorKind::InUse => eprintln!("{}", error.report()),
+            deleted => deleted?,
+        }
+    }
+    Ok(devices)
+}

@@ -1,0 +1,63 @@
+//! Is this machine ready, and if not, what is to be done?
+//!
+//! Each check looks at one thing and gives one line. Checks only look; what they try, they undo.
+
+mod machine;
+mod pool;
+
+use std::path::Path;
+use std::sync::Arc;
+
+use crate::api::PoolOptions;
+use crate::sys::{Host, LinuxHost};
+
+/// How a check ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Verdict {
+    /// In order.
+    Ok,
+    /// calf works, but something is slower or less safe than it could be.
+    Warn,
+    /// calf does not work.
+    Fail,
+}
+
+/// What a check of the machine or of the pool found.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Check {
+    /// What was looked at.
+    pub name: &'static str,
+    /// How it ended.
+    pub verdict: Verdict,
+    /// What was found.
+    pub detail: String,
+    /// How to mend it.
+    pub help: Option<String>,
+}
+
+impl Check {
+    fn ok(name: &'static str, detail: impl Into<String>) -> Self {
+        Self { name, verdict: Verdict::Ok, detail: detail.into(), help: None }
+    }
+
+    fn warn(name: &'static str, detail: impl Into<String>, help: impl Into<String>) -> Self {
+        Self { name, verdict: Verdict::Warn, detail: detail.into(), help: Some(help.into()) }
+    }
+
+    fn fail(name: &'static str, detail: impl Into<String>, help: impl Into<String>) -> Self {
+        Self { name, verdict: Verdict::Fail, detail: detail.into(), help: Some(help.into()) }
+    }
+}
+
+impl PoolOptions {
+    /// Checks this machine, and the pool in directory `root`, which need not exist: rights, the kernel's
+    /// targets, loop devices, udev; the pool's record, permissions, file system and space. calf works
+    /// unless a check [fails](Verdict::Fail).
+    pub fn doctor(&self, root: impl AsRef<Path>) -> Vec<Check> {
+        let host = self.host.clone().unwrap_or_else(|| Arc::new(LinuxHost::new()) as Arc<dyn Host>);
+        let mut checks = machine::checks(&*host, self.settings.fallback.is_some());
+        checks.extend(pool::checks(&*host, root.as_ref(), self.settings.reserve));
+        checks
+    }
+}

@@ -1,0 +1,108 @@
+//! What `doctor` asks of the running Linux, besides what [`Host`](crate::sys::Host) answers: whether it
+//! lets calf work at all. Nothing here changes the machine but [`can_share_blocks`], which undoes it.
+
+use std::fs;
+use std::io;
+use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
+use std::path::{Path, PathBuf};
+
+use rustix::fs::StatVfsMountFlags;
+
+use crate::sys::{CopyMode, Files as _, Flush, LinuxHost};
+
+/// What this process may do.
+pub(crate) struct Rights {
+    pub(crate) root: bool,
+    /// It has `CAP_SYS_ADMIN`.
+    pub(crate) admin: bool,
+}
+
+pub(crate) fn rights() -> Rights {
+    const CAP_SYS_ADMIN: u64 = 21;
+    let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let effective = status
+        .lines()
+        .find_map(|line| line.strip_prefix("CapEff:"))
+        .and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok())
+        .unwrap_or(0);
+    let admin = effective >> CAP_SYS_ADMIN & 1 == 1;
+    Rights { root: rustix::process::geteuid().is_root(), admin }
+}
+
+/// Whether the file system at `path` is mounted for reading.
+pub(crate) fn is_read_only(path: &str) -> io::Result<bool> {
+    Ok(rustix::fs::statvfs(path)?.f_flag.contains(StatVfsMountFlags::RDONLY))
+}
+
+/// The magic number of the file system at `path`, as in `linux/magic.h`.
+pub(crate) fn file_system_magic(path: &Path) -> io::Result<u64> {
+    Ok(rustix::fs::statfs(path)?.f_type as u64 & 0xFFFF_FFFF)
+}
+
+/// Bytes of the file system at `path` that are free for others than root too.
+pub(crate) fn free_space(path: &Path) -> io::Result<u64> {
+    let stat = rustix::fs::statvfs(path)?;
+    Ok(stat.f_bavail.saturating_mul(stat.f_frsize))
+}
+
+/// Permission bits and owner.
+pub(crate) fn permissions(path: &Path) -> io::Result<(u32, u32)> {
+    let metadata = fs::metadata(path)?;
+    Ok((metadata.permissions().mode() & 0o777, metadata.uid()))
+}
+
+/// The directory itself, or the nearest above it that is there.
+pub(crate) fn nearest_directory(path: &Path) -> Option<&Path> {
+    path.ancestors().find(|ancestor| ancestor.is_dir())
+}
+
+/// Whether udev runs on this machine.
+pub(crate) fn has_udev() -> bool {
+    Path::new("/run/udev/control").exists()
+}
+
+/// The first rules file of this name that udev reads, and what it says.
+pub(crate) fn udev_rules(name: &str) -> Option<(PathBuf, String)> {
+    const DIRECTORIES: [&str; 4] =
+        ["/etc/udev/rules.d", "/run/udev/rules.d", "/usr/lib/udev/rules.d", "/lib/udev/rules.d"];
+    DIRECTORIES.iter().find_map(|directory| {
+        let path = Path::new(directory).join(name);
+        fs::read_to_string(&path).ok().map(|content| (path, content))
+    })
+}
+
+/// Really clones a file in the directory, since file systems of one type differ in it. Otherwise why
+/// not.
+pub(crate) fn can_share_blocks(directory: &Path) -> Result<(), String> {
+    let trial = Trial::new(directory);
+    fs::write(&trial.from, [1; 4096]).map_err(|e| e.to_string())?;
+    LinuxHost::new()
+        .copy_file(&trial.from, &trial.to, 4096, CopyMode::Reflink, Flush::Later)
+        .map_err(|e| cause(&e))
+}
+
+/// The innermost cause of an error: what the system said.
+fn cause(error: &dyn std::error::Error) -> String {
+    std::iter::successors(Some(error), |e| e.source()).last().unwrap_or(error).to_string()
+}
+
+/// Two temporary files, removed in the end.
+struct Trial {
+    from: PathBuf,
+    to: PathBuf,
+}
+
+impl Trial {
+    fn new(directory: &Path) -> Self {
+        let name = |suffix| directory.join(format!(".doctor-{}-{suffix}", std::process::id()));
+        Self { from: name("a"), to: name("b") }
+    }
+}
+
+impl Drop for Trial {
+    fn drop(&mut self) {
+        // At worst a page is left, and the next run by the same id replaces it.
+        let _ = fs::remove_file(&self.from);
+        let _ = fs::remove_file(&self.to);
+    }
+}
