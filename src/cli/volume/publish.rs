@@ -39,8 +39,8 @@ pub(in crate::cli) struct PublishArgs {
     /// The volume
     #[arg(add = complete::volume())]
     id: String,
-    /// Where it is to appear: a file, or with --staging a directory, that calf makes, or an empty
-    /// one
+    /// Where to show it: an empty file, or with --staging an empty directory, created if it does
+    /// not exist
     target: PathBuf,
     /// Refuse writes at the target
     #[arg(long)]
