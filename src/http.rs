@@ -1,7 +1,9 @@
-//! The HTTP client: for template images, and for Kubernetes' API. This is the one place that
-//! decides which servers are trusted, how long each step may take, and that `https` never turns
-//! into `http`. TLS is rustls. Certificates are checked against Mozilla's roots, which are built in
-//! (a container of calf has no others), or against a file that the operator names.
+//! The HTTP client: for template images, and for Kubernetes' API.
+//!
+//! This is the one place that decides which servers are trusted, how long each step may take, and
+//! that `https` never turns into `http`. TLS is rustls. Certificates are checked against Mozilla's
+//! roots, which are built in (a container of calf has no others), or against a file that the
+//! operator names.
 
 use std::path::Path;
 use std::time::Duration;

@@ -16,6 +16,7 @@
 //! // The directory becomes a pool if it is missing or empty. Needs root, and a kernel with
 //! // dm-snapshot.
 //! let pool = Pool::open("/var/lib/calf")?;
+//!
 //! // Copies (or reflinks) the image once. A repeated call finds that there is nothing to do.
 //! let image = ImportSpec::new(Path::new("debian.img"), "debian-12");
 //! pool.import_template(&image, &mut |progress| {
@@ -26,6 +27,7 @@
 //! let volume = pool.create_volume(&VolumeSpec::new("vm1", "debian-12").size(20 << 30))?;
 //! let device = volume.activate()?;
 //! println!("give {} to the VMM", device.path().display()); // /dev/dm-0
+//!
 //! // Once the VMM has closed it: removes the device, its loop devices and its files.
 //! volume.delete()?;
 //! # Ok(())
@@ -34,7 +36,9 @@
 //!
 //! A later process finds the volume by its id: `pool.volume("vm1")?.activate()?.path()`. For a volume
 //! that must not outlive a function, [`Volume::delete_on_drop`] returns a guard.
+//!
 //! # Guarantees
+//!
 //! - Every call may be repeated, with the same result as a single call.
 //! - A process may be killed at any instant. [`Pool::reconcile`], or the next call for the volume,
 //!   completes or undoes what it was doing; live volumes are not touched.
@@ -46,6 +50,7 @@
 //!   on [`Error::kind`].
 //!
 //! # In an async program
+//!
 //! A handle is cheap to clone and may be sent to another thread. Dropping a future does not end the
 //! call: its thread runs until the call is complete, so nothing is left half-done. A repeated call
 //! waits for the first or fails with [`ErrorKind::InProgress`]. At the end of the program, wait for
@@ -63,6 +68,7 @@
 //! ```
 //!
 //! # Testing without a kernel
+//!
 //! With the feature `fake-host`, `calf::sys::fake::FakeHost` replaces the kernel. It needs no
 //! privileges, keeps devices in memory and files in a real directory, and can fail or crash at its
 //! n-th call on request:
@@ -88,6 +94,7 @@
 //! let volume = pool.create_volume(&VolumeSpec::new("vm1", "debian-12"))?;
 //! assert_eq!(volume.status()?.state, VolumeState::Inactive);
 //! let device = volume.activate()?;
+//!
 //! // A VMM has the device open, so the volume cannot be deleted.
 //! host.open(device.number());
 //! assert_eq!(volume.delete().unwrap_err().kind(), ErrorKind::InUse);

@@ -2,10 +2,12 @@
 # Builds the container image from the Dockerfile in this directory, without a Docker engine and
 # without a registry, since it makes the base images itself.
 #
-# usage: charts/image/build.sh BINARY DIRECTORY BINARY is calf, built on Debian 12 or older. The
-# result is DIRECTORY/calf.tar, an OCI archive of the image localhost/calf:VERSION (for `ctr images
-# import`, `podman load`, `skopeo copy oci-archive:…`), and a file with its digest. The digest is
-# the same for the same binary, revision and base.
+# usage: charts/image/build.sh BINARY DIRECTORY
+#
+# BINARY is calf, built on Debian 12 or older. The result is DIRECTORY/calf.tar, an OCI archive of
+# the image localhost/calf:VERSION (for `ctr images import`, `podman load`, `skopeo copy
+# oci-archive:…`), and a file with its digest. The digest is the same for the same binary, revision
+# and base.
 set -euo pipefail
 
 binary=${1:?usage: $0 BINARY DIRECTORY}

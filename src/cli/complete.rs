@@ -1,6 +1,7 @@
-//! Completion at a Tab: the ids of volumes and the names of templates in the pool. A Tab changes
-//! nothing and prints no errors: without a pool, or if the pool cannot be read, it offers no
-//! choices.
+//! Completion at a Tab: the ids of volumes and the names of templates in the pool.
+//!
+//! A Tab changes nothing and prints no errors: without a pool, or if the pool cannot be read, it
+//! offers no choices.
 
 use calf::units::format_size;
 use calf::{Pool, Result};

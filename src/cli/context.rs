@@ -33,8 +33,10 @@ pub(super) struct GlobalArgs {
     #[arg(long, short, global = true, action = clap::ArgAction::Count)]
     verbose: u8,
 
-    /// Space of the pool's file system that imports and new volumes leave free Running volumes can
-    /// still write into this space. All processes on a pool should use the same value.
+    /// Space of the pool's file system that imports and new volumes leave free
+    ///
+    /// Running volumes can still write into this space. All processes on a pool should use the same
+    /// value.
     #[arg(long, global = true, value_name = "SIZE", env = "CALF_RESERVE", hide_env_values = true)]
     #[arg(hide_short_help = true, default_value = "256Mi", value_parser = size)]
     reserve: u64,
@@ -45,8 +47,10 @@ pub(super) struct GlobalArgs {
     #[arg(hide_short_help = true)]
     tls_ca: Option<PathBuf>,
 
-    /// Where Kata's runtimes look for direct-assigned volumes All processes on a pool should use
-    /// the same directory, since calf looks there for volumes in use.
+    /// Where Kata's runtimes look for direct-assigned volumes
+    ///
+    /// All processes on a pool should use the same directory, since calf looks there for volumes in
+    /// use.
     #[arg(long, global = true, value_name = "DIR", env = "CALF_KATA_DIRECT_VOLUMES")]
     #[arg(hide_short_help = true, hide_env_values = true, default_value = PoolOptions::DEFAULT_KATA_ROOT)]
     kata_direct_volumes: PathBuf,

@@ -1,5 +1,6 @@
-//! The one table that maps kinds of errors to the exit code of the process. Scripts rely on these
-//! numbers, which `calf --help` documents and which never change meaning.
+//! The one table that maps kinds of errors to the exit code of the process.
+//!
+//! Scripts rely on these numbers, which `calf --help` documents and which never change meaning.
 
 use calf::ErrorKind;
 

@@ -1,5 +1,7 @@
-//! Where logs go, and how much is logged. A service logs what it does. A command logs only what its
-//! user must know; results go to stdout, and `output` prints errors.
+//! Where logs go, and how much is logged.
+//!
+//! A service logs what it does. A command logs only what its user must know; results go to stdout,
+//! and `output` prints errors.
 
 use std::io::{self, IsTerminal as _};
 

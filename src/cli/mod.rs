@@ -1,6 +1,7 @@
-//! The command line, which uses the engine without a daemon or beside one. Results go to stdout,
-//! everything else to stderr. Each command is a module with its arguments and a `run`; shared code
-//! is in [`context`], [`output`] and [`exit_code`].
+//! The command line, which uses the engine without a daemon or beside one.
+//!
+//! Results go to stdout, everything else to stderr. Each command is a module with its arguments and
+//! a `run`; shared code is in [`context`], [`output`] and [`exit_code`].
 
 mod complete;
 mod context;

@@ -54,8 +54,9 @@ pub(super) enum Command {
         #[arg(add = complete::volume())]
         id: String,
     },
-    /// Enlarge a volume, whether or not it is in use The device grows immediately, and its content
-    /// stays. A volume never shrinks.
+    /// Enlarge a volume, whether or not it is in use
+    ///
+    /// The device grows immediately, and its content stays. A volume never shrinks.
     #[command(visible_alias = "resize", after_help = help::EXPAND)]
     Expand {
         /// The volume
@@ -99,8 +100,9 @@ pub(super) enum Command {
         #[arg(add = complete::volume())]
         id: String,
     },
-    /// Delete volumes with everything that was written to them An unknown id is not an error. A
-    /// volume that is open, staged or published is not deleted.
+    /// Delete volumes with everything that was written to them
+    ///
+    /// An unknown id is not an error. A volume that is open, staged or published is not deleted.
     #[command(visible_alias = "rm")]
     Delete {
         /// The volumes

@@ -27,6 +27,7 @@ const MOST: usize = 8;
 /// (little-endian), and the message. Paths in them are taken as relative to the machine's directory.
 ///
 /// # Panics
+///
 /// If the driver panics, touches anything outside, or leaves something that reconciliation cannot
 /// repair.
 pub fn requests(data: &[u8]) {

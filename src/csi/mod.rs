@@ -11,6 +11,7 @@
 //!                               │
 //!                            status                      ErrorKind -> gRPC code, the one table
 //! ```
+//!
 //! The same socket serves gRPC's own `reflection` and `health`, for tools that do not know CSI.
 //!
 //! This layer decides nothing about devices, and no gRPC type leaves it. The handlers below the

@@ -1,7 +1,9 @@
-//! Pages of ListVolumes. Pages are ordered by the volumes' [`Key`]s, and a token is the last key of
-//! the previous page. A token therefore stays valid when volumes come and go between two pages,
-//! each volume is listed at most once, a volume that exists throughout is never left out, and a
-//! token fits CSI's 128 bytes whatever the ids are.
+//! Pages of ListVolumes.
+//!
+//! Pages are ordered by the volumes' [`Key`]s, and a token is the last key of the previous page. A
+//! token therefore stays valid when volumes come and go between two pages, each volume is listed at
+//! most once, a volume that exists throughout is never left out, and a token fits CSI's 128 bytes
+//! whatever the ids are.
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::model::key::Key;

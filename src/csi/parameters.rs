@@ -1,8 +1,10 @@
 //! The properties that users give for a volume: StorageClass parameters and inline volume
-//! attributes. Inline attributes come from anyone who may create a pod, parameters from an
-//! administrator. Both are checked in the same way, and an unknown key is refused, so a typo never
-//! makes a volume with unintended properties. Keys that Kubernetes adds are ignored, and their
-//! values (which include service-account tokens) are never read.
+//! attributes.
+//!
+//! Inline attributes come from anyone who may create a pod, parameters from an administrator. Both
+//! are checked in the same way, and an unknown key is refused, so a typo never makes a volume with
+//! unintended properties. Keys that Kubernetes adds are ignored, and their values (which include
+//! service-account tokens) are never read.
 
 use std::collections::HashMap;
 

@@ -89,14 +89,17 @@ impl ServeConfig {
 const LAST_RESPONSES: Duration = Duration::from_millis(500);
 
 /// Serves Identity, Controller and Node on one socket until `shutdown` completes, then waits for
-/// calls to end. The socket also serves gRPC's own health and reflection services. If
-/// `NOTIFY_SOCKET` is set, notifies the service manager that started the process when the driver is
-/// ready and when it stops. If calls are still running after [`ServeConfig::drain_timeout`], the
-/// function logs that and returns nevertheless, while their threads run on: end the process then,
-/// rather than wait for the runtime. The next start completes or undoes what these calls had not
-/// finished.
+/// calls to end. The socket also serves gRPC's own health and reflection services.
+///
+/// If `NOTIFY_SOCKET` is set, notifies the service manager that started the process when the driver
+/// is ready and when it stops.
+///
+/// If calls are still running after [`ServeConfig::drain_timeout`], the function logs that and
+/// returns nevertheless, while their threads run on: end the process then, rather than wait for the
+/// runtime. The next start completes or undoes what these calls had not finished.
 ///
 /// # Errors
+///
 /// `InvalidArgument` for an invalid configuration, `Unsupported` if the kernel lacks dm-snapshot
 /// and the pool has no fallback, `InUse` if another driver serves the endpoint, and the errors of
 /// reconciliation.

@@ -1,8 +1,9 @@
-//! The unix socket that the driver listens on: who owns it, and who may use it. A socket file
-//! outlives its server. The path may therefore hold nothing; a *stale* socket, which refuses
-//! connections and is replaced; a *live* socket, which belongs to a running driver and is left
-//! alone; or another kind of file, which is never touched. Checking and replacing happen under a
-//! lock on the parent directory, so that of two drivers that start at once one wins and the other
+//! The unix socket that the driver listens on: who owns it, and who may use it.
+//!
+//! A socket file outlives its server. The path may therefore hold nothing; a *stale* socket, which
+//! refuses connections and is replaced; a *live* socket, which belongs to a running driver and is
+//! left alone; or another kind of file, which is never touched. Checking and replacing happen under
+//! a lock on the parent directory, so that of two drivers that start at once one wins and the other
 //! finds the winner's live socket.
 
 use std::fs::{self, DirBuilder, File};
@@ -54,6 +55,7 @@ pub(super) fn parse_endpoint(endpoint: &str) -> Result<PathBuf> {
 /// Listens on a new socket at `path`, mode 0600 from its first instant.
 ///
 /// # Errors
+///
 /// `InUse` if a running driver serves the path, `AlreadyExists` if the path holds a file that is
 /// not a socket.
 pub(super) fn listen(path: &Path) -> Result<(UnixListener, SocketFile)> {

@@ -1,6 +1,7 @@
-//! The warm pool in a running driver: makes spares while no call is in progress. After a call has
-//! claimed a spare, the driver makes a new one as soon as it has been idle for a moment. It polls
-//! only occasionally, for numbers of spares that another process has set.
+//! The warm pool in a running driver: makes spares while no call is in progress.
+//!
+//! After a call has claimed a spare, the driver makes a new one as soon as it has been idle for a
+//! moment. It polls only occasionally, for numbers of spares that another process has set.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};

@@ -1,8 +1,10 @@
-//! Keeps the required templates of this node in the pool. The keeper runs beside the driver once
-//! the driver serves: other templates are usable meanwhile. One import runs at a time, since each
-//! keeps a disk or a network busy. A failed import is retried for as long as the driver runs, at
-//! growing and randomized intervals, so that a thousand nodes do not return to a server at once.
-//! Templates in the pool are checked periodically, and imported again if they were removed.
+//! Keeps the required templates of this node in the pool.
+//!
+//! The keeper runs beside the driver once the driver serves: other templates are usable meanwhile.
+//! One import runs at a time, since each keeps a disk or a network busy. A failed import is retried
+//! for as long as the driver runs, at growing and randomized intervals, so that a thousand nodes do
+//! not return to a server at once. Templates in the pool are checked periodically, and imported
+//! again if they were removed.
 
 use std::sync::Arc;
 use std::time::Duration;

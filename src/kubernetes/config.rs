@@ -22,6 +22,7 @@ impl KubernetesConfig {
     /// The configuration of the pod in which this process runs.
     ///
     /// # Errors
+    ///
     /// `InvalidArgument` outside a pod, or if the pod has no service account.
     pub fn in_cluster() -> Result<Self> {
         let variable = |name: &str| std::env::var(name).ok().filter(|value| !value.is_empty());

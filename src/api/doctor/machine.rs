@@ -1,4 +1,4 @@
-//! The machine: rights, the kernel's targets, devices, udev, sysfs.
+//! Checks of the machine: privileges, the kernel's targets, devices, udev, sysfs.
 
 use crate::api::doctor::{Check, Verdict};
 use crate::sys::{Capabilities, Host, UDEV_RULES, UDEV_RULES_FILE, readiness};
@@ -33,7 +33,7 @@ fn rights() -> Check {
 }
 
 fn device_mapper(host: &dyn Host) -> Vec<Check> {
-    const SNAPSHOT: &str = "run `modprobe dm-snapshot`; where the kernel has none, `--fallback \
+    const SNAPSHOT: &str = "run `modprobe dm-snapshot`; if the kernel does not have it, `--fallback \
                             reflink` or `--fallback copy` makes private copies instead";
     let Capabilities { snapshot, linear, .. } = match host.capabilities() {
         Ok(capabilities) => capabilities,
@@ -44,7 +44,7 @@ fn device_mapper(host: &dyn Host) -> Vec<Check> {
         Err(reason) => Check::fail(name, reason, help),
     };
     match (snapshot, linear) {
-        // What both targets lack is below them.
+        // If both targets are missing, device-mapper itself is.
         (Err(reason), Err(same)) if reason == same => vec![Check::fail(
             "device-mapper",
             reason,
@@ -68,7 +68,7 @@ fn loop_devices(host: &dyn Host) -> Check {
     }
 }
 
-/// The flush policy of a volume is set through sysfs.
+/// calf sets the flush policy of a volume through sysfs.
 fn sysfs() -> Check {
     const NAME: &str = "sysfs";
     match readiness::is_read_only("/sys") {
@@ -85,7 +85,7 @@ fn sysfs() -> Check {
 fn udev_rules() -> Check {
     const NAME: &str = "udev";
     if !readiness::has_udev() {
-        return Check::ok(NAME, "no udev runs here: nothing looks into volumes");
+        return Check::ok(NAME, "no udev runs here, so nothing reads volumes");
     }
     let help = format!(
         "run `calf udev-rules >/etc/udev/rules.d/{0} && udevadm control --reload`",
@@ -93,15 +93,13 @@ fn udev_rules() -> Check {
     );
     match readiness::udev_rules(UDEV_RULES_FILE) {
         Some((path, content)) if content == UDEV_RULES => {
-            Check::ok(NAME, format!("{} is in place", path.display()))
+            Check::ok(NAME, format!("{} is installed", path.display()))
         }
         Some((path, _)) => {
             Check::warn(NAME, format!("{} is from a different calf version", path.display()), help)
         }
-        None => Check::warn(
-            NAME,
-            "udev runs and has no rules for calf: it looks into what guests write",
-            help,
-        ),
+        None => {
+            Check::warn(NAME, "udev runs without calf's rules: it reads what guests write", help)
+        }
     }
 }

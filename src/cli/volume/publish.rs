@@ -48,9 +48,10 @@ pub(in crate::cli) struct PublishArgs {
     /// Refuse a volume that is already published elsewhere
     #[arg(long)]
     exclusive: bool,
-    /// Show the file system that is staged at this directory, instead of the device Stages the file
-    /// system there first if necessary, with the options of `calf volume stage`. A volume that a
-    /// Kata guest mounts itself is not staged.
+    /// Show the file system that is staged at this directory, instead of the device
+    ///
+    /// Stages the file system there first if necessary, with the options of `calf volume stage`. A
+    /// volume that a Kata guest mounts itself is not staged.
     #[arg(long, value_name = "PATH")]
     staging: Option<PathBuf>,
     #[command(flatten)]
