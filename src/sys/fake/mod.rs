@@ -1,9 +1,9 @@
-//! A simulated kernel for tests: it keeps loop devices, device-mapper devices and mounts in
-//! memory, files in the real file system, and fails at the call that a test names.
+//! A simulated kernel for tests: it keeps loop devices, device-mapper devices and mounts in memory,
+//! keeps files in the real file system, and fails at the call that a test chooses.
 //!
-//! It stands for the kernel, so it outlives a [`Pool`](crate::Pool) that is dropped, as the
-//! kernel outlives a driver. It checks what must never happen: a file that is unlinked while a
-//! loop device is attached to it, a table over a loop device that is not attached.
+//! It represents the kernel, so it outlives a dropped [`Pool`](crate::Pool), as the kernel outlives
+//! a driver. It panics on what must never happen: unlinking a file while a loop device is attached
+//! to it, or a table over a loop device that is not attached.
 
 mod faults;
 mod files;
@@ -73,27 +73,27 @@ impl FakeHost {
         self.faults.fail_at(n, failure);
     }
 
-    /// Lets every call succeed again. Returns whether the call that was to fail was reached.
+    /// Makes every call succeed again. Returns whether the failing call was reached.
     pub fn heal(&self) -> bool {
         self.faults.heal()
     }
 
-    /// How many calls there were since [`fail_at`](Self::fail_at), or ever.
+    /// The number of calls since [`fail_at`](Self::fail_at), or since the start.
     pub fn calls(&self) -> u64 {
         self.faults.calls()
     }
 
-    /// Restarts the machine: devices and mounts are gone, files are left.
+    /// Restarts the machine: devices and mounts are gone, files stay.
     pub fn reboot(&self) {
         self.state().kernel.reboot();
     }
 
-    /// Takes dm-snapshot out of the kernel, or puts it back.
+    /// Removes dm-snapshot from the kernel, or adds it again.
     pub fn without_snapshot(&self, missing: bool) {
         self.state().snapshot_missing = missing;
     }
 
-    /// From now on panics when a path outside of `root` is touched.
+    /// From now on, panics if a path outside `root` is touched.
     pub fn confine(&self, root: &Path) {
         self.state().confined = Some(root.to_owned());
     }
@@ -121,12 +121,12 @@ impl FakeHost {
         self.state().kernel.set_usage(number, usage);
     }
 
-    /// Lets the file system on a device turn read-only, as an error does.
+    /// Makes the file system on a device read-only, as an error does.
     pub fn fail_file_system(&self, number: DeviceNumber) {
         self.state().kernel.fail_file_system(number);
     }
 
-    /// Everything that is left in the kernel, in words; empty where nothing leaked.
+    /// Descriptions of everything that is left in the kernel; empty if nothing leaked.
     pub fn leftovers(&self) -> Vec<String> {
         self.state().kernel.leftovers()
     }
@@ -142,7 +142,7 @@ impl FakeHost {
 
     /// # Panics
     ///
-    /// If a machine that is confined is to touch another path.
+    /// If a confined machine would touch another path.
     fn check(&self, path: &Path) {
         let state = self.state();
         let Some(root) = &state.confined else { return };
@@ -150,7 +150,7 @@ impl FakeHost {
         assert!(path.starts_with(root) && !up, "{} is outside", path.display());
     }
 
-    /// Runs one call, or lets it fail.
+    /// Runs one call, or makes it fail.
     fn call<T>(
         &self,
         name: &'static str,
@@ -195,7 +195,7 @@ impl Host for FakeHost {
         })
     }
 
-    /// Really: a test may take away what is waited for meanwhile.
+    /// Sleeps for real: meanwhile, a test may remove what the caller waits for.
     fn pause(&self, duration: Duration) {
         std::thread::sleep(duration);
     }
@@ -423,7 +423,7 @@ impl Mapper for FakeHost {
         Ok(number)
     }
 
-    /// Two calls, as it is two changes.
+    /// Counts as two calls, since it makes two changes.
     fn adopt(&self, name: &str, id: &DeviceId) -> Result<()> {
         self.call("adopt: UUID", |state| state.kernel.give_uuid(name, &id.uuid))?;
         self.call("adopt: name", |state| state.kernel.give_name(name, &id.name))

@@ -1,5 +1,6 @@
-//! What `doctor` asks of the running Linux, besides what [`Host`](crate::sys::Host) answers: whether it
-//! lets calf work at all. Nothing here changes the machine but [`can_share_blocks`], which undoes it.
+//! Queries about the running Linux for `doctor`, in addition to [`Host`](crate::sys::Host): whether
+//! it lets calf work at all. Nothing here changes the machine, except [`can_share_blocks`], which
+//! undoes its changes.
 
 use std::fs;
 use std::io;
@@ -10,10 +11,10 @@ use rustix::fs::StatVfsMountFlags;
 
 use crate::sys::{CopyMode, Files as _, Flush, LinuxHost};
 
-/// What this process may do.
+/// The privileges of this process.
 pub(crate) struct Rights {
     pub(crate) root: bool,
-    /// It has `CAP_SYS_ADMIN`.
+    /// Whether it has `CAP_SYS_ADMIN`.
     pub(crate) admin: bool,
 }
 
@@ -29,7 +30,7 @@ pub(crate) fn rights() -> Rights {
     Rights { root: rustix::process::geteuid().is_root(), admin }
 }
 
-/// Whether the file system at `path` is mounted for reading.
+/// Whether the file system at `path` is mounted read-only.
 pub(crate) fn is_read_only(path: &str) -> io::Result<bool> {
     Ok(rustix::fs::statvfs(path)?.f_flag.contains(StatVfsMountFlags::RDONLY))
 }
@@ -39,7 +40,7 @@ pub(crate) fn file_system_magic(path: &Path) -> io::Result<u64> {
     Ok(rustix::fs::statfs(path)?.f_type as u64 & 0xFFFF_FFFF)
 }
 
-/// Bytes of the file system at `path` that are free for others than root too.
+/// Bytes of the file system at `path` that are free for users other than root.
 pub(crate) fn free_space(path: &Path) -> io::Result<u64> {
     let stat = rustix::fs::statvfs(path)?;
     Ok(stat.f_bavail.saturating_mul(stat.f_frsize))
@@ -51,7 +52,7 @@ pub(crate) fn permissions(path: &Path) -> io::Result<(u32, u32)> {
     Ok((metadata.permissions().mode() & 0o777, metadata.uid()))
 }
 
-/// The directory itself, or the nearest above it that is there.
+/// The directory itself, or its nearest existing ancestor.
 pub(crate) fn nearest_directory(path: &Path) -> Option<&Path> {
     path.ancestors().find(|ancestor| ancestor.is_dir())
 }
@@ -61,7 +62,7 @@ pub(crate) fn has_udev() -> bool {
     Path::new("/run/udev/control").exists()
 }
 
-/// The first rules file of this name that udev reads, and what it says.
+/// The first rules file of this name that udev reads, and its content.
 pub(crate) fn udev_rules(name: &str) -> Option<(PathBuf, String)> {
     const DIRECTORIES: [&str; 4] =
         ["/etc/udev/rules.d", "/run/udev/rules.d", "/usr/lib/udev/rules.d", "/lib/udev/rules.d"];
@@ -71,8 +72,8 @@ pub(crate) fn udev_rules(name: &str) -> Option<(PathBuf, String)> {
     })
 }
 
-/// Really clones a file in the directory, since file systems of one type differ in it. Otherwise why
-/// not.
+/// Tries to clone a file in the directory, since file systems of one type differ in this. Returns
+/// the reason if that fails.
 pub(crate) fn can_share_blocks(directory: &Path) -> Result<(), String> {
     let trial = Trial::new(directory);
     fs::write(&trial.from, [1; 4096]).map_err(|e| e.to_string())?;
@@ -81,12 +82,12 @@ pub(crate) fn can_share_blocks(directory: &Path) -> Result<(), String> {
         .map_err(|e| cause(&e))
 }
 
-/// The innermost cause of an error: what the system said.
+/// The innermost cause of an error: the system's own message.
 fn cause(error: &dyn std::error::Error) -> String {
     std::iter::successors(Some(error), |e| e.source()).last().unwrap_or(error).to_string()
 }
 
-/// Two temporary files, removed in the end.
+/// Two temporary files, removed when dropped.
 struct Trial {
     from: PathBuf,
     to: PathBuf,
@@ -101,7 +102,7 @@ impl Trial {
 
 impl Drop for Trial {
     fn drop(&mut self) {
-        // At worst a page is left, and the next run by the same id replaces it.
+        // At worst a page is left, and the next run with the same process id replaces it.
         let _ = fs::remove_file(&self.from);
         let _ = fs::remove_file(&self.to);
     }
