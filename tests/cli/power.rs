@@ -1,5 +1,5 @@
-//! The command line can do what the library can: each method of `Pool`, `Volume` and `Template` is
-//! behind a command.
+//! The command line covers the library: each method of `Pool`, `Volume` and `Template` has a
+//! command.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -55,7 +55,7 @@ fn is_meant(of: &Type) -> bool {
     matches!(of, Type::Path(path) if names.iter().any(|name| path.path.is_ident(name)))
 }
 
-/// What stands in all files below a directory.
+/// The content of all files below a directory.
 fn sources(directory: &Path) -> Vec<String> {
     let mut sources = Vec::new();
     let entries = fs::read_dir(directory).expect("a directory");

@@ -1,4 +1,4 @@
-//! The driver keeps house while it serves, and can be stopped while it does.
+//! The driver reconciles while it serves, and can be stopped during a reconciliation.
 
 use std::fs;
 use std::time::{Duration, Instant};

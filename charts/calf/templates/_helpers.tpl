@@ -54,8 +54,7 @@ external-resizer-{{ regexReplaceAll "[^a-zA-Z0-9-]" .Values.driverName "-" }}
 {{- end -}}
 
 {{/*
-The file for `calf serve --templates`. What the schema cannot see of two values together is told
-here.
+The file for `calf serve --templates`. Refuses combinations of values that the schema cannot check.
 */}}
 {{- define "calf.templatesFile" -}}
 {{- $names := list -}}
