@@ -274,9 +274,8 @@ fn overflow() {
     rig.tear_down(&publish, "volume");
 }
 
-/// Rewrites every block of a volume: the computed size of the store suffices. The kernel notes in
-/// the store's header that it gave the volume up; a volume that is brought up from it has no
-/// content to read.
+/// The kernel marks the store's header as invalid; a volume that is activated from it has no
+/// readable content.
 fn given_up() {
     let rig = Rig::new(kernel::Fs::Ext4);
     rig.import_random("random", 33);
@@ -305,6 +304,7 @@ fn given_up() {
     rig.pool.volume("volume").expect("a volume id").delete().expect("delete");
 }
 
+/// Rewrites every block of a volume: the computed size of the store suffices.
 fn full_rewrite() {
     let rig = Rig::new(kernel::Fs::Xfs);
     rig.import_random("random", 19);

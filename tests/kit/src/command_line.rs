@@ -79,7 +79,7 @@ impl TestEnv {
     }
 
     /// Writes the record of a volume that wrote `used` bytes, as the engine does; creating a volume
-    /// needs a kernel. The pool must be there.
+    /// needs a kernel. The pool must exist.
     pub fn volume(&self, id: &str, size: u64, created: &str, used: u64) {
         let directory = self.pool().join("volumes").join(Key::of(id).as_str());
         fs::create_dir_all(&directory).unwrap();
