@@ -3,9 +3,10 @@
 #
 # The kernel's root is the machine's, read-only. The node's root is an overlay of that and of a
 # disk, so that everything is writable, and all changes are gone with the node. From the kernel's
-# command line: CALF_NODE_NAME, CALF_NODE_ADDRESS, CALF_NODE_GATEWAY    who the node is
-# CALF_NODE_SHARED                                        a directory of the machine, writable here
-# CALF_NODE_AGENT                                         a program that takes commands
+# command line:
+#   CALF_NODE_NAME, CALF_NODE_ADDRESS, CALF_NODE_GATEWAY    identity of the node
+#   CALF_NODE_SHARED                                        a directory of the machine, writable here
+#   CALF_NODE_AGENT                                         a program that takes commands
 set -eu
 export PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
 state=/dev/ubda
