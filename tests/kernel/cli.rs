@@ -5,7 +5,7 @@ use std::os::unix::fs::{FileExt as _, MetadataExt as _};
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode, Stdio};
 use std::thread::sleep;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use calf::Key;
 use calf::sys::lock;
@@ -26,7 +26,7 @@ fn main() -> ExitCode {
         kernel::test("doctor_finds_all_in_order", doctor),
         kernel::test("spares_are_made_claimed_and_removed_without_a_driver", spares),
         kernel::test("an_import_shares_its_blocks_with_the_source", shared_blocks),
-        kernel::test("reconcile_mends_what_a_kill_left", kill),
+        kernel::test("reconcile_mends_what_a_kill_left", kill).timeout(Duration::from_secs(300)),
         kernel::test("exit_codes_tell_what_went_wrong", exit_codes),
     ])
 }
