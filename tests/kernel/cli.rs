@@ -167,7 +167,7 @@ fn expand() {
     device.write_all_at(&page.0, 4096).expect("write");
 
     assert_eq!(cli.ok(&["volume", "expand", "vm1", "48Mi"]), "expanded volume vm1 to 48 MiB\n");
-    assert_eq!(cli.ok(&["volume", "resize", "vm1", "40Mi"]), "volume vm1 has 48 MiB already\n");
+    assert_eq!(cli.ok(&["volume", "resize", "vm1", "40Mi"]), "volume vm1 already has 48 MiB\n");
     device.write_all_at(&page.0, 40 << 20).expect("write to the new part");
     assert!(read_page(&device, 4096).0 == page.0 && read_page(&device, 40 << 20).0 == page.0);
     drop(device);
