@@ -134,6 +134,11 @@ impl Error {
         std::iter::once(self).chain(inner).filter_map(|e| e.0.remedy.as_deref()).collect()
     }
 
+    /// The innermost cause: the system's own message.
+    pub(crate) fn root_cause(&self) -> String {
+        self.causes().last().map(ToString::to_string).unwrap_or_default()
+    }
+
     fn causes(&self) -> impl Iterator<Item = &(dyn std::error::Error + 'static)> {
         let first = self.0.source.as_ref() as &(dyn std::error::Error + 'static);
         std::iter::successors(Some(first), |cause| cause.source())

@@ -16,7 +16,7 @@ use crate::volume::status;
 /// The options for opening a pool.
 #[derive(Clone, Default)]
 pub struct PoolOptions {
-    pub(super) host: Option<Arc<dyn Host>>,
+    host: Option<Arc<dyn Host>>,
     pub(super) settings: Settings,
 }
 
@@ -81,8 +81,12 @@ impl PoolOptions {
     /// `Unsupported` if a newer calf made the pool; `InvalidArgument` if the directory holds
     /// something else.
     pub fn open(self, root: impl AsRef<Path>) -> Result<Pool> {
-        let host = self.host.unwrap_or_else(|| Arc::new(LinuxHost::new()));
-        PoolDir::open(host, root.as_ref(), self.settings).map(|pool| Pool(Arc::new(pool)))
+        PoolDir::open(self.machine(), root.as_ref(), self.settings).map(|pool| Pool(Arc::new(pool)))
+    }
+
+    /// The machine to work on.
+    pub(super) fn machine(&self) -> Arc<dyn Host> {
+        self.host.clone().unwrap_or_else(|| Arc::new(LinuxHost::new()))
     }
 }
 

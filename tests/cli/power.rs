@@ -8,7 +8,7 @@ use syn::{ImplItem, Item, Type, Visibility};
 
 /// Methods without a command, and why.
 const WITHOUT: [(&str, &str); 9] = [
-    ("admission", "what a scheduler asks; `status` tells the space"),
+    ("admission", "what a scheduler asks; `status` reports the space"),
     ("claimed_spares", "counts what this process did: a command has done nothing yet"),
     ("delete_on_drop", "a command is over before anything could be dropped"),
     ("losses", "counts what this process saw"),

@@ -6,10 +6,8 @@ mod machine;
 mod pool;
 
 use std::path::Path;
-use std::sync::Arc;
 
 use crate::api::PoolOptions;
-use crate::sys::{Host, LinuxHost};
 
 /// The verdict of a check.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -55,7 +53,7 @@ impl PoolOptions {
     /// kernel's targets, loop devices, udev; the pool's record, permissions, file system and space.
     /// calf works unless a check [fails](Verdict::Fail).
     pub fn doctor(&self, root: impl AsRef<Path>) -> Vec<Check> {
-        let host = self.host.clone().unwrap_or_else(|| Arc::new(LinuxHost::new()) as Arc<dyn Host>);
+        let host = self.machine();
         let mut checks = machine::checks(&*host, self.settings.fallback.is_some());
         checks.extend(pool::checks(&*host, root.as_ref(), self.settings.reserve));
         checks

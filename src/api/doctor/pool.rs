@@ -7,7 +7,7 @@ use crate::model::units::format_size;
 use crate::pool::layout::Layout;
 use crate::pool::record;
 use crate::pool::record::{FORMATS, PoolRecord};
-use crate::sys::{Host, readiness};
+use crate::sys::{FileSystemUsage, Host, readiness};
 
 pub(super) fn checks(host: &dyn Host, path: &Path, reserve: u64) -> Vec<Check> {
     let pool = record_check(host, path);
@@ -18,10 +18,10 @@ pub(super) fn checks(host: &dyn Host, path: &Path, reserve: u64) -> Vec<Check> {
     }
     // A pool that does not exist yet will be on the file system of its nearest existing ancestor.
     if let Some(place) = readiness::nearest_directory(path) {
-        checks.extend([file_system(place), space(place, reserve)]);
+        checks.extend([file_system(place), space(host, place, reserve)]);
     }
     if exists {
-        checks.push(reflink(path));
+        checks.push(reflink(host, path));
     }
     checks
 }
@@ -99,21 +99,21 @@ fn file_system(path: &Path) -> Check {
     }
 }
 
-fn space(path: &Path, reserve: u64) -> Check {
+fn space(host: &dyn Host, path: &Path, reserve: u64) -> Check {
     const NAME: &str = "free space";
     const HELP: &str = "delete unused volumes or templates, or enlarge the file system";
-    match readiness::free_space(path) {
-        Ok(free) => {
+    match host.file_system_usage(path) {
+        Ok(FileSystemUsage { available: free, .. }) => {
             let detail = format!("{} free, reserve {}", format_size(free), format_size(reserve));
             if free > reserve { Check::ok(NAME, detail) } else { Check::fail(NAME, detail, HELP) }
         }
-        Err(e) => Check::fail(NAME, format!("{}: {e}", path.display()), HELP),
+        Err(e) => Check::fail(NAME, e.story(), HELP),
     }
 }
 
-fn reflink(path: &Path) -> Check {
+fn reflink(host: &dyn Host, path: &Path) -> Check {
     const NAME: &str = "reflink";
-    match readiness::can_share_blocks(path) {
+    match readiness::can_share_blocks(host, path) {
         Ok(()) => Check::ok(NAME, "files can share blocks"),
         Err(reason) => Check::warn(
             NAME,

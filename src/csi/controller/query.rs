@@ -98,8 +98,9 @@ impl Service {
         if elsewhere || capabilities.iter().any(|c| c.require_support().is_err()) {
             return Ok(none);
         }
-        let template = parameters.template.clone();
-        let kind = template
+        let kind = parameters
+            .template
+            .as_deref()
             .map_or_else(VolumeKind::default, VolumeKind::of)
             .cow_limit(parameters.cow_limit)
             .chunk_size(parameters.chunk_size)

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 
 use rustix::fs::StatVfsMountFlags;
 
-use crate::sys::{CopyMode, Files as _, Flush, LinuxHost};
+use crate::sys::{CopyMode, Flush, Host, UDEV_RULES_FILE};
 
 /// The privileges of this process.
 pub(crate) struct Rights {
@@ -40,12 +40,6 @@ pub(crate) fn file_system_magic(path: &Path) -> io::Result<u64> {
     Ok(rustix::fs::statfs(path)?.f_type as u64 & 0xFFFF_FFFF)
 }
 
-/// Bytes of the file system at `path` that are free for users other than root.
-pub(crate) fn free_space(path: &Path) -> io::Result<u64> {
-    let stat = rustix::fs::statvfs(path)?;
-    Ok(stat.f_bavail.saturating_mul(stat.f_frsize))
-}
-
 /// Permission bits and owner.
 pub(crate) fn permissions(path: &Path) -> io::Result<(u32, u32)> {
     let metadata = fs::metadata(path)?;
@@ -62,29 +56,23 @@ pub(crate) fn has_udev() -> bool {
     Path::new("/run/udev/control").exists()
 }
 
-/// The first rules file of this name that udev reads, and its content.
-pub(crate) fn udev_rules(name: &str) -> Option<(PathBuf, String)> {
+/// The file of calf's rules that udev reads, and its content.
+pub(crate) fn udev_rules() -> Option<(PathBuf, String)> {
     const DIRECTORIES: [&str; 4] =
         ["/etc/udev/rules.d", "/run/udev/rules.d", "/usr/lib/udev/rules.d", "/lib/udev/rules.d"];
     DIRECTORIES.iter().find_map(|directory| {
-        let path = Path::new(directory).join(name);
+        let path = Path::new(directory).join(UDEV_RULES_FILE);
         fs::read_to_string(&path).ok().map(|content| (path, content))
     })
 }
 
 /// Tries to clone a file in the directory, since file systems of one type differ in this. Returns
 /// the reason if that fails.
-pub(crate) fn can_share_blocks(directory: &Path) -> Result<(), String> {
+pub(crate) fn can_share_blocks(host: &dyn Host, directory: &Path) -> Result<(), String> {
     let trial = Trial::new(directory);
     fs::write(&trial.from, [1; 4096]).map_err(|e| e.to_string())?;
-    LinuxHost::new()
-        .copy_file(&trial.from, &trial.to, 4096, CopyMode::Reflink, Flush::Later)
-        .map_err(|e| cause(&e))
-}
-
-/// The innermost cause of an error: the system's own message.
-fn cause(error: &dyn std::error::Error) -> String {
-    std::iter::successors(Some(error), |e| e.source()).last().unwrap_or(error).to_string()
+    host.copy_file(&trial.from, &trial.to, 4096, CopyMode::Reflink, Flush::Later)
+        .map_err(|e| e.root_cause())
 }
 
 /// Two temporary files, removed when dropped.
