@@ -110,7 +110,7 @@ pub enum RemovalKind {
 }
 
 impl RemovalKind {
-    /// All kinds.
+    /// Every kind.
     pub const ALL: [Self; 7] = [
         Self::Remains,
         Self::Device,
@@ -121,7 +121,7 @@ impl RemovalKind {
         Self::Spare,
     ];
 
-    /// A word for logs, metrics and programs.
+    /// The name of the kind for logs, metrics and programs.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Remains => "remains",
