@@ -5,7 +5,7 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 use sha2::Sha256;
 
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{Error, Result};
 
 /// A SHA-256 digest as 64 lower-case hexadecimal digits. In the pool, digests are file names.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -17,13 +17,8 @@ impl Digest {
     pub fn parse(text: &str) -> Result<Self> {
         let digits = text.strip_prefix("sha256:").unwrap_or(text);
         Self::from_file_name(&digits.to_ascii_lowercase()).ok_or_else(|| {
-            Error::new(
-                ErrorKind::InvalidArgument,
-                "use digest",
-                format_args!("{text:.80?}"),
-                "it is not a SHA-256 digest",
-            )
-            .remedy("give the 64 hexadecimal digits that `sha256sum IMAGE` prints")
+            Error::invalid(format_args!("digest {text:.80?}"), "it is not a SHA-256 digest")
+                .remedy("give the 64 hexadecimal digits that `sha256sum IMAGE` prints")
         })
     }
 
@@ -68,6 +63,7 @@ impl From<Digest> for String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::error::ErrorKind;
 
     #[test]
     fn digests_are_64_hexadecimal_digits() {

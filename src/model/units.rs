@@ -1,19 +1,14 @@
 //! Sizes as users write and read them.
 
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{Error, Result};
 
 /// Parses a size in bytes: a plain number, or a number with `K`, `M`, `G`, `T` (powers of 1000) or
 /// `Ki`, `Mi`, `Gi`, `Ti` (powers of 1024) and an optional `B` at the end. This covers Kubernetes'
 /// quantities and what people type.
 pub fn parse_size(field: &str, text: &str) -> Result<u64> {
     let invalid = |why: &str| {
-        Error::new(
-            ErrorKind::InvalidArgument,
-            "parse",
-            format_args!("{field} {text:?}"),
-            why.to_owned(),
-        )
-        .remedy("give a number of bytes, or a whole number with Ki, Mi, Gi or Ti, such as 10Gi")
+        Error::invalid(format_args!("{field} {text:?}"), why.to_owned())
+            .remedy("give a number of bytes, or a whole number with Ki, Mi, Gi or Ti, such as 10Gi")
     };
     let digits = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
     let (number, unit) = text.split_at(digits);

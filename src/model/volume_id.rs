@@ -1,6 +1,6 @@
 //! The rules for ids of volumes: those of CSI.
 
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{Error, Result};
 
 /// Maximum length of an id in bytes: CSI's limit.
 const MAX_ID: usize = 128;
@@ -12,13 +12,9 @@ pub(crate) const FORM: &str = "give 1 to 128 bytes without control characters";
 pub(crate) fn check(id: &str) -> Result<()> {
     match fault(id) {
         None => Ok(()),
-        Some(why) => Err(Error::new(
-            ErrorKind::InvalidArgument,
-            "use volume id",
-            format_args!("{:?}", head(id)),
-            why,
-        )
-        .remedy(FORM)),
+        Some(why) => {
+            Err(Error::invalid(format_args!("volume id {:?}", head(id)), why).remedy(FORM))
+        }
     }
 }
 
