@@ -54,8 +54,8 @@ fn remove_orphan(
     key: &Key,
     options: &ReconcileOptions,
 ) -> Result<bool> {
-    // The common case, decided without a lock. Anything else in the directory's place is
-    // reported with the volume.
+    // The common case, decided without a lock. Anything else in the directory's place is reported
+    // with the volume.
     if pool.host().file(&pool.layout().volume_directory(key))?.is_some() {
         return Ok(false);
     }

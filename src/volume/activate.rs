@@ -36,8 +36,8 @@ impl<'a> Found<'a> {
     }
 
     /// Brings up the volume's device, and with `view` its read-only view, then calls `action` with
-    /// the requested one. If either fails, takes down the devices of a volume that was
-    /// inactive before.
+    /// the requested one. If either fails, takes down the devices of a volume that was inactive
+    /// before.
     pub(crate) fn activate<T>(
         &self,
         view: bool,
