@@ -114,7 +114,7 @@ fn what_cannot_be_imported_is_refused_with_the_way_out() {
     for (run, code, error, help) in [
         (import(&qcow2, "a", &[]), 2, "it is a qcow2 image", "qemu-img convert -O raw"),
         (import(&odd, "a", &[]), 2, "1000 bytes is not a multiple of 512", "truncate -s %512"),
-        (import(&good, "a/b", &[]), 2, "may not contain '/'", "such as debian-12.5"),
+        (import(&good, "a/b", &[]), 2, "must not contain '/'", "such as debian-12.5"),
         (import(&env.path("none.img"), "a", &[]), 3, "No such file", ""),
         (import(&env.path(""), "a", &[]), 2, "it is a directory", "raw disk image"),
         (import(&good, "a", &["--reserve", "1000Ti"]), 7, "above its reserve", "remove templates"),
