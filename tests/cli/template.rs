@@ -90,7 +90,7 @@ fn a_file_system_is_recognised_and_its_pitfalls_are_told() {
     let image = env.image("a.img", 1 << 20, 0);
     let file = OpenOptions::new().write(true).open(&image).unwrap();
     // An ext4 of 1 KiB blocks with a journal to be replayed.
-    for (at, value) in [(0x18, 0u32), (0x5C, 0x3C), (0x60, 0x2C6), (0x64, 0x46B)] {
+    for (at, value) in [(0x18, 0u32), (0x5C, 0x3C), (0x60, 0x2C6), (0x64, 0x46B), (0xE0, 8)] {
         file.write_all_at(&value.to_le_bytes(), 1024 + at).unwrap();
     }
     file.write_all_at(&[0x53, 0xEF], 1024 + 0x38).unwrap();

@@ -1,0 +1,83 @@
+use super::*;
+use crate::template::superblock::Finding;
+
+const KERNEL: (u32, u32) = (6, 1);
+
+fn ext4(size: u64, bars: Option<Bars>) -> FileSystem {
+    let finding = |bars| Finding { bars, what: "is odd".to_owned(), remedy: "mend it" };
+    FileSystem {
+        fs_type: "ext4",
+        block_size: 4096,
+        size,
+        needs_recovery: false,
+        findings: bars.map(finding).into_iter().collect(),
+    }
+}
+
+fn refusal(found: &FileSystem, size: u64) -> String {
+    match refuse(found, size, "FILE") {
+        Ok(()) => String::new(),
+        Err(error) => {
+            assert_eq!(error.kind(), ErrorKind::InvalidArgument);
+            error.report()
+        }
+    }
+}
+
+#[test]
+fn a_file_system_that_its_image_does_not_hold_is_refused() {
+    let said = refusal(&ext4(1 << 30, None), 700 << 20);
+    assert!(said.contains("1 GiB (1073741824 bytes)"), "{said}");
+    assert!(said.contains("700 MiB (734003200 bytes)"), "{said}");
+    assert_eq!(refusal(&ext4(1 << 30, None), 1 << 30), "");
+    let said = refusal(&ext4((1 << 30) + 1, None), 1 << 30);
+    assert!(said.contains("1073741825 bytes"), "{said}");
+    assert_eq!(refusal(&ext4(700 << 20, None), 1 << 30), "");
+}
+
+#[test]
+fn what_is_no_use_at_all_is_refused_and_all_else_is_told() {
+    let refused = refusal(&ext4(4096, Some(Bars::Use)), 4096);
+    assert!(refused.contains("its ext4 is odd; mend it"), "{refused}");
+    for (bars, effect) in [
+        (Bars::Mount, "not mounted by calf"),
+        (Bars::SomeKernels, "block devices only"),
+        (Bars::KernelsBefore(6, 2), "until then"),
+        (Bars::Growth, "larger than the template"),
+        (Bars::Nothing, "is odd; mend it"),
+    ] {
+        let found = ext4(4096, Some(bars));
+        assert_eq!(refusal(&found, 4096), "");
+        let told = warnings(&Content::FileSystem(found), 4096, KERNEL);
+        let [told] = &told[..] else { panic!("{told:?}") };
+        assert!(told.contains("its ext4 is odd") && told.contains("mend it"), "{told}");
+        assert!(told.contains(effect), "{told}");
+    }
+    let here = Content::FileSystem(ext4(4096, Some(Bars::KernelsBefore(6, 1))));
+    assert_eq!(warnings(&here, 4096, KERNEL), Vec::<String>::new());
+}
+
+#[test]
+fn what_users_may_stumble_over_is_told() {
+    let told =
+        |found: FileSystem, size| warnings(&Content::FileSystem(found), size, KERNEL).join("\n");
+    assert_eq!(told(ext4(1 << 30, None), 1 << 30), "");
+    assert_eq!(
+        told(ext4((1 << 30) - (8 << 20), None), 1 << 30),
+        "",
+        "a last group may be left out"
+    );
+    let small = told(ext4(700 << 20, None), 1 << 30);
+    assert!(small.contains("700 MiB of the image's 1 GiB"), "{small}");
+    let dirty = told(FileSystem { needs_recovery: true, ..ext4(4096, None) }, 4096);
+    assert!(dirty.contains("readers alone"), "{dirty}");
+    let blocks = told(FileSystem { block_size: 1024, ..ext4(4096, None) }, 4096);
+    assert!(blocks.contains("1024 bytes") && blocks.contains("TRIM"), "{blocks}");
+    let squashfs = FileSystem { fs_type: "squashfs", block_size: 131_072, ..ext4(4096, None) };
+    assert_eq!(told(squashfs, 1 << 30), "", "nobody writes to it");
+
+    let disk = warnings(&Content::Disk("a partition table (GPT)"), 4096, KERNEL).join("\n");
+    assert!(disk.contains("GPT") && disk.contains("losetup"), "{disk}");
+    let unknown = warnings(&Content::Unknown, 4096, KERNEL).join("\n");
+    assert!(unknown.contains("no file system"), "{unknown}");
+}
