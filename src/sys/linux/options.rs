@@ -61,12 +61,7 @@ pub(super) fn parse(fs_type: &str, options: &[String], read_only: bool) -> Resul
         attributes |= MountAttrFlags::MOUNT_ATTR_RDONLY;
         parameters.push(("ro".to_owned(), None));
     }
-    let defaults = match fs_type {
-        // It knows no barriers where it is not ext4's code that mounts it.
-        "ext2" => &EXT_DEFAULTS[..1],
-        "ext3" | "ext4" => &EXT_DEFAULTS[..],
-        _ => &[],
-    };
+    let defaults = if driver(fs_type) == "ext4" { &EXT_DEFAULTS[..] } else { &[] };
     parameters
         .extend(defaults.iter().map(|(key, value)| ((*key).to_owned(), value.map(str::to_owned))));
     for option in options {
@@ -99,6 +94,15 @@ pub(super) fn parse(fs_type: &str, options: &[String], read_only: bool) -> Resul
         parameters.push(("nouuid".to_owned(), None));
     }
     Ok(MountOptions { attributes, parameters })
+}
+
+/// The kernel's driver for a file system. That of ext4 mounts its predecessors too: with growth, which a
+/// driver for ext2 alone does not have, and with one set of options.
+pub(super) fn driver(fs_type: &str) -> &str {
+    match fs_type {
+        "ext2" | "ext3" => "ext4",
+        other => other,
+    }
 }
 
 fn check(key: &str, value: Option<&str>) -> Result<(), &'static str> {
@@ -183,7 +187,7 @@ mod tests {
     #[test]
     fn the_host_decides_unless_the_user_does() {
         for (fs_type, options, expected) in [
-            ("ext2", "", "errors=remount-ro"),
+            ("ext2", "", "errors=remount-ro barrier"),
             ("ext3", "", "errors=remount-ro barrier"),
             // The kernel takes the last one.
             ("ext4", "errors=continue", "errors=remount-ro barrier errors=continue"),

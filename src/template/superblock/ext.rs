@@ -34,8 +34,6 @@ const KNOWN_RO_COMPAT: u32 = EXT3_RO_COMPAT | 0x1_B778;
 
 /// The state: errors were found.
 const ERRORS: u16 = 0x2;
-/// A default mount option: writes are not ordered by flushes.
-const NO_BARRIER: u32 = 0x100;
 /// Length of the field of mount options.
 const MOUNT_OPTIONS: usize = 64;
 /// The largest block that every kernel mounts.
@@ -58,7 +56,7 @@ pub(super) fn parse(bytes: Bytes) -> Option<FileSystem> {
     let fs_type = features.fs_type();
     Some(FileSystem {
         needs_recovery: features.incompat & RECOVER != 0,
-        findings: findings(bytes, fs_type, block_size, features),
+        findings: findings(bytes, block_size, features),
         ..FileSystem::new(fs_type, block_size, size)
     })
 }
@@ -81,7 +79,7 @@ impl Features {
     }
 }
 
-fn findings(bytes: Bytes, fs_type: &str, block_size: u32, features: Features) -> Vec<Finding> {
+fn findings(bytes: Bytes, block_size: u32, features: Features) -> Vec<Finding> {
     let Features { compat, incompat, ro_compat } = features;
     let mut found = Vec::new();
     let mut add = |bars, what: &str, remedy| {
@@ -105,13 +103,6 @@ fn findings(bytes: Bytes, fs_type: &str, block_size: u32, features: Features) ->
         let what =
             format!("brings mount options of its own (\"{options}\"), and the host decides those");
         add(Bars::Mount, &what, "clear them with `tune2fs -E mount_opts= IMAGE`");
-    }
-    if fs_type == "ext2" && bytes.le32(0x100).unwrap_or(0) & NO_BARRIER != 0 {
-        add(
-            Bars::Mount,
-            "turns write barriers off by default, and no mount option of ext2 turns them on",
-            "turn them on with `tune2fs -o ^nobarrier IMAGE`",
-        );
     }
     if incompat & MULTI_MOUNT != 0 {
         add(
