@@ -60,9 +60,11 @@ Environment:
   NO_COLOR                                              no colours";
 
 pub(super) const IMPORT: &str = "\
-IMAGE is a raw disk image, a block device or a URL, best with one file system and no partition \
-table. Blocks are shared with a file where the file system can (XFS, Btrfs), and holes stay holes. \
-A URL needs the image's SHA-256; content that the pool has already is not fetched again.
+IMAGE is a raw disk image, a block device or an http(s) URL, best with one file system and no \
+partition table. Other formats are refused with what makes a raw image of them; the file system in it \
+is not checked (`e2fsck -fn`, `xfs_repair -n`). Blocks are shared with a file where the file system \
+can (XFS, Btrfs), and holes stay holes. A URL needs the image's SHA-256; content that the pool has \
+already is not fetched again.
 
 An import that was interrupted goes on when the same command is given again. A name that exists \
 moves to the new content; volumes keep what they started from.
