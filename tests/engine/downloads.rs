@@ -284,7 +284,7 @@ fn another_digest_leaves_nothing() {
 fn what_is_no_raw_image_is_refused_before_it_is_read() {
     let kind = ErrorKind::InvalidArgument;
     fails(kind, "gzip -dc", |_, _, _| {
-        let mut packed = vec![0; 4096];
+        let mut packed = vec![0; 4097];
         packed[..3].copy_from_slice(b"\x1F\x8B\x08");
         Reply::body(&packed)
     });
@@ -301,7 +301,7 @@ fn what_is_no_raw_image_is_refused_before_it_is_read() {
         Reply::body(&zip)
     });
     // An ext4 of 4 MiB, of which the server has 2.
-    fails(kind, "4 MiB (4194304 bytes), and the image only 2 MiB", |_, _, _| {
+    fails(kind, "4 MiB (4194304 bytes), and the image at 2 MiB", |_, _, _| {
         let mut cut = vec![0; 2 * MIB];
         cut[1024 + 0x05] = 4;
         cut[1024 + 0x18] = 2;

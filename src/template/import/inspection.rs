@@ -42,8 +42,10 @@ pub(crate) fn inspect_prefix(
     format::check_head(head, &subject)?;
     format::check_size(size, head, &subject)?;
     let content = superblock::detect(prefix);
-    if let Content::FileSystem(found) = &content {
-        refuse(found, size, subject)?;
+    match &content {
+        Content::FileSystem(found) => refuse(found, size, subject)?,
+        Content::Disk(disk) => refuse_cut("last partition", disk.size, size, subject)?,
+        Content::Unknown => {}
     }
     Ok(content)
 }
@@ -57,22 +59,28 @@ fn read_prefix(image: &dyn ImageFile) -> std::io::Result<Vec<u8>> {
 
 /// Refuses a file system that is not whole in an image of `size` bytes.
 fn refuse(found: &FileSystem, size: u64, subject: impl fmt::Display) -> Result<()> {
+    refuse_cut(found.fs_type, found.size, size, &subject)?;
     let refused = |why: String| Error::new(ErrorKind::InvalidArgument, OPERATION, &subject, why);
-    if found.size > size {
-        let why = format!(
-            "its {} has {}, and the image only {}: it was cut short",
-            found.fs_type,
-            exact(found.size),
-            exact(size)
-        );
-        return Err(refused(why).remedy("make or copy the image anew, and compare its SHA-256"));
-    }
     match found.barring(|bars| bars == Bars::Use).next() {
         None => Ok(()),
         Some(finding) => {
             Err(refused(format!("its {} {finding}", found.fs_type)).remedy(finding.remedy))
         }
     }
+}
+
+/// Refuses an image of `size` bytes in which `what` ends after `end` bytes.
+fn refuse_cut(what: &str, end: u64, size: u64, subject: impl fmt::Display) -> Result<()> {
+    if end <= size {
+        return Ok(());
+    }
+    let why = format!(
+        "its {what} ends at {}, and the image at {}: it was cut short",
+        exact(end),
+        exact(size)
+    );
+    Err(Error::new(ErrorKind::InvalidArgument, OPERATION, subject, why)
+        .remedy("make or copy the image anew, and compare its SHA-256"))
 }
 
 /// A size that may differ from another one by little.
@@ -92,9 +100,10 @@ pub(crate) fn tell(host: &dyn Host, name: &str, content: &Content, size: u64) ->
 fn warnings(content: &Content, size: u64, kernel: (u32, u32)) -> Vec<String> {
     const BLOCK: &str = "its volumes serve as block devices, and cannot be mounted by calf";
     let found = match content {
-        Content::Disk(what) => {
+        Content::Disk(disk) => {
+            let what = disk.what;
             return vec![format!(
-                "the image holds {what}: {BLOCK}; for those, import the file system alone \
+                "the image holds {what}: {BLOCK}; for mount volumes, import the file system alone \
                  (`losetup --find --show --partscan IMAGE` shows each partition as a device)"
             )];
         }

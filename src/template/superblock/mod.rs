@@ -11,6 +11,7 @@ mod file_system;
 mod guests;
 mod xfs;
 
+pub(crate) use disk::Disk;
 #[cfg(test)]
 pub(crate) use file_system::Finding;
 pub(crate) use file_system::{Bars, FileSystem};
@@ -29,8 +30,8 @@ pub(crate) const MOUNTABLE_PREFIX: usize = 4096;
 pub(crate) enum Content {
     /// A file system over the whole image.
     FileSystem(FileSystem),
-    /// Something else over the whole image, such as a partition table: its name, with its article.
-    Disk(&'static str),
+    /// Something else over the whole image, such as a partition table.
+    Disk(Disk),
     /// Neither that we know.
     Unknown,
 }
@@ -50,7 +51,7 @@ pub(crate) fn detect(prefix: &[u8]) -> Content {
     // Installation media carry a partition table and ISO 9660: firmware reads the one, `mount` the other.
     match (guests::iso9660(bytes), disk::parse(bytes)) {
         (Some(file_system), _) => Content::FileSystem(file_system),
-        (None, Some(what)) => Content::Disk(what),
+        (None, Some(disk)) => Content::Disk(disk),
         (None, None) => Content::Unknown,
     }
 }

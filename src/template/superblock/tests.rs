@@ -227,11 +227,25 @@ fn what_lies_over_a_whole_disk_is_named() {
     let mbr: (usize, &[u8]) = (510, &[0x55, 0xAA]);
     let entry: &[u8] = &[0x80, 0, 0, 0, 0x83, 0, 0, 0, 0, 8, 0, 0, 0, 0, 1, 0];
     let is = |parts: &[(usize, &[u8])], word: &str| match detect(&image(parts)) {
-        Content::Disk(what) => assert!(what.contains(word), "{what}"),
+        Content::Disk(Disk { what, size }) => {
+            assert!(what.contains(word), "{what}");
+            size
+        }
         other => panic!("{word}: {other:?}"),
     };
-    is(&[mbr, (446, entry)], "MBR");
-    is(&[mbr, (512, b"EFI PART")], "GPT");
+    // From sector 2048, of 65,536 sectors.
+    assert_eq!(is(&[mbr, (446, entry)], "MBR"), (2048 + 65_536) * 512);
+    let gpt: (usize, &[u8]) = (512, b"EFI PART");
+    assert_eq!(is(&[mbr, gpt], "GPT"), 0, "no partition in it");
+    let protective = [entry[..4].to_vec(), vec![0xEE], vec![0xFF; 11]].concat();
+    let (table, second): ([(usize, &[u8]); 3], &[u8]) = (
+        [(584, &2u64.to_le_bytes()), (592, &128u32.to_le_bytes()), (596, &128u32.to_le_bytes())],
+        &[[1; 16], [2; 16]].concat(),
+    );
+    let end = 9_999_u64.to_le_bytes();
+    let parts = [mbr, gpt, (446, &protective), (1024 + 128, second), (1024 + 168, &end)];
+    assert_eq!(is(&[&parts[..], &table].concat(), "GPT"), 10_000 * 512);
+    assert_eq!(is(&[(446, &protective), mbr], "MBR"), 0, "it may reach anywhere");
     is(&[(0, b"LUKS\xBA\xBE")], "LUKS");
     is(&[(512, b"LABELONE")], "LVM");
     is(&[(4086, b"SWAPSPACE2")], "swap");

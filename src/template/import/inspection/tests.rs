@@ -1,5 +1,5 @@
 use super::*;
-use crate::template::superblock::Finding;
+use crate::template::superblock::{Disk, Finding};
 
 const KERNEL: (u32, u32) = (6, 1);
 
@@ -33,6 +33,17 @@ fn a_file_system_that_its_image_does_not_hold_is_refused() {
     let said = refusal(&ext4((1 << 30) + 1, None), 1 << 30);
     assert!(said.contains("1073741825 bytes"), "{said}");
     assert_eq!(refusal(&ext4(700 << 20, None), 1 << 30), "");
+}
+
+#[test]
+fn a_disk_that_its_image_does_not_hold_is_refused() {
+    let mut disk = vec![0; 4096];
+    disk[510..512].copy_from_slice(&[0x55, 0xAA]);
+    // A partition of sectors 4 to 7.
+    disk[446..462].copy_from_slice(&[0, 0, 0, 0, 0x83, 0, 0, 0, 4, 0, 0, 0, 4, 0, 0, 0]);
+    inspect_prefix(&disk, 4096, "FILE").unwrap();
+    let said = inspect_prefix(&disk[..2048], 2048, "FILE").unwrap_err().report();
+    assert!(said.contains("last partition ends at 4 KiB (4096 bytes)"), "{said}");
 }
 
 #[test]
@@ -76,7 +87,8 @@ fn what_users_may_stumble_over_is_told() {
     let squashfs = FileSystem { fs_type: "squashfs", block_size: 131_072, ..ext4(4096, None) };
     assert_eq!(told(squashfs, 1 << 30), "", "nobody writes to it");
 
-    let disk = warnings(&Content::Disk("a partition table (GPT)"), 4096, KERNEL).join("\n");
+    let disk = Disk { what: "a partition table (GPT)", size: 4096 };
+    let disk = warnings(&Content::Disk(disk), 4096, KERNEL).join("\n");
     assert!(disk.contains("GPT") && disk.contains("losetup"), "{disk}");
     let unknown = warnings(&Content::Unknown, 4096, KERNEL).join("\n");
     assert!(unknown.contains("no file system"), "{unknown}");
