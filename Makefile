@@ -1,5 +1,5 @@
-# Every everyday act is one command here; `make` lists them. On Debian 12 with Rust each target
-# installs what it needs (tests/deps.sh).
+# Every everyday task is one command here; `make` lists the commands. On Debian 12 with Rust each
+# target installs the packages that it needs (tests/deps.sh).
 
 CARGO ?= cargo
 PREFIX ?= /usr/local
@@ -9,10 +9,10 @@ CARGO_DENY_VERSION := 0.20.2
 CARGO_FUZZ_VERSION := 0.13.2
 SMP_TESTS := --test kernel_smoke --test kernel_smp --test kernel_torture_smp
 
-# The engine alone, as a program builds it that wants disks and no driver
+# The engine alone, as built by a program that needs disks and no driver
 ENGINE := --no-default-features --features fake-host
 
-# Seconds for each fuzzer, and which of them
+# Seconds for each fuzzer, and which fuzzers to run
 FUZZ_SECONDS ?= 20
 FUZZ_TARGETS ?= $(notdir $(wildcard tests/fuzz/corpus/*))
 
@@ -27,7 +27,7 @@ FILTER ?=
 help: ## List these commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
-demo: deps-demo ## Show the main job: five copy-on-write disks, one booted as a microVM
+demo: deps-demo ## Demonstrate calf: five copy-on-write disks, one booted as a microVM
 	$(CARGO) build --bin calf
 	$(CARGO) build --example demo
 	@$(TARGET_DIR)/debug/examples/demo
@@ -60,7 +60,8 @@ torture: deps deps-smp ## Break calf in every way and count (CALF_TORTURE=full|s
 e2e: deps-e2e image ## Run calf in a Kubernetes of its own, end to end, as root (FILTER=name)
 	CALF_E2E=1 $(CARGO) test --test e2e -- $(FILTER)
 
-# Without a sanitizer it needs no nightly Rust. New inputs go to the build directory, not to the corpus.
+# Without a sanitizer, fuzzing needs no nightly Rust. New inputs go to the build directory, not to
+# the corpus.
 fuzz: deps-build cargo-fuzz ## Fuzz each parser for FUZZ_SECONDS (FUZZ_TARGETS=name)
 	@export PATH="$(abspath $(TOOLS))/bin:$$PATH" && for target in $(FUZZ_TARGETS); do \
 		found=$(abspath $(TARGET_DIR))/fuzz-corpus/$$target && mkdir -p $$found && \
@@ -69,7 +70,7 @@ fuzz: deps-build cargo-fuzz ## Fuzz each parser for FUZZ_SECONDS (FUZZ_TARGETS=n
 			-max_total_time=$(FUZZ_SECONDS) -timeout=20 -rss_limit_mb=1024 || exit 1; \
 	done
 
-bench: deps-build ## Compare calf with what else there is (KERNEL=uml|qemu|host, SCALE=full|short)
+bench: deps-build ## Compare calf with the alternatives (KERNEL=uml|qemu|host, SCALE=full|short)
 	tests/deps.sh bench $(if $(filter qemu,$(KERNEL)),smp)
 	$(if $(filter qemu,$(KERNEL)),tests/qemu-kernel.sh $(TOOLS)/qemu-kernel)
 	CALF_KERNEL=$(or $(KERNEL),uml) CALF_KERNEL_MEMORY=6G CALF_BENCH=$(or $(SCALE),full) \
@@ -101,7 +102,7 @@ install: release ## Install calf and its manual into PREFIX (default /usr/local)
 clean: ## Remove everything that was built
 	$(CARGO) clean
 
-deps: deps-build deps-chart # everything that `make test` needs
+deps: deps-build deps-chart # Everything that `make test` needs
 	tests/deps.sh test bench
 	tests/csi-sanity.sh $(TOOLS)
 
@@ -137,8 +138,8 @@ cargo-fuzz:
 	@command -v cargo-fuzz >/dev/null || [ -x $(TOOLS)/bin/cargo-fuzz ] || \
 		$(CARGO) install cargo-fuzz --locked --version $(CARGO_FUZZ_VERSION) --root $(TOOLS)
 
-# The advisory database is a git repository elsewhere. Where it cannot be fetched, that check is
-# left out and the output says so; all the others need no network.
+# The advisory database is a remote git repository. If it cannot be fetched, that check is skipped
+# and the output says so; the other checks need no network.
 advisories:
 	$(CARGO) deny --log-level error check bans licenses sources
 	@if $(CARGO) deny --log-level error fetch db >/dev/null 2>&1; then \

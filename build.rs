@@ -1,6 +1,6 @@
-//! Generates the gRPC types and services of CSI from `proto/csi.proto`, and the description of them that
-//! clients can ask a driver for, with no `protoc` on the machine. The engine alone has none, and nothing
-//! is generated.
+//! Generates the gRPC types and services of CSI from `proto/csi.proto`, and the descriptors that
+//! the driver serves to clients by reflection, without `protoc` on the machine. The engine alone
+//! has no gRPC, so nothing is generated for it.
 
 #[cfg(feature = "driver")]
 fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -12,7 +12,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let mut compiler = protox::Compiler::new(["proto"])?;
     compiler.include_imports(true).include_source_info(true).open_file(PROTO)?;
     let descriptors = compiler.file_descriptor_set();
-    // Comments are for the code.
+    // Comments belong in the generated code, not in the descriptors.
     let description = compiler.include_source_info(false).encode_file_descriptor_set();
     fs::write(PathBuf::from(env::var("OUT_DIR")?).join("csi.bin"), description)?;
     tonic_prost_build::configure()

@@ -1,4 +1,4 @@
-//! The one error of calf.
+//! calf's one error type.
 //!
 //! An [`Error`] says what failed (`operation`), on what (`subject`), why (`source`) and what to
 //! do about it (`remedy`). Its [`ErrorKind`] is small and meant to be matched on: one table maps
@@ -15,7 +15,7 @@ pub enum ErrorKind {
     InvalidArgument,
     /// The volume, template or path does not exist.
     NotFound,
-    /// The name or target is taken by something with other properties.
+    /// The name or target is taken by an object with other properties.
     AlreadyExists,
     /// A size is below the template or above the limit.
     OutOfRange,
@@ -23,15 +23,15 @@ pub enum ErrorKind {
     InProgress,
     /// The caller ended the call early, through [`Cancel`](crate::Cancel).
     Cancelled,
-    /// Something still uses it: a template with volumes, a device with a holder.
+    /// The object is still in use: a template with volumes, a device with a holder.
     InUse,
     /// The pool is full or below its reserve.
     NoSpace,
-    /// This kernel or file system cannot do it.
+    /// This kernel or file system does not support the operation.
     Unsupported,
-    /// What is stored does not agree with itself, or content was lost.
+    /// Stored data is inconsistent, or content was lost.
     Corrupt,
-    /// The process lacks a right that it needs.
+    /// The process lacks a privilege that it needs.
     Permission,
     /// Anything else, most often an I/O error.
     Internal,
@@ -39,9 +39,10 @@ pub enum ErrorKind {
 
 type Source = Box<dyn std::error::Error + Send + Sync + 'static>;
 
-/// An operation that failed: what failed, on what, why, and what to do about it.
+/// A failed operation: what failed, on what, why, and what to do about it.
 ///
-/// Displays as operation and subject; [`report`](Self::report) tells the whole story in one line.
+/// Displays as operation and subject; [`report`](Self::report) gives the full description in one
+/// line.
 pub struct Error(Box<Inner>);
 
 struct Inner {
@@ -88,7 +89,7 @@ impl Error {
         Self::new(kind_of_io(&source), operation, subject, source)
     }
 
-    /// The same error, saying what to do about it.
+    /// The same error with a remedy.
     #[must_use]
     pub fn remedy(mut self, remedy: impl Into<Cow<'static, str>>) -> Self {
         self.0.remedy = Some(remedy.into());
@@ -102,12 +103,12 @@ impl Error {
         self
     }
 
-    /// What went wrong, to match on.
+    /// The kind of the error, to match on.
     pub fn kind(&self) -> ErrorKind {
         self.0.kind
     }
 
-    /// The whole story in one line: operation, subject, every cause, and the remedies.
+    /// The full description in one line: operation, subject, every cause, and the remedies.
     pub fn report(&self) -> String {
         let mut text = self.story();
         for remedy in self.remedies() {
@@ -127,10 +128,15 @@ impl Error {
         text
     }
 
-    /// What to do about it, outermost first.
+    /// The remedies, outermost first.
     pub fn remedies(&self) -> Vec<&str> {
         let inner = self.causes().filter_map(|cause| cause.downcast_ref::<Error>());
         std::iter::once(self).chain(inner).filter_map(|e| e.0.remedy.as_deref()).collect()
+    }
+
+    /// The innermost cause: the system's own message.
+    pub(crate) fn root_cause(&self) -> String {
+        self.causes().last().map(ToString::to_string).unwrap_or_default()
     }
 
     fn causes(&self) -> impl Iterator<Item = &(dyn std::error::Error + 'static)> {
@@ -151,7 +157,7 @@ impl Error {
     }
 }
 
-/// The operation of errors about a value: there is none that failed.
+/// The operation of errors about a value, for which no operation failed.
 const INVALID: &str = "";
 
 fn kind_of_io(error: &std::io::Error) -> ErrorKind {
@@ -164,7 +170,7 @@ fn kind_of_io(error: &std::io::Error) -> ErrorKind {
         Io::FileTooLarge => ErrorKind::OutOfRange,
         Io::ResourceBusy => ErrorKind::InUse,
         Io::Unsupported => ErrorKind::Unsupported,
-        // A path that cannot be: too long, through a file, in a circle of symlinks.
+        // An impossible path: too long, through a file, or in a loop of symlinks.
         Io::InvalidFilename | Io::NotADirectory => ErrorKind::InvalidArgument,
         _ if error.raw_os_error() == Some(rustix::io::Errno::LOOP.raw_os_error()) => {
             ErrorKind::InvalidArgument

@@ -1,8 +1,8 @@
-//! What fuzzers call: one function per parser, which takes any bytes and must return.
+//! The functions that fuzzers call: one per parser, which takes any bytes and must return.
 //!
-//! Behind the feature `fuzzing`, for `tests/fuzz` and for the test that replays its corpus. Nothing
-//! here is part of the library's interface. Each function also checks what must hold of every input
-//! that is accepted, such as that it parses back from its own text.
+//! The module is behind the feature `fuzzing`, for `tests/fuzz` and for the test that replays its
+//! corpus. Nothing here is part of the library's interface. Each function also checks what must
+//! hold for every accepted input, such as that it parses back from its own text.
 
 #[cfg(feature = "driver")]
 pub use crate::csi::fuzzing::requests;
@@ -10,10 +10,10 @@ pub use crate::pool::fuzzing::records;
 pub use crate::sys::fuzzing::{device_mapper, mount_options, mountinfo};
 pub use crate::template::fuzzing::{names, superblock};
 
-/// A function to be fuzzed.
+/// A function to fuzz.
 pub type Target = fn(&[u8]);
 
-/// All of them, by the names of their corpora.
+/// All functions, by the names of their corpora.
 pub const TARGETS: [(&str, Target); if cfg!(feature = "driver") { 7 } else { 6 }] = [
     ("device_mapper", device_mapper),
     ("mount_options", mount_options),

@@ -1,8 +1,9 @@
 //! The HTTP client: for template images, and for Kubernetes' API.
 //!
-//! One place says which servers are trusted, how long each step may take, and that `https` never
-//! turns into `http`. TLS is rustls; certificates are checked against Mozilla's roots, which are
-//! built in (a container of calf has no others), or against a file that the operator names.
+//! This is the one place that decides which servers are trusted, how long each step may take, and
+//! that `https` never turns into `http`. TLS is rustls. Certificates are checked against Mozilla's
+//! roots, which are built in (a container of calf has no others), or against a file that the
+//! operator names.
 
 use std::path::Path;
 use std::time::Duration;
@@ -12,9 +13,9 @@ use ureq::tls::{Certificate, PemItem, RootCerts, TlsConfig, parse_pem};
 
 use crate::error::{Error, ErrorKind, Result};
 
-/// Redirects that are followed for one request.
+/// Maximum number of redirects to follow for one request.
 pub(crate) const MAX_REDIRECTS: u32 = 5;
-/// How long a name server and the server may take to be reached.
+/// How long name resolution and connecting to the server may take.
 const CONNECT: Duration = Duration::from_secs(15);
 
 /// A client.
@@ -27,11 +28,11 @@ pub(crate) struct Options<'a> {
     pub(crate) https_only: bool,
     /// How long a server may send nothing.
     pub(crate) stall: Duration,
-    /// How long a request may take as a whole; `None` where it is as long as its body.
+    /// How long a request may take as a whole; `None` if that depends on the length of its body.
     pub(crate) total: Option<Duration>,
 }
 
-/// Makes a client. Statuses such as 404 are answers to it, not errors.
+/// Makes a client, which returns statuses such as 404 as answers, not as errors.
 pub(crate) fn agent(options: &Options<'_>) -> Result<Agent> {
     let roots = match options.certificates {
         None => RootCerts::WebPki,
@@ -81,7 +82,7 @@ fn certificates(path: &Path) -> Result<Vec<Certificate<'static>>> {
 mod tests {
     use super::*;
 
-    /// ureq looks at the scheme of each request, those that follow a redirect among them.
+    /// ureq checks the scheme of each request, including requests that follow a redirect.
     #[test]
     fn https_only_refuses_http() {
         for (https_only, refused) in [(true, true), (false, false)] {

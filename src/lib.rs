@@ -1,9 +1,9 @@
 //! calf gives every microVM its own copy-on-write root disk in milliseconds.
 //!
 //! This crate is the engine: a [`Pool`] of templates and volumes. A *template* is a named,
-//! immutable disk image. A *volume* is a writable block device, a Linux dm-snapshot, that starts
-//! as its template and takes up only what is written to it. The CSI driver ([`csi`]) and the
-//! command line are two users of this crate; a sandbox manager may be a third.
+//! immutable disk image. A *volume* is a writable block device, a Linux dm-snapshot, that starts as
+//! its template and takes up only the space of what is written to it. The CSI driver ([`csi`]) and
+//! the command line use this crate; a sandbox manager can use it too.
 //!
 //! # Example
 //!
@@ -17,7 +17,7 @@
 //! // dm-snapshot.
 //! let pool = Pool::open("/var/lib/calf")?;
 //!
-//! // Copies (or reflinks) the image once. The same call again finds that all is done.
+//! // Copies (or reflinks) the image once. A repeated call finds that there is nothing to do.
 //! let image = ImportSpec::new(Path::new("debian.img"), "debian-12");
 //! pool.import_template(&image, &mut |progress| {
 //!     eprintln!("{} of {} bytes", progress.done, progress.total);
@@ -28,7 +28,7 @@
 //! let device = volume.activate()?;
 //! println!("give {} to the VMM", device.path().display()); // /dev/dm-0
 //!
-//! // When the VMM has closed it: the device, its loop devices and its files go, in this order.
+//! // Once the VMM has closed it: removes the device, its loop devices and its files.
 //! volume.delete()?;
 //! # Ok(())
 //! # }
@@ -37,24 +37,25 @@
 //! A later process finds the volume by its id: `pool.volume("vm1")?.activate()?.path()`. For a volume
 //! that must not outlive a function, [`Volume::delete_on_drop`] returns a guard.
 //!
-//! # What to rely on
+//! # Guarantees
 //!
-//! - Every call may be repeated, and ends where a single call would have.
+//! - Every call may be repeated, with the same result as a single call.
 //! - A process may be killed at any instant. [`Pool::reconcile`], or the next call for the volume,
 //!   completes or undoes what it was doing; live volumes are not touched.
 //! - Any number of processes may use one pool. A second call for one volume fails with
-//!   [`ErrorKind::InProgress`] while the first one runs, or waits for it: [`PoolOptions::wait`].
+//!   [`ErrorKind::InProgress`] while the first call runs, or waits for it: see
+//!   [`PoolOptions::wait`].
 //! - All methods block. In an async program, call them on a thread of their own, see below.
 //! - Errors name the operation, its subject, the cause and the remedy: see [`Error::report`]. Match
 //!   on [`Error::kind`].
 //!
 //! # In an async program
 //!
-//! A handle is cheap to clone and may be sent to another thread. A future that is dropped does not end
-//! the call: its thread goes on to the call's end, and the volume is where a finished call leaves it.
-//! So nothing is left half-done, and a repeated call waits for the first or fails with
-//! [`ErrorKind::InProgress`]. At the end of the program, wait for such threads; what a kill cuts short,
-//! [`Pool::reconcile`] completes at the next start. With Tokio:
+//! A handle is cheap to clone and may be sent to another thread. Dropping a future does not end the
+//! call: its thread runs until the call is complete, so nothing is left half-done. A repeated call
+//! waits for the first or fails with [`ErrorKind::InProgress`]. At the end of the program, wait for
+//! such threads; after a kill, [`Pool::reconcile`] completes interrupted calls at the next start.
+//! With Tokio:
 //!
 //! ```no_run
 //! # #[cfg(feature = "driver")]
@@ -68,9 +69,9 @@
 //!
 //! # Testing without a kernel
 //!
-//! With the feature `fake-host`, `calf::sys::fake::FakeHost` stands in for the kernel. It needs no
-//! rights, keeps devices in memory and files in a real directory, and can be told to fail or to
-//! crash at its n-th call:
+//! With the feature `fake-host`, `calf::sys::fake::FakeHost` replaces the kernel. It needs no
+//! privileges, keeps devices in memory and files in a real directory, and can fail or crash at its
+//! n-th call on request:
 //!
 //! ```
 //! # #[cfg(feature = "fake-host")]
@@ -94,7 +95,7 @@
 //! assert_eq!(volume.status()?.state, VolumeState::Inactive);
 //! let device = volume.activate()?;
 //!
-//! // A VMM has it open: nothing is taken away under it.
+//! // A VMM has the device open, so the volume cannot be deleted.
 //! host.open(device.number());
 //! assert_eq!(volume.delete().unwrap_err().kind(), ErrorKind::InUse);
 //! host.close(device.number());
@@ -138,7 +139,7 @@ pub use model::policy::Backing;
 pub use pool::losses::Losses;
 pub use pool::{Capacity, Fallback};
 
-// What fits into it.
+// Admission: what fits into the pool.
 pub use api::{Admission, VolumeKind};
 pub use model::size_range::SizeRange;
 
@@ -162,20 +163,20 @@ pub use template::import::source::url::ImageUrl;
 pub use template::required::{RequiredTemplate, RequiredTemplates};
 pub use template::spec::{ImportSource, ImportSpec, Progress};
 
-// What time and crashes leave.
+// Reconciliation.
 pub use reconcile::report::{ReconcileOptions, ReconcileReport, Removal, RemovalKind, Repair};
 
-// Is this machine ready?
+// Checks of the machine.
 pub use api::{Check, Verdict};
 
-// Of all of them.
+// Shared by all of them.
 pub use error::{Error, ErrorKind, Result};
 pub use model::cancel::Cancel;
 pub use model::limits::{MAX_SIZE, MAX_WARM};
 pub use model::units;
 
-/// What the command and calf's own tests look at besides. No part of the interface: it changes without
-/// notice.
+/// Items for the command and for calf's own tests. They are not part of the interface, and change
+/// without notice.
 #[doc(hidden)]
 pub mod internal {
     pub use crate::cow::{largest_volume, store_size};

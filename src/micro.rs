@@ -1,4 +1,4 @@
-//! Doors to the plan's pure code for the micro-benchmarks, which see a crate from outside.
+//! Access to the plan's pure code for the micro-benchmarks, which use the crate from outside.
 
 use crate::pool::record::VolumeRecord;
 use crate::volume::plan::state::Observed;
@@ -9,8 +9,8 @@ pub fn plan_creation(record: &VolumeRecord) -> usize {
     plan(Goal::Stored(record), &Observed::default()).map_or(0, |steps| steps.len())
 }
 
-/// Plans the activation of an ephemeral volume in a new boot, the longest of plans; returns the
-/// number of steps.
+/// Plans the activation of an ephemeral volume in a new boot, which is the longest plan; returns
+/// the number of steps.
 pub fn plan_activation(record: &VolumeRecord) -> usize {
     let observed = Observed {
         boot: "another".to_owned(),

@@ -3,7 +3,7 @@
 #
 # usage: tests/deps.sh GROUP...     build | test | smp | bench | demo | image | e2e
 #
-# CALF_SKIP_DEPS=1 makes it do nothing, for machines that have the same things by other names.
+# CALF_SKIP_DEPS=1 makes it do nothing, for machines where the packages have other names.
 set -euo pipefail
 
 packages_of() {
@@ -58,7 +58,7 @@ echo "installing ${missing[*]}"
 as_root=$(dirname "$0")/as-root.sh
 install=(env DEBIAN_FRONTEND=noninteractive
     apt-get install --yes --quiet -o Dpkg::Use-Pty=0 --no-install-recommends "${missing[@]}")
-# Package lists may be missing or too old; they are fetched only then.
+# Fetches package lists only if they are missing or too old.
 if ! "$as_root" "${install[@]}"; then
     "$as_root" apt-get update --quiet
     "$as_root" "${install[@]}"

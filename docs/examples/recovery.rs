@@ -4,8 +4,8 @@
 //! cargo run --example recovery -- /var/lib/calf debian-12 web-1 web-2
 //! ```
 //!
-//! The pool and the kernel know what became of each disk. All that a manager needs to keep is which
-//! sandboxes there are to be. Needs root, and a kernel with dm-snapshot.
+//! The pool and the kernel know the state of each disk. A manager only needs to keep the list of
+//! sandboxes that should exist. Needs root, and a kernel with dm-snapshot.
 
 use std::collections::BTreeMap;
 use std::env;
@@ -25,22 +25,22 @@ fn main() -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
-/// Brings the pool to what is wanted, from whatever a crash left: the disk of each sandbox.
+/// Brings the pool to the wanted state, from whatever a crash left: a disk for each sandbox.
 pub(crate) fn recover(
     pool: &Pool,
     wanted: &[VolumeSpec],
 ) -> calf::Result<BTreeMap<String, Device>> {
-    // What was cut short is completed or undone. A disk that a VMM runs on is not touched.
+    // Completes or undoes interrupted operations. Does not touch a disk that a VMM uses.
     for what in pool.reconcile()?.failed {
         eprintln!("not repaired yet: {what}");
     }
     let mut devices = BTreeMap::new();
     for spec in wanted {
-        // Finds the volume with all that was written to it, or makes it. After a reboot, an ephemeral
-        // one starts from its template again; a durable one has what was synced.
+        // Finds the volume with its content, or creates it. After a reboot, an ephemeral volume
+        // starts from its template again; a durable one has what was synced.
         let mut volume = pool.create_volume(spec)?;
         if volume.status()?.state.is_lost() {
-            // The disk below it failed, or was full: the kernel gave the volume up.
+            // The disk below it failed, or was full: the kernel marked the volume invalid.
             volume.delete()?;
             volume = pool.create_volume(spec)?;
         }

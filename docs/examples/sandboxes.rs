@@ -1,4 +1,4 @@
-//! A sandbox manager in small: twenty disks of one image at once, one of them for a VMM.
+//! A small sandbox manager: makes twenty disks of one image at once, and gives one to a VMM.
 //!
 //! ```sh
 //! cargo run --example sandboxes -- /var/lib/calf debian.img cloud-hypervisor … --disk path={}
@@ -16,7 +16,7 @@ use calf::{ImportSpec, Pool, PoolOptions, TemporaryVolume, VolumeSpec};
 
 type Failure = Box<dyn Error + Send + Sync>;
 
-/// How many sandboxes there are.
+/// The number of sandboxes.
 pub(crate) const SANDBOXES: usize = 20;
 
 fn main() -> Result<(), Failure> {
@@ -29,13 +29,13 @@ fn main() -> Result<(), Failure> {
     pool.import_template(&ImportSpec::new(Path::new(image), "sandbox"), &mut |_| ())?;
 
     let disks = disks(&pool, "sandbox")?;
-    println!("{} disks are there", disks.len());
+    println!("{} disks are ready", disks.len());
     run(vmm, &disks[0])
-    // Here the disks go: each guard deletes its volume.
+    // The disks are deleted here: each guard deletes its volume.
 }
 
-/// Makes a disk for each sandbox, all at once. They go with what is returned, and one that a killed
-/// manager left goes an hour after it was made.
+/// Makes a disk for each sandbox, all at once. Dropping the returned guards deletes the disks. If
+/// the manager is killed, reconciliation deletes them an hour after their creation.
 pub(crate) fn disks(pool: &Pool, template: &str) -> Result<Vec<TemporaryVolume>, Failure> {
     let disk = |number| -> calf::Result<TemporaryVolume> {
         let spec = VolumeSpec::new(format!("sandbox-{number}"), template);

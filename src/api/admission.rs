@@ -1,4 +1,4 @@
-//! What could be made in a pool now.
+//! Admission: which volumes could be created in a pool now.
 
 use crate::api::Pool;
 use crate::cow;
@@ -10,7 +10,7 @@ use crate::model::volume::VolumeSpec;
 use crate::pool::record::TemplateRecord;
 use crate::template::{catalog, content};
 
-/// A kind of volumes: those of a template, of a shape, for a use; or of any.
+/// A kind of volume: restricted by template, by properties and by use, or not at all.
 ///
 /// The default is every kind.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -26,11 +26,11 @@ pub struct VolumeKind {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Admission {
-    /// What is left for them to write, the reserve and their private copies of content left out.
+    /// Space that they can write into, without the reserve and the private copy of content.
     pub available: u64,
-    /// The largest size; not bounded by what is free, unless the space is allocated at once.
+    /// The largest size; free space does not limit it, unless the space is allocated at creation.
     pub largest: u64,
-    /// The smallest: the template's.
+    /// The smallest size: the template's.
     pub smallest: Option<u64>,
 }
 
@@ -40,21 +40,21 @@ impl VolumeKind {
         Self { template: Some(template.into()), ..Self::default() }
     }
 
-    /// Volumes that may write so many bytes.
+    /// Volumes that may write this many bytes.
     #[must_use]
     pub fn cow_limit(mut self, cow_limit: impl Into<Option<u64>>) -> Self {
         self.cow_limit = cow_limit.into();
         self
     }
 
-    /// Volumes with so many bytes per chunk.
+    /// Volumes with this many bytes per chunk.
     #[must_use]
     pub fn chunk_size(mut self, chunk_size: impl Into<Option<u64>>) -> Self {
         self.chunk_size = chunk_size.into();
         self
     }
 
-    /// Volumes for which so much space is set aside.
+    /// Volumes with this reservation of space.
     #[must_use]
     pub fn reserve(mut self, reserve: Reserve) -> Self {
         self.reserve = reserve;
@@ -75,8 +75,8 @@ impl VolumeKind {
 }
 
 impl Pool {
-    /// How large volumes of this kind may be now; `None` if none can be made, since the pool is full, the
-    /// kernel lacks what it takes, or the template holds nothing that can be used like that.
+    /// How large volumes of this kind may be now. `None` if none can be created: the pool is full,
+    /// the kernel lacks a feature, or the template's content does not allow the use.
     ///
     /// # Errors
     ///
@@ -94,7 +94,8 @@ impl Pool {
         if template.as_ref().is_some_and(|template| !kind.fits(template)) {
             return Ok(None);
         }
-        // A private copy takes up its template's content before anything is written to it.
+        // A private copy occupies the space of its template's content before anything is written to
+        // it.
         let copied = match (&template, backing) {
             (Some(template), Backing::Copy) => content::allocated(&self.0, &template.digest)?,
             _ => 0,
@@ -106,7 +107,7 @@ impl Pool {
                 let chunk_size = kind.chunk_size.unwrap_or(VolumeSpec::DEFAULT_CHUNK_SIZE);
                 cow::largest_volume(available, chunk_size)
             }
-            // Not bounded by what is free: a volume takes only what is written to it.
+            // Free space is no limit: a volume occupies only the space of what is written to it.
             false => MAX_SIZE,
         };
         let smallest = template.map(|template| template.size);

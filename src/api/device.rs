@@ -1,4 +1,4 @@
-//! A volume's block device, as a VMM is given it.
+//! A volume's block device, for a VMM.
 
 use std::path::{Path, PathBuf};
 
@@ -6,8 +6,8 @@ use crate::sys::DeviceNumber;
 
 /// A block device, and its node in `/dev`.
 ///
-/// It is where the volume was when it was asked for. Nothing is held open: the device goes when the
-/// volume is deactivated or deleted, which fails while somebody has it open.
+/// This is the device that the volume had at the time of the call. Nothing is held open:
+/// deactivating or deleting the volume removes the device, and fails while a process has it open.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Device {
     number: DeviceNumber,
@@ -19,7 +19,7 @@ impl Device {
         Self { number, path }
     }
 
-    /// Its node, such as `/dev/dm-3`.
+    /// The path of its node, such as `/dev/dm-3`.
     pub fn path(&self) -> &Path {
         &self.path
     }

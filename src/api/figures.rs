@@ -1,4 +1,4 @@
-//! What only the driver's metrics ask for.
+//! Queries that only the driver's metrics need.
 
 use crate::api::Pool;
 use crate::error::{Error, Result};
@@ -6,18 +6,18 @@ use crate::pool::record::{TemplateRecord, VolumeRecord};
 use crate::template::catalog;
 use crate::volume::status;
 
-/// What the records of a pool say.
+/// The records of a pool.
 pub(crate) struct Survey {
     /// The templates whose records can be read, ordered by name.
     pub(crate) templates: Vec<TemplateRecord>,
     /// The volumes whose records can be read, ordered by id.
     pub(crate) volumes: Vec<VolumeRecord>,
-    /// Why others cannot.
+    /// Why the other records cannot be read.
     pub(crate) damage: Vec<Error>,
 }
 
 impl Pool {
-    /// All records of the pool, and why some cannot be understood.
+    /// All records of the pool, and the errors of the damaged records.
     pub(crate) fn survey(&self) -> Result<Survey> {
         let (templates, mut damage) = catalog::survey(&self.0)?;
         let (volumes, damaged) = status::survey(&self.0)?;

@@ -1,5 +1,5 @@
 //! The engine's public face: [`Pool`], the handles of volumes and templates, and the options. Each
-//! method is a line, and leads to its room.
+//! method delegates to the module that does the work.
 
 mod admission;
 mod device;

@@ -1,4 +1,4 @@
-//! Opening a pool, and what there is to know of it as a whole.
+//! Opening a pool, and the properties of a pool as a whole.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -13,37 +13,39 @@ use crate::sys::{Host, LinuxHost};
 use crate::template::catalog;
 use crate::volume::status;
 
-/// How a pool is to be opened.
+/// The options for opening a pool.
 #[derive(Clone, Default)]
 pub struct PoolOptions {
-    pub(super) host: Option<Arc<dyn Host>>,
+    host: Option<Arc<dyn Host>>,
     pub(super) settings: Settings,
 }
 
 impl PoolOptions {
-    /// Bytes of the pool's file system that new volumes leave free, unless told otherwise.
+    /// Bytes of the pool's file system that new volumes leave free by default.
     pub const DEFAULT_RESERVE: u64 = Settings::DEFAULT_RESERVE;
 
-    /// Where Kata's runtimes look for direct-assigned volumes, unless told otherwise.
+    /// Where Kata's runtimes look for direct-assigned volumes by default.
     pub const DEFAULT_KATA_ROOT: &str = DEFAULT_KATA_ROOT;
 
-    /// Bytes of the pool's file system that must stay free when a volume is created: the room in
-    /// which existing volumes go on writing.
+    /// Bytes of the pool's file system that must stay free when a volume is created: the space that
+    /// existing volumes continue to write into.
     #[must_use]
     pub fn reserve(mut self, bytes: u64) -> Self {
         self.settings.reserve = bytes;
         self
     }
 
-    /// How long a call waits for another one on the same volume, in this process or another, before it
-    /// fails with [`InProgress`](crate::ErrorKind::InProgress). It does not wait unless told to.
+    /// How long a call waits for another call on the same volume, in this process or another,
+    /// before it fails with [`InProgress`](crate::ErrorKind::InProgress). By default, it does not
+    /// wait.
     #[must_use]
     pub fn wait(mut self, wait: Duration) -> Self {
         self.settings.wait = wait;
         self
     }
 
-    /// What to do where the kernel has no dm-snapshot. Without it, volumes are refused there.
+    /// How to make volumes if the kernel has no dm-snapshot. By default, calf then refuses to make
+    /// them.
     #[must_use]
     pub fn fallback(mut self, fallback: Option<Fallback>) -> Self {
         self.settings.fallback = fallback;
@@ -58,14 +60,14 @@ impl PoolOptions {
     }
 
     /// Where Kata's runtimes look for direct-assigned volumes. All processes on a pool should use
-    /// the same directory: what is published there is in use.
+    /// the same directory, since calf looks there for volumes in use.
     #[must_use]
     pub fn kata_root(mut self, directory: impl Into<PathBuf>) -> Self {
         self.settings.kata_root = directory.into();
         self
     }
 
-    /// The machine to work on; the running Linux unless a test says otherwise.
+    /// The machine to work on; by default, the running Linux.
     #[must_use]
     pub fn host(mut self, host: Arc<dyn Host>) -> Self {
         self.host = Some(host);
@@ -79,20 +81,24 @@ impl PoolOptions {
     /// `Unsupported` if a newer calf made the pool; `InvalidArgument` if the directory holds
     /// something else.
     pub fn open(self, root: impl AsRef<Path>) -> Result<Pool> {
-        let host = self.host.unwrap_or_else(|| Arc::new(LinuxHost::new()));
-        PoolDir::open(host, root.as_ref(), self.settings).map(|pool| Pool(Arc::new(pool)))
+        PoolDir::open(self.machine(), root.as_ref(), self.settings).map(|pool| Pool(Arc::new(pool)))
+    }
+
+    /// The machine to work on.
+    pub(super) fn machine(&self) -> Arc<dyn Host> {
+        self.host.clone().unwrap_or_else(|| Arc::new(LinuxHost::new()))
     }
 }
 
 /// A directory of templates and volumes. Cheap to clone.
 ///
-/// A pool keeps no state of its own: what exists is told by the pool's directory and the kernel at
-/// each call. Any number of processes may use one pool at once; operations on one volume exclude
-/// each other across all of them ([`InProgress`](crate::ErrorKind::InProgress)). Operations on
-/// different volumes run side by side: they meet only while one attaches, extends or removes the
-/// template that both use.
+/// A pool keeps no state of its own: each call reads the pool's directory and the kernel. Any
+/// number of processes may use one pool at once. Operations on one volume exclude each other across
+/// all of them ([`InProgress`](crate::ErrorKind::InProgress)). Operations on different volumes run
+/// side by side: one waits only while another attaches, extends or removes the template that both
+/// use.
 ///
-/// All methods block; call them from a thread that may.
+/// All methods block; call them from a thread that may block.
 #[derive(Clone)]
 pub struct Pool(pub(super) Arc<PoolDir>);
 
@@ -121,13 +127,13 @@ impl Pool {
     ///
     /// # Errors
     ///
-    /// `Unsupported` where the kernel lacks dm-snapshot and no fallback was chosen.
+    /// `Unsupported` if the kernel lacks dm-snapshot and no fallback was chosen.
     pub fn backing(&self) -> Result<Backing> {
         self.0.backing()
     }
 
-    /// What in the pool cannot be understood: records that were edited, damaged or put in another's
-    /// place. Lists leave it out; everything else goes on beside it.
+    /// The damaged records of the pool: records that were edited, corrupted or moved to another's
+    /// place. Lists leave them out; everything else continues to work.
     pub fn damage(&self) -> Result<Vec<Error>> {
         let mut damage = catalog::survey(&self.0)?.1;
         damage.extend(status::survey(&self.0)?.1);

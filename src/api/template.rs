@@ -1,4 +1,4 @@
-//! The handle of a template: its verbs.
+//! The handle of a template: its operations.
 
 use std::fmt;
 
@@ -10,19 +10,19 @@ use crate::volume::reclaim;
 
 /// A template of a pool, by its name. Cheap to clone.
 ///
-/// The handle is a name: it says nothing of whether the template exists. Each method fails with
-/// `NotFound`, which names the templates that do, where there is none.
+/// The handle is only a name: the template need not exist. If it does not, each method fails with
+/// `NotFound`, which names the existing templates.
 #[derive(Clone)]
 pub struct Template {
     pool: Pool,
     name: String,
 }
 
-/// A template and who uses it.
+/// A template and its users.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct TemplateStatus {
-    /// What the name points to.
+    /// The content that the name points to.
     pub record: TemplateRecord,
     /// Bytes that the content occupies in the pool.
     pub allocated: u64,
@@ -40,12 +40,13 @@ impl Template {
         &self.name
     }
 
-    /// What the name points to.
+    /// The content that the name points to.
     pub fn record(&self) -> Result<TemplateRecord> {
         catalog::template(&self.pool.0, "find", &self.name)
     }
 
-    /// The same, with its size in the pool and its users: reads the records of all volumes.
+    /// Like [`record`](Self::record), with the size in the pool and the users: reads the records of
+    /// all volumes.
     pub fn status(&self) -> Result<TemplateStatus> {
         let pool = &self.pool.0;
         let record = catalog::template(pool, "inspect", &self.name)?;
@@ -56,9 +57,9 @@ impl Template {
         })
     }
 
-    /// Sets how many spare devices of the template are to be ready (`warm`), at most
-    /// [`MAX_WARM`](crate::MAX_WARM); 0, as for each new template, is none.
-    /// [`Pool::tend_spares`] makes and removes them.
+    /// Sets how many spare devices of the template to keep ready (`warm`), at most
+    /// [`MAX_WARM`](crate::MAX_WARM); 0, the default, means none. [`Pool::tend_spares`] makes and
+    /// removes them.
     ///
     /// # Errors
     ///
@@ -67,7 +68,7 @@ impl Template {
         catalog::set_warm(&self.pool.0, &self.name, warm)
     }
 
-    /// Removes the name, and the content with its last name. `InUse` (naming volumes) while volumes
+    /// Removes the name, and with its last name the content. `InUse` (naming volumes) while volumes
     /// started from the content and no other name points to it.
     pub fn remove(&self) -> Result<()> {
         reclaim::remove_template(&self.pool.0, &self.name)

@@ -1,4 +1,4 @@
-//! The templates of a pool, and the spares of them.
+//! The templates of a pool, and their spares.
 
 use std::collections::BTreeMap;
 
@@ -14,31 +14,31 @@ use crate::template::{catalog, import};
 use crate::volume::reclaim;
 
 impl Pool {
-    /// Removes spares that nobody wants and makes those that are missing; `cancel` is asked before each.
-    /// Does nothing while another process does it.
+    /// Removes surplus spares and makes missing ones; checks `cancel` before each. Does nothing
+    /// while another process does the same.
     ///
     /// # Errors
     ///
-    /// Those of [`create_volume`](Self::create_volume) where a spare cannot be made; what was made
-    /// before stays.
+    /// Those of [`create_volume`](Self::create_volume) if a spare cannot be made; spares that were
+    /// made before stay.
     pub fn tend_spares(&self, cancel: &Cancel) -> Result<SpareReport> {
         spares::tend_spares(&self.0, cancel)
     }
 
-    /// How many spares there are, by template.
+    /// The number of existing spares, by template.
     pub fn spares(&self) -> Result<BTreeMap<String, u64>> {
         spares::spares(&self.0)
     }
 
-    /// Imports an image under a name. A name that exists moves to the new content. The same call
-    /// again goes on where an interrupted one stopped, or finds all done. Advice about the content
-    /// (a journal to be replayed, a block size that defeats TRIM) is logged as warnings.
+    /// Imports an image under a name. An existing name moves to the new content. A repeated call
+    /// resumes an interrupted import, or finds that there is nothing to do. Advice about the
+    /// content (a journal to be replayed, a block size that defeats TRIM) is logged as warnings.
     ///
     /// # Errors
     ///
     /// `InvalidArgument` (bad name, not a raw image, another digest, a URL without a digest),
     /// `NotFound` (no such file), `NoSpace`, `InUse` (the source changed while it was read),
-    /// `Permission` or `Internal` (what a server said).
+    /// `Permission` or `Internal` (a server refused or failed).
     pub fn import_template(
         &self,
         spec: &ImportSpec,
@@ -48,9 +48,13 @@ impl Pool {
         if let Some(former) = imported.former
             && let Err(e) = reclaim::release_image(&self.0, &former)
         {
-            // The name has moved: that is a success even if the old content cannot be removed now.
+            // The name has moved: the import succeeds even if the old content cannot be removed
+            // now.
             let name = &spec.name;
-            tracing::warn!("the former content of template {name} is left: {}", e.report());
+            tracing::warn!(
+                "could not remove the former content of template {name}: {}",
+                e.report()
+            );
         }
         Ok(imported.record)
     }
@@ -65,13 +69,13 @@ impl Pool {
         Ok(Template::new(self.clone(), name.to_owned()))
     }
 
-    /// All templates whose records can be read, ordered by name; [`damage`](Self::damage) tells of
+    /// All templates whose records can be read, ordered by name; [`damage`](Self::damage) reports
     /// the others.
     pub fn templates(&self) -> Result<Vec<TemplateRecord>> {
         Ok(catalog::survey(&self.0)?.0)
     }
 
-    /// How many spares became volumes' devices since the pool was opened.
+    /// How many spares were claimed by volumes since the pool was opened.
     pub fn claimed_spares(&self) -> u64 {
         self.0.claimed_spares()
     }

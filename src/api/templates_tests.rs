@@ -47,7 +47,7 @@ impl TestPool {
         index::names_in(&self.pool.0, &self.pool.0.layout().images()).unwrap()
     }
 
-    /// Writes the record of a volume of `template`, as a creation does.
+    /// Writes the record of a volume of `template`, as creating the volume does.
     fn add_volume(&self, id: &str, template: &TemplateRecord) {
         let record = VolumeRecord {
             id: id.into(),
@@ -68,7 +68,7 @@ impl TestPool {
     }
 }
 
-/// What a sweep removes, in words; a dry run before it must tell the same and remove nothing.
+/// What a sweep removes, in words; a dry run before it must report the same and remove nothing.
 fn swept(pool: &PoolDir) -> Vec<String> {
     let sweep = |dry_run| {
         let mut report = ReconcileReport::default();
@@ -208,7 +208,7 @@ fn an_interrupted_import_goes_on_where_it_stopped() {
     let source = t.image("a.img", 7);
     let whole = t.import(&source, "whole").unwrap();
     t.pool.template("whole").and_then(|template| template.remove()).unwrap();
-    // What a kill leaves after a checkpoint at half, with more written than recorded.
+    // The state that a kill leaves after a checkpoint at half, with more written than recorded.
     let identity = source::Identity::of(t.pool.0.host(), &source).unwrap().unwrap();
     let directory = t.pool.0.layout().import_directory(&identity.id());
     let mut hash = hash::ContentHash::default();

@@ -1,17 +1,17 @@
-//! A volume that goes with its guard.
+//! A volume that is deleted with its guard.
 
 use std::ops::Deref;
 
 use crate::api::Volume;
 use crate::error::Result;
 
-/// Deletes its volume when it is dropped: on every way out of a function, a panic included.
+/// Deletes its volume when dropped, on every way out of a function, including a panic.
 ///
-/// A drop cannot return an error. Where the volume cannot be deleted, because a VMM still has it open
-/// for instance, a warning with the reason and the remedy is logged through `tracing`, and the volume
-/// stays. So does that of a process that is killed. Either is found again by its id, and a
-/// [`ttl`](crate::VolumeSpec::ttl) lets reconciliation delete it. To learn of a failure, call
-/// [`delete`](Self::delete).
+/// A drop cannot return an error. If the volume cannot be deleted, for instance because a VMM still
+/// has it open, the guard logs a warning with the reason and the remedy through `tracing`, and the
+/// volume stays. The volume also stays if the process is killed. In both cases, its id leads to it
+/// again, and a [`ttl`](crate::VolumeSpec::ttl) makes reconciliation delete it. To get the error of
+/// a failed deletion, call [`delete`](Self::delete).
 #[derive(Debug)]
 #[must_use = "the volume is deleted when this is dropped"]
 pub struct TemporaryVolume {
@@ -27,13 +27,13 @@ impl Volume {
 }
 
 impl TemporaryVolume {
-    /// Lets the volume stay.
+    /// Keeps the volume.
     pub fn keep(mut self) -> Volume {
         self.kept = true;
         self.volume.clone()
     }
 
-    /// Deletes the volume now. After a failure it is not tried again: the volume stays.
+    /// Deletes the volume now. After a failure, the guard does not try again: the volume stays.
     pub fn delete(mut self) -> Result<()> {
         self.kept = true;
         self.volume.delete()
@@ -54,7 +54,11 @@ impl Drop for TemporaryVolume {
             && let Err(error) = self.volume.delete()
         {
             let id = self.volume.id();
-            tracing::warn!(volume = id, error = error.report(), "a temporary volume is left");
+            tracing::warn!(
+                volume = id,
+                error = error.report(),
+                "could not delete a temporary volume"
+            );
         }
     }
 }

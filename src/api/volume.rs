@@ -1,4 +1,4 @@
-//! The handle of a volume: its verbs.
+//! The handle of a volume: its operations.
 
 use std::fmt;
 use std::path::Path;
@@ -12,10 +12,10 @@ use crate::volume::{lifecycle, publish, status};
 
 /// A volume of a pool, by its id. Cheap to clone.
 ///
-/// The handle is a name, not a lock and not an open file: it says nothing of whether the volume
-/// exists, and it keeps nothing alive. Each method looks at the pool and the kernel as they are then.
-/// `NotFound` says that there is no such volume, but for those that take away: what is gone already is
-/// fine for them.
+/// The handle is a name, not a lock and not an open file: the volume need not exist, and the handle
+/// keeps nothing alive. Each method reads the current state of the pool and the kernel. If there is
+/// no such volume, methods fail with `NotFound`, except for those that remove something: they
+/// succeed if it is already gone.
 #[derive(Clone)]
 pub struct Volume {
     pool: Pool,
@@ -32,32 +32,33 @@ impl Volume {
         &self.id
     }
 
-    /// The pool that it is in.
+    /// The volume's pool.
     pub fn pool(&self) -> &Pool {
         &self.pool
     }
 
-    /// The volume as it is now.
+    /// The current state of the volume.
     pub fn status(&self) -> Result<VolumeStatus> {
         status::volume(&self.pool.0, &self.id)
     }
 
-    /// Brings the volume's block device up, if it is not.
+    /// Brings the volume's block device up, if it is not up yet.
     ///
     /// # Errors
     ///
-    /// `NotFound`; `Corrupt` if the kernel gave the device up; `InProgress`.
+    /// `NotFound`; `Corrupt` if the kernel marked the device invalid; `InProgress`.
     pub fn activate(&self) -> Result<Device> {
         self.pool.device(lifecycle::activate(&self.pool.0, &self.id)?)
     }
 
-    /// Takes the volume's devices down; what was written stays. `InUse` (naming the holder) while
+    /// Takes the volume's devices down; its content stays. `InUse` (naming the holder) while
     /// something has it open.
     pub fn deactivate(&self) -> Result<()> {
         lifecycle::deactivate(&self.pool.0, &self.id)
     }
 
-    /// Makes the volume at least `size` bytes large, at once if it is active. Never shrinks.
+    /// Grows the volume to at least `size` bytes, including its device if the volume is active.
+    /// Never shrinks it.
     pub fn expand(&self, size: u64) -> Result<VolumeStatus> {
         lifecycle::expand_volume(&self.pool.0, &self.id, size)
     }
@@ -68,8 +69,8 @@ impl Volume {
         lifecycle::delete_volume(&self.pool.0, &self.id)
     }
 
-    /// Deletes the volume unless it is active, as CSI wants it: of a staged block volume, its device is
-    /// the only trace. `InUse` while it is active, even if nothing has it open.
+    /// Deletes the volume unless it is active, as CSI requires: the device is the only trace of a
+    /// staged block volume. `InUse` while the volume is active, even if nothing has it open.
     pub fn delete_inactive(&self) -> Result<()> {
         lifecycle::delete_inactive_volume(&self.pool.0, &self.id)
     }
@@ -79,30 +80,31 @@ impl Volume {
         stage::stage(&self.pool.0, &self.id, stage)
     }
 
-    /// Undoes [`stage`](Self::stage): unmounts, deactivates. A path where nothing is staged is fine.
+    /// Undoes [`stage`](Self::stage): unmounts, deactivates. Succeeds if nothing is staged at the
+    /// path.
     pub fn unstage(&self, path: &Path) -> Result<()> {
         stage::unstage(&self.pool.0, &self.id, path)
     }
 
-    /// Shows the volume at a target path, staging it first where a reboot undid that.
+    /// Shows the volume at a target path, staging it first if a reboot undid the staging.
     pub fn publish(&self, publish: &Publish) -> Result<()> {
         publish::publish(&self.pool.0, &self.id, publish)
     }
 
-    /// Takes the volume away from a target path and removes the path; deletes the volume if it was
-    /// made by [`Pool::publish_inline`].
+    /// Removes the volume from a target path and removes the path; deletes the volume if
+    /// [`Pool::publish_inline`] created it.
     pub fn unpublish(&self, target: &Path) -> Result<()> {
         publish::unpublish(&self.pool.0, &self.id, target)
     }
 
-    /// Grows the file system mounted at `path` to fill the volume. Block volumes, and those that Kata
-    /// mounts, are left to their guest.
+    /// Grows the file system mounted at `path` to fill the volume. Does nothing for block volumes
+    /// and for volumes that Kata mounts: their guests grow the file system.
     pub fn expand_file_system(&self, path: &Path) -> Result<()> {
         stage::expand_file_system(&self.pool.0, &self.id, path)
     }
 
-    /// Size and use of the volume; `path` is where it is staged or published, here or (as kubelet does)
-    /// bound once more elsewhere. `NotFound` if it is not at `path`.
+    /// Size and usage of the volume. `path` is where it is staged or published, or a further bind
+    /// mount of that (as kubelet makes). `NotFound` if the volume is not at `path`.
     pub fn statistics(&self, path: &Path) -> Result<VolumeStatistics> {
         status::statistics(&self.pool.0, &self.id, path)
     }

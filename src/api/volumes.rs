@@ -14,8 +14,8 @@ use crate::volume::status::VolumeStatus;
 use crate::volume::{lifecycle, publish, status};
 
 impl Pool {
-    /// Makes a volume; a device comes with [`Volume::activate`]. The same spec again finds the same
-    /// volume.
+    /// Creates a volume; [`Volume::activate`] brings up its device. A repeated call with the same
+    /// spec finds the same volume.
     ///
     /// # Errors
     ///
@@ -26,7 +26,7 @@ impl Pool {
         Ok(Volume::new(self.clone(), spec.id.clone()))
     }
 
-    /// The same, returning what is known of the volume then.
+    /// Like [`create_volume`](Self::create_volume), but returns the status of the volume.
     pub(crate) fn provision(&self, spec: &VolumeSpec) -> Result<VolumeStatus> {
         lifecycle::create_volume(&self.0, spec)
     }
@@ -41,49 +41,50 @@ impl Pool {
         Ok(Volume::new(self.clone(), id.to_owned()))
     }
 
-    /// The volume that has the block device with this number, its own or the one for readers; `None` if
-    /// no volume of this pool has.
+    /// The volume whose block device has this number (its own device or that for readers); `None`
+    /// if no volume of this pool has it.
     pub fn volume_of_device(&self, number: DeviceNumber) -> Result<Option<Volume>> {
         let id = status::volume_of_device(&self.0, number)?;
         Ok(id.map(|id| Volume::new(self.clone(), id)))
     }
 
     /// The state of all volumes whose records can be read, ordered by id; [`damage`](Self::damage)
-    /// tells of the others.
+    /// reports the others.
     pub fn volumes(&self) -> Result<Vec<VolumeStatus>> {
         status::volumes(&self.0)
     }
 
-    /// The records of all volumes, as far as they can be read, ordered by id: cheaper than
-    /// [`volumes`](Self::volumes), as the kernel is not asked.
+    /// The records of all volumes that can be read, ordered by id: cheaper than
+    /// [`volumes`](Self::volumes), since it does not query the kernel.
     pub fn volume_records(&self) -> Result<Vec<VolumeRecord>> {
         status::volume_records(&self.0)
     }
 
-    /// A block device by the number that a [`VolumeStatus`] gives. Its node is made if it is missing.
+    /// A block device by the number in a [`VolumeStatus`]. Creates its node if it is missing.
     pub fn device(&self, number: DeviceNumber) -> Result<Device> {
         Ok(Device::new(number, self.0.host().device_node(number)?))
     }
 
-    /// How many volumes were seen to be given up by the kernel since the pool was opened: each once,
-    /// by [`Volume::status`], [`Volume::statistics`] or a reconciliation.
+    /// How many volumes were found lost or full since the pool was opened, each counted once: by
+    /// [`Volume::status`], [`Volume::statistics`] or a reconciliation.
     pub fn losses(&self) -> Losses {
         self.0.losses().count()
     }
 
-    /// Makes an ephemeral volume and publishes it in one call; undone by [`Volume::unpublish`].
+    /// Creates an ephemeral volume and publishes it in one call; [`Volume::unpublish`] undoes both.
     /// `publish.stage.path` is unused.
     pub fn publish_inline(&self, spec: &VolumeSpec, publish: &Publish) -> Result<()> {
         publish::publish_inline(&self.0, spec, publish)
     }
 
-    /// Completes or undoes what a crash left behind, and removes what nobody needs any more; what is
-    /// in use is not touched. To be called at start; safe at any time.
+    /// Completes or undoes what a crash left behind, and removes what is no longer needed; leaves
+    /// alone what is in use. Call it at start; it is safe at any time.
     pub fn reconcile(&self) -> Result<ReconcileReport> {
         reconcile::reconcile(&self.0)
     }
 
-    /// The same, with options: to learn what would be done, for instance.
+    /// Like [`reconcile`](Self::reconcile), with options: for instance, only to report what would
+    /// be done.
     pub fn reconcile_with(&self, options: &ReconcileOptions) -> Result<ReconcileReport> {
         reconcile::reconcile_with(&self.0, options)
     }

@@ -1,7 +1,7 @@
-//! Completion at a Tab: ids of volumes and names of templates, as they are in the pool.
+//! Completion at a Tab: the ids of volumes and the names of templates in the pool.
 //!
-//! A Tab changes nothing and complains of nothing: where there is no pool, or one that cannot be
-//! read, there is nothing to choose from.
+//! A Tab changes nothing and prints no errors: without a pool, or if the pool cannot be read, it
+//! offers no choices.
 
 use calf::units::format_size;
 use calf::{Pool, Result};
@@ -12,7 +12,7 @@ use clap_complete::env::CompleteEnv;
 use super::Cli;
 use super::context::{Context, GlobalArgs};
 
-/// Answers the shell and ends the process, if it is a shell that asks: the script which
+/// Answers the shell and ends the process, if a shell asked for completion: the script that
 /// `COMPLETE=bash calf` prints starts this program at each Tab.
 pub(super) fn answer_shell() {
     CompleteEnv::with_factory(Cli::command).complete();
@@ -49,7 +49,7 @@ fn candidate(value: String, help: String) -> CompletionCandidate {
 
 /// The pool that the unfinished command line names.
 fn pool() -> Option<Pool> {
-    // What the user has typed stands behind `--`.
+    // What the user has typed follows `--`.
     let words = std::env::args_os().skip_while(|word| word != "--").skip(1);
     let matches = Cli::command().ignore_errors(true).try_get_matches_from(words).ok()?;
     let global = GlobalArgs::from_arg_matches(&matches).ok()?;

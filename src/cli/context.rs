@@ -1,4 +1,4 @@
-//! What all commands share: the global options, and the pool that they name.
+//! The context of all commands: the global options, and the pool that they name.
 
 use std::path::{Path, PathBuf};
 
@@ -9,7 +9,7 @@ use clap::{Args, ValueEnum};
 use super::logging::Verbosity;
 use super::output::{Format, Output};
 
-/// Where a pool is unless told otherwise.
+/// The default directory of the pool.
 const DEFAULT_POOL: &str = "/var/lib/calf";
 
 #[derive(Args)]
@@ -25,34 +25,38 @@ pub(super) struct GlobalArgs {
     #[arg(hide_env_values = true, default_value_t = Format::Table)]
     output: Format,
 
-    /// Print what was asked for and errors only: no progress, no confirmations, no warnings
+    /// Print only requested output and errors: no progress, no confirmations, no warnings
     #[arg(long, short, global = true, conflicts_with = "verbose")]
     quiet: bool,
 
-    /// Log more to stderr: -v what is done, -vv how, -vvv everything
+    /// Log more to stderr: -v what calf does, -vv how, -vvv everything
     #[arg(long, short, global = true, action = clap::ArgAction::Count)]
     verbose: u8,
 
     /// Space of the pool's file system that imports and new volumes leave free
     ///
-    /// Running volumes go on writing into it. All processes on a pool should use the same value.
+    /// Running volumes can still write into this space. All processes on a pool should use the same
+    /// value.
     #[arg(long, global = true, value_name = "SIZE", env = "CALF_RESERVE", hide_env_values = true)]
     #[arg(hide_short_help = true, default_value = "256Mi", value_parser = size)]
     reserve: u64,
 
-    /// PEM file with the authorities to trust for https images, instead of the built-in ones
+    /// PEM file with the certificate authorities to trust for https images, instead of the built-in
+    /// ones
     #[arg(long, global = true, value_name = "FILE", env = "CALF_TLS_CA", hide_env_values = true)]
     #[arg(hide_short_help = true)]
     tls_ca: Option<PathBuf>,
 
     /// Where Kata's runtimes look for direct-assigned volumes
     ///
-    /// All processes on a pool should use the same directory: what is published there is in use.
+    /// All processes on a pool should use the same directory, since calf looks there for volumes in
+    /// use.
     #[arg(long, global = true, value_name = "DIR", env = "CALF_KATA_DIRECT_VOLUMES")]
     #[arg(hide_short_help = true, hide_env_values = true, default_value = PoolOptions::DEFAULT_KATA_ROOT)]
     kata_direct_volumes: PathBuf,
 
-    /// How to make volumes where the kernel has no dm-snapshot; without it, they are refused there
+    /// How to make volumes if the kernel has no dm-snapshot; by default, calf then refuses to make
+    /// them
     #[arg(long, global = true, value_enum, value_name = "HOW", env = "CALF_FALLBACK")]
     #[arg(hide_short_help = true, hide_env_values = true)]
     fallback: Option<FallbackArg>,
@@ -103,12 +107,12 @@ impl Context {
         }
     }
 
-    /// The pool, made if there is none.
+    /// The pool, created if it does not exist.
     pub(super) fn pool(&self) -> Result<Pool> {
         self.options().open(&self.pool_path)
     }
 
-    /// How the pool is to be opened.
+    /// The options for opening the pool.
     pub(super) fn options(&self) -> PoolOptions {
         let downloads = DownloadOptions::default().certificates(self.tls_ca.clone());
         PoolOptions::default()
@@ -118,20 +122,20 @@ impl Context {
             .kata_root(&self.kata_direct_volumes)
     }
 
-    /// The pool, which must exist: a mistyped path is not to become one.
+    /// The pool, which must exist: a mistyped path must not become a pool.
     pub(super) fn existing_pool(&self) -> Result<Pool> {
         if !has_pool(&self.pool_path)? {
             let subject = self.pool_path.display();
             return Err(Error::new(ErrorKind::NotFound, "open pool", subject, "there is no pool")
                 .remedy(
-                    "name it with --pool or CALF_POOL; `calf template import` makes a new one",
+                    "name the pool with --pool or CALF_POOL; `calf template import` creates a new one",
                 ));
         }
         self.pool()
     }
 }
 
-/// Whether a pool was made in the directory.
+/// Whether the directory holds a pool.
 pub(super) fn has_pool(path: &Path) -> Result<bool> {
     let record = Layout::new(path).pool_record();
     record.try_exists().map_err(|e| Error::io("open pool", path.display(), e))

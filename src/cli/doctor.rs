@@ -1,4 +1,4 @@
-//! `calf doctor`: what the engine's checks found, as lines and as JSON.
+//! `calf doctor`: prints the results of the engine's checks, as lines or as JSON.
 
 use calf::{Check, Result, Verdict};
 use serde::Serialize;
@@ -7,7 +7,7 @@ use serde_json::json;
 use super::context::Context;
 use super::output::Outcome;
 
-/// A check as programs see it.
+/// A check in the output for programs.
 #[derive(Serialize)]
 struct View<'a> {
     name: &'a str,

@@ -1,13 +1,13 @@
-//! The one table from what went wrong to the exit code of the process.
+//! The one table that maps kinds of errors to the exit code of the process.
 //!
-//! Scripts rely on these numbers: they are documented in `calf --help` and never change meaning.
+//! Scripts rely on these numbers, which `calf --help` documents and which never change meaning.
 
 use calf::ErrorKind;
 
-/// The command ran and found something wrong (`doctor`, `reconcile`), or met an internal error.
+/// The command ran and found a problem (`doctor`, `reconcile`), or had an internal error.
 pub(super) const FAILURE: u8 = 1;
 
-/// The exit code for an error of this kind. 2 is also what a malformed command line gives.
+/// The exit code for an error of this kind. A malformed command line also gives 2.
 pub(super) fn of(kind: ErrorKind) -> u8 {
     match kind {
         ErrorKind::InvalidArgument => 2,
@@ -20,12 +20,12 @@ pub(super) fn of(kind: ErrorKind) -> u8 {
         ErrorKind::Unsupported => 9,
         ErrorKind::Permission => 10,
         ErrorKind::Corrupt => 11,
-        // The library may add kinds; until they have a number here they are failures.
+        // The library may add kinds; until they have a number here, they count as failures.
         _ => FAILURE,
     }
 }
 
-/// The kind as it stands in JSON.
+/// The name of the kind in JSON.
 pub(super) fn name(kind: ErrorKind) -> &'static str {
     match kind {
         ErrorKind::InvalidArgument => "invalidArgument",

@@ -4,10 +4,10 @@ pub(super) const ABOUT: &str = "\
 Copy-on-write root disks for microVMs, in milliseconds
 
 A template is a named, immutable disk image. A volume is a writable block device that starts as \
-its template and takes up only what is written to it. Templates and volumes live in a pool, a \
+its template and takes up only the space of what is written to it. Templates and volumes live in a pool, a \
 directory on a file system of this machine.
 
-All commands work with no daemon running, and beside one.";
+All commands work without a daemon, and beside a running one.";
 
 pub(super) const EXAMPLES: &str = "\
 Examples:
@@ -17,7 +17,7 @@ Examples:
   calf volume activate vm1                          prints the device for the VMM
   calf volume delete vm1
 
-'calf --help' also tells exit codes and environment variables.";
+'calf --help' also lists exit codes and environment variables.";
 
 pub(super) const LONG: &str = "\
 Examples:
@@ -32,42 +32,42 @@ Sizes are bytes, or whole numbers with Ki, Mi, Gi, Ti (powers of 1024) or K, M, 
 
 Output:
   Results go to stdout, everything else to stderr. With `--output name`, a result is ids or names,
-  one a line: `calf volume list -o name | xargs calf volume delete`; of `status` and `doctor`, of
-  what is not well; of `reconcile`, of what it changed. With `--output json`, a result is one JSON
-  document, with sizes in bytes; an error is one line of JSON on stderr, the last one there:
-  {\"error\": {\"kind\": …, \"exitCode\": …, \"message\": …, \"help\": […]}}. Fields are added over time,
-  and not renamed or removed.
+  one per line: `calf volume list -o name | xargs calf volume delete`. `status` and `doctor` print
+  what is not healthy, `reconcile` prints what it changed. With `--output json`, a result is one
+  JSON document, with sizes in bytes. An error is one line of JSON on stderr, the last line there:
+  {\"error\": {\"kind\": …, \"exitCode\": …, \"message\": …, \"help\": […]}}. New versions may add fields,
+  and do not rename or remove any.
 
 Exit codes:
    0  done
-   1  an internal error, or `doctor` or `reconcile` found something wrong
+   1  an internal error, or `doctor` or `reconcile` found a problem
    2  an argument is missing, malformed or unknown
-   3  there is no such pool, template, volume or file
+   3  no such pool, template, volume or file exists
    4  the id is taken by a volume with other properties
    5  in use: a template with volumes, a device that is open
    6  another operation on the same volume is running: try again
    7  the pool is full or below its reserve
    8  a size is too small or too large
    9  this kernel or file system cannot do it: see `calf doctor`
-  10  a right is missing: run it as root
-  11  what is stored is damaged
+  10  a privilege is missing: run the command as root
+  11  stored data is damaged
 
 Environment:
   CALF_POOL, CALF_OUTPUT, CALF_RESERVE, CALF_FALLBACK,
-  CALF_TLS_CA, CALF_KATA_DIRECT_VOLUMES                 the options of the same names
+  CALF_TLS_CA, CALF_KATA_DIRECT_VOLUMES                 the options of the same name
   HTTPS_PROXY, HTTP_PROXY, ALL_PROXY, NO_PROXY          how to reach URLs
   RUST_LOG                                              what to log, such as calf=debug
   NO_COLOR                                              no colours";
 
 pub(super) const IMPORT: &str = "\
-IMAGE is a raw disk image, a block device or an http(s) URL, best with one file system and no \
-partition table. Other formats are refused with what makes a raw image of them; the file system in it \
-is not checked (`e2fsck -fn`, `xfs_repair -n`). Blocks are shared with a file where the file system \
-can (XFS, Btrfs), and holes stay holes. A URL needs the image's SHA-256; content that the pool has \
-already is not fetched again.
+IMAGE is a raw disk image, a block device or an http(s) URL, preferably with one file system and no \
+partition table. calf refuses other formats and says how to make a raw image of them. It does not \
+check the file system (`e2fsck -fn` and `xfs_repair -n` do). The pool shares blocks with an image file if the file system supports it (XFS, Btrfs), and \
+holes stay holes. A URL needs the image's SHA-256; calf does not download content that the pool \
+already has.
 
-An import that was interrupted goes on when the same command is given again. A name that exists \
-moves to the new content; volumes keep what they started from.
+To resume an interrupted import, repeat the command. If the name exists, it moves to the new \
+content; existing volumes keep the content that they started from.
 
 Examples:
   calf template import debian.img --name debian-12
@@ -75,18 +75,18 @@ Examples:
   qemu-img convert -O raw cloud.qcow2 cloud.img && calf template import cloud.img --name cloud";
 
 pub(super) const WARM: &str = "\
-A spare is the device that a volume of the template has with everything at its default. A volume that \
-is activated takes one over, in place of having its own made, if its size is the template's and it is \
-ephemeral, with the default chunk size, no cowLimit and nothing reserved. The number stays with the \
-template until it is set anew; the driver makes new spares when it is idle, without a driver this \
-command makes them. A spare takes up about as much as a volume that was not written to.
+A spare is a device made in advance for a volume of the template. When a volume is activated, it \
+claims a spare instead of getting a new device, if the volume is ephemeral and has the template's size, \
+the default chunk size, no cowLimit and nothing reserved. The template keeps this number until you \
+change it. The driver makes new spares when it is idle; without a driver, this command makes them. \
+A spare takes up about as much space as an unwritten volume.
 
 Examples:
   calf template warm debian-12 10
-  calf template warm debian-12 0                    removes them";
+  calf template warm debian-12 0                    removes all spares";
 
 pub(super) const CREATE: &str = "\
-The same command again is fine: a volume that exists with the same properties is a success.
+Repeating the command is safe: it succeeds if the volume exists with the same properties.
 
 Examples:
   calf volume create vm1 --template debian-12
@@ -98,34 +98,36 @@ pub(super) const INSPECT: &str = "\
 Examples:
   calf volume inspect vm1
   calf volume inspect /dev/dm-3                     whose device is it?
-  calf volume inspect /srv/jailer/vm1/root/disk     a node that was published
-  calf volume inspect calf-6cf9…                    a name of `dmsetup ls`";
+  calf volume inspect /srv/jailer/vm1/root/disk     a published node
+  calf volume inspect calf-6cf9…                    a name from `dmsetup ls`";
 
 pub(super) const ACTIVATE: &str = "\
-Prints the path of the device, and nothing else. A volume that is active already is fine.
+Prints only the path of the device. Succeeds if the volume is already active.
 
 Example:
   qemu-system-x86_64 … -drive if=virtio,format=raw,file=$(calf volume activate vm1)";
 
 pub(super) const EXPAND: &str = "\
-Also called `resize`. A file system in the volume does not grow by that alone: a guest grows its own \
-(resize2fs, xfs_growfs), and --at has one grown that this machine mounted.
+Also called `resize`. This does not grow the file system in the volume: a guest must grow its own \
+(resize2fs, xfs_growfs). With --at, calf also grows a file system that this machine has mounted.
 
 Examples:
   calf volume expand vm1 40Gi
   calf volume expand vm1 40Gi --at /srv/vm1";
 
 pub(super) const STAGE: &str = "\
-The kernel of this machine reads the file system: mount templates that you trust, and give others to a \
-guest as a device. The same again is fine. `calf volume publish --staging` shows it elsewhere too.
+The kernel of this machine reads the file system: mount only templates that you trust, and give others \
+to a guest as a device. Repeating the command is safe. `calf volume publish --staging` shows the file \
+system at more paths.
 
 Example:
   calf volume stage vm1 /srv/vm1 --mount-option noatime
   calf volume unstage vm1 /srv/vm1";
 
 pub(super) const PUBLISH: &str = "\
-For a VMM that runs jailed: the device node at TARGET is the volume's own, with the owner and mode \
-that were given when it was created. Activates the volume if it is not. The same again is fine.
+Publishes a volume for a VMM that runs jailed: the device node at TARGET belongs to the volume alone, \
+with the owner and mode given at its creation. Activates the volume if necessary. Repeating the \
+command is safe.
 
 Examples:
   calf volume create vm1 --template debian --uid 1000 --gid 1000
@@ -133,8 +135,8 @@ Examples:
   calf volume publish vm2 /srv/shared/vm2 --staging /srv/vm2 --read-only";
 
 pub(super) const PUBLISH_INLINE: &str = "\
-The volume is gone with `calf volume unpublish`, and, once the directory around TARGET has been removed \
-and nobody uses the volume, with the next `calf reconcile` after its time of grace.
+`calf volume unpublish` deletes the volume. If the directory around TARGET has been removed and nothing \
+uses the volume, `calf reconcile` deletes it after its grace period.
 
 Examples:
   calf volume publish-inline vm1 /srv/jailer/vm1/root/disk --template debian --uid 1000
@@ -142,21 +144,22 @@ Examples:
   calf volume unpublish job1 /srv/job1/root";
 
 pub(super) const DOCTOR: &str = "\
-Each line is OK, WARN or FAIL; what is not OK says how to mend it. The exit code is 1 if a line \
-says FAIL. Nothing is changed, except for a temporary file in the pool to try reflinks.";
+Each line is OK, WARN or FAIL; a line that is not OK says how to fix the problem. The exit code is 1 \
+if a line says FAIL. The command changes nothing, except that it makes a temporary file in the pool to \
+test reflinks.";
 
 pub(super) const RECONCILE: &str = "\
-The driver does this by itself when it starts, and every five minutes. Volumes that are in use are left alone; it is safe \
-at any time. The exit code is 1 if a repair failed.";
+The driver does the same when it starts, and every five minutes. This is safe at any time, and leaves \
+volumes in use alone. The exit code is 1 if a repair failed.";
 
 pub(super) const SERVE: &str = "\
 Logs go to stderr. SIGTERM and SIGINT let running calls end, up to the drain timeout.
 
-Templates of --templates FILE are imported while the driver serves, and tried again until they are \
-there. FILE is JSON; a sha256 is required for URLs:
+The driver imports the templates in --templates FILE while it serves, and retries failed imports. FILE \
+is JSON; a sha256 is required for URLs:
   {\"templates\": [{\"name\": \"base\", \"source\": \"/images/base.img\", \"warm\": 10},
                  {\"name\": \"web\", \"source\": \"https://…/web.img\", \"sha256\": \"…\"}]}
-`warm` is how many spare devices are ready for the next volumes, 0 without it (`calf template warm \
+`warm` is how many spare devices to keep ready for new volumes, 0 by default (see `calf template warm \
 --help`).
 
 Examples:
@@ -164,7 +167,7 @@ Examples:
   calf serve … --metrics-address 0.0.0.0:9810 --templates /etc/calf/templates.json";
 
 pub(super) const UDEV_RULES: &str = "\
-With --install, the file is replaced as a whole, and only if it differs.
+With --install, calf replaces the file atomically, and only if it differs.
 
 Examples:
   calf udev-rules >/etc/udev/rules.d/10-calf.rules && udevadm control --reload
@@ -176,8 +179,9 @@ Examples:
   calf man --install /usr/local/share/man/man1";
 
 pub(super) const COMPLETIONS: &str = "\
-This script completes commands and options. To complete ids and names as well, have the shell ask calf at \
-each Tab, by a line in its start file in place of this script. The pool is read, as far as that is allowed.
+This script completes commands and options. To complete ids and names as well, put a line into the \
+shell's start file instead, which makes the shell run calf at each Tab. calf then reads the pool, if the \
+user may.
 
 Examples:
   calf completions bash >/etc/bash_completion.d/calf

@@ -1,7 +1,7 @@
-//! Where logs go, and how much of them.
+//! Where logs go, and how much is logged.
 //!
-//! A service logs what it does. A command logs what its user must know; results are on stdout,
-//! and errors are printed by `output`.
+//! A service logs what it does. A command logs only what its user must know; results go to stdout,
+//! and `output` prints errors.
 
 use std::io::{self, IsTerminal as _};
 
@@ -20,14 +20,14 @@ pub(super) enum LogFormat {
 /// How much to log.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Verbosity {
-    /// Less than usual.
+    /// Less than the default.
     Quiet,
-    /// So many steps more than usual.
+    /// This many steps more than the default.
     Raised(u8),
 }
 
 impl Verbosity {
-    /// The level, where this one of [`LEVELS`] is usual.
+    /// The level, if the default is at this index of [`LEVELS`].
     fn level(self, usual: usize) -> &'static str {
         match self {
             Self::Quiet => LEVELS[usual - 1],
@@ -38,7 +38,7 @@ impl Verbosity {
 
 const LEVELS: [&str; 5] = ["error", "warn", "info", "debug", "trace"];
 
-/// Logging of a command that runs and ends.
+/// Sets up logging for a command that runs and ends.
 pub(super) fn for_command(verbosity: Verbosity) {
     let level = verbosity.level(1);
     tracing_subscriber::fmt()
@@ -50,7 +50,7 @@ pub(super) fn for_command(verbosity: Verbosity) {
         .init();
 }
 
-/// Logging of a service.
+/// Sets up logging for a service.
 pub(super) fn for_service(verbosity: Verbosity, format: LogFormat) {
     let level = verbosity.level(2);
     let builder = tracing_subscriber::fmt()
@@ -68,14 +68,14 @@ fn filter(level: &str) -> EnvFilter {
     discreet(EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(usual(level))))
 }
 
-/// calf at `level`, and what it is built on at warnings, or at errors where calf is.
+/// calf at `level`; its dependencies at warnings, or at errors if calf is at errors.
 fn usual(level: &str) -> String {
     let others = if level == "error" { level } else { "warn" };
     format!("{others},calf={level}")
 }
 
-/// Keeps the HTTP client from logging what it sends, whatever level everything is logged at: at
-/// `trace` that is the signature in a URL, and the token for the Kubernetes API.
+/// Keeps the HTTP client from logging what it sends, whatever the level: at `trace`, it would log
+/// the signature in a URL, and the token for the Kubernetes API.
 fn discreet(filter: EnvFilter) -> EnvFilter {
     ["ureq=debug", "ureq_proto=debug"].into_iter().fold(filter, |filter, directive| {
         filter.add_directive(directive.parse().expect("a valid directive"))

@@ -1,4 +1,4 @@
-//! `calf man`: the manual, a page for each command, made from what `--help` says.
+//! `calf man`: the manual, with a page for each command, made from the text of `--help`.
 
 use std::fs;
 use std::io;
@@ -15,7 +15,7 @@ use super::output;
 
 #[derive(clap::Args)]
 pub(super) struct Args {
-    /// The command to show the page of, such as `volume create` [default: calf as a whole]
+    /// The command whose page to print, such as `volume create` [default: calf itself]
     command: Vec<String>,
     /// Write all pages into this directory instead
     #[arg(long, value_name = "DIR", conflicts_with = "command")]
@@ -40,20 +40,20 @@ pub(super) fn run(context: &Context, root: Command, args: &Args) -> Result<()> {
 struct Page {
     /// The name of its file.
     name: String,
-    /// Its text, as roff.
+    /// The text of the page, as roff.
     text: String,
 }
 
-/// The command line with all that clap adds to it by itself.
+/// The command line with everything that clap adds to it.
 fn complete(root: Command) -> Command {
-    // A page that leaves out what the short help does would be no manual.
+    // A manual page must not leave out options that the short help hides.
     let root = root.mut_args(|argument| argument.hide_short_help(false));
     let mut root = root.disable_help_subcommand(true);
     root.build();
     root
 }
 
-/// The command whose page is asked for.
+/// The command whose page was requested.
 fn find<'a>(root: &'a Command, args: &Args) -> Result<&'a Command> {
     let words = args.command.iter();
     let found = words.into_iter().try_fold(root, |command, word| command.find_subcommand(word));
@@ -69,7 +69,7 @@ fn find<'a>(root: &'a Command, args: &Args) -> Result<&'a Command> {
     })
 }
 
-/// The pages of a command and of all below it.
+/// The pages of a command and of all its subcommands.
 fn pages(command: &Command) -> Vec<Page> {
     let below = command.get_subcommands().filter(|command| !command.is_hide_set());
     std::iter::once(page(command)).chain(below.flat_map(pages)).collect()
@@ -80,7 +80,7 @@ fn page(command: &Command) -> Page {
         .source(concat!("calf ", env!("CARGO_PKG_VERSION")))
         .manual("calf");
     let mut text = Vec::new();
-    render(&man, command, &mut text).expect("memory takes all that is written");
+    render(&man, command, &mut text).expect("writing to memory succeeds");
     let text = String::from_utf8(text).expect("help is UTF-8");
     Page { name: man.get_filename(), text }
 }
@@ -100,8 +100,8 @@ fn render(man: &Man, command: &Command, to: &mut Vec<u8>) -> io::Result<()> {
     Ok(())
 }
 
-/// What stands below the options in a help text: a line such as `Examples:` is the heading of a section,
-/// what is indented stays as it is, and the rest is notes.
+/// The text below the options in a help text: a line such as `Examples:` is the heading of a
+/// section, indented lines stay as they are, and the rest is notes.
 fn sections(text: &str) -> Roff {
     let mut roff = Roff::new();
     let mut in_notes = false;
@@ -150,7 +150,7 @@ mod tests {
 
     use super::*;
 
-    /// A command as a page may be named by it: `calf-volume-create`.
+    /// The name of a command's page, such as `calf-volume-create`.
     fn commands(command: &Command, name: &str) -> Vec<(String, Command)> {
         let below = command.get_subcommands();
         let below = below.flat_map(|c| commands(c, &format!("{name}-{}", c.get_name())));
@@ -183,7 +183,7 @@ mod tests {
         }
     }
 
-    /// Text as it stands in roff.
+    /// Text escaped for roff.
     fn escaped(text: &str) -> String {
         text.replace('-', "\\-").replace('\'', "\\*(Aq")
     }

@@ -1,7 +1,7 @@
-//! The command line: one of the users of the engine, with or without a daemon beside it.
+//! The command line, which uses the engine without a daemon or beside one.
 //!
-//! Results go to stdout, everything else to stderr. Each command is a module with its arguments
-//! and a `run`; what they share is in [`context`], [`output`] and [`exit_code`].
+//! Results go to stdout, everything else to stderr. Each command is a module with its arguments and
+//! a `run`; shared code is in [`context`], [`output`] and [`exit_code`].
 
 mod complete;
 mod context;
@@ -55,10 +55,10 @@ enum Command {
     Volume(volume::Command),
     /// Show the pool, its templates and the state of its volumes
     Status,
-    /// Check this machine and the pool, and say how to mend what is wrong
+    /// Check this machine and the pool, and say how to fix what is wrong
     #[command(after_help = help::DOCTOR)]
     Doctor,
-    /// Complete or undo what a crash left behind, and remove what nobody needs any more
+    /// Complete or undo what a crash left behind, and remove what is no longer needed
     #[command(after_help = help::RECONCILE)]
     Reconcile(reconcile::Args),
     /// Run the CSI driver
@@ -67,7 +67,7 @@ enum Command {
     /// Print or install the udev rules that keep the host away from volumes
     #[command(after_help = help::UDEV_RULES)]
     UdevRules(udev::Args),
-    /// Print a page of the manual, or install all of them
+    /// Print a page of the manual, or install all pages
     #[command(after_help = help::MAN)]
     Man(man::Args),
     /// Print a completion script for a shell

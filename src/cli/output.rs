@@ -11,12 +11,12 @@ use serde::Serialize;
 
 use super::{exit_code, logging};
 
-/// How a command that did not fail ended.
+/// The outcome of a command that returned no error.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Outcome {
-    /// As wished.
+    /// It succeeded.
     Success,
-    /// It ran, and found something wrong, which it told on stdout.
+    /// It ran, and reported a problem on stdout.
     Failure,
 }
 
@@ -27,20 +27,20 @@ pub(super) enum Format {
     Table,
     /// For programs: one JSON document, sizes in bytes
     Json,
-    /// For xargs: ids or names only, one a line
+    /// For xargs: only ids or names, one per line
     Name,
 }
 
-/// Where results, confirmations and errors go, and what becomes of them on the way.
+/// Where results, confirmations and errors go, and in which format.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Output {
     pub(super) format: Format,
-    /// Leave out what nobody asked for.
+    /// Leave out everything but requested output and errors.
     pub(super) quiet: bool,
 }
 
 impl Output {
-    /// Prints what was asked for: as it is in JSON, by its names, or as text for people.
+    /// Prints requested output: as JSON, as names, or as text for people.
     pub(super) fn result<N: AsRef<str>>(
         self,
         value: &impl Serialize,
@@ -60,8 +60,7 @@ impl Output {
         }
     }
 
-    /// Prints that something was done: the same, but that people who asked for quiet are told
-    /// nothing.
+    /// Prints a confirmation: like a result, but with `--quiet` people see nothing.
     pub(super) fn done<N: AsRef<str>>(
         self,
         value: &impl Serialize,
@@ -74,8 +73,8 @@ impl Output {
         }
     }
 
-    /// Does something to as many of `names` as can be, and prints to which (as "`done` `kind`
-    /// `name`"). The last error is the result; earlier ones are printed.
+    /// Applies an action to as many of `names` as possible, and prints which succeeded (as "`done`
+    /// `kind` `name`"). Returns the last error, and prints earlier errors.
     pub(super) fn each(
         self,
         done: &str,
@@ -107,12 +106,13 @@ impl Output {
             Format::Table | Format::Name => human_error(error, logging::colours()),
             Format::Json => json_error(error),
         };
-        // Nobody is left to be told.
+        // If stderr is closed, the error cannot be reported.
         let _ = writeln!(io::stderr(), "{message}");
     }
 }
 
-/// Prints text to stdout, ending the last line. A reader that has seen enough is fine.
+/// Prints text to stdout, ending the last line. It is not an error if the reader has closed the
+/// pipe.
 pub(super) fn text(text: &str) -> Result<()> {
     let mut stdout = io::stdout().lock();
     let end = if text.is_empty() || text.ends_with('\n') { "" } else { "\n" };
@@ -123,7 +123,7 @@ pub(super) fn text(text: &str) -> Result<()> {
     }
 }
 
-/// Lines of columns under a header.
+/// Formats rows in columns under a header.
 pub(super) fn table<const N: usize>(header: [&str; N], rows: Vec<[String; N]>) -> String {
     let mut table = Table::new();
     table.load_style(NOTHING).set_header(header).add_rows(rows);
@@ -135,23 +135,24 @@ pub(super) fn table<const N: usize>(header: [&str; N], rows: Vec<[String; N]>) -
     table.trim_fmt()
 }
 
-/// Lines of a name and a value each.
+/// Formats lines with a name and a value each.
 pub(super) fn fields(fields: &[(&str, String)]) -> String {
     let width = fields.iter().map(|(name, _)| name.len()).max().unwrap_or(0) + 2;
     fields.iter().map(|(name, value)| format!("{name:<width$}{value}\n")).collect()
 }
 
-/// A moment, for people.
+/// Formats a point in time for people.
 pub(super) fn moment(timestamp: Timestamp) -> String {
     timestamp.strftime("%Y-%m-%d %H:%M:%SZ").to_string()
 }
 
-/// How long ago a moment was, for people: in the largest unit that it fills.
+/// Formats how long ago a point in time was, for people, in the largest unit of which it has at
+/// least one.
 pub(super) fn age(of: Timestamp, now: Timestamp) -> String {
     const DAY: i64 = 24 * 60 * 60;
     const UNITS: [(i64, &str); 5] =
         [(365 * DAY, "y"), (DAY, "d"), (60 * 60, "h"), (60, "m"), (1, "s")];
-    // A clock may have been set back since.
+    // The clock may have been set back since.
     let seconds = now.duration_since(of).as_secs().max(0);
     let fills = UNITS.into_iter().find(|(length, _)| seconds >= *length);
     fills.map_or_else(|| "0s".into(), |(length, unit)| format!("{}{unit}", seconds / length))

@@ -1,4 +1,4 @@
-//! How far an import is: a bar on a terminal, a line each tenth elsewhere.
+//! The progress of an import: a bar on a terminal, otherwise a line after each tenth.
 
 use std::io::{self, IsTerminal as _, Write as _};
 
@@ -10,10 +10,10 @@ use super::output::{Format, Output};
 
 /// Shows the progress of one import on stderr.
 pub(super) enum Display {
-    /// Nothing: a program reads stderr, or a person wants quiet.
+    /// Shows nothing: a program reads stderr, or the user gave `--quiet`.
     Silent,
     Bar(Option<ProgressBar>),
-    /// The last tenth that was told.
+    /// The last tenth that was reported.
     Lines(Option<u64>),
 }
 
@@ -37,7 +37,7 @@ impl Display {
                 if told.replace(tenth) != Some(tenth) {
                     let done = format_size(progress.done);
                     let total = format_size(progress.total);
-                    // Nobody is left to be told.
+                    // If stderr is closed, nobody reads the progress.
                     let _ = writeln!(io::stderr(), "{:3} %  {done} of {total}", tenth * 10);
                 }
             }
@@ -58,6 +58,6 @@ fn new_bar(progress: Progress) -> ProgressBar {
         "{wide_bar} {percent:>3} %  {bytes:>10} of {total_bytes}  {bytes_per_sec:>12}  {eta:>3} left",
     )
     .unwrap_or_else(|_| ProgressStyle::default_bar());
-    // Of a resumed import, what was done before is not part of the speed.
+    // The speed of a resumed import does not include what was done before.
     ProgressBar::new(progress.total).with_style(style).with_position(progress.done)
 }

@@ -13,8 +13,7 @@ pub(super) struct Args {
     /// Change nothing; show what would be done
     #[arg(long)]
     dry_run: bool,
-    /// How long the directory of an inline volume's pod must have been gone before the volume is
-    /// deleted
+    /// How long the directory of an inline volume's pod must be gone before calf deletes the volume
     #[arg(long, value_name = "TIME", default_value = "10m", value_parser = humantime::parse_duration)]
     grace: Duration,
 }
@@ -41,7 +40,7 @@ pub(super) fn run(context: &Context, args: &Args) -> Result<Outcome> {
     Ok(if report.failed.is_empty() { Outcome::Success } else { Outcome::Failure })
 }
 
-/// Each action, for programs.
+/// The list of actions, for programs.
 fn actions(report: &ReconcileReport) -> Vec<serde_json::Value> {
     let repaired = report.repaired.iter().map(
         |repair| json!({ "action": "repair", "subject": repair.volume, "steps": repair.steps }),

@@ -38,17 +38,17 @@ pub(super) struct Args {
     /// Serve /metrics, /healthz and /readyz over HTTP on this address, such as 0.0.0.0:9810
     #[arg(long, value_name = "IP:PORT", env = "CALF_METRICS_ADDRESS", hide_env_values = true)]
     metrics_address: Option<SocketAddr>,
-    /// A JSON list of templates that this node is to have; imported while the driver serves
+    /// A JSON list of templates to keep in the pool; the driver imports them while it serves
     #[arg(long, value_name = "FILE", env = "CALF_TEMPLATES", hide_env_values = true)]
     templates: Option<PathBuf>,
     /// Post Kubernetes Events that say why a claim waits; needs a service account
     #[arg(long, env = "CALF_KUBERNETES_EVENTS", hide_env_values = true)]
     kubernetes_events: bool,
-    /// How often to reconcile after the start, as `calf reconcile` does; 0s for never
+    /// How often to reconcile, as `calf reconcile` does; 0s means only at start
     #[arg(long, value_name = "TIME", env = "CALF_RECONCILE_INTERVAL", hide_env_values = true)]
     #[arg(default_value = "5m", value_parser = humantime::parse_duration)]
     reconcile_interval: Duration,
-    /// Let the driver make any system call: for a C library that needs one that calf does not list
+    /// Allow every system call, for a C library that needs a call that calf does not list
     #[arg(long, env = "CALF_NO_SECCOMP", hide_env_values = true)]
     no_seccomp: bool,
     /// How to log

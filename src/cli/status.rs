@@ -17,9 +17,9 @@ struct View {
     templates: Vec<TemplateView>,
     /// Volumes by state; states without volumes are 0.
     volumes: BTreeMap<&'static str, usize>,
-    /// Volumes that need a look.
+    /// Volumes that need attention.
     unhealthy: Vec<UnhealthyView>,
-    /// What cannot be understood, in words.
+    /// Descriptions of damaged records.
     damage: Vec<String>,
 }
 
@@ -41,7 +41,7 @@ struct PoolView {
 struct BackingView {
     kind: Option<Backing>,
     fallback: bool,
-    /// Why no volume can be made.
+    /// Why volumes cannot be made.
     problem: Option<String>,
 }
 

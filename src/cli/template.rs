@@ -22,10 +22,10 @@ pub(super) enum Command {
     /// List all templates
     #[command(visible_alias = "ls")]
     List {
-        /// By what to order them: the name, the youngest first, or the largest first
+        /// Sort by name, by age (youngest first), or by size (largest first)
         #[arg(long, value_enum, value_name = "KEY", default_value_t = SortKey::Name)]
         sort: SortKey,
-        /// Turn the order round
+        /// Reverse the order
         #[arg(long, short)]
         reverse: bool,
     },
@@ -35,13 +35,13 @@ pub(super) enum Command {
         #[arg(add = complete::template())]
         name: String,
     },
-    /// Set how many spare devices of a template are ready to become volumes', and make them
+    /// Set how many spare devices of a template to keep ready for new volumes, and make them
     #[command(after_help = help::WARM)]
     Warm {
         /// The template
         #[arg(add = complete::template())]
         name: String,
-        /// How many; 0 for none
+        /// How many spares; 0 for none
         #[arg(value_name = "N")]
         spares: u32,
     },
@@ -107,7 +107,7 @@ fn import(context: &Context, args: ImportArgs) -> Result<()> {
 fn list(context: &Context, sort: SortKey, reverse: bool) -> Result<()> {
     let mut templates = context.existing_pool()?.templates()?;
     match sort {
-        // As they come.
+        // The pool returns them in this order.
         SortKey::Name => {}
         SortKey::Age => templates.sort_by_key(|template| Reverse(template.created)),
         SortKey::Size => templates.sort_by_key(|template| Reverse(template.size)),
@@ -144,7 +144,7 @@ fn inspect(context: &Context, name: &str) -> Result<()> {
                 format!("{fs_type}, blocks of {}", format_size(block.into()))
             }
             (Some(fs_type), None) => fs_type.clone(),
-            (None, _) => "none that calf knows".into(),
+            (None, _) => "no known file system".into(),
         };
         let used_by = match volumes.as_slice() {
             [] => "no volume".to_owned(),
@@ -168,7 +168,7 @@ fn inspect(context: &Context, name: &str) -> Result<()> {
 fn warm(context: &Context, name: &str, spares: u32) -> Result<()> {
     let pool = context.existing_pool()?;
     let record = pool.template(name)?.set_warm(spares)?;
-    // Someone else may tend the same pool already, and does what is left.
+    // Another process may be making spares in the same pool, and makes the missing ones.
     let report = pool.tend_spares(&Cancel::never())?;
     let there = pool.spares()?.get(name).copied().unwrap_or_default();
     let view =
@@ -182,14 +182,14 @@ fn warm(context: &Context, name: &str, spares: u32) -> Result<()> {
     })
 }
 
-/// As much of a digest as tells it from others.
+/// A prefix of a digest that is long enough to distinguish it.
 fn short(digest: &str) -> &str {
     digest.get(..12).unwrap_or(digest)
 }
 
 // === JSON ===
 
-/// A template as programs see it.
+/// A template in the output for programs.
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
 struct View<'a> {

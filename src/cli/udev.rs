@@ -14,7 +14,7 @@ use super::output;
 
 #[derive(clap::Args)]
 pub(super) struct Args {
-    /// Write them to 10-calf.rules in this directory, if they are not there already
+    /// Write the rules to 10-calf.rules in this directory, if that file differs
     #[arg(long, value_name = "DIR")]
     install: Option<PathBuf>,
 }
@@ -28,13 +28,13 @@ pub(super) fn run(context: &Context, args: &Args) -> Result<()> {
     })?;
     let name = path.display().to_string();
     context.output.done(&json!({ "path": path, "changed": changed }), [&name], || {
-        let done = if changed { "installed" } else { "in place already:" };
+        let done = if changed { "installed" } else { "already up to date:" };
         format!("{done} {name}")
     })
 }
 
-/// Writes the rules, whole or not at all; whether that was needed. A changed directory makes udev
-/// read its rules again at its next event.
+/// Writes the rules atomically, and returns whether that was necessary. When the directory changes,
+/// udev reads its rules again at its next event.
 fn install(path: &Path) -> io::Result<bool> {
     if fs::read(path).is_ok_and(|there| there == UDEV_RULES.as_bytes()) {
         return Ok(false);
@@ -42,7 +42,7 @@ fn install(path: &Path) -> io::Result<bool> {
     if let Some(directory) = path.parent() {
         fs::create_dir_all(directory)?;
     }
-    // udev reads what ends in `.rules`.
+    // udev reads files that end in `.rules`.
     let temporary = path.with_added_extension(format!("tmp-{}", std::process::id()));
     let write = || -> io::Result<()> {
         let mut file = File::create(&temporary)?;

@@ -30,21 +30,20 @@ pub(super) enum Command {
     /// List all volumes
     #[command(visible_alias = "ls")]
     List {
-        /// By what to order them: the id, the youngest first, the largest first, or those first
-        /// that take up most
+        /// Sort by id, by age (youngest first), by size, or by space used (largest first)
         #[arg(long, value_enum, value_name = "KEY", default_value_t = SortKey::Id)]
         sort: SortKey,
-        /// Turn the order round
+        /// Reverse the order
         #[arg(long, short)]
         reverse: bool,
     },
     /// Show one volume
     #[command(after_help = help::INSPECT)]
     Inspect {
-        /// The volume: its id, or a path of its device or of a file in it
+        /// The volume: its id, its name in `dmsetup ls`, or a path of its device or of a file in it
         #[arg(add = complete::volume())]
         id: String,
-        /// Also tell how full its file system is, which is mounted at this path
+        /// Also report how full the file system is that is mounted at this path
         #[arg(long, value_name = "PATH")]
         at: Option<PathBuf>,
     },
@@ -55,61 +54,61 @@ pub(super) enum Command {
         #[arg(add = complete::volume())]
         id: String,
     },
-    /// Make a volume larger, in use or not
+    /// Enlarge a volume, whether or not it is in use
     ///
-    /// The device grows at once, and what is written to it stays. A volume never shrinks.
+    /// The device grows immediately, and its content stays. A volume never shrinks.
     #[command(visible_alias = "resize", after_help = help::EXPAND)]
     Expand {
         /// The volume
         #[arg(add = complete::volume())]
         id: String,
-        /// The new size; a volume that has as much or more stays as it is
+        /// The new size; a volume of this size or more stays as it is
         #[arg(value_parser = size)]
         size: u64,
-        /// Also grow its file system, which is mounted at this path; a guest grows its own
+        /// Also grow the file system that is mounted at this path; a guest must grow its own
         #[arg(long, value_name = "PATH")]
         at: Option<PathBuf>,
     },
-    /// Mount a volume's file system at a directory, as large as the volume
+    /// Mount a volume's file system at a directory, and grow it to the volume's size
     #[command(after_help = help::STAGE)]
     Stage(StageArgs),
-    /// Unmount a volume's file system, and take the device down
+    /// Unmount a volume's file system, and take its device down
     Unstage {
         /// The volume
         #[arg(add = complete::volume())]
         id: String,
-        /// Where it was staged
+        /// The directory at which it was staged
         path: PathBuf,
     },
     /// Show a volume's device, or its file system, at a path
     #[command(after_help = help::PUBLISH)]
     Publish(PublishArgs),
-    /// Make a volume and show it at a path, in one step; it is deleted when it is unpublished
+    /// Create a volume and show it at a path, in one step; unpublishing deletes it
     #[command(after_help = help::PUBLISH_INLINE)]
     PublishInline(InlineArgs),
-    /// Take a volume away from a path; one of `publish-inline` is deleted, others stay active
+    /// Remove a volume from a path; deletes a volume of `publish-inline`, others stay active
     Unpublish {
         /// The volume
         #[arg(add = complete::volume())]
         id: String,
-        /// Where it was published
+        /// The path at which it was published
         target: PathBuf,
     },
-    /// Take a volume's device down; the content stays
+    /// Take a volume's device down; its content stays
     Deactivate {
         /// The volume
         #[arg(add = complete::volume())]
         id: String,
     },
-    /// Delete volumes with all that was written to them
+    /// Delete volumes with everything that was written to them
     ///
-    /// An unknown id is fine. A volume that is open, staged or published is not deleted.
+    /// An unknown id is not an error. A volume that is open, staged or published is not deleted.
     #[command(visible_alias = "rm")]
     Delete {
         /// The volumes
         #[arg(required = true, value_name = "ID", add = complete::volume())]
         ids: Vec<String>,
-        /// Refuse a volume that is active, even if nobody has it open
+        /// Refuse a volume that is active, even if no process has it open
         #[arg(long)]
         inactive: bool,
     },
@@ -155,7 +154,7 @@ fn list(context: &Context, sort: SortKey, reverse: bool) -> Result<()> {
     let pool = context.existing_pool()?;
     let mut volumes = pool.volumes()?;
     match sort {
-        // As they come.
+        // The pool returns them in this order.
         SortKey::Id => {}
         SortKey::Age => volumes.sort_by_key(|volume| Reverse(volume.record.created)),
         SortKey::Size => volumes.sort_by_key(|volume| Reverse(volume.record.size)),
@@ -174,7 +173,7 @@ fn list(context: &Context, sort: SortKey, reverse: bool) -> Result<()> {
     })
 }
 
-/// A list leaves out what it cannot understand, and says so.
+/// Warns of damaged records, which a list leaves out.
 pub(super) fn warn_of_damage(pool: &Pool) -> Result<()> {
     for error in pool.damage()? {
         tracing::warn!("left out: {}", error.report());
@@ -208,7 +207,7 @@ fn expand(context: &Context, id: &str, size: u64, at: Option<PathBuf>) -> Result
         let now = after.record.size;
         match now > before {
             true => format!("expanded volume {id} to {}", format_size(now)),
-            false => format!("volume {id} has {} already", format_size(now)),
+            false => format!("volume {id} already has {}", format_size(now)),
         }
     })
 }
@@ -220,7 +219,7 @@ fn activate(context: &Context, id: &str) -> Result<()> {
     context.output.result(&result, [id], || path)
 }
 
-/// A path as the engine takes it.
+/// An absolute path, as the engine requires.
 fn absolute(path: PathBuf) -> Result<PathBuf> {
     std::path::absolute(&path).map_err(|e| Error::io("find", path.display(), e))
 }

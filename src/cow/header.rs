@@ -2,27 +2,27 @@
 
 use std::io;
 
-/// What the first bytes of a COW store say, as dm-snapshot keeps them.
+/// The state of a COW store, from its first bytes in dm-snapshot's format.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum StoreHeader {
-    /// Nothing: no device has been made over it yet.
+    /// Blank: no device has been made over the store yet.
     New,
-    /// A store in order.
+    /// A valid store.
     Valid {
         /// Chunk size, in bytes.
         chunk_size: u64,
     },
-    /// The kernel gave the store up after an error.
+    /// The kernel marked the store invalid after an error.
     Invalid,
-    /// It is no COW store.
+    /// Not a COW store.
     Foreign,
 }
 
 impl StoreHeader {
-    /// Bytes of a header.
+    /// Length of a header, in bytes.
     pub const LENGTH: usize = 16;
 
-    /// Reads the header of a store from its first byte on. What is shorter is no store.
+    /// Reads the header from the first bytes of a store. Shorter input is not a store.
     pub(crate) fn read(mut store: impl io::Read) -> io::Result<Self> {
         let mut header = [0; Self::LENGTH];
         match store.read_exact(&mut header) {

@@ -2,16 +2,17 @@
 //!
 //! A persistent exception store is made of chunks: a header, then areas. An area is one chunk of
 //! metadata, which lists as many exceptions as fit at 16 bytes each, followed by that many chunks
-//! of data (Linux, `drivers/md/dm-snap-persistent.c`). When an area fills, the kernel clears the
-//! next one's metadata chunk at once, whether it will be needed or not, so there must be room.
+//! of data (Linux, `drivers/md/dm-snap-persistent.c`). When an area is full, the kernel clears the
+//! metadata chunk of the next area immediately, whether or not it will be needed, so there must be
+//! room for it.
 
 use crate::model::limits::MAX_SIZE;
 
 /// Bytes of one exception on disk: two 64-bit chunk numbers.
 const EXCEPTION_SIZE: u64 = 16;
 
-/// The least and the greatest chunk, in bytes. Below 4 KiB a loop device's page cache would have
-/// to read before each write; above 1 MiB each first write copies more than it saves.
+/// The smallest and the largest chunk, in bytes. Below 4 KiB, a loop device's page cache would have
+/// to read before each write; above 1 MiB, each first write copies more than it saves.
 pub(crate) const CHUNK_SIZES: std::ops::RangeInclusive<u64> = 4 << 10..=1 << 20;
 
 /// Whether `chunk_size` is a power of two within [`CHUNK_SIZES`].
@@ -19,13 +20,14 @@ pub(crate) fn is_chunk_size(chunk_size: u64) -> bool {
     chunk_size.is_power_of_two() && CHUNK_SIZES.contains(&chunk_size)
 }
 
-/// Chunks that a volume may write under a limit in bytes: limits of as many chunks are the same.
+/// Chunks that a volume may write under a limit in bytes: limits with the same number of chunks are
+/// equal.
 pub(crate) fn limit_chunks(limit: u64, chunk_size: u64) -> u64 {
     limit.div_ceil(chunk_size)
 }
 
-/// Bytes of a COW store that lets a volume of `size` bytes write `limit` bytes (all of it if
-/// `None`), each chunk counting once.
+/// Bytes of a COW store that lets a volume of `size` bytes write `limit` bytes (its whole size if
+/// `None`), each chunk counted once.
 pub fn store_size(size: u64, limit: Option<u64>, chunk_size: u64) -> u64 {
     let all = size.div_ceil(chunk_size);
     let data = limit.map_or(all, |limit| all.min(limit_chunks(limit, chunk_size)));
@@ -37,7 +39,7 @@ pub fn store_size(size: u64, limit: Option<u64>, chunk_size: u64) -> u64 {
 /// The size of the largest volume whose COW store, for all of it, fits into `space` bytes.
 pub fn largest_volume(space: u64, chunk_size: u64) -> u64 {
     let exceptions_per_area = chunk_size / EXCEPTION_SIZE;
-    // Two chunks for the header and the last area's metadata; one more for each area that is full.
+    // Two chunks for the header and the last area's metadata, and one more for each full area.
     let chunks = (space / chunk_size).saturating_sub(2);
     let data = chunks - (chunks + 1) / (exceptions_per_area + 1);
     (data * chunk_size).min(MAX_SIZE)
@@ -64,7 +66,7 @@ mod tests {
             let chunk = 1u64 << shift;
             let chunks = store_size(size, limit, chunk) / chunk;
             let data = size.div_ceil(chunk).min(limit.unwrap_or(u64::MAX).div_ceil(chunk));
-            // The chunk number of the last data chunk, and of the area that is cleared after it.
+            // The chunk numbers of the last data chunk, and of the area that is cleared after it.
             let per_area = chunk / 16;
             let last = if data == 0 { 0 } else { 1 + (data - 1) / per_area + 1 + (data - 1) };
             let next_area = 1 + (data / per_area) * (per_area + 1);

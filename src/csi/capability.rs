@@ -1,4 +1,4 @@
-//! How a volume is to be used: a `VolumeCapability`, checked.
+//! A checked `VolumeCapability`: how a volume will be used.
 
 use crate::csi::request::{invalid, missing};
 use crate::csi::v1;
@@ -7,7 +7,7 @@ use crate::csi::v1::volume_capability::{AccessType, MountVolume};
 use crate::error::Result;
 use crate::model::access::Access;
 
-/// A well-formed `VolumeCapability`; whether it can be had is another question.
+/// A well-formed `VolumeCapability`. Whether calf supports it is checked separately.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Capability {
     access: Access,
@@ -23,7 +23,7 @@ impl Capability {
         Ok(capability)
     }
 
-    /// Checks that the capabilities of a request are there and well formed.
+    /// Checks that the capabilities of a request are present and well formed.
     pub(super) fn all(field: &str, capabilities: &[v1::VolumeCapability]) -> Result<Vec<Self>> {
         if capabilities.is_empty() {
             return Err(missing(field));
@@ -52,7 +52,7 @@ impl Capability {
         Ok(Self { access, mode, mount_group })
     }
 
-    /// Refuses what no volume of calf can do.
+    /// Refuses capabilities that no volume of calf supports.
     pub(super) fn require_support(&self) -> Result<()> {
         const FIELD: &str = "volume_capability";
         match self.mode {
@@ -93,12 +93,12 @@ impl Capability {
         self.access == Access::Block
     }
 
-    /// Nobody may write.
+    /// Whether the volume is read-only for everyone.
     pub(super) fn read_only(&self) -> bool {
         self.mode == Mode::SingleNodeReaderOnly
     }
 
-    /// Only one target may have the volume.
+    /// Whether only one target may have the volume.
     pub(super) fn exclusive(&self) -> bool {
         self.mode == Mode::SingleNodeSingleWriter
     }

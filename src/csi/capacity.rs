@@ -1,4 +1,4 @@
-//! The sizes that a caller allows, as CSI writes them.
+//! The sizes that a caller allows, in CSI's form.
 
 use crate::csi::request::invalid;
 use crate::csi::v1;
@@ -31,7 +31,7 @@ impl Range {
         Ok(Self(SizeRange::new(required, (limit != 0).then_some(limit))))
     }
 
-    /// Whether a volume of `size` bytes is what was asked for.
+    /// Whether a volume of `size` bytes satisfies the request.
     pub(super) fn contains(self, size: u64) -> bool {
         self.0.contains(size)
     }
@@ -53,17 +53,17 @@ impl Range {
     }
 }
 
-/// Checks the size that an inline volume asks for, and rounds it up.
+/// Checks the size requested for an inline volume, and rounds it up.
 pub(super) fn inline_size(field: &str, size: u64) -> Result<u64> {
     match size {
         0 => Err(invalid(field, size, "a volume cannot be empty")
-            .remedy("leave it out for the size of the template")),
+            .remedy("leave it out to get the size of the template")),
         size if size > MAX_SIZE => Err(too_large(field, size)),
         size => Ok(SizeRange::round_up(size)),
     }
 }
 
-/// A size as CSI's signed fields take it.
+/// A size as a value of CSI's signed fields.
 pub(super) fn to_wire(bytes: u64) -> i64 {
     i64::try_from(bytes).unwrap_or(i64::MAX)
 }

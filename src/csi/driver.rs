@@ -1,4 +1,4 @@
-//! What the three gRPC services share: the pool, and how a call is run.
+//! The common part of the three gRPC services: the pool, and how a call is run.
 //!
 //! Each call runs to its end on a thread of its own, whether or not its caller still waits: when
 //! a client's deadline passes, tonic drops the handler at its `await`, but the work goes on, is
@@ -25,12 +25,12 @@ pub(super) struct Service {
     pub(super) pool: Pool,
     pub(super) driver_name: String,
     pub(super) topology: Topology,
-    /// 0: the orchestrator decides.
+    /// 0 means that the orchestrator decides.
     pub(super) max_volumes_per_node: u32,
     pub(super) events: Events,
 }
 
-/// The gRPC services; clones are the same driver.
+/// The gRPC services. Clones refer to the same driver.
 #[derive(Clone)]
 pub(super) struct Driver {
     service: Arc<Service>,
@@ -49,7 +49,7 @@ impl Driver {
         }
     }
 
-    /// Runs `work` for the request `method` about `volume` (empty where there is none).
+    /// Runs `work` for the request `method` about `volume` (empty if there is none).
     pub(super) async fn call<T: Send + 'static>(
         &self,
         method: &'static str,
@@ -70,12 +70,12 @@ impl Driver {
         });
         match task.await {
             Ok(result) => Ok(Response::new(result?)),
-            // A blocking task that has not started is cancelled when the runtime goes down.
+            // A blocking task that has not started is cancelled when the runtime shuts down.
             Err(_) => Err(Status::unavailable("the driver is shutting down; call again")),
         }
     }
 
-    /// Whether volumes can be made: what Probe answers, but neither logged nor counted.
+    /// Whether volumes can be made: the answer of Probe, but neither logged nor counted.
     pub(super) async fn is_ready(&self) -> bool {
         let service = Arc::clone(&self.service);
         tokio::task::spawn_blocking(move || service.readiness())
@@ -83,24 +83,24 @@ impl Driver {
             .is_ok_and(|ready| ready.is_ok())
     }
 
-    /// How many calls are still at work, those with no caller left included.
+    /// The number of calls in progress, including calls whose caller has gone.
     pub(super) fn running(&self) -> usize {
         self.work.len()
     }
 
-    /// Waits until a call has ended since the last time that somebody waited for it.
+    /// Waits until a call has ended since the last wait.
     pub(super) async fn call_ended(&self) {
         self.ended.notified().await;
     }
 
-    /// Waits until no call is at work. No new one may come in by then.
+    /// Waits until no call is in progress. No new calls may arrive by then.
     pub(super) async fn finished(&self) {
         self.work.close();
         self.work.wait().await;
     }
 }
 
-/// The answer to an RPC that this driver does not have.
+/// The answer to an RPC that this driver does not implement.
 pub(super) fn unimplemented<T>(method: &'static str, why: &str) -> Result<Response<T>, Status> {
     tracing::info!(target: "calf::csi", method, code = "UNIMPLEMENTED", "response");
     Err(Status::unimplemented(format!("{method} is not implemented: {why}")))

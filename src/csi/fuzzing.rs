@@ -1,5 +1,5 @@
-//! Fuzzing of CSI requests: from their bytes on the wire through validation and planning to a
-//! simulated machine, which panics when anything outside of its directory is touched.
+//! Fuzzing of CSI requests: from their bytes on the wire, through validation and planning, to a
+//! simulated machine that panics if anything outside its directory is touched.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -20,7 +20,7 @@ use crate::metrics::Metrics;
 use crate::sys::fake::FakeHost;
 use crate::template::spec::ImportSpec;
 
-/// Most requests of one input.
+/// Maximum number of requests in one input.
 const MOST: usize = 8;
 
 /// A few requests in a row to one driver: for each, a byte for the method, two for the length
@@ -29,7 +29,7 @@ const MOST: usize = 8;
 /// # Panics
 ///
 /// If the driver panics, touches anything outside, or leaves something that reconciliation cannot
-/// put right.
+/// repair.
 pub fn requests(data: &[u8]) {
     static RUNTIME: LazyLock<tokio::runtime::Runtime> = LazyLock::new(|| {
         tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime")
@@ -47,7 +47,7 @@ pub fn requests(data: &[u8]) {
             assert!(!status.message().contains("panicked"), "{status:?}");
         }
     }
-    let report = machine.pool.reconcile().expect("it goes on");
+    let report = machine.pool.reconcile().expect("reconciliation succeeds");
     assert_eq!(report.failed, Vec::<String>::new());
     machine.pool.volumes().expect("they can be listed");
 }
@@ -81,7 +81,7 @@ impl Machine {
         Self { pool, driver, root: root.to_owned() }
     }
 
-    /// Calls a method; `None` if the message is none.
+    /// Calls a method; `None` if the bytes are not a valid message.
     async fn send(&self, method: u8, message: &[u8]) -> Option<Result<(), Status>> {
         macro_rules! call {
             ($kind:ident, $method:ident $(, $path:ident)*) => {{
@@ -121,7 +121,7 @@ impl Machine {
         }
     }
 
-    /// Has an absolute path begin with the machine's directory. What is wrong with it stays wrong.
+    /// Prefixes an absolute path with the machine's directory. An invalid path stays invalid.
     fn move_in(&self, path: &mut String) {
         if path.starts_with('/') {
             path.insert_str(0, &self.root.to_string_lossy());
@@ -129,7 +129,7 @@ impl Machine {
     }
 }
 
-/// The least that passes for ext4: a superblock, of 8 KiB.
+/// The smallest image that passes for ext4: 8 KiB with a superblock.
 fn image() -> Vec<u8> {
     let mut image = vec![0; 8192];
     let superblock = &mut image[1024..];

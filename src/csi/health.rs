@@ -1,4 +1,4 @@
-//! gRPC's own health protocol, for tools that do not know CSI. It says what Probe says.
+//! gRPC's own health protocol, for tools that do not know CSI. Its answer is that of Probe.
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -16,14 +16,14 @@ use tonic_health::pb::{HealthCheckRequest, HealthCheckResponse};
 use crate::csi::driver::Driver;
 use crate::csi::reflection;
 
-/// How often to look for those who watch.
+/// How often to check health for `Watch`.
 const INTERVAL: Duration = Duration::from_secs(10);
 
 /// The health service of a driver.
 #[derive(Clone)]
 pub(super) struct Checks {
     driver: Driver,
-    /// The driver is on its way down.
+    /// The driver is stopping.
     stop: Arc<AtomicBool>,
 }
 
@@ -70,7 +70,7 @@ impl Health for Checks {
     }
 }
 
-/// The driver as a whole, which has no name, and each of its services are as well as the others.
+/// The driver as a whole, which has no name, and all of its services share one health.
 fn require_known(request: &Request<HealthCheckRequest>) -> Result<(), Status> {
     let service = request.get_ref().service.as_str();
     if service.is_empty() || reflection::SERVICES.contains(&service) {

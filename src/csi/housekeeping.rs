@@ -1,4 +1,4 @@
-//! Reconciliation in a running driver: at its start, and then once in a while.
+//! Reconciliation in a running driver: at its start, and then periodically.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -10,7 +10,7 @@ use crate::error::Result;
 use crate::metrics::Metrics;
 use crate::reconcile::report::{ReconcileOptions, ReconcileReport};
 
-/// Reconciles a pool, and logs and counts what that did. A repair that failed is logged when it is new,
+/// Reconciles a pool, and logs and counts the results. A repair that keeps failing is logged once,
 /// not each time.
 pub(super) struct Housekeeping {
     pool: Pool,
@@ -20,13 +20,14 @@ pub(super) struct Housekeeping {
 }
 
 impl Housekeeping {
-    /// Nothing is done yet. Once `stop` is true, a reconciliation that runs comes to its end.
+    /// Makes the keeper and does nothing yet. Setting `stop` to true ends a running reconciliation
+    /// early.
     pub(super) fn new(pool: Pool, metrics: Arc<Metrics>, stop: Arc<AtomicBool>) -> Self {
         let options = ReconcileOptions::default().cancel(stop.into());
         Self { pool, metrics, options, failed: BTreeSet::new() }
     }
 
-    /// The pool that is looked after.
+    /// The pool to reconcile.
     pub(super) fn pool(&self) -> &Pool {
         &self.pool
     }
@@ -46,7 +47,7 @@ impl Housekeeping {
         }
         for removal in &report.removed {
             tracing::info!(
-                target: "calf::csi", kind = removal.kind.as_str(), what = %removal, "removed what nobody needs"
+                target: "calf::csi", kind = removal.kind.as_str(), what = %removal, "removed"
             );
         }
         let failed: BTreeSet<String> = report.failed.iter().cloned().collect();
@@ -57,7 +58,7 @@ impl Housekeeping {
         Ok(report)
     }
 
-    /// Reconciles every `interval` until the end of time; never if that is zero.
+    /// Reconciles every `interval`, forever; never if `interval` is zero.
     pub(super) async fn repeat(mut self, interval: Duration) {
         if interval.is_zero() {
             return std::future::pending().await;
@@ -68,7 +69,7 @@ impl Housekeeping {
                 let result = self.run();
                 (self, result)
             });
-            // A panic is told by the runtime's hook; the next start tries again.
+            // The runtime's hook reports a panic; the next start tries again.
             let Ok((housekeeping, result)) = round.await else {
                 return std::future::pending().await;
             };
@@ -83,7 +84,7 @@ impl Housekeeping {
     }
 }
 
-/// Logs the numbers: at start for everybody, later only where something was done.
+/// Logs the numbers: at level info at start, and later only if something was done.
 pub(super) fn log(report: &ReconcileReport, level: tracing::Level) {
     let (live, repaired) = (report.live, report.repaired.len());
     let (removed, failed) = (report.removed.len(), report.failed.len());

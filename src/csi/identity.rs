@@ -1,4 +1,4 @@
-//! The Identity service: who this is, what it offers, whether it is well.
+//! The Identity service: the driver's name, its capabilities, its health.
 
 use std::collections::HashMap;
 
@@ -15,7 +15,7 @@ use crate::model::policy::Backing;
 /// Name of the response metadata of Probe that says how volumes are made.
 const MODE_METADATA: &str = "calf-mode";
 
-/// How volumes are made on this node, as Probe, GetPluginInfo and the log say it.
+/// How volumes are made on this node, as reported by Probe, GetPluginInfo and the log.
 pub(super) fn mode(backing: Backing) -> &'static str {
     match backing {
         Backing::Snapshot => "snapshot",
@@ -53,14 +53,14 @@ impl v1::identity_server::Identity for Driver {
 }
 
 impl Service {
-    /// How volumes are made, or why none can be.
+    /// How volumes are made, or why they cannot be made.
     pub(super) fn readiness(&self) -> Result<Backing> {
         self.pool.backing()
     }
 
     fn plugin_info(&self) -> v1::GetPluginInfoResponse {
-        // Registration asks this once and must not fail for a kernel module that is missing:
-        // Probe is where that is reported.
+        // Registration calls this once and must not fail because of a missing kernel module: Probe
+        // reports that.
         let mode = self.pool.backing().map_or("unavailable", mode);
         v1::GetPluginInfoResponse {
             name: self.driver_name.clone(),

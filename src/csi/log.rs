@@ -1,8 +1,8 @@
 //! One line for each request and its outcome.
 //!
-//! A line names the method, the volume, the time taken and the code, and for errors the message.
-//! It is built from these alone and never from the request itself, which may hold secrets and
-//! service-account tokens. The line is written where the work ends, so it is there even if the
+//! A line names the method, the volume, the time taken and the code, and for errors the message. It
+//! is built only from these, and never from the request itself, which may hold secrets and
+//! service-account tokens. The line is written where the work ends, so it is logged even if the
 //! caller has gone.
 
 use std::time::Instant;
@@ -12,10 +12,10 @@ use tonic::Code;
 use crate::csi::status;
 use crate::error::Error;
 
-/// Longest volume id in a log line: twice what a valid one may have.
+/// Longest volume id in a log line: twice the length of the longest valid id.
 const MAX_SUBJECT: usize = 256;
 
-/// A request under way.
+/// A request in progress.
 pub(super) struct Call {
     method: &'static str,
     volume: Option<String>,
@@ -23,14 +23,14 @@ pub(super) struct Call {
 }
 
 impl Call {
-    /// The request `method` for `volume` (empty where there is none) has arrived.
+    /// Notes that the request `method` for `volume` (empty if there is none) has arrived.
     pub(super) fn start(method: &'static str, volume: &str) -> Self {
         let volume = (!volume.is_empty()).then(|| status::shorten(volume.to_owned(), MAX_SUBJECT));
         tracing::debug!(target: "calf::csi", method, volume, "request");
         Self { method, volume, start: Instant::now() }
     }
 
-    /// It has ended.
+    /// Logs that the request has ended.
     pub(super) fn end<T>(self, result: &Result<T, Error>) {
         let elapsed_ms = self.start.elapsed().as_micros() as f64 / 1000.0;
         let Self { method, volume, .. } = self;

@@ -1,7 +1,7 @@
 //! The CSI driver: gRPC on a unix socket, translated to calls of [`Pool`](crate::Pool) and back.
 //!
 //! ```text
-//! socket ── server ──▸ identity │ controller │ node      one async method per RPC, nothing in it
+//! socket ── server ──▸ identity │ controller │ node      one async method per RPC, without logic
 //!                               │
 //!                            driver          a thread per call: outlives its caller, is logged
 //!                               │
@@ -12,7 +12,7 @@
 //!                            status                      ErrorKind -> gRPC code, the one table
 //! ```
 //!
-//! The same socket has gRPC's own `reflection` and `health`, for tools that do not know CSI.
+//! The same socket serves gRPC's own `reflection` and `health`, for tools that do not know CSI.
 //!
 //! This layer decides nothing about devices, and no gRPC type leaves it. The handlers below the
 //! driver are plain blocking functions from a request to a response or an

@@ -1,9 +1,9 @@
 //! Pages of ListVolumes.
 //!
-//! Pages go by the volumes' [`Key`]s, and a token is the key that the last page ended with. So a
-//! token stays valid when volumes come and go between two pages, each volume is listed at most
-//! once, one that exists throughout is never left out, and a token fits CSI's 128 bytes whatever
-//! the ids are.
+//! Pages are ordered by the volumes' [`Key`]s, and a token is the last key of the previous page. A
+//! token therefore stays valid when volumes come and go between two pages, each volume is listed at
+//! most once, a volume that exists throughout is never left out, and a token fits CSI's 128 bytes
+//! whatever the ids are.
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::model::key::Key;
@@ -51,15 +51,15 @@ impl Page {
     }
 }
 
-/// CSI wants ABORTED for such a token: start the listing again. Of the kinds of error, the one
-/// with that code and that cure is `InProgress`.
+/// CSI requires ABORTED for such a token, which tells the caller to start the listing again. The
+/// kind of error with that code and that remedy is `InProgress`.
 fn unknown_token(token: &str) -> Error {
     let shown = &token[..token.floor_char_boundary(64)];
     Error::new(
         ErrorKind::InProgress,
         "accept",
         format_args!("starting_token {shown:?}"),
-        "no call of ListVolumes gave it",
+        "no call of ListVolumes returned it",
     )
     .remedy("list again with an empty starting_token")
 }

@@ -1,9 +1,10 @@
-//! What users write about a volume: StorageClass parameters and inline volume attributes.
+//! The properties that users give for a volume: StorageClass parameters and inline volume
+//! attributes.
 //!
-//! Inline attributes come from whoever may make a pod, parameters from an administrator; both are
-//! checked alike, and an unknown key is refused, so a typing error never makes a volume with
-//! other properties than were meant. Keys that Kubernetes adds of itself are passed over, and
-//! their values (service-account tokens among them) are never read.
+//! Inline attributes come from anyone who may create a pod, parameters from an administrator. Both
+//! are checked in the same way, and an unknown key is refused, so a typo never makes a volume with
+//! unintended properties. Keys that Kubernetes adds are ignored, and their values (which include
+//! service-account tokens) are never read.
 
 use std::collections::HashMap;
 
@@ -18,7 +19,7 @@ use crate::volume::provision::is_same_limit;
 /// Marks an inline ephemeral volume in NodePublishVolume.
 pub(super) const EPHEMERAL: &str = "csi.storage.k8s.io/ephemeral";
 
-/// Keys that Kubernetes adds: about the claim and the pod, secrets' names, tokens.
+/// Prefix of the keys that Kubernetes adds: names of the claim, the pod and secrets, and tokens.
 const KUBERNETES_PREFIX: &str = "csi.storage.k8s.io/";
 /// Added by external-provisioner to the attributes of the volumes that it makes.
 const PROVISIONER_IDENTITY: &str = "storage.kubernetes.io/csiProvisionerIdentity";
@@ -47,7 +48,7 @@ pub(super) enum Origin {
     Inline,
 }
 
-/// Checked parameters; what was not given is `None`.
+/// Checked parameters; a parameter that was not given is `None`.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Parameters {
     pub(super) template: Option<String>,
@@ -76,7 +77,7 @@ impl Parameters {
                     parsed.size = Some(value::size(&field, text)?);
                 }
                 SIZE => {
-                    return Err(invalid(&field, text, "only inline volumes have it")
+                    return Err(invalid(&field, text, "only inline volumes have this attribute")
                         .remedy("request the size in the claim (resources.requests.storage)"));
                 }
                 COW_LIMIT => parsed.cow_limit = Some(value::cow_limit(&field, text)?),
@@ -89,7 +90,7 @@ impl Parameters {
                 KATA_DIRECT => parsed.kata_direct = Some(value::boolean(&field, text)?),
                 PROVISIONER_IDENTITY => {}
                 key if key.starts_with(KUBERNETES_PREFIX) => {}
-                // The value is not shown: nobody knows what it is.
+                // The value of an unknown key is not shown, since it may be a secret.
                 key => {
                     let size = if origin == Origin::Inline { ", size" } else { "" };
                     return Err(invalid(name, key, "the key is unknown")
@@ -100,7 +101,7 @@ impl Parameters {
         Ok(parsed)
     }
 
-    /// The volume that they describe.
+    /// The volume that the parameters describe.
     pub(super) fn into_spec(self, origin: Origin, id: &str) -> Result<VolumeSpec> {
         let template =
             self.template.ok_or_else(|| missing(&format!("{}.{TEMPLATE}", origin.field())))?;
@@ -122,7 +123,7 @@ impl Parameters {
         })
     }
 
-    /// The first key whose value is not what the volume has.
+    /// The first key whose value differs from the volume's.
     pub(super) fn mismatch(&self, record: &VolumeRecord) -> Option<&'static str> {
         fn differs<T: PartialEq>(given: Option<&T>, has: &T) -> bool {
             given.is_some_and(|given| given != has)
@@ -152,8 +153,8 @@ impl Origin {
     }
 }
 
-/// The `volume_context` of a volume: its parameters, for people who look at the PersistentVolume.
-/// Node calls go by the pool's record.
+/// The `volume_context` of a volume: its parameters, for people who inspect the PersistentVolume.
+/// Node calls use the pool's record.
 pub(super) fn context(record: &VolumeRecord) -> HashMap<String, String> {
     let durability = match record.durability {
         Durability::Ephemeral => "ephemeral",

@@ -1,4 +1,4 @@
-//! gRPC reflection: tools such as `grpcurl` ask the socket itself what can be called.
+//! gRPC reflection: tools such as `grpcurl` query the socket for the available methods.
 
 use tonic::server::NamedService;
 use tonic_health::pb::health_server::HealthServer;
@@ -10,7 +10,8 @@ use crate::csi::v1::identity_server::IdentityServer;
 use crate::csi::v1::node_server::NodeServer;
 use crate::error::{Error, ErrorKind, Result};
 
-/// The services of the socket besides reflection. The proto file has more, which are not served.
+/// The services of the socket, apart from reflection. The proto file has others that are not
+/// served.
 pub(super) const SERVICES: [&str; 4] = [
     IdentityServer::<()>::NAME,
     ControllerServer::<()>::NAME,
@@ -18,13 +19,13 @@ pub(super) const SERVICES: [&str; 4] = [
     HealthServer::<()>::NAME,
 ];
 
-/// Reflection as it is now.
+/// Reflection in its current version.
 pub(super) fn current() -> Result<v1::ServerReflectionServer<impl v1::ServerReflection>> {
     let name = "grpc.reflection.v1.ServerReflection";
     builder().with_service_name(name).build_v1().map_err(failed)
 }
 
-/// Reflection as older tools ask for it.
+/// Reflection in the version that older tools use.
 pub(super) fn former() -> Result<v1alpha::ServerReflectionServer<impl v1alpha::ServerReflection>> {
     let name = "grpc.reflection.v1alpha.ServerReflection";
     builder().with_service_name(name).build_v1alpha().map_err(failed)

@@ -1,4 +1,4 @@
-//! Fields that many requests have: ids and paths, checked as they come in.
+//! Fields that many requests have: ids and paths, checked on arrival.
 
 use std::fmt;
 use std::path::{Component, Path, PathBuf};
@@ -9,12 +9,12 @@ use crate::model::volume_id;
 /// Longest path: `PATH_MAX` less its NUL.
 const MAX_PATH: usize = 4095;
 
-/// The error for a required field that is not there.
+/// The error for a missing required field.
 pub(super) fn missing(field: &str) -> Error {
     Error::invalid("request", format!("{field} is required"))
 }
 
-/// The error for a field whose value cannot be used.
+/// The error for a field with an invalid value.
 pub(super) fn invalid(field: &str, value: impl fmt::Debug, why: impl Into<String>) -> Error {
     Error::invalid(format_args!("{field} {value:?}"), why.into())
 }
@@ -30,21 +30,17 @@ pub(super) fn volume_id<'a>(field: &str, id: &'a str) -> Result<&'a str> {
     }
 }
 
-/// Checks that a required path is there, and nothing else yet: whether the volume exists is
-/// asked before its paths are judged.
+/// Checks only that a required path is present: calf looks up the volume before it checks the
+/// paths.
 pub(super) fn required<'a>(field: &str, path: &'a str) -> Result<&'a str> {
     if path.is_empty() { Err(missing(field)) } else { Ok(path) }
 }
 
-/// Checks a path that the orchestrator named: absolute, and without any way to leave it.
+/// Checks a path that the orchestrator named: it must be absolute, and must not contain `..`.
 pub(super) fn path(field: &str, path: &str) -> Result<PathBuf> {
     if path.len() > MAX_PATH {
-        return Err(invalid(
-            field,
-            volume_id::head(path),
-            format!("it goes on to {} bytes", path.len()),
-        )
-        .remedy(format!("use at most {MAX_PATH} bytes")));
+        return Err(invalid(field, volume_id::head(path), format!("it has {} bytes", path.len()))
+            .remedy(format!("use at most {MAX_PATH} bytes")));
     }
     let parsed = Path::new(path);
     let why = if path.contains('\0') {

@@ -1,4 +1,4 @@
-//! The driver's life: check, clean up, listen, serve, drain.
+//! The driver's life cycle: check, clean up, listen, serve, drain.
 
 use std::net::SocketAddr;
 use std::path::Path;
@@ -32,12 +32,12 @@ use crate::metrics::{Exporter, Health, Metrics, Phase};
 use crate::model::policy::Backing;
 use crate::template::required::RequiredTemplates;
 
-/// The driver's name unless configured otherwise: what StorageClasses and pods call it.
+/// The default name of the driver, by which StorageClasses and pods refer to it.
 pub const DEFAULT_DRIVER_NAME: &str = "calf.csi.dev";
-/// How long a shutdown waits for calls to end unless configured otherwise. That is the grace
-/// period that Kubernetes gives a pod.
+/// How long a shutdown waits for calls to end by default: the grace period that Kubernetes gives a
+/// pod.
 pub const DEFAULT_DRAIN_TIMEOUT: Duration = Duration::from_secs(30);
-/// How often the driver reconciles after its start unless configured otherwise.
+/// How often the driver reconciles after its start by default.
 pub const DEFAULT_RECONCILE_INTERVAL: Duration = Duration::from_secs(5 * 60);
 
 /// CSI's limit for a driver's name.
@@ -45,7 +45,7 @@ const MAX_DRIVER_NAME: usize = 63;
 /// Largest request in bytes. CSI allows 4 KiB for each map and 128 bytes for most strings.
 const MAX_REQUEST: usize = 1 << 20;
 
-/// How to serve.
+/// The configuration of the driver.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ServeConfig {
     /// Where to listen: `unix:///path`, `unix:/path` or an absolute path.
@@ -54,17 +54,17 @@ pub struct ServeConfig {
     pub driver_name: String,
     /// This node's id: unique in the cluster, and a valid label value.
     pub node_id: String,
-    /// Most volumes that the orchestrator may bring to this node; 0 leaves it to decide.
+    /// Maximum number of volumes on this node; 0 leaves it to the orchestrator.
     pub max_volumes_per_node: u32,
     /// How long a shutdown waits for calls to end.
     pub drain_timeout: Duration,
     /// Where to serve metrics, health and readiness over HTTP; `None` for nowhere.
     pub metrics_address: Option<SocketAddr>,
-    /// Templates that this node is to have, imported while the driver serves.
+    /// Templates to keep in the pool, imported while the driver serves.
     pub templates: RequiredTemplates,
     /// Where to post Kubernetes Events; `None` for nowhere.
     pub kubernetes: Option<KubernetesConfig>,
-    /// How often to reconcile after the start; zero for never.
+    /// How often to reconcile after the start; zero means never.
     pub reconcile_interval: Duration,
 }
 
@@ -85,24 +85,24 @@ impl ServeConfig {
     }
 }
 
-/// How long the last responses have to reach their callers when the driver ends.
+/// How long the last responses may take to reach their callers when the driver ends.
 const LAST_RESPONSES: Duration = Duration::from_millis(500);
 
 /// Serves Identity, Controller and Node on one socket until `shutdown` completes, then waits for
-/// calls to end. gRPC's own health and reflection services are on it too.
+/// calls to end. The socket also serves gRPC's own health and reflection services.
 ///
-/// The service manager that started the process is told when the driver serves, and when it stops, if
-/// `NOTIFY_SOCKET` names where.
+/// If `NOTIFY_SOCKET` is set, notifies the service manager that started the process when the driver
+/// is ready and when it stops.
 ///
-/// If calls are still at work after [`ServeConfig::drain_timeout`], this is logged and the
-/// function returns all the same, with their threads running: end the process then, rather than
-/// wait for the runtime. Whatever they had not finished, the next start completes or undoes.
+/// If calls are still running after [`ServeConfig::drain_timeout`], the function logs that and
+/// returns nevertheless, while their threads run on: end the process then, rather than wait for the
+/// runtime. The next start completes or undoes what these calls had not finished.
 ///
 /// # Errors
 ///
-/// `InvalidArgument` for a configuration that cannot be, `Unsupported` where the kernel lacks
-/// dm-snapshot and the pool has no fallback, `InUse` if another driver serves the endpoint, and
-/// what reconciliation returns.
+/// `InvalidArgument` for an invalid configuration, `Unsupported` if the kernel lacks dm-snapshot
+/// and the pool has no fallback, `InUse` if another driver serves the endpoint, and the errors of
+/// reconciliation.
 pub async fn serve(
     pool: Pool,
     config: ServeConfig,
@@ -112,7 +112,7 @@ pub async fn serve(
     check_driver_name(&config.driver_name)?;
     let topology = Topology::new(&config.driver_name, &config.node_id)?;
     let (metrics, health) = (Arc::new(Metrics::new()), Arc::new(Health::new()));
-    // Dropping it ends what runs beside the driver.
+    // Dropping it ends the tasks that run beside the driver.
     let mut beside = JoinSet::new();
     if let Some(address) = config.metrics_address {
         let listener = metrics::bind(address).await?;
@@ -131,7 +131,7 @@ pub async fn serve(
     let (listener, _socket_file, housekeeping) = tokio::select! {
         prepared = &mut prepared => prepared?,
         () = &mut shutdown => {
-            // It ends between two volumes, and removes its socket.
+            // The driver stops between two volumes, and removes its socket.
             stop.store(true, Ordering::Release);
             supervisor::stopping();
             let ended = tokio::time::timeout(config.drain_timeout, prepared).await;
@@ -172,7 +172,7 @@ pub async fn serve(
         .add_service(reflection::current()?.max_decoding_message_size(MAX_REQUEST))
         .add_service(reflection::former()?.max_decoding_message_size(MAX_REQUEST))
         .serve_with_incoming_shutdown(UnixListenerStream::new(listener), async {
-            // An error says that `close` was dropped, which is how it is used.
+            // An error means that `close` was dropped, which is the signal to stop.
             let _ = closed.await;
         });
     let failed = |e| Error::new(ErrorKind::Internal, "serve", &config.endpoint, e);
@@ -222,8 +222,8 @@ pub async fn serve(
     Ok(())
 }
 
-/// Completes once no call has been running for a moment: a connection that its client keeps open,
-/// and does not even read from, is no reason to stay.
+/// Completes once no call has been running for a moment. An idle connection that its client keeps
+/// open must not delay the shutdown.
 async fn idle(driver: &Driver) {
     loop {
         driver.finished().await;
@@ -234,8 +234,8 @@ async fn idle(driver: &Driver) {
     }
 }
 
-/// Everything before the first call: the kernel can make volumes, nobody else serves the
-/// endpoint, and what a crash left behind is put right.
+/// Everything that precedes the first call: checks that the kernel can make volumes and that no
+/// other driver serves the endpoint, and repairs what a crash left behind.
 fn prepare(
     mut housekeeping: Housekeeping,
     path: &Path,
@@ -260,7 +260,7 @@ fn prepare(
 fn abandoned(config: &ServeConfig) -> Error {
     let why = format!("the first reconciliation did not end within {:?}", config.drain_timeout);
     Error::new(ErrorKind::Internal, "stop", "the driver", why)
-        .remedy("nothing is lost: the next start goes on with it")
+        .remedy("nothing is lost: the next start continues it")
 }
 
 fn check_driver_name(name: &str) -> Result<()> {

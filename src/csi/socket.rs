@@ -1,10 +1,10 @@
-//! The unix socket that the driver listens on: whose it is, and who may use it.
+//! The unix socket that the driver listens on: who owns it, and who may use it.
 //!
-//! A socket file outlives its server. What is found at the path is therefore one of: nothing; a
-//! *stale* socket, which refuses connections and is replaced; a *live* one, which belongs to a
-//! running driver and is left alone; or something else, which is never touched. Looking and
-//! replacing happen under a lock on the parent directory, so that of two drivers that start at
-//! once one wins and the other finds it alive.
+//! A socket file outlives its server. The path may therefore hold nothing; a *stale* socket, which
+//! refuses connections and is replaced; a *live* socket, which belongs to a running driver and is
+//! left alone; or another kind of file, which is never touched. Checking and replacing happen under
+//! a lock on the parent directory, so that of two drivers that start at once one wins and the other
+//! finds the winner's live socket.
 
 use std::fs::{self, DirBuilder, File};
 use std::io;
@@ -31,7 +31,7 @@ const BACKLOG: i32 = 128;
 pub(super) struct SocketFile {
     path: PathBuf,
     identity: (u64, u64),
-    /// Keeps the inode, so that its number cannot become that of a successor's socket.
+    /// Keeps the inode in use, so that a successor's socket cannot get the same inode number.
     _pin: OwnedFd,
 }
 
@@ -56,8 +56,8 @@ pub(super) fn parse_endpoint(endpoint: &str) -> Result<PathBuf> {
 ///
 /// # Errors
 ///
-/// `InUse` if a running driver serves the path, `AlreadyExists` if something is there that is no
-/// socket.
+/// `InUse` if a running driver serves the path, `AlreadyExists` if the path holds a file that is
+/// not a socket.
 pub(super) fn listen(path: &Path) -> Result<(UnixListener, SocketFile)> {
     const OPERATION: &str = "listen on socket";
     let failed = |error: Errno| Error::io(OPERATION, path.display(), error);
@@ -77,7 +77,7 @@ pub(super) fn listen(path: &Path) -> Result<(UnixListener, SocketFile)> {
         None,
     )
     .map_err(failed)?;
-    // Linux gives the file the mode that the socket has when it is bound (less the umask).
+    // Linux gives the file the mode of the socket at the time of binding (less the umask).
     fchmod(&socket, Mode::RUSR | Mode::WUSR).map_err(failed)?;
     let address = SocketAddrUnix::new(path).map_err(failed)?;
     rustix::net::bind(&socket, &address).map_err(failed)?;
@@ -91,14 +91,14 @@ pub(super) fn listen(path: &Path) -> Result<(UnixListener, SocketFile)> {
             Ok((UnixListener::from(socket), file))
         }
         Err(error) => {
-            // Dropping a `SocketFile` would wait for the lock that is held here.
+            // Dropping a `SocketFile` would wait for the lock that this function holds.
             let _ = fs::remove_file(path);
             Err(error)
         }
     }
 }
 
-/// Notes which socket has just been bound, if it is private.
+/// Takes note of the socket that has just been bound, and refuses it if others may access it.
 fn pin(path: &Path) -> Result<((u64, u64), OwnedFd)> {
     const OPERATION: &str = "check socket";
     let failed = |e: io::Error| Error::io(OPERATION, path.display(), e);
@@ -117,7 +117,7 @@ fn pin(path: &Path) -> Result<((u64, u64), OwnedFd)> {
     Ok((identity(&metadata), pin))
 }
 
-/// Makes way for a new socket: removes a stale one, refuses everything else.
+/// Makes way for a new socket: removes a stale socket, refuses everything else.
 fn clear(path: &Path) -> Result<()> {
     const OPERATION: &str = "replace socket";
     let metadata = match fs::symlink_metadata(path) {
@@ -130,7 +130,7 @@ fn clear(path: &Path) -> Result<()> {
             ErrorKind::AlreadyExists,
             OPERATION,
             path.display(),
-            "what is there is not a socket",
+            "the existing file is not a socket",
         )
         .remedy("remove it, or choose another endpoint"));
     }
@@ -147,7 +147,7 @@ fn clear(path: &Path) -> Result<()> {
     fs::remove_file(path).map_err(|e| Error::io(OPERATION, path.display(), e))
 }
 
-/// Whether somebody listens. A server with a full backlog is one as well.
+/// Whether a process listens on the socket. A server with a full backlog counts too.
 fn is_live(path: &Path) -> Result<bool> {
     let failed = |error: Errno| Error::io("connect to socket", path.display(), error);
     let probe = socket_with(
@@ -165,7 +165,7 @@ fn is_live(path: &Path) -> Result<bool> {
     }
 }
 
-/// Locks a directory until the file is dropped. Other drivers hold it only for moments.
+/// Locks a directory until the file is dropped. Other drivers hold this lock only briefly.
 fn lock(directory: &Path) -> Result<File> {
     let failed = |e: io::Error| Error::io("lock directory", directory.display(), e);
     let file = File::open(directory).map_err(failed)?;
@@ -185,7 +185,7 @@ fn identity(metadata: &fs::Metadata) -> (u64, u64) {
 // === impl SocketFile ===
 
 impl Drop for SocketFile {
-    /// Failure is left to the next start, which removes a stale socket.
+    /// A failure is ignored: the next start removes the stale socket.
     fn drop(&mut self) {
         let Some(Ok(_lock)) = self.path.parent().map(lock) else { return };
         let ours = fs::symlink_metadata(&self.path).is_ok_and(|m| identity(&m) == self.identity);
@@ -277,7 +277,7 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("csi.sock");
         let (_old_listener, old) = listen(&path).unwrap();
-        // Not `drop`: a process that another test starts may keep the old one alive for a moment.
+        // Not `drop`: a process that another test starts may briefly keep the old socket alive.
         fs::remove_file(&path).unwrap();
         let (_listener, new) = listen(&path).unwrap();
         drop(old);

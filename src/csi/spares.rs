@@ -1,7 +1,7 @@
-//! The warm pool in a running driver: spares are made while no call is at work.
+//! The warm pool in a running driver: makes spares while no call is in progress.
 //!
-//! Nothing is polled but once in a while, for numbers that somebody else set: a call that claimed a spare
-//! has them tended as soon as it has been quiet for a moment.
+//! After a call has claimed a spare, the driver makes a new one as soon as it has been idle for a
+//! moment. It polls only occasionally, for numbers of spares that another process has set.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -15,23 +15,23 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::model::cancel::Cancel;
 use crate::reconcile::spares::SpareReport;
 
-/// No call has been at work for this long: the next of a pod's calls would have come by now.
+/// How long the driver must be idle: the next call for the same pod would have arrived by then.
 const QUIET: Duration = Duration::from_millis(100);
-/// Time between looks that nothing asked for.
+/// Time between checks without a trigger.
 const LOOK: Duration = Duration::from_secs(600);
 
-/// Keeps as many spares as templates ask for.
+/// Keeps the number of spares that the templates ask for.
 pub(super) struct Warmer {
     pub(super) pool: Pool,
-    /// A template came or asks for another number.
+    /// Triggered when a template arrives or asks for another number of spares.
     pub(super) changed: Arc<Notify>,
-    /// The driver is going down.
+    /// Set when the driver is stopping.
     pub(super) stop: Arc<AtomicBool>,
 }
 
 impl Warmer {
-    /// Runs until it is dropped. A spare that is being made then is completed, or removed by the next
-    /// start.
+    /// Runs until it is dropped. A spare that is being made at that time is completed, or the next
+    /// start removes it.
     pub(super) async fn run(self, driver: Driver) {
         let mut told = None;
         loop {
@@ -51,7 +51,7 @@ impl Warmer {
         }
     }
 
-    /// Waits until there may be something to do.
+    /// Waits until there may be work.
     async fn wait(&self, driver: &Driver, claimed: u64) {
         let look = tokio::time::sleep(LOOK);
         tokio::pin!(look);
@@ -65,7 +65,7 @@ impl Warmer {
     }
 }
 
-/// Waits until no call has been at work for a moment.
+/// Waits until no call has been in progress for a moment.
 async fn quiet(driver: &Driver) {
     loop {
         let call = tokio::time::timeout(QUIET, driver.call_ended());
@@ -75,7 +75,7 @@ async fn quiet(driver: &Driver) {
     }
 }
 
-/// Logs what was done, and a failure when it is new; returns that.
+/// Logs what was done, and a failure if it is new; returns the failure.
 fn tell(tended: Result<SpareReport>, told: Option<String>) -> Option<String> {
     let failure = match tended {
         Ok(SpareReport { made, removed, failed, .. }) => {
@@ -87,7 +87,7 @@ fn tell(tended: Result<SpareReport>, told: Option<String>) -> Option<String> {
         Err(error) => Some(error.report()),
     };
     if let Some(what) = failure.as_ref().filter(|what| told.as_ref() != Some(what)) {
-        tracing::warn!(target: "calf::csi", what, "cannot keep the warm pool; tried again");
+        tracing::warn!(target: "calf::csi", what, "cannot tend the warm pool; will retry");
     }
     failure
 }

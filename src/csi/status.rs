@@ -1,4 +1,4 @@
-//! From an error to the gRPC status that says it.
+//! Converts an error to a gRPC status.
 
 use tonic::{Code, Status};
 
@@ -8,7 +8,7 @@ use crate::error::{Error, ErrorKind};
 /// refuse headers above 16 KiB; a list of templates can be longer than that.
 const MAX_MESSAGE: usize = 4096;
 
-/// The one table from what went wrong to what CSI calls it.
+/// The one table that maps kinds of errors to CSI status codes.
 pub(super) fn code(kind: ErrorKind) -> Code {
     match kind {
         ErrorKind::InvalidArgument => Code::InvalidArgument,
@@ -25,12 +25,12 @@ pub(super) fn code(kind: ErrorKind) -> Code {
     }
 }
 
-/// The code of a call that ended so.
+/// The code of a call with this result.
 pub(super) fn outcome<T>(result: &Result<T, Error>) -> Code {
     result.as_ref().map_or_else(|error| code(error.kind()), |_| Code::Ok)
 }
 
-/// The code as CSI and gRPC documents write it.
+/// The code's name in the documents of CSI and gRPC.
 pub(super) fn name(code: Code) -> &'static str {
     match code {
         Code::Ok => "OK",
@@ -59,7 +59,7 @@ impl From<Error> for Status {
     }
 }
 
-/// Cuts a text to at most `limit` bytes, saying so.
+/// Cuts a text to at most `limit` bytes, and marks the cut.
 pub(super) fn shorten(mut text: String, limit: usize) -> String {
     const MARK: &str = "…";
     if text.len() > limit {

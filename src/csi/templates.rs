@@ -1,10 +1,10 @@
-//! Sees to it that the templates that this node is to have are there.
+//! Keeps the required templates of this node in the pool.
 //!
-//! It runs beside the driver, once that serves: other templates are usable meanwhile. One import
-//! runs at a time, since each keeps a disk or a network busy. One that fails is tried again for as
-//! long as the driver runs, in growing and randomized intervals, so that a thousand nodes do not
-//! return to a server at once. Templates that are there are looked at now and then, and brought
-//! back if somebody removed them.
+//! The keeper runs beside the driver once the driver serves: other templates are usable meanwhile.
+//! One import runs at a time, since each keeps a disk or a network busy. A failed import is retried
+//! for as long as the driver runs, at growing and randomized intervals, so that a thousand nodes do
+//! not return to a server at once. Templates in the pool are checked periodically, and imported
+//! again if they were removed.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -21,10 +21,10 @@ use crate::pool::record::TemplateRecord;
 use crate::template::required::{RequiredTemplate, RequiredTemplates};
 use crate::template::spec::{ImportSource, ImportSpec, Progress};
 
-/// Pause after the first failure; each further one doubles it.
+/// Pause after the first failure; each further failure doubles it.
 const FIRST_RETRY: Duration = Duration::from_secs(5);
 const LONGEST_RETRY: Duration = Duration::from_secs(300);
-/// Time between looks at a template that is there.
+/// Time between checks of a template that is in the pool.
 const LOOK: Duration = Duration::from_secs(600);
 
 /// Keeps the templates of a list.
@@ -32,7 +32,7 @@ pub(super) struct Keeper {
     pub(super) pool: Pool,
     pub(super) metrics: Arc<Metrics>,
     pub(super) events: Events,
-    /// Told that a template came or asks for another number of spares.
+    /// Notified when a template arrives or asks for another number of spares.
     pub(super) changed: Arc<Notify>,
 }
 
@@ -41,13 +41,13 @@ struct Task {
     warm: u32,
     due: Instant,
     failures: u32,
-    /// It was there, as this process knows.
+    /// Whether this process has seen the template in the pool.
     seen: bool,
 }
 
 impl Keeper {
-    /// Runs until it is dropped. An import that is under way then goes on until it or the process
-    /// ends; the next start resumes it.
+    /// Runs until it is dropped. An import in progress then continues until it or the process ends;
+    /// the next start resumes it.
     pub(super) async fn run(self, required: RequiredTemplates) {
         let task = |RequiredTemplate { import, warm }: &RequiredTemplate| Task {
             spec: import.clone(),
@@ -99,20 +99,20 @@ impl Keeper {
                     template = name,
                     error = error.report(),
                     again_in = ?Duration::from_secs(pause.as_secs()),
-                    "cannot import a template that this node is to have"
+                    "cannot import a required template"
                 );
             }
         }
     }
 }
 
-/// How long to wait after this many failures before.
+/// How long to wait after this many failures.
 fn retry(failures: u32) -> Duration {
     let pause = FIRST_RETRY.saturating_mul(2_u32.saturating_pow(failures)).min(LONGEST_RETRY);
     pause.mul_f64(rand::random_range(0.75..1.25))
 }
 
-/// Has the template in the pool; what there was to do, and its digest.
+/// Brings the template into the pool. Returns whether it was imported or present, and its digest.
 fn ensure(
     pool: &Pool,
     spec: &ImportSpec,
@@ -124,8 +124,8 @@ fn ensure(
         Err(error) if error.kind() == ErrorKind::NotFound => None,
         Err(error) => return Err(error),
     };
-    // Without a digest, a file is looked at once per start: it may be replaced at any time, and
-    // by whom is not known here.
+    // Without a digest, a file is checked once per start: it may be replaced at any time, without
+    // notice.
     if let Some(record) = before.as_ref().filter(|record| is_it(record, spec, seen)) {
         return Ok((ImportOutcome::Present, record.digest.clone()));
     }
@@ -155,7 +155,7 @@ fn is_it(record: &TemplateRecord, spec: &ImportSpec, seen: bool) -> bool {
     }
 }
 
-/// A line in the log for each quarter of an import.
+/// Logs a line for each quarter of an import.
 struct Told<'a> {
     template: &'a str,
     quarter: u64,

@@ -1,11 +1,11 @@
-//! Where volumes are: on this node, and nowhere else.
+//! The topology of volumes: they exist on this node only.
 
 use std::collections::HashMap;
 
 use crate::csi::v1;
 use crate::error::{Error, ErrorKind, Result};
 
-/// CSI's and Kubernetes' limit for a topology value, as for a label's.
+/// CSI's and Kubernetes' length limit for a topology value, the same as for a label's value.
 const MAX_VALUE: usize = 63;
 
 /// The topology segment of this node: `<driver>/node` = node id.
@@ -24,7 +24,7 @@ impl Topology {
                 "use node id",
                 format_args!("{node_id:?}"),
                 format!(
-                    "it is no label value: at most {MAX_VALUE} letters, digits, `-`, `_` and `.`, \
+                    "it is not a label value: at most {MAX_VALUE} letters, digits, `-`, `_` and `.`, \
                      with a letter or digit at both ends"
                 ),
             )
@@ -38,7 +38,7 @@ impl Topology {
         &self.node
     }
 
-    /// As CSI says it.
+    /// The topology as a message of CSI.
     pub(super) fn to_wire(&self) -> v1::Topology {
         v1::Topology { segments: HashMap::from([(self.key.clone(), self.node.clone())]) }
     }
@@ -48,7 +48,7 @@ impl Topology {
         topology.segments.iter().all(|(key, value)| *key == self.key && *value == self.node)
     }
 
-    /// Refuses a requirement that a volume on this node does not meet.
+    /// Refuses a requirement that a volume on this node does not satisfy.
     pub(super) fn require(&self, requirement: Option<&v1::TopologyRequirement>) -> Result<()> {
         let requisite = requirement.map(|r| r.requisite.as_slice()).unwrap_or_default();
         if requisite.is_empty() || requisite.iter().any(|topology| self.is_within(topology)) {

@@ -1,5 +1,4 @@
-//! The values of volume parameters: each a text that is checked, and refused by the name of its
-//! field.
+//! The values of volume parameters. Each is a text that is checked; an error names its field.
 
 use crate::cow::is_chunk_size;
 use crate::csi::capacity;
@@ -8,7 +7,7 @@ use crate::error::Result;
 use crate::model::policy::{Durability, Reserve};
 use crate::model::units::parse_size;
 
-/// Size of an inline volume, rounded up to what a volume can have.
+/// Size of an inline volume, rounded up to a valid size.
 pub(super) fn size(field: &str, value: &str) -> Result<u64> {
     capacity::inline_size(field, parse_size(field, value)?)
 }
@@ -16,7 +15,7 @@ pub(super) fn size(field: &str, value: &str) -> Result<u64> {
 /// Most bytes that a volume may write.
 pub(super) fn cow_limit(field: &str, value: &str) -> Result<u64> {
     match parse_size(field, value)? {
-        0 => Err(invalid(field, value, "a volume that may write nothing cannot be used")
+        0 => Err(invalid(field, value, "a volume must be able to write")
             .remedy("leave it out for no limit")),
         limit => Ok(limit),
     }
@@ -38,7 +37,7 @@ pub(super) fn durability(field: &str, value: &str) -> Result<Durability> {
         "ephemeral" => Ok(Durability::Ephemeral),
         "durable" => Ok(Durability::Durable),
         _ => Err(invalid(field, value, "it is neither ephemeral nor durable")
-            .remedy("use durable if what was synced must survive a crash of the node")),
+            .remedy("use durable if synced content must survive a crash of the node")),
     }
 }
 
@@ -48,7 +47,7 @@ pub(super) fn reserve(field: &str, value: &str) -> Result<Reserve> {
         "none" => Ok(Reserve::None),
         "full" => Ok(Reserve::Full),
         _ => Err(invalid(field, value, "it is neither none nor full")
-            .remedy("use full to allocate all that the volume may write when it is made")),
+            .remedy("use full to allocate all the space that the volume may use at its creation")),
     }
 }
 
@@ -56,7 +55,7 @@ pub(super) fn reserve(field: &str, value: &str) -> Result<Reserve> {
 pub(super) fn user_or_group(field: &str, value: &str) -> Result<u32> {
     let digits = value.bytes().all(|b| b.is_ascii_digit());
     match value.parse() {
-        // chown(2) takes the largest number for "leave as it is".
+        // In chown(2), the largest number means "leave as it is".
         Ok(id) if digits && id != u32::MAX => Ok(id),
         _ => Err(invalid(field, value, "it is not a numeric id")
             .remedy("give a decimal number from 0 to 4294967294")),
@@ -73,7 +72,7 @@ pub(super) fn mode(field: &str, value: &str) -> Result<u32> {
     }
 }
 
-/// A yes or no, as Kubernetes writes it.
+/// A boolean, in Kubernetes' form.
 pub(super) fn boolean(field: &str, value: &str) -> Result<bool> {
     match value {
         "true" => Ok(true),

@@ -1,4 +1,4 @@
-//! A volume as CSI shows it.
+//! A volume in CSI's form.
 
 use crate::csi::capacity::to_wire as bytes;
 use crate::csi::topology::Topology;
@@ -18,31 +18,31 @@ pub(super) fn to_wire(record: &VolumeRecord, topology: &Topology) -> v1::Volume 
     }
 }
 
-/// Whether the volume is well, in words for the person who finds the event in the log.
+/// Whether the volume is abnormal, with a text for people who find the event in the log.
 pub(super) fn condition(volume: &VolumeStatus) -> v1::VolumeCondition {
     let (abnormal, message) = match volume.state {
-        VolumeState::Inactive => (false, "in order; not in use on this node"),
+        VolumeState::Inactive => (false, "healthy; not in use on this node"),
         VolumeState::Active => (false, "in order"),
         VolumeState::Interrupted => {
-            (false, "an operation was cut short; the next call for the volume completes it")
+            (false, "an operation was interrupted; the next call for the volume completes it")
         }
         VolumeState::Invalid => (
             true,
             "the COW store had an I/O error (a full pool, most often) and the volume can no \
-             longer be read: free space in the pool, then delete the volume and make a new one",
+             longer be read: free space in the pool, then delete the volume and create a new one",
         ),
         VolumeState::Overflow => (
             true,
-            "the COW store is full: reads go on, writes fail; save what is needed, then make a \
+            "the COW store is full: reads still work, writes fail; save what you need, then create a \
              new volume with a larger cowLimit",
         ),
     };
     v1::VolumeCondition { abnormal, message: message.to_owned() }
 }
 
-/// The condition of a volume in order whose mounted file system is not.
+/// The condition of a healthy volume whose mounted file system is not healthy.
 pub(super) fn failed_file_system() -> v1::VolumeCondition {
-    let message = "an error turned its file system read-only: the kernel log says why; unpublish \
+    let message = "an error turned its file system read-only: see the kernel log for the reason; unpublish \
                    and unstage the volume, then publish it again";
     v1::VolumeCondition { abnormal: true, message: message.to_owned() }
 }

@@ -1,4 +1,4 @@
-//! The few requests that are made of the API server.
+//! The few requests that calf sends to the API server.
 
 use std::time::Duration;
 
@@ -13,23 +13,23 @@ use crate::kubernetes::KubernetesConfig;
 
 /// How long a request may take as a whole.
 const TOTAL: Duration = Duration::from_secs(15);
-/// Largest answer that is read, in bytes: a page of 500 claims has about one.
+/// Largest answer that is read, in bytes: a page of 500 claims has about one MiB.
 const MAX_ANSWER: u64 = 32 << 20;
-/// As much of an error's body as is shown.
+/// How much of an error's body is shown, in bytes.
 const SHOWN: usize = 300;
 
-/// A connection to the API server with this moment's token and certificates.
+/// A connection to the API server with the current token and certificates.
 pub(super) struct Api<'a> {
     agent: Agent,
     server: &'a str,
     authorization: String,
 }
 
-/// How a request was answered that may be refused for a reason of interest.
+/// The answer to a request that the server may refuse for a reason that matters.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Answer {
     Done,
-    /// An object of that name exists.
+    /// An object of that name already exists.
     Exists,
 }
 
@@ -83,7 +83,7 @@ impl<'a> Api<'a> {
         let request = request.header("Authorization", &self.authorization);
         let mut response = request.send(object.to_string()).map_err(|e| failed(path, e))?;
         let status = response.status();
-        // Read in any case: only then does the next request go by the same connection.
+        // Always read the body: only then can the next request use the same connection.
         let body = response.body_mut().with_config().limit(MAX_ANSWER).read_to_vec();
         match status {
             StatusCode::CONFLICT => Ok(Answer::Exists),

@@ -1,10 +1,10 @@
-//! How the API server is reached.
+//! How to reach the API server.
 
 use std::path::PathBuf;
 
 use crate::error::{Error, ErrorKind, Result};
 
-/// Where a pod finds its credentials.
+/// The directory with a pod's credentials.
 const SERVICE_ACCOUNT: &str = "/var/run/secrets/kubernetes.io/serviceaccount";
 
 /// How to reach the API server.
@@ -14,16 +14,16 @@ pub struct KubernetesConfig {
     pub server: String,
     /// File with the bearer token; read for each use, since it is replaced before it expires.
     pub token: PathBuf,
-    /// PEM file with the authority that vouches for the server.
+    /// PEM file with the authority that signed the server's certificate.
     pub certificates: Option<PathBuf>,
 }
 
 impl KubernetesConfig {
-    /// That of the pod in which this process runs.
+    /// The configuration of the pod in which this process runs.
     ///
     /// # Errors
     ///
-    /// `InvalidArgument` outside of a pod, or where the pod has no service account.
+    /// `InvalidArgument` outside a pod, or if the pod has no service account.
     pub fn in_cluster() -> Result<Self> {
         let variable = |name: &str| std::env::var(name).ok().filter(|value| !value.is_empty());
         let outside = |why: String| {
@@ -40,7 +40,7 @@ impl KubernetesConfig {
         let directory = PathBuf::from(SERVICE_ACCOUNT);
         let token = directory.join("token");
         if !token.exists() {
-            return Err(outside(format!("{} is not there", token.display())));
+            return Err(outside(format!("{} does not exist", token.display())));
         }
         Ok(Self {
             server: format!("https://{host}:{port}"),

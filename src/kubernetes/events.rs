@@ -1,4 +1,4 @@
-//! Which Events are posted, on what, and how often.
+//! Decides which Events to post, on which objects, and how often.
 
 use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
@@ -13,23 +13,23 @@ use crate::kubernetes::api::{Answer, Api};
 use crate::kubernetes::objects::{Claim, Event, List, Posted, StorageClass, Subject};
 use crate::metrics::Metrics;
 
-/// Notices that may wait; more are dropped.
+/// Maximum number of waiting notices; more are dropped.
 const QUEUE: usize = 64;
-/// Templates that may be missing at once; more are not looked at.
+/// Maximum number of missing templates; more are ignored.
 const MAX_MISSING: usize = 256;
-/// Time between looks for claims that wait, spread by half of it among nodes.
+/// Time between checks for waiting claims, spread by half of it among nodes.
 const LOOK: Duration = Duration::from_secs(30);
-/// How long a template that nobody asks for any more is remembered. external-provisioner asks for
-/// the capacity of each StorageClass once a minute.
+/// How long calf remembers a missing template after the last request for it. external-provisioner
+/// queries the capacity of each StorageClass once a minute.
 const REMEMBER: Duration = Duration::from_secs(180);
-/// A claim that has waited less may be in the course of getting its volume, on this node or
+/// A claim that has waited for a shorter time may still be getting its volume, on this node or
 /// another.
 const PATIENCE: SignedDuration = SignedDuration::from_secs(10);
 /// Within this time, the same Event on the same object is not posted again.
 const REPEAT: Duration = Duration::from_secs(300);
-/// Claims that are told in one look.
+/// Maximum number of claims that get Events in one check.
 const MAX_CLAIMS: usize = 100;
-/// Pages that are read of one list, of [`PAGE`] objects each.
+/// Maximum number of pages to read of one list, of [`PAGE`] objects each.
 const MAX_PAGES: usize = 20;
 const PAGE: usize = 500;
 /// Longest message: Kubernetes refuses more than 1024 bytes.
@@ -40,24 +40,24 @@ const TEMPLATE_IMPORTED: &str = "TemplateImported";
 const TEMPLATE_IMPORT_FAILED: &str = "TemplateImportFailed";
 const REASONS: [&str; 3] = [TEMPLATE_MISSING, TEMPLATE_IMPORTED, TEMPLATE_IMPORT_FAILED];
 
-/// What the driver found worth telling.
+/// A fact that the driver reports.
 enum Notice {
     Missing { template: String },
     Imported { template: String, digest: String },
     ImportFailed { template: String, error: String },
 }
 
-/// Where the driver tells it. Never blocks, never fails.
+/// The interface through which the driver reports. It never blocks and never fails.
 #[derive(Clone)]
 pub(crate) struct Events(Option<SyncSender<Notice>>);
 
 impl Events {
-    /// Nothing is told.
+    /// Reports nothing.
     pub(crate) fn off() -> Self {
         Self(None)
     }
 
-    /// Starts the thread that posts. It ends with the last clone of what is returned.
+    /// Starts the thread that posts. It ends when the last clone of the returned value is dropped.
     pub(crate) fn start(
         config: KubernetesConfig,
         driver: &str,
@@ -83,18 +83,18 @@ impl Events {
         Ok(Self(Some(sender)))
     }
 
-    /// Someone asked for capacity from a template that this node does not have.
+    /// A request for capacity named a template that this node does not have.
     pub(crate) fn template_missing(&self, template: &str) {
         self.tell(|| Notice::Missing { template: template.to_owned() });
     }
 
-    /// A template that this node is to have has come.
+    /// A required template is now in the pool.
     pub(crate) fn template_imported(&self, template: &str, digest: &str) {
         let (template, digest) = (template.to_owned(), digest.to_owned());
         self.tell(|| Notice::Imported { template, digest });
     }
 
-    /// A template that this node is to have could not be imported, and will be tried again.
+    /// The import of a required template failed, and will be retried.
     pub(crate) fn template_import_failed(&self, template: &str, error: &Error) {
         let (template, error) = (template.to_owned(), error.report());
         self.tell(|| Notice::ImportFailed { template, error });
@@ -102,7 +102,8 @@ impl Events {
 
     fn tell(&self, notice: impl FnOnce() -> Notice) {
         if let Some(sender) = &self.0 {
-            // A full queue: the API server is slow, and what matters comes again.
+            // The queue is full because the API server is slow. Notices that still matter will be
+            // sent again.
             let _ = sender.try_send(notice());
         }
     }
@@ -115,9 +116,9 @@ pub(super) struct Poster {
     node: String,
     metrics: Arc<Metrics>,
     look: Duration,
-    /// Templates that were asked for in vain, and when they last were.
+    /// Missing templates, with the time of the last request for each.
     missing: BTreeMap<String, Instant>,
-    /// When which Event was posted last, by its name.
+    /// When each Event was last posted, by its name.
     posted: BTreeMap<String, Instant>,
 }
 
@@ -159,7 +160,7 @@ impl Poster {
                 (template, TEMPLATE_IMPORTED, message)
             }
             Notice::ImportFailed { template, error } => {
-                (template, TEMPLATE_IMPORT_FAILED, format!("{error}; it is tried again"))
+                (template, TEMPLATE_IMPORT_FAILED, format!("{error}; the driver will retry"))
             }
         };
         let event = Event {
@@ -172,7 +173,7 @@ impl Poster {
         self.post_all([event]);
     }
 
-    /// Tells each claim that waits for a missing template, its pod, and the node.
+    /// Posts Events on each claim that waits for a missing template, on its pod, and on the node.
     fn tell_missing(&mut self) -> Result<()> {
         let api = Api::connect(&self.config)?;
         let mut classes = BTreeMap::new();
@@ -213,7 +214,7 @@ impl Poster {
             warning: true,
             about: template.to_owned(),
             message: format!(
-                "template {template:?} is not in the pool of node {}, so no volume can be made of \
+                "template {template:?} is not in the pool of node {}, so no volume can be made from \
                  it there: import it with `calf template import IMAGE --name {template}`, or add \
                  it to the templates in the chart's values",
                 self.node
@@ -221,8 +222,8 @@ impl Poster {
         }
     }
 
-    /// Posts those that were not posted lately. A server that does not answer, or not as it should,
-    /// is not asked for the rest: what still matters comes again.
+    /// Posts the Events that were not posted recently. Stops if the server does not answer
+    /// properly: Events that still matter are posted at the next check.
     fn post_all(&mut self, events: impl IntoIterator<Item = Event>) {
         let fresh = |event: &Event| !self.posted.contains_key(&event.name());
         let events: Vec<Event> = events.into_iter().filter(fresh).collect();
@@ -249,8 +250,8 @@ impl Poster {
         }
     }
 
-    /// Posts an Event, or counts it up if it was posted before and is not fresh. Whether anything
-    /// was posted.
+    /// Posts an Event, or increments its count if it exists and is not recent. Returns whether
+    /// anything was posted.
     fn post(&self, api: &Api<'_>, event: &Event) -> Result<bool> {
         let mut event = event.clone();
         event.message.truncate(event.message.floor_char_boundary(MAX_MESSAGE));
@@ -274,7 +275,7 @@ impl Poster {
     }
 }
 
-/// Reads a list page by page until `each` has seen enough.
+/// Reads a list page by page until `each` needs no more.
 fn pages<T: serde::de::DeserializeOwned>(
     api: &Api<'_>,
     path: &str,
@@ -292,6 +293,6 @@ fn pages<T: serde::de::DeserializeOwned>(
             None => return Ok(()),
         }
     }
-    tracing::debug!(path, "the list is longer than is read");
+    tracing::debug!(path, "the list is too long to be read completely");
     Ok(())
 }

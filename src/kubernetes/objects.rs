@@ -1,4 +1,4 @@
-//! Kubernetes objects, as much of them as is read and written.
+//! Kubernetes objects, with only the fields that calf reads and writes.
 
 use std::collections::HashMap;
 
@@ -16,7 +16,7 @@ pub(super) struct List<T> {
 
 #[derive(Deserialize)]
 pub(super) struct ListMetadata {
-    /// What to ask the next page with; empty or missing on the last one.
+    /// The token for the next page; empty or missing on the last page.
     #[serde(rename = "continue")]
     pub(super) next: Option<String>,
 }
@@ -68,7 +68,7 @@ struct Owner {
 }
 
 impl Claim {
-    /// Whether it waits for a volume, and for longer than one takes to be made.
+    /// Whether the claim waits for a volume, and for longer than making one takes.
     pub(super) fn waits(&self, now: Timestamp, patience: jiff::SignedDuration) -> bool {
         let phase = self.status.as_ref().and_then(|status| status.phase.as_deref());
         let since = self.metadata.creation_timestamp.unwrap_or(Timestamp::UNIX_EPOCH);
@@ -91,7 +91,7 @@ impl Claim {
     }
 }
 
-/// What an Event is about.
+/// The subject of an Event.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Subject {
     pub(super) kind: &'static str,
@@ -101,35 +101,35 @@ pub(super) struct Subject {
 }
 
 impl Subject {
-    /// The node of this name. As for kubelet's Events, its name stands for its uid; `kubectl
-    /// describe node` looks for both.
+    /// The node of this name. As in kubelet's Events, its name serves as its uid; `kubectl describe
+    /// node` finds both.
     pub(super) fn node(name: &str) -> Self {
         Self { kind: "Node", namespace: None, name: name.to_owned(), uid: name.to_owned() }
     }
 
-    /// The namespace of Events about it.
+    /// The namespace of Events about the subject.
     pub(super) fn events_namespace(&self) -> &str {
         self.namespace.as_deref().unwrap_or("default")
     }
 }
 
-/// An Event to be posted.
+/// An Event to post.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Event {
     pub(super) subject: Subject,
     pub(super) reason: &'static str,
     pub(super) warning: bool,
-    /// What tells it from others of this reason on this subject.
+    /// What distinguishes this Event from others with the same reason and subject.
     pub(super) about: String,
     pub(super) message: String,
 }
 
-/// As much of an object's name as goes into that of its Events: 253 is Kubernetes' limit, less 22
-/// for the suffix.
+/// How much of an object's name goes into the names of its Events: Kubernetes' limit of 253, less
+/// 22 for the suffix.
 const MAX_NAME: usize = 231;
 
 impl Event {
-    /// The same for all nodes, so that the Events of many nodes about one claim are one.
+    /// The name is the same for all nodes, so that many nodes share one Event about a claim.
     pub(super) fn name(&self) -> String {
         let Subject { name, uid, kind, .. } = &self.subject;
         let hash = Sha256::digest(format!("{kind}/{uid}/{}/{}", self.reason, self.about));
@@ -169,7 +169,7 @@ impl Event {
     }
 }
 
-/// An Event that is there already.
+/// An Event that already exists.
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct Posted {
@@ -177,7 +177,7 @@ pub(super) struct Posted {
     pub(super) last_timestamp: Option<Timestamp>,
 }
 
-/// A moment as Kubernetes writes it.
+/// A timestamp in Kubernetes' format.
 fn time(at: Timestamp) -> String {
     at.strftime("%Y-%m-%dT%H:%M:%SZ").to_string()
 }

@@ -1,4 +1,4 @@
-//! What happened since the driver started.
+//! Counters of events since the driver started.
 
 use std::sync::atomic::AtomicU64;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
@@ -13,11 +13,12 @@ use prometheus_client::registry::{Registry, Unit};
 
 use crate::reconcile::report::{ReconcileReport, RemovalKind};
 
-/// What the names of all metrics start with.
+/// The prefix of the names of all metrics.
 pub(super) const PREFIX: &str = "calf";
 
-/// Bounds of the latency buckets, in seconds: from an answer out of memory, over a volume's
-/// devices (milliseconds) and a busy one (1.3 s), to what makes kubelet give up (minutes).
+/// Bounds of the latency buckets, in seconds: from an answer out of memory, through work on a
+/// volume's devices (milliseconds) and a busy device (1.3 s), to times at which kubelet gives up
+/// (minutes).
 const LATENCIES: [f64; 15] =
     [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 120.0];
 
@@ -62,14 +63,14 @@ struct Kind {
     kind: &'static str,
 }
 
-/// How an attempt to have a required template ended.
+/// The result of an attempt to bring a required template into the pool.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum ImportOutcome {
-    /// Its content was brought into the pool.
+    /// The content was imported.
     Imported,
-    /// It was there already.
+    /// The template was already present.
     Present,
-    /// It failed, and is tried again.
+    /// The attempt failed, and will be retried.
     Failed,
 }
 
@@ -107,7 +108,7 @@ impl Metrics {
             downloaded: Counter::default(),
             events: Family::default(),
         };
-        // A rate needs the zero before the first.
+        // A rate needs a zero before the first event.
         for kind in RemovalKind::ALL {
             drop(metrics.reconcile_removed.get_or_create(&Kind { kind: kind.as_str() }));
         }
@@ -121,13 +122,13 @@ impl Metrics {
         registry.register("build", "The running calf", build);
         registry.register_with_unit(
             "csi_request_duration",
-            "Time that CSI calls took, by gRPC method and code",
+            "Duration of CSI calls, by gRPC method and code",
             Unit::Seconds,
             self.requests.clone(),
         );
         registry.register(
             "csi_requests_in_flight",
-            "CSI calls at work now, those whose caller has gone included",
+            "CSI calls in progress, including those whose caller has gone",
             self.in_flight.clone(),
         );
         registry.register(
@@ -142,12 +143,12 @@ impl Metrics {
         );
         registry.register(
             "reconcile_removed",
-            "What reconciliations removed, by kind: remains, device, inline, expired, import, content",
+            "What reconciliations removed, by kind: remains, device, inline, expired, import, content, spare",
             self.reconcile_removed.clone(),
         );
         registry.register(
             "reconcile_failures",
-            "What the last reconciliation could not put right",
+            "Leftovers that the last reconciliation could not repair",
             self.reconcile_failures.clone(),
         );
         registry.register(
@@ -163,7 +164,7 @@ impl Metrics {
         );
         registry.register(
             "template_imports",
-            "Attempts to have a required template, by result: imported, present, failed",
+            "Attempts to import a required template, by result: imported, present, failed",
             self.template_imports.clone(),
         );
         registry.register_with_unit(
@@ -179,14 +180,14 @@ impl Metrics {
         );
     }
 
-    /// A CSI call has arrived. It is at work until what is returned is dropped.
+    /// Counts a CSI call, which is in progress until the returned value is dropped.
     pub(crate) fn request(&self, method: &'static str) -> Request {
         let in_flight = self.in_flight.get_or_create_owned(&Method { method });
         in_flight.inc();
         Request { method, start: Instant::now(), in_flight, requests: self.requests.clone() }
     }
 
-    /// A reconciliation has ended; `None` if it could not be done at all.
+    /// Counts a reconciliation; `None` if it failed as a whole.
     pub(crate) fn reconciled(&self, report: Option<&ReconcileReport>) {
         let result = match report {
             None => "error",
@@ -208,7 +209,7 @@ impl Metrics {
         self.reconcile_last_run.set(now.as_secs_f64());
     }
 
-    /// An attempt to have the required template `name` has ended.
+    /// Counts an attempt to import the required template `name`.
     pub(crate) fn template_import(&self, name: &str, outcome: ImportOutcome) {
         let result = match outcome {
             ImportOutcome::Imported => "imported",
@@ -219,17 +220,17 @@ impl Metrics {
         self.template_imports.get_or_create(&labels).inc();
     }
 
-    /// `bytes` more of some template's content came over HTTP.
+    /// Counts `bytes` of a template's content, received over HTTP.
     pub(crate) fn downloaded(&self, bytes: u64) {
         self.downloaded.inc_by(bytes);
     }
 
-    /// A Kubernetes Event was posted, or could not be.
+    /// Counts a Kubernetes Event that was posted, or could not be posted.
     pub(crate) fn event(&self, reason: &'static str, posted: bool) {
         self.events.get_or_create(&EventAndOutcome::new(reason, posted)).inc();
     }
 
-    /// Events of these reasons may come: a rate needs the zero before the first.
+    /// Registers reasons of Events: a rate needs a zero before the first event.
     pub(crate) fn expect_events(&self, reasons: &[&'static str]) {
         for &reason in reasons {
             for posted in [true, false] {
@@ -244,7 +245,7 @@ impl Metrics {
     }
 }
 
-/// A CSI call at work.
+/// A CSI call in progress.
 pub(crate) struct Request {
     method: &'static str,
     start: Instant,
@@ -253,7 +254,7 @@ pub(crate) struct Request {
 }
 
 impl Request {
-    /// It has ended with the gRPC code of this name.
+    /// Notes that the call has ended with the gRPC code of this name.
     pub(crate) fn end(self, grpc_code: &'static str) {
         let labels = MethodAndCode { method: self.method, grpc_code };
         self.requests.get_or_create(&labels).observe(self.start.elapsed().as_secs_f64());

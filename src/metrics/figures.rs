@@ -1,7 +1,7 @@
-//! What the pool and the kernel have now, read at each scrape.
+//! The current state of the pool and the kernel, read at each scrape.
 //!
-//! The cost is that of looking: for each volume its record, three looks at files and two or three
-//! device-mapper ioctls; for each loop device of the machine two files of sysfs. See
+//! The cost is that of reading: for each volume its record, the attributes of three files and two
+//! or three device-mapper ioctls; for each loop device of the machine two files of sysfs. See
 //! `docs/metrics.md` for numbers.
 
 use std::collections::BTreeMap;
@@ -45,10 +45,10 @@ struct Collector {
     collector: &'static str,
 }
 
-/// What a volume is counted under that could not be looked at.
+/// The state under which unreadable volumes are counted.
 const UNKNOWN: &str = "unknown";
 
-/// What there is of one template and its volumes.
+/// The figures of one template and its volumes.
 #[derive(Default)]
 struct Figures {
     size: Option<u64>,
@@ -71,8 +71,8 @@ impl Figures {
     }
 }
 
-/// Appends the figures of the pool in Prometheus' text format. What cannot be read is left out,
-/// and `calf_scrape_collector_success` says so.
+/// Appends the figures of the pool in Prometheus' text format. Leaves out what cannot be read,
+/// which `calf_scrape_collector_success` shows.
 pub(super) fn encode(
     pool: &Pool,
     required: &RequiredTemplates,
@@ -84,7 +84,11 @@ pub(super) fn encode(
     let tell = |collector: &'static str, result: Result<()>| {
         success.get_or_create(&Collector { collector }).set(result.is_ok().into());
         if let Err(error) = result {
-            tracing::warn!(collector, error = error.report(), "a part of the metrics is missing");
+            tracing::warn!(
+                collector,
+                error = error.report(),
+                "cannot collect a part of the metrics"
+            );
         }
     };
     tell("pool", space(pool, &mut registry));
@@ -102,14 +106,14 @@ pub(super) fn encode(
     duration.set(start.elapsed().as_secs_f64());
     registry.register_with_unit(
         "scrape_duration",
-        "Time that reading pool and kernel took for this scrape",
+        "Time taken to read the pool and the kernel for this scrape",
         Unit::Seconds,
         duration,
     );
     prometheus_text::encode(text, &registry)
 }
 
-/// A template that cannot be looked at is as good as missing.
+/// A template that cannot be read counts as missing.
 fn ready(pool: &Pool, required: &RequiredTemplates, registry: &mut Registry) {
     let family = Family::<Template, Gauge>::default();
     for RequiredTemplate { import: spec, .. } in required.templates() {
@@ -164,13 +168,13 @@ fn spares(pool: &Pool, registry: &mut Registry) -> Result<()> {
     }
     let claims = Counter::<u64>::default();
     claims.inc_by(pool.claimed_spares());
-    registry.register("spares", "Spare devices of a template that are there", there);
-    registry.register("spares_wanted", "Spare devices that a template is to have (`warm`)", wanted);
+    registry.register("spares", "Spare devices of a template that are ready", there);
+    registry.register("spares_wanted", "Spare devices wanted for a template (`warm`)", wanted);
     registry.register("spares_claimed", "Spares that became volumes' devices", claims);
     Ok(())
 }
 
-/// After the look at the volumes, which takes note of them.
+/// Must follow the collection of the volumes, which takes note of losses.
 fn losses(pool: &Pool, registry: &mut Registry) {
     let family = Family::<State, Counter>::default();
     let losses = pool.losses();
@@ -181,7 +185,7 @@ fn losses(pool: &Pool, registry: &mut Registry) {
     }
     registry.register(
         "volumes_lost",
-        "Volumes that were seen to turn invalid or overflow, each once",
+        "Volumes that turned invalid or overflow, each counted once",
         family,
     );
 }
@@ -198,11 +202,15 @@ fn volumes(pool: &Pool, registry: &mut Registry) -> Result<()> {
         let figures = templates.entry(record.template).or_default();
         match pool.volume(&record.id).and_then(|volume| volume.status()) {
             Ok(volume) => figures.add(&volume),
-            // Deleted since.
+            // Deleted in the meantime.
             Err(error) if error.kind() == ErrorKind::NotFound => {}
             Err(error) => {
                 *figures.states.entry(UNKNOWN).or_default() += 1;
-                tracing::debug!(volume = record.id, error = error.report(), "cannot be looked at");
+                tracing::debug!(
+                    volume = record.id,
+                    error = error.report(),
+                    "cannot read the volume"
+                );
             }
         }
     }
@@ -235,36 +243,36 @@ fn volumes(pool: &Pool, registry: &mut Registry) -> Result<()> {
     );
     registry.register(
         "pool_damaged_records",
-        "Records of templates and volumes that cannot be understood; no other figure has them",
+        "Damaged records of templates and volumes, which no other metric includes",
         damaged,
     );
     registry.register_with_unit(
         "template_size",
-        "Size of a template: the least that its volumes have",
+        "Size of a template: the minimum size of its volumes",
         Unit::Bytes,
         sizes,
     );
     registry.register_with_unit(
         "volume_allocated",
-        "Space that the volumes of a template take up in the pool",
+        "Space that the volumes of a template occupy in the pool",
         Unit::Bytes,
         allocated,
     );
     registry.register_with_unit(
         "volume_cow_used",
-        "Bytes of COW stores in use, metadata included, over a template's active volumes",
+        "Bytes in use in the COW stores of a template's active volumes, metadata included",
         Unit::Bytes,
         used,
     );
     registry.register_with_unit(
         "volume_cow_limit",
-        "Bytes that COW stores may grow to, over a template's active volumes",
+        "Bytes that the COW stores of a template's active volumes may hold",
         Unit::Bytes,
         limits,
     );
     registry.register(
         "volume_cow_used_ratio_max",
-        "How full the fullest COW store of a template's active volumes is, from 0 to 1",
+        "Fill level of the fullest COW store of a template's active volumes, from 0 to 1",
         fullest,
     );
     Ok(())

@@ -1,22 +1,22 @@
-//! Whether the driver lives, and whether it is ready for calls.
+//! Whether the driver is alive, and whether it is ready for calls.
 
 use std::sync::atomic::{AtomicU8, Ordering};
 
 use crate::api::Pool;
 
-/// Where in its life a driver is.
+/// The phase of a driver's life cycle.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
 pub(crate) enum Phase {
-    /// Reconciling; the socket may be there and does not answer yet.
+    /// Reconciling; the socket may exist, but does not answer yet.
     Starting,
     /// The CSI socket answers.
     Serving,
-    /// Waiting for the last calls to end.
+    /// Stopping: waiting for the last calls to end.
     Stopping,
 }
 
-/// The driver's phase, told by the driver and asked by probes.
+/// The driver's phase, set by the driver and read by probes.
 #[derive(Debug)]
 pub(crate) struct Health(AtomicU8);
 
@@ -29,8 +29,9 @@ impl Health {
         self.0.store(phase as u8, Ordering::Relaxed);
     }
 
-    /// Why no volume can be made and used here now, if so. Templates that are missing are no
-    /// reason: the others serve, and a scheduler asks for each by its capacity.
+    /// Returns an error with the reason if volumes cannot be made and used here now. Missing
+    /// templates are not a reason: the other templates work, and a scheduler learns of each
+    /// template through capacity.
     pub(super) fn ready(&self, pool: &Pool) -> Result<(), String> {
         let phase = self.0.load(Ordering::Relaxed);
         if phase == Phase::Starting as u8 {

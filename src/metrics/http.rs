@@ -1,9 +1,9 @@
 //! `/metrics`, `/healthz` and `/readyz` on a TCP port.
 //!
-//! Anybody who reaches the port may ask, so everything is bounded: connections, the time that each
-//! may take, the size of a request's head. One collection and one look at readiness run at a time,
-//! however many ask, and each holds its place until its thread has ended, even if the client has
-//! not waited: a file system that hangs costs two threads.
+//! Anyone who can reach the port may send requests, so everything is bounded: connections, the time
+//! that each may take, the size of a request's head. One collection and one readiness check run at
+//! a time, however many clients ask. Each keeps its slot until its thread has ended, even if the
+//! client has gone: a file system that hangs costs two threads.
 
 use std::convert::Infallible;
 use std::net::SocketAddr;
@@ -35,15 +35,15 @@ const HEAD: Duration = Duration::from_secs(5);
 const CONNECTION: Duration = Duration::from_secs(30);
 /// Largest head of a request, in bytes; the least that hyper allows.
 const MAX_HEAD: usize = 8 << 10;
-/// How long a thread may be waited for before the driver counts as unable to serve.
+/// How long to wait for a thread before the driver counts as unable to serve.
 const ALIVE: Duration = Duration::from_secs(10);
-/// How long to wait after the kernel gave no connection (no file descriptors, most often).
+/// How long to wait after accepting a connection failed (most often for lack of file descriptors).
 const ACCEPT_PAUSE: Duration = Duration::from_millis(200);
 
 const TEXT: HeaderValue = HeaderValue::from_static("text/plain; charset=utf-8");
 const INDEX: &str = "calf serves /metrics, /healthz and /readyz\n";
 
-/// What is told over HTTP.
+/// The state that is served over HTTP.
 pub(crate) struct Exporter {
     pool: Pool,
     metrics: Arc<Metrics>,
@@ -111,10 +111,10 @@ impl Exporter {
             .timer(TokioTimer::new())
             .header_read_timeout(HEAD)
             .max_buf_size(MAX_HEAD)
-            // Else an idle client keeps its place.
+            // Otherwise an idle client would keep its slot.
             .keep_alive(false)
             .serve_connection(TokioIo::new(stream), answer);
-        // A client that sends nonsense, goes away or takes too long is none of our trouble.
+        // Ignore clients that send nonsense, go away or take too long.
         let _ = tokio::time::timeout(CONNECTION, connection).await;
     }
 
@@ -178,13 +178,13 @@ impl Exporter {
             }
             Ok(None) | Err(_) => text(
                 StatusCode::SERVICE_UNAVAILABLE,
-                "not ready: no answer from the pool: its file system hangs, or too many calls do\n",
+                "not ready: no answer from the pool: its file system or too many calls hang\n",
             ),
         }
     }
 }
 
-/// A CSI call needs a thread: where none is to be had, the process is of no use.
+/// A CSI call needs a thread: without one, the process is of no use.
 async fn alive() -> Response<Full<Bytes>> {
     match tokio::time::timeout(ALIVE, tokio::task::spawn_blocking(|| ())).await {
         Ok(Ok(())) => text(StatusCode::OK, "ok\n"),

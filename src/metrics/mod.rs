@@ -1,18 +1,18 @@
-//! What operators see of a driver: metrics, health and readiness, over HTTP.
+//! Metrics, health and readiness of a driver, over HTTP, for operators.
 //!
 //! ```text
-//! csi, template supervisor, events ──tell──▸ Metrics  (what happened since the start)  ─┐
-//! pool, kernel ──asked at each scrape──▸ figures (what is there now; nothing is kept)  ─┼─▸ http
-//!                                     Health  (starting, serving, stopping)            ─┘
+//! csi, template supervisor, events ───▸ Metrics  (events since the start)      ─┐
+//! pool, kernel ──read at each scrape──▸ figures (the current state; not kept)  ─┼─▸ http
+//!                                       Health  (starting, serving, stopping)  ─┘
 //! ```
 //!
-//! Counters live in memory, as Prometheus expects of them. Everything that the pool and the kernel
-//! know is read from there when it is asked for, so that a figure cannot drift from the truth. No
-//! volume's lock is taken and no device is opened: a scrape never makes a CSI call wait.
+//! Counters live in memory, as Prometheus expects. Everything that the pool and the kernel know is
+//! read at each scrape, so that a figure cannot drift from the truth. A scrape takes no volume's
+//! lock and opens no device, so it never makes a CSI call wait.
 //!
 //! There are series per template, method and code, and none per volume: a node makes thousands of
-//! short-lived volumes a day, and each would leave series behind. Which volume it is, `calf volume
-//! list` and the conditions in CSI tell.
+//! short-lived volumes a day, and each would leave series behind. `calf volume list` and the
+//! conditions in CSI show individual volumes.
 
 mod counters;
 mod figures;

@@ -1,4 +1,5 @@
-//! The figures follow the pool, the endpoint bears what it is sent, and the documentation is true.
+//! The figures follow the pool, the endpoint withstands bad requests, and the documentation is
+//! true.
 
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
@@ -210,12 +211,12 @@ impl Endpoint {
         Self { fixture, address, health, _task: task }
     }
 
-    /// What the endpoint answers to these bytes.
+    /// The endpoint's answer to these bytes.
     async fn send(&self, request: &[u8]) -> String {
         let mut stream = TcpStream::connect(self.address).await.unwrap();
         stream.write_all(request).await.unwrap();
         let mut answer = Vec::new();
-        // A reset after the answer is as good as an end.
+        // A reset after the answer is equivalent to an end.
         let _ = stream.read_to_end(&mut answer).await;
         String::from_utf8(answer).unwrap()
     }
@@ -278,7 +279,7 @@ async fn bad_requests_are_refused_and_the_next_one_is_served() {
 async fn idle_clients_are_shown_the_door() {
     let endpoint = Endpoint::start().await;
     let mut idle = Vec::new();
-    // All places, and as many again that wait for one.
+    // All slots, and as many clients again that wait for one.
     for _ in 0..32 {
         idle.push(TcpStream::connect(endpoint.address).await.unwrap());
     }

@@ -1,4 +1,4 @@
-//! Loop and device-mapper devices, as [`Host`](super::Host) speaks of them.
+//! Loop and device-mapper devices: the types in [`Host`](super::Host)'s interface.
 
 use std::any::Any;
 use std::fmt;
@@ -7,19 +7,19 @@ use std::path::PathBuf;
 /// Major and minor number of a block device. Displays as `major:minor`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct DeviceNumber {
-    /// Which driver.
+    /// The major number: the driver.
     pub major: u32,
-    /// Which of the driver's devices.
+    /// The minor number: the device of that driver.
     pub minor: u32,
 }
 
 impl DeviceNumber {
-    /// Splits a `dev_t` as `stat` gives it.
+    /// Splits a `dev_t` from `stat`.
     pub fn from_dev(dev: u64) -> Self {
         Self { major: rustix::fs::major(dev), minor: rustix::fs::minor(dev) }
     }
 
-    /// The `dev_t` that `mknod` takes.
+    /// The `dev_t` for `mknod`.
     pub fn to_dev(self) -> u64 {
         rustix::fs::makedev(self.major, self.minor)
     }
@@ -31,28 +31,28 @@ impl fmt::Display for DeviceNumber {
     }
 }
 
-/// How a file is to be attached to a loop device.
+/// How to attach a file to a loop device.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LoopSpec {
     /// The backing file.
     pub file: PathBuf,
     /// Refuse writes.
     pub read_only: bool,
-    /// Detach by itself at the last close.
+    /// Detach automatically at the last close.
     pub autoclear: bool,
-    /// Drop flushes before they reach the backing file (`write through` in
-    /// `queue/write_cache`): fast, and lost with the node.
+    /// Drop flushes before they reach the backing file (`write through` in `queue/write_cache`):
+    /// fast, but a crash of the node loses data.
     pub elide_flushes: bool,
 }
 
-/// A loop device that is attached to a file.
+/// A loop device attached to a file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct LoopDevice {
     /// Its number.
     pub number: DeviceNumber,
     /// Its size in bytes.
     pub size: u64,
-    /// It refuses writes.
+    /// Whether it refuses writes.
     pub read_only: bool,
 }
 
@@ -64,7 +64,7 @@ pub struct LoopHandle {
 }
 
 impl LoopHandle {
-    /// A handle on loop device `number` that keeps `hold` (an open file) alive.
+    /// A handle on loop device `number` that keeps `hold` (an open file) open.
     pub fn new(number: DeviceNumber, hold: impl Any + Send) -> Self {
         Self { number, _hold: Box::new(hold) }
     }
@@ -76,10 +76,10 @@ impl fmt::Debug for LoopHandle {
     }
 }
 
-/// A device-mapper table of one target, the only kinds that calf makes.
+/// A device-mapper table of one target. calf makes only these kinds.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Table {
-    /// `snapshot <origin> <cow> PO <chunk>`, with `1 discard_zeroes_cow` behind it for `discard`
+    /// `snapshot <origin> <cow> PO <chunk>`, followed by `1 discard_zeroes_cow` for `discard`
     Snapshot {
         /// The read-only device over the template.
         origin: DeviceNumber,
@@ -89,7 +89,7 @@ pub enum Table {
         size: u64,
         /// Chunk size, in bytes.
         chunk_size: u64,
-        /// Discards free space in the COW store; otherwise the device takes none.
+        /// Discards free space in the COW store; otherwise the device supports no discards.
         discard: bool,
     },
     /// `linear <device> 0`, loaded read-only.
@@ -110,71 +110,73 @@ impl Table {
     }
 }
 
-/// A device-mapper device as the kernel shows it.
+/// The state of a device-mapper device.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Device {
     /// Its number: the node is `/dev/dm-<minor>`.
     pub number: DeviceNumber,
-    /// How many have it open, mounts and devices on top included.
+    /// The open count, including mounts and devices on top.
     pub open_count: u32,
-    /// No I/O flows. Not set on a device that never had a table.
+    /// Whether the device is suspended: no I/O flows. Not set on a device that never had a table.
     pub suspended: bool,
-    /// A table waits in the inactive slot.
+    /// Whether a table waits in the inactive slot.
     pub inactive_table: bool,
     /// The live table; `None` before the first resume.
     pub table: Option<Table>,
-    /// How full the COW store is; only for a live snapshot.
+    /// Usage of the COW store; only for a live snapshot.
     pub usage: Option<SnapshotUsage>,
 }
 
-/// What one question tells of a live snapshot device: enough to see that nothing is to be done.
+/// The state of a live snapshot device that one ioctl returns: enough to see that there is nothing
+/// to do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct SnapshotGlance {
     /// Size of the device, in bytes.
     pub size: u64,
-    /// No I/O flows.
+    /// Whether the device is suspended: no I/O flows.
     pub suspended: bool,
-    /// A table waits in the inactive slot.
+    /// Whether a table waits in the inactive slot.
     pub inactive_table: bool,
-    /// How full the COW store is.
+    /// Usage of the COW store.
     pub usage: SnapshotUsage,
 }
 
-/// What a snapshot target reports of its COW store.
+/// A snapshot target's report on its COW store.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum SnapshotUsage {
-    /// In order.
+    /// The store is valid.
     Valid {
         /// Bytes of the COW store in use, metadata included.
         used: u64,
         /// Size of the COW store, in bytes.
         total: u64,
-        /// Bytes of those that are metadata.
+        /// Bytes of metadata among those in use.
         metadata: u64,
     },
     /// An I/O error on the COW store made the volume unreadable.
     Invalid,
-    /// The COW store is full: reads go on, writes fail.
+    /// The COW store is full: reads still work, writes fail.
     Overflow,
 }
 
-/// Who keeps a device busy.
+/// A holder that keeps a device busy.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Holder {
-    /// A block device on top, by its kernel name, with the process-visible backing for loops.
+    /// A block device on top, by its kernel name; for loop devices, with the visible path of the
+    /// backing file.
     Device(String),
     /// A process that has the device open.
     Process {
-        /// Its id, in the reader's PID namespace.
+        /// The process id, in the reader's PID namespace.
         pid: u32,
-        /// Its command name.
+        /// The command name.
         command: String,
     },
     /// A mount, with the id of a process that sees it.
     Mount {
-        /// Where.
+        /// The mount point.
         path: PathBuf,
-        /// A process in whose mount namespace it is.
+        /// A process whose mount namespace contains the mount.
         pid: u32,
     },
 }

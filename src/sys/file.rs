@@ -1,4 +1,4 @@
-//! Files as calf sees them: what Linux and the simulated machine share, since the files of both are real.
+//! Files: code that Linux and the simulated machine share, since the files of both are real.
 
 use std::ffi::OsString;
 use std::fs::{self, Metadata, OpenOptions, Permissions};
@@ -12,26 +12,26 @@ use nix::libc::{ELOOP, O_NOFOLLOW, O_NONBLOCK};
 
 use crate::error::{Error, ErrorKind, Result};
 
-/// What a path stands for.
+/// The kind of file at a path.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum FileKind {
-    /// A regular file, with this one name.
+    /// A regular file with only one name.
     Regular,
-    /// A regular file that has other names (hard links) as well.
+    /// A regular file with other names (hard links).
     Linked,
     /// A directory.
     Directory,
     /// A block device.
     BlockDevice,
-    /// A symlink or anything else that calf never makes.
+    /// A symlink or any other file that calf never makes.
     Other,
 }
 
-/// What a file is, how much of it there is, and which state of it this is.
+/// A file's kind, size, identity and version.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct FileStatus {
-    /// What it is.
+    /// The kind of the file.
     pub kind: FileKind,
     /// Its length in bytes, holes included.
     pub length: u64,
@@ -43,7 +43,7 @@ pub struct FileStatus {
     pub inode: u64,
     /// Seconds and nanoseconds of `st_mtime`.
     pub modified: [i64; 2],
-    /// Seconds and nanoseconds of `st_ctime`, which no one can set back in a mounted file system.
+    /// Seconds and nanoseconds of `st_ctime`, which nobody can set back in a mounted file system.
     pub changed: [i64; 2],
 }
 
@@ -52,12 +52,13 @@ pub struct FileStatus {
 pub enum Flush {
     /// From the return of the call on: the call waits for the disk.
     Now,
-    /// Whenever the kernel has written it out.
+    /// At some time later, when the kernel has written it out.
     Later,
 }
 
 impl FileStatus {
-    /// What is at `path`; never follows a symlink at its end. `None` if nothing is.
+    /// The status of the file at `path`, never following a symlink at its end. `None` if nothing
+    /// exists.
     pub(super) fn at(path: &Path) -> Result<Option<Self>> {
         match fs::symlink_metadata(path) {
             Ok(found) => Ok(Some(Self::new(&found, found.len()))),
@@ -81,7 +82,7 @@ impl FileStatus {
         Self {
             kind,
             length,
-            // stat counts blocks in units of 512 bytes, whatever the file system's are.
+            // stat counts blocks in units of 512 bytes, whatever the file system's block size.
             allocated: found.blocks().saturating_mul(512),
             device: if kind == FileKind::BlockDevice { found.rdev() } else { found.dev() },
             inode: found.ino(),
@@ -90,13 +91,13 @@ impl FileStatus {
         }
     }
 
-    /// Whether it is a regular file, whatever the number of its names.
+    /// Whether it is a regular file, with any number of names.
     pub(crate) fn is_file(&self) -> bool {
         matches!(self.kind, FileKind::Regular | FileKind::Linked)
     }
 }
 
-/// The names in a directory; none if it is missing.
+/// The names in a directory; empty if it does not exist.
 pub(super) fn list(directory: &Path) -> Result<Vec<OsString>> {
     let entries = match fs::read_dir(directory) {
         Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
@@ -107,7 +108,7 @@ pub(super) fn list(directory: &Path) -> Result<Vec<OsString>> {
         .map_err(|e| Error::io("list", directory.display(), e))
 }
 
-/// The whole of a small file, without waiting and without following a symlink.
+/// Reads a small file completely, without blocking and without following a symlink.
 pub(super) fn read(path: &Path, limit: u64) -> Result<Option<Vec<u8>>> {
     const OPERATION: &str = "read";
     let failed = |e| Error::io(OPERATION, path.display(), e);
@@ -125,15 +126,15 @@ pub(super) fn read(path: &Path, limit: u64) -> Result<Option<Vec<u8>>> {
         return Err(unfit("it is not a regular file"));
     }
     if found.len() > limit {
-        return Err(unfit("it is much too large"));
+        return Err(unfit("it is far too large"));
     }
-    // All of it in one go: such files are replaced, never written to.
+    // A single read suffices: such files are replaced, never written to.
     let mut content = Vec::with_capacity(usize::try_from(found.len()).unwrap_or_default());
     file.take(found.len()).read_to_end(&mut content).map_err(failed)?;
     Ok(Some(content))
 }
 
-/// Writes a file in place, and does not wait for the disk.
+/// Writes a file in place, without waiting for the disk.
 pub(super) fn write_hint(path: &Path, content: &[u8]) -> Result<()> {
     OpenOptions::new()
         .write(true)
@@ -146,7 +147,7 @@ pub(super) fn write_hint(path: &Path, content: &[u8]) -> Result<()> {
         .map_err(|e| Error::io("write", path.display(), e))
 }
 
-/// Makes a directory that only its owner may look into.
+/// Makes a directory that only its owner may access.
 pub(super) fn make_private_directory(path: &Path) -> Result<()> {
     fs::create_dir_all(path).map_err(|e| Error::io("make directory", path.display(), e))?;
     fs::set_permissions(path, Permissions::from_mode(0o700))

@@ -1,4 +1,4 @@
-//! Images, open: their content at offsets, with its holes.
+//! Open images: their content at offsets, with its holes.
 
 use std::fs::{File, OpenOptions, Permissions};
 use std::io::{self, Seek as _};
@@ -12,7 +12,7 @@ use rustix::io::Errno;
 use crate::error::{Error, Result};
 use crate::sys::file::FileStatus;
 
-/// What an image is opened for.
+/// The mode in which an image is opened.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum OpenMode {
     /// Reading. The path may lead through symlinks.
@@ -23,13 +23,14 @@ pub enum OpenMode {
 
 /// An open image, a regular file or a block device: its content at offsets, in bytes.
 pub trait ImageFile: Send + Sync {
-    /// What it is now.
+    /// The current status of the image.
     fn status(&self) -> io::Result<FileStatus>;
 
-    /// Reads what there is at `offset`, up to the length of `buffer`; 0 at the end.
+    /// Reads at `offset`, up to the length of `buffer`; returns 0 at the end.
     fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize>;
 
-    /// Reads at `offset` until `buffer` is full or the content ends; how much it read.
+    /// Reads at `offset` until `buffer` is full or the content ends; returns the number of bytes
+    /// read.
     fn fill_from(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
         let mut filled = 0;
         while filled < buffer.len() {
@@ -49,20 +50,21 @@ pub trait ImageFile: Send + Sync {
     /// Where the next data at or after `offset` begins; `u64::MAX` if only a hole follows.
     fn next_data(&self, offset: u64) -> io::Result<u64>;
 
-    /// Where the next hole at or after `offset` begins; `u64::MAX` if that cannot be told.
+    /// Where the next hole at or after `offset` begins; `u64::MAX` if that is not known.
     fn next_hole(&self, offset: u64) -> io::Result<u64>;
 
-    /// Cuts it off, or extends it with a hole.
+    /// Truncates the image, or extends it with a hole.
     fn set_length(&self, length: u64) -> io::Result<()>;
 
     /// Makes content and length durable.
     fn sync(&self) -> io::Result<()>;
 
-    /// Lets nobody write to it from now on who does not have it open, and makes all of it durable.
+    /// Makes the image read-only, except for processes that already have it open, and makes all of
+    /// it durable.
     fn seal(&self) -> io::Result<()>;
 }
 
-/// Opens an image, without waiting.
+/// Opens an image without blocking.
 pub(super) fn open(path: &Path, mode: OpenMode) -> Result<File> {
     let mut options = OpenOptions::new();
     match mode {
@@ -94,7 +96,7 @@ impl ImageFile for File {
         match rustix::fs::seek(self, SeekFrom::Data(offset)) {
             Ok(at) => Ok(at),
             Err(Errno::NXIO) => Ok(u64::MAX),
-            // Block devices, and file systems without holes.
+            // Block devices and file systems without support for holes.
             Err(Errno::INVAL | Errno::OPNOTSUPP) => Ok(offset),
             Err(e) => Err(e.into()),
         }

@@ -1,9 +1,9 @@
 //! Locks that hold across processes and vanish with their holder.
 //!
-//! One file per pool, one byte of it per subject: an open-file-description lock on the byte whose
-//! offset is a hash of the subject's name. Nothing needs to be cleaned up after a crash, nothing
-//! is shared between different volumes, and two subjects that fall on the same byte (one pair in
-//! 2^62) only wait for each other.
+//! Each pool has one lock file, with one byte per subject: an open-file-description lock on the
+//! byte whose offset is a hash of the subject's name. Nothing needs to be cleaned up after a crash,
+//! different volumes share nothing, and two subjects that map to the same byte (one pair in 2^62)
+//! only wait for each other.
 
 use std::fs::{File, OpenOptions};
 use std::io;
@@ -20,7 +20,7 @@ use crate::error::{Error, Result};
 /// Whether others may hold the lock at the same time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Mode {
-    /// Any number of holders, and no exclusive one.
+    /// Any number of holders, but no exclusive holder.
     Shared,
     /// One holder.
     Exclusive,
@@ -34,8 +34,9 @@ pub struct Lock {
 }
 
 impl Drop for Lock {
-    /// Not left to the file's closing: another thread that starts a program at this moment has a
-    /// copy of the descriptor in its child until that executes, and the lock would live as long.
+    /// Unlocks explicitly instead of only closing the file: if another thread starts a program at
+    /// this moment, its child has a copy of the descriptor until it calls exec, which would keep
+    /// the lock alive.
     fn drop(&mut self) {
         let everything = libc::flock {
             l_type: libc::F_UNLCK as i16,
@@ -50,7 +51,7 @@ impl Drop for Lock {
     }
 }
 
-/// Takes the lock of `subject` in the lock file at `path`, or returns `None` at once if it is
+/// Takes the lock of `subject` in the lock file at `path`, or returns `None` immediately if it is
 /// held elsewhere, by this process or another.
 pub fn try_lock(path: &Path, subject: &str, mode: Mode) -> Result<Option<Lock>> {
     let file = open(path)?;
@@ -86,7 +87,7 @@ fn open(path: &Path) -> Result<File> {
             let error = Error::io("open lock file", path.display(), e);
             if gave_up {
                 error.remedy(
-                    "the pool's disk failed and its file system gave up: once the disk is back, \
+                    "the pool's disk failed and its file system shut down: once the disk works again, \
                      remove the pool's devices (`dmsetup remove calf-...`), unmount the file \
                      system and mount it again",
                 )

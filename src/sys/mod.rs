@@ -1,16 +1,16 @@
-//! What calf asks of the machine: meaningful operations, in four traits behind one.
+//! calf's interface to the machine: meaningful operations, in four traits behind one.
 //!
-//! [`Host`] is implemented by [`LinuxHost`] with ioctls and system calls, and by a simulated
-//! kernel that fails on demand for the tests of everything above. `sys` acts; it decides nothing,
-//! retries nothing that is a matter of policy, and knows nothing of CSI. It is the only place with
+//! [`LinuxHost`] implements [`Host`] with ioctls and system calls. A simulated kernel, which fails
+//! on demand, implements it for tests of everything above. `sys` only acts: it makes no decisions,
+//! retries nothing that is a matter of policy, and knows nothing of CSI. It is the only module with
 //! `unsafe` code.
 //!
-//! Legal call order for one volume (the planner in `volume::plan` keeps to it):
+//! Legal order of calls for one volume (which the planner in `volume::plan` follows):
 //!
 //! ```text
 //! create_file ─ attach_loop ×2 ─ create_device ─ load_table ─ resume ─┬─ suspend ─ resume
 //!                                                                     │
-//! remove_file ◂── loops vanish by themselves (AUTOCLEAR) ◂─ remove_device
+//! remove_file ◂── loops vanish automatically (AUTOCLEAR) ◂─ remove_device
 //! ```
 //!
 //! Sizes are in bytes throughout; sectors exist only in `sys::linux`.

@@ -1,4 +1,4 @@
-//! Nodes, mounts and targets, as [`Host`](super::Host) speaks of them.
+//! Nodes, mounts and targets: the types in [`Host`](super::Host)'s interface.
 
 use std::fmt;
 use std::path::PathBuf;
@@ -8,27 +8,27 @@ use crate::sys::DeviceNumber;
 /// A directory (for a mounted volume) or a file (for a block volume).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum TargetKind {
-    /// To mount a file system or bind a directory on.
+    /// A directory, on which to mount a file system or bind a directory.
     Directory,
-    /// To bind a device node on.
+    /// A file, on which to bind a device node.
     File,
 }
 
-/// What is at a path that the orchestrator named.
+/// The state of a path that the orchestrator named.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Target {
-    /// Nothing.
+    /// Nothing exists there.
     Missing,
     /// A directory or regular file with nothing mounted on it.
     Plain(TargetKind),
-    /// A mount point with a file system (or directory of one) on it.
+    /// A mount point with a file system (or a directory of one) mounted on it.
     FileSystem {
         /// The file system's device number (`st_dev`).
         device: DeviceNumber,
-        /// The mount refuses writes.
+        /// Whether the mount refuses writes.
         read_only: bool,
-        /// The mount takes writes and the file system does not: an error made it read-only, or
-        /// shut it down.
+        /// Whether the mount accepts writes and the file system does not: an error made it
+        /// read-only, or shut it down.
         failed: bool,
     },
     /// A mount point with a block device node bound on it.
@@ -36,7 +36,7 @@ pub enum Target {
         /// The device of the node (`st_rdev`).
         device: DeviceNumber,
     },
-    /// Anything else: a symlink, a socket, a device node that is no mount point.
+    /// Anything else: a symlink, a socket, a device node that is not a mount point.
     Foreign(&'static str),
 }
 
@@ -56,7 +56,7 @@ impl fmt::Display for Target {
     }
 }
 
-/// A file system to be mounted.
+/// A file system to mount.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct MountSpec {
     /// The block device.
@@ -65,13 +65,13 @@ pub struct MountSpec {
     pub target: PathBuf,
     /// `ext4`, `xfs`, …
     pub fs_type: String,
-    /// Mount options as users write them: `noatime`, `discard`, …
+    /// Mount options in users' notation: `noatime`, `discard`, …
     pub options: Vec<String>,
     /// Mount read-only.
     pub read_only: bool,
 }
 
-/// What is to be mounted at a second place.
+/// A bind mount to make.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct BindSpec {
     /// A device node, or a directory.
@@ -80,7 +80,7 @@ pub struct BindSpec {
     pub target: PathBuf,
     /// The new mount refuses writes.
     pub read_only: bool,
-    /// Device nodes work in the new mount, even where the source's mount forbids them.
+    /// Device nodes work in the new mount, even if the source's mount forbids them.
     pub device_nodes: bool,
 }
 
@@ -95,7 +95,7 @@ pub struct MountedAt {
     pub read_only: bool,
 }
 
-/// Size and use of a file system.
+/// Size and usage of a file system.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct FileSystemUsage {
     /// Size in bytes.
@@ -104,7 +104,7 @@ pub struct FileSystemUsage {
     pub used: u64,
     /// Bytes that an unprivileged user may still write.
     pub available: u64,
-    /// Number of inodes; 0 where the file system has no limit.
+    /// Number of inodes; 0 if the file system has no limit.
     pub inodes: u64,
     /// Inodes in use.
     pub inodes_used: u64,

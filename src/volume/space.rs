@@ -4,6 +4,7 @@ use crate::error::Result;
 use crate::model::policy::{Backing, Reserve};
 use crate::pool::PoolDir;
 use crate::pool::record::VolumeRecord;
+use crate::template::content;
 use crate::volume::plan::step::store_length;
 
 /// Bytes of the pool that a new volume must find free beyond the reserve.
@@ -14,10 +15,7 @@ fn space_at_once(pool: &PoolDir, record: &VolumeRecord) -> Result<u64> {
     match (record.reserve, record.backing) {
         (Reserve::Full, _) => Ok(store_length(record)),
         (Reserve::None, Backing::Snapshot | Backing::Reflink) => Ok(0),
-        (Reserve::None, Backing::Copy) => {
-            let image = pool.host().file(&pool.layout().image(&record.digest))?;
-            Ok(image.map_or(0, |image| image.allocated))
-        }
+        (Reserve::None, Backing::Copy) => content::allocated(pool, &record.digest),
     }
 }
 

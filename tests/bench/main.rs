@@ -1,21 +1,20 @@
-//! The benchmark: calf against what a user would pick instead, in one run, on one kernel, over one
-//! file system.
+//! The benchmark: calf against its alternatives, in one run, on one kernel, over one file system.
 //!
 //! ```text
 //! make bench ── cargo test --release --test kernel_bench ══ the kit's kernel
 //!                 │                                           │
-//!                 │◂──────── series of numbers, one a line ───┤ room after room
+//!                 │◂──────── series of numbers, one per line ─┤ room after room
 //!                 └─▸ report: JSON, Markdown, SVG             └─ contenders, interleaved
 //! ```
 //!
 //! Each *room* asks one question and is a kernel test of its own, so it starts on a new file system
-//! and must leave nothing behind. What it measures goes out as lines on its standard output; the
-//! outer side collects them, writes the report and reads it again. Nothing is asserted about time: a
-//! machine may be busy, and only the ratios of one run mean something. What is asserted: each disk
-//! shows the template, and the report is whole.
+//! and must leave nothing behind. It prints its measurements as lines on standard output; the outer
+//! side collects them, writes the report and reads it again. The benchmark asserts nothing about
+//! time, since a machine may be busy and only ratios within one run mean something. It asserts that
+//! each disk shows the template, and that the report is complete.
 //!
-//! `CALF_BENCH` says how much is done (`smoke`, `short`, `full`), `CALF_BENCH_OUT` where the
-//! report goes (`target/tmp/bench` unless it is set).
+//! `CALF_BENCH` sets how much is measured (`smoke`, `short`, `full`), `CALF_BENCH_OUT` the
+//! directory of the report (`target/tmp/bench` by default).
 
 mod contender;
 mod raw;
@@ -33,8 +32,9 @@ use calf_test_kit::kernel;
 /// For a full run of one room on a slow machine.
 const LIMIT: Duration = Duration::from_secs(3600);
 
-/// Programs of the contenders, for guests that do not see this machine's. Those of coreutils too,
-/// since what busybox calls by their names knows fewer options, and computes SHA-256 in another way.
+/// Programs of the contenders, for guests that do not see this machine's programs. Includes
+/// programs of coreutils, since busybox's versions have fewer options and compute SHA-256
+/// differently.
 const PROGRAMS: [&str; 8] = [
     "/usr/sbin/lvm",
     "/usr/bin/qemu-img",

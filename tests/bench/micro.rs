@@ -1,6 +1,6 @@
-//! Micro-benchmarks of pure code: what a call computes between its system calls.
+//! Micro-benchmarks of pure code: the computation between a call's system calls.
 //!
-//! `make micro` runs them. All of it together must be nothing beside one ioctl.
+//! `make micro` runs them. Together, they must be negligible compared with one ioctl.
 
 use std::fmt::Write as _;
 use std::hint::black_box;

@@ -1,7 +1,7 @@
 //! The bare ioctls of the floor, and of setting up contenders.
 //!
-//! The floor is what no driver can go below, so it must not go through calf's own wrappers, which
-//! check what the kernel did. Structures and numbers are those of `linux/loop.h` and
+//! No driver can be faster than the floor, so the floor must not use calf's own wrappers, which
+//! check the kernel's results. Structures and numbers are those of `linux/loop.h` and
 //! `linux/dm-ioctl.h`. Apart from `src/sys/linux/raw.rs`, only this file has `unsafe` code.
 #![allow(unsafe_code)]
 
@@ -47,14 +47,14 @@ struct Request {
     data: [u8; DM_ROOM],
 }
 
-/// Loop devices that go again with this.
+/// Loop devices that are removed when this is dropped.
 pub(crate) struct Loops {
     control: File,
     made: Vec<u32>,
 }
 
 impl Drop for Loops {
-    /// One that is in use stays.
+    /// A device that is in use stays.
     fn drop(&mut self) {
         for index in &self.made {
             // SAFETY: LOOP_CTL_REMOVE takes a number, and no pointer.
@@ -69,7 +69,7 @@ impl Controls {
         Ok(Self { loops: open("/dev/loop-control")?, mapper: open("/dev/mapper/control")? })
     }
 
-    /// Has the kernel make loop devices up to `count`.
+    /// Makes the kernel create loop devices up to `count`.
     pub(crate) fn make_loops(self, count: u32) -> io::Result<Loops> {
         let mut made = Vec::new();
         for index in 0..count {
@@ -83,7 +83,8 @@ impl Controls {
         Ok(Loops { control: self.loops, made })
     }
 
-    /// Attaches a free loop device that detaches itself at its last close; its index with it.
+    /// Attaches a free loop device that detaches automatically at its last close; returns it with
+    /// its index.
     pub(crate) fn attach(&self, file: &File, read_only: bool) -> io::Result<(u32, File)> {
         loop {
             // SAFETY: LOOP_CTL_GET_FREE takes no argument.

@@ -10,19 +10,19 @@ pub(crate) struct Scale {
     pub(crate) name: &'static str,
     /// Size of the template.
     pub(crate) template: u64,
-    /// How many volumes exist at once, one after the other made.
+    /// How many volumes exist at once, made one after the other.
     pub(crate) counts: &'static [usize],
-    /// Most volumes of a case for a contender, by how heavy it is: light (ioctls), middle (a few
+    /// Maximum number of volumes for a contender, by its cost: light (ioctls), middle (a few
     /// processes), heavy (many processes), copy (the whole image).
     pub(crate) most: [usize; 4],
     /// How often the case of one volume is repeated.
     pub(crate) repeats: usize,
-    /// Loop devices that the kernel has made before anybody needs one: it keeps them when they are free
-    /// again, and whoever comes first would make them for the others.
+    /// Number of loop devices to create in advance: the kernel keeps free loop devices, so
+    /// otherwise the first contender would pay for creating them for the others.
     pub(crate) loops: u32,
-    /// Callers at once.
+    /// Numbers of concurrent callers.
     pub(crate) callers: &'static [usize],
-    /// Volumes that callers at once make together.
+    /// Volumes that concurrent callers make in total.
     pub(crate) together: usize,
     /// How often each of these cases is repeated.
     pub(crate) rounds: usize,
@@ -40,11 +40,11 @@ pub(crate) struct Scale {
     pub(crate) growth: usize,
     /// How long the idle driver is watched.
     pub(crate) idle: Duration,
-    /// Each room that compares has all rivals; otherwise only the first.
+    /// Whether each room that compares has all rivals; otherwise only the first has.
     pub(crate) all_rivals_everywhere: bool,
 }
 
-/// Everything once, as small as it goes: part of `make test`.
+/// Everything once, as small as possible: part of `make test`.
 const SMOKE: Scale = Scale {
     name: "smoke",
     template: 32 << 20,
@@ -105,7 +105,7 @@ const FULL: Scale = Scale {
     all_rivals_everywhere: true,
 };
 
-/// What `CALF_BENCH` says; a smoke run without it.
+/// The scale that `CALF_BENCH` names; a smoke run by default.
 pub(crate) fn scale() -> Scale {
     match std::env::var("CALF_BENCH").as_deref() {
         Err(_) | Ok("smoke") => SMOKE,
@@ -115,8 +115,8 @@ pub(crate) fn scale() -> Scale {
     }
 }
 
-/// The file system of the pool, which `CALF_BENCH_FS` may choose. XFS: all contenders can use it,
-/// the copies with reflink too.
+/// The file system of the pool, which `CALF_BENCH_FS` may choose. By default XFS, since all
+/// contenders can use it, including copies with reflink.
 pub(crate) fn file_system() -> Fs {
     match std::env::var("CALF_BENCH_FS").as_deref() {
         Err(_) | Ok("xfs") => Fs::Xfs,

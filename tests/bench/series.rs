@@ -1,16 +1,16 @@
-//! What a room measures: series of numbers, sent as lines from the kernel under test to the outer
-//! side.
+//! The measurements of a room: series of numbers, sent as lines from the kernel under test to the
+//! outer side.
 
 use std::collections::BTreeMap;
 use std::sync::{LazyLock, Mutex, MutexGuard, PoisonError};
 
 use serde::{Deserialize, Serialize};
 
-/// What a line of numbers starts with; other lines are for people.
+/// The prefix of a line of numbers; other lines are for people.
 const MARK: &str = "calf-bench ";
-/// What a line about the machine starts with.
+/// The prefix of a line about the machine.
 const ABOUT: &str = "calf-bench-about ";
-/// What a line about a contender that cannot compete starts with.
+/// The prefix of a line about a contender that cannot compete.
 const ABSENT: &str = "calf-bench-absent ";
 
 /// Numbers of one kind, of one contender in one case.
@@ -20,7 +20,7 @@ pub(crate) struct Series {
     pub(crate) room: String,
     /// The circumstances, such as `100 volumes`.
     pub(crate) case: String,
-    /// Who.
+    /// The contender.
     pub(crate) contender: String,
     /// What was measured, such as `ready`.
     pub(crate) metric: String,
@@ -30,12 +30,12 @@ pub(crate) struct Series {
     pub(crate) values: Vec<f64>,
 }
 
-/// Where it was measured, and how much.
+/// The machine and the scale of a run.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub(crate) struct About {
     /// Name and release.
     pub(crate) kernel: String,
-    /// User-Mode Linux, QEMU, or what the processor calls itself.
+    /// User-Mode Linux, QEMU, or the name of the processor.
     pub(crate) machine: String,
     pub(crate) processors: usize,
     /// MiB.
@@ -44,22 +44,22 @@ pub(crate) struct About {
     pub(crate) file_system: String,
     /// MiB of the template.
     pub(crate) template: u64,
-    /// What `CALF_BENCH` said.
+    /// The value of `CALF_BENCH`.
     pub(crate) scale: String,
 }
 
-/// All that a run told.
+/// Everything that a run reported.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Collected {
     pub(crate) about: About,
     pub(crate) series: Vec<Series>,
-    /// Contenders that this machine cannot have, and why not.
+    /// Contenders that this machine does not support, and why not.
     pub(crate) absent: BTreeMap<String, String>,
 }
 
 static COLLECTED: LazyLock<Mutex<Collected>> = LazyLock::new(Mutex::default);
 
-/// Sends what there is to know of the machine, from inside of it.
+/// Sends the facts about the machine, from inside it.
 pub(crate) fn tell(about: &About) {
     println!("{ABOUT}{}", serde_json::to_string(about).expect("numbers and strings"));
 }
@@ -81,12 +81,12 @@ pub(crate) fn emit(
     println!("{MARK}{}", serde_json::to_string(&series).expect("numbers and strings"));
 }
 
-/// Says that a contender cannot compete here.
+/// Reports that a contender cannot compete here.
 pub(crate) fn absent(contender: &str, why: &str) {
     println!("{ABSENT}{}", serde_json::json!([contender, why]));
 }
 
-/// Takes a line on the outer side.
+/// Receives a line on the outer side.
 pub(crate) fn collect(line: &str) {
     let damaged = |error| eprintln!("a line of numbers was damaged on its way: {error}");
     if let Some(json) = line.strip_prefix(MARK) {
@@ -98,12 +98,12 @@ pub(crate) fn collect(line: &str) {
             lock().absent.insert(contender, why);
         });
     } else {
-        // A run takes minutes: show that it moves.
+        // A run takes minutes: show that it makes progress.
         print!("{line}");
     }
 }
 
-/// All that came.
+/// Everything received.
 pub(crate) fn collected() -> Collected {
     lock().clone()
 }

@@ -1,4 +1,4 @@
-//! The place where all contenders meet: one file system, one template.
+//! The environment that all contenders share: one file system, one template.
 
 use std::fs::{self, File};
 use std::io::Write as _;
@@ -18,10 +18,10 @@ use crate::{scale, series};
 /// The name of the template in calf's pool.
 pub(crate) const TEMPLATE: &str = "base";
 
-/// A file system with an image of random bytes. The mounted disk goes last.
+/// A file system with an image of random bytes. The mounted disk must be dropped last.
 pub(crate) struct World {
     pub(crate) scale: Scale,
-    /// The template as a plain file, for those who take that.
+    /// The template as a plain file, for contenders that need one.
     pub(crate) image: PathBuf,
     disk: kernel::PoolDir,
 }
@@ -38,19 +38,19 @@ impl World {
         Self { scale, image, disk }
     }
 
-    /// The directory that is the file system.
+    /// The root directory of the file system.
     pub(crate) fn path(&self) -> &Path {
         self.disk.path()
     }
 
-    /// A new directory of it.
+    /// A new directory on the file system.
     pub(crate) fn directory(&self, name: &str) -> PathBuf {
         let path = self.path().join(name);
         fs::create_dir_all(&path).expect("a directory");
         path
     }
 
-    /// Makes the loop devices of the scale, which go with what is returned.
+    /// Creates the loop devices of the scale; dropping the returned value removes them.
     pub(crate) fn make_loops(&self) -> Loops {
         let controls = Controls::open().expect("the control devices");
         controls.make_loops(self.scale.loops).expect("loop devices")
@@ -64,7 +64,7 @@ impl World {
         pool
     }
 
-    /// Whether files of the file system can share blocks, or why not.
+    /// Checks whether files on the file system can share blocks, or returns why not.
     pub(crate) fn reflink(&self) -> Result<(), String> {
         let copy = self.path().join("reflink-trial");
         let target = File::create(&copy).expect("a file");
@@ -88,8 +88,8 @@ impl World {
         }
     }
 
-    /// Free bytes, after all that is under way has been written, and what was deleted is free:
-    /// XFS gives the blocks of a file back a while after it is gone.
+    /// Free bytes, after pending writes have been written and deleted files have been freed: XFS
+    /// frees the blocks of a file some time after its deletion.
     pub(crate) fn free(&self) -> u64 {
         const CALM: Duration = Duration::from_millis(300);
         let look = || {
@@ -108,7 +108,7 @@ impl World {
     }
 }
 
-/// The machine as it shows itself.
+/// The facts about this machine.
 fn about(scale: &Scale, file_system: kernel::Fs) -> About {
     let kernel = rustix::system::uname();
     let processors = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
@@ -132,7 +132,7 @@ fn about(scale: &Scale, file_system: kernel::Fs) -> About {
     }
 }
 
-/// Writes `length` random bytes, in pieces that a small machine can hold.
+/// Writes `length` random bytes, in pieces that fit into a small machine's memory.
 pub(crate) fn write_random(path: &Path, length: u64) {
     let mut file = File::create(path).expect("an image");
     let mut piece = vec![0; 1 << 20];
@@ -140,8 +140,8 @@ pub(crate) fn write_random(path: &Path, length: u64) {
     random.fill(&mut piece);
     let mut left = length;
     while left > 0 {
-        // Filling all of each piece anew would take longer than writing it: the first page of each
-        // differs from all others.
+        // Generating each piece completely would take longer than writing it, so only its first
+        // page is unique.
         random.fill(&mut piece[..4096]);
         let part = usize::try_from(left.min(piece.len() as u64)).expect("a piece");
         file.write_all(&piece[..part]).expect("write");
@@ -150,14 +150,14 @@ pub(crate) fn write_random(path: &Path, length: u64) {
     file.sync_all().expect("sync");
 }
 
-/// Whether a program is there.
+/// Whether a program is installed.
 pub(crate) fn has(program: &str) -> bool {
     ["/usr/sbin", "/usr/bin", "/sbin", "/bin"]
         .iter()
         .any(|directory| Path::new(directory).join(program).exists())
 }
 
-/// A path as text: those of the benchmark are.
+/// A path as text: all paths of the benchmark are UTF-8.
 pub(crate) fn text(path: &Path) -> &str {
     path.to_str().expect("a path of the benchmark")
 }

@@ -1,13 +1,13 @@
-//! The manifests in docs/kubernetes.md, which the end-to-end test applies as they are.
+//! The manifests in docs/kubernetes.md, which the end-to-end test applies unchanged.
 
 use serde_json::Value;
 
 use crate::helm::{id, read, render, text, yaml};
 
-/// How the first line of each names it.
+/// The name in the first line of each manifest.
 const MANIFESTS: [&str; 3] = ["microvm.yaml", "inline.yaml", "kata.yaml"];
 
-/// A name that the chart does not make would leave a reader's pod pending.
+/// A name that the chart does not create would leave a reader's pod pending.
 pub(crate) fn manifests_use_what_the_chart_makes() {
     let documentation = read("docs/kubernetes.md");
     let objects = render("{}");

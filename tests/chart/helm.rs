@@ -26,7 +26,7 @@ pub(crate) fn yaml(text: &str) -> Value {
     serde_saphyr::from_str(text).unwrap_or_else(|e| panic!("{e}\n{text}"))
 }
 
-/// Runs Helm with `values` as a file of values; what it says, or why it fails.
+/// Runs Helm with `values` as a values file; returns its output, or why it fails.
 fn helm(arguments: &[&str], values: &str) -> Result<String, String> {
     let mut child = Command::new(program())
         .args(arguments)
@@ -44,10 +44,10 @@ fn helm(arguments: &[&str], values: &str) -> Result<String, String> {
     if output.status.success() { Ok(text(&output.stdout)) } else { Err(text(&output.stderr)) }
 }
 
-/// What a release makes of the chart.
+/// The objects that a release renders from the chart.
 pub(crate) struct Objects(Vec<Value>);
 
-/// Renders the chart as release `release`, or says why it cannot be.
+/// Renders the chart as release `release`, or returns why that fails.
 pub(crate) fn try_render(release: &str, values: &str) -> Result<Objects, String> {
     let text = helm(&["template", release, CHART, "--namespace", "storage"], values)?;
     let objects: Vec<Value> =
@@ -134,7 +134,7 @@ pub(crate) fn text(value: &Value) -> &str {
     value.as_str().unwrap_or_else(|| panic!("no string: {value}"))
 }
 
-/// A list; nothing is an empty one.
+/// A list; a missing value counts as an empty list.
 pub(crate) fn list(value: &Value) -> &[Value] {
     value.as_array().map_or(&[], Vec::as_slice)
 }

@@ -1,7 +1,7 @@
-//! The Helm chart: what it renders, which values it refuses, and whether its texts are up to date.
+//! The Helm chart: the rendered objects, the refused values, and whether its texts are up to date.
 //!
-//! Helm renders it as it does for users. Where Helm is missing, these tests are listed as ignored:
-//! `make test` builds it.
+//! Helm renders the chart as it does for users. If Helm is missing, these tests are listed as
+//! ignored; `make test` builds Helm.
 
 mod documents;
 mod helm;

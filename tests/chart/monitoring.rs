@@ -1,4 +1,4 @@
-//! Monitor, alerts and dashboard: optional, and about metrics that exist.
+//! Monitor, alerts and dashboard: they are optional, and use only existing metrics.
 
 use std::collections::BTreeSet;
 
@@ -43,8 +43,8 @@ pub(crate) fn alerts_are_the_documented_ones() {
     assert_eq!(render(ALL).one("PrometheusRule")["spec"], documented);
 }
 
-/// Of what Grafana and Prometheus would ask for, each `calf_…` is in the table of docs/metrics.md,
-/// which the driver's own tests hold against what it serves.
+/// Each `calf_…` metric that Grafana and Prometheus would query is in the table of docs/metrics.md,
+/// which the driver's own tests compare with the metrics that it serves.
 pub(crate) fn queries_name_metrics_that_exist() {
     let documentation = read("docs/metrics.md");
     let exist: BTreeSet<&str> = documentation

@@ -1,5 +1,5 @@
-//! The table of values in the chart's README, made from the comments in `values.yaml`. (helm-docs does
-//! the same and more, and brings all of Helm 3 to build.)
+//! The table of values in the chart's README, made from the comments in `values.yaml`. (helm-docs
+//! does the same and more, but its build needs all of Helm 3.)
 
 use std::path::Path;
 
@@ -12,7 +12,7 @@ const VALUES: &str = "charts/calf/values.yaml";
 const BEGIN: &str = "<!-- The table is made from values.yaml: `make chart-docs`. -->\n";
 const END: &str = "<!-- End of the table. -->\n";
 
-/// Set to have the table written instead of compared.
+/// If set, the test writes the table instead of comparing it.
 const WRITE: &str = "CALF_WRITE_CHART_README";
 
 pub(crate) fn lists_every_value() {
@@ -48,8 +48,8 @@ fn table(values: &str) -> String {
     table
 }
 
-/// The commented values in their order: path and comment. A comment starts with `# --`, may go on
-/// in further lines, and stands above its value.
+/// The commented values in order: path and comment. A comment starts with `# --`, may continue on
+/// further lines, and precedes its value.
 fn descriptions(values: &str) -> Vec<(String, String)> {
     let mut described = Vec::new();
     let mut parents: Vec<(usize, &str)> = Vec::new();

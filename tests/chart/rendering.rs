@@ -1,4 +1,4 @@
-//! What the chart makes of values.
+//! How values change the rendered objects.
 
 use std::collections::BTreeSet;
 
@@ -75,7 +75,7 @@ pub(crate) fn the_driver_gets_what_the_values_say() {
         assert!(arguments.contains(&argument), "{argument} in {arguments:?}");
     }
     assert!(!arguments.contains(&"--kubernetes-events"));
-    // By the environment, so that commands in the container have the same.
+    // In the environment, so that commands in the container get the same values.
     assert_eq!(environment(&objects, "CALF_POOL"), "/srv/pool");
     assert_eq!(environment(&objects, "CALF_RESERVE"), "1Gi");
     assert_eq!(environment(&objects, "CALF_FALLBACK"), "reflink");
@@ -219,7 +219,7 @@ pub(crate) fn storage_classes_are_as_asked_for() {
     );
 }
 
-/// Names that are cut end as an object's name must.
+/// Truncated names still end as an object's name must.
 pub(crate) fn long_names_are_cut() {
     for end in ["bbbb", "-bbb", ".bbb"] {
         let release = format!("{}{end}", "a".repeat(49));
@@ -243,7 +243,7 @@ pub(crate) fn the_resizer_may_use_its_lease_only() {
             assert_eq!(rule["resourceNames"], json!(["external-resizer-my-driver-example"]));
         }
     }
-    // Nothing in the cluster may be read but what the sidecars need: no secrets, no pods, no nodes.
+    // The rights cover only what the sidecars need to read: no secrets, no pods, no nodes.
     let wide: BTreeSet<&str> = list(&objects.one("ClusterRole")["rules"])
         .iter()
         .flat_map(|rule| list(&rule["resources"]))

@@ -1,4 +1,4 @@
-//! Which values the chart takes and which it refuses: the edges of `values.schema.json`.
+//! Which values the chart accepts and refuses: the limits of `values.schema.json`.
 
 use std::collections::BTreeSet;
 
@@ -6,13 +6,13 @@ use serde_json::Value;
 
 use crate::helm::{read, render, try_render, yaml};
 
-/// Values, and what the refusal names.
+/// Values, and a text that the refusal must contain.
 const REFUSED: &[(&str, &str)] = &[
     ("unknown: 1", "unknown"),
     ("pool: {pth: /srv}", "pth"),
     ("storageClasses: {third: {create: true}}", "third"),
     ("storageClasses: {ephemeral: {parameters: {cowlimit: 1Gi}}}", "cowlimit"),
-    // The class says these by itself.
+    // The class sets these itself.
     ("storageClasses: {ephemeral: {parameters: {durability: durable}}}", "durability"),
     ("kubeletDir: var/lib/kubelet", "kubeletDir"),
     ("kubeletDir: /var/lib/kubelet/", "kubeletDir"),
@@ -45,14 +45,14 @@ const REFUSED: &[(&str, &str)] = &[
         "templates: [{name: base, source: 'https://images.example/<base>.img', sha256: SUM}]",
         "source",
     ),
-    // Without a digest, whoever answers for the URL decides what boots.
+    // Without a digest, whoever controls the URL would decide what boots.
     ("templates: [{name: base, source: 'https://images.example/base.img'}]", "sha256"),
     ("templates: [{name: base, source: /srv/base.img, sha256: abc}]", "sha256"),
     ("templates: [{name: base, source: /srv/base.img, warm: 257}]", "warm"),
     ("templates: [{name: base, source: /srv/base.img, warm: '2'}]", "warm"),
     ("templates: [{name: base, source: /srv/base.img, digest: SUM}]", "digest"),
     ("templates: {base: /srv/base.img}", "templates"),
-    // Two values together.
+    // Combinations of two values.
     ("templates: [{name: base, source: /srv/base.img}]", "templateImages.path"),
     (
         "{templateImages: {path: /srv/images}, templates: [{name: base, source: /srv/base.img}]}",
@@ -72,7 +72,7 @@ const REFUSED: &[(&str, &str)] = &[
     ("storageClasses: {ephemeral: {parameters: {cowLimit: 0Gi}}}", "cowLimit"),
     ("storageClasses: {ephemeral: {parameters: {deviceMode: '4755'}}}", "deviceMode"),
     ("storageClasses: {ephemeral: {parameters: {deviceMode: '0888'}}}", "deviceMode"),
-    // As a number it would be rendered as 1e+06.
+    // A number would be rendered as 1e+06.
     ("storageClasses: {ephemeral: {parameters: {deviceUid: 1000000}}}", "deviceUid"),
     ("csiDriver: {fsGroupPolicy: Always}", "fsGroupPolicy"),
     ("maxVolumesPerNode: -1", "maxVolumesPerNode"),
@@ -85,7 +85,7 @@ const REFUSED: &[(&str, &str)] = &[
     ("metrics: {port: 65536}", "port"),
     ("metrics: {bindAddress: '::'}", "bindAddress"),
     ("metrics: {bindAddress: localhost}", "bindAddress"),
-    // Nobody but the pod itself would find it ready.
+    // Only the pod itself could reach its readiness probe.
     ("metrics: {bindAddress: 127.0.0.1}", "bindAddress"),
     ("metrics: {bindAddress: '[::1]'}", "bindAddress"),
     ("metrics: {port: 9808}", "livenessProbe.port"),
@@ -143,7 +143,7 @@ fn filled(values: &str) -> String {
     values.replace("SUM", &"f".repeat(64))
 }
 
-/// A value without an entry in the schema could not be given, and an entry without a value has no
+/// A value without an entry in the schema could not be set, and an entry without a value has no
 /// documentation.
 pub(crate) fn every_value_has_a_type() {
     let schema: Value = schema();
@@ -164,7 +164,7 @@ fn same_keys(schema: &Value, at: &Value, values: &Value, path: &str) {
     else {
         return;
     };
-    // What a user fills in freely has properties of Kubernetes' or of calf's, but no defaults.
+    // Objects that a user fills in freely have properties from Kubernetes or calf, but no defaults.
     if values.is_empty() || path.ends_with("resources") || path.ends_with("affinity") {
         return;
     }
@@ -176,11 +176,11 @@ fn same_keys(schema: &Value, at: &Value, values: &Value, path: &str) {
     }
 }
 
-/// The schema takes the parameters that docs/parameters.md lists.
+/// The schema accepts the parameters that docs/parameters.md lists.
 pub(crate) fn every_parameter_is_known() {
     let documented = read("docs/parameters.md");
     let table = documented.split("\n## ").find(|part| part.starts_with("StorageClass parameters"));
-    // What its sections list is of other matters.
+    // The tables in its sections are about other things.
     let table = table.and_then(|chapter| chapter.split("\n### ").next());
     let documented: Vec<&str> = table
         .expect("the chapter on parameters")

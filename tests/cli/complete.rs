@@ -1,4 +1,4 @@
-//! What the command line offers at a Tab.
+//! The choices that the command line offers at a Tab.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -20,7 +20,7 @@ fn environment() -> TestEnv {
     env
 }
 
-/// What is offered for the last of the words, as fish asks: candidates that are no option.
+/// The choices for the last word, as fish requests them: candidates that are not options.
 fn offered(env: &TestEnv, words: &[&str]) -> Vec<String> {
     let run = env.command(&[&["--", "calf"], words].concat()).env("COMPLETE", "fish").output();
     let run = run.expect("start calf");
@@ -97,7 +97,7 @@ fn a_tab_makes_nothing_and_complains_of_nothing() {
     assert_eq!(files(&env.pool()), before);
 }
 
-/// All that is below a directory, and when it was changed.
+/// Everything below a directory, with modification times.
 fn files(directory: &Path) -> BTreeMap<PathBuf, SystemTime> {
     let mut files = BTreeMap::new();
     for entry in fs::read_dir(directory).expect("a directory") {

@@ -1,4 +1,4 @@
-//! The command and the network: images by URL, and what `serve` wants of its options.
+//! The command and the network: images by URL, and the checks of `serve`'s options.
 
 #![allow(clippy::unwrap_used, reason = "it is for tests only")]
 

@@ -1,4 +1,4 @@
-//! What the command line says of itself.
+//! Help, manual and version of the command line.
 
 use std::io::Read as _;
 
@@ -51,7 +51,7 @@ fn every_command_explains_itself() {
     assert!(!env.pool().exists(), "help makes nothing");
 }
 
-/// What is special about a command comes first, what all commands share comes last.
+/// A command's own options come first, and the options of all commands last.
 #[test]
 fn a_commands_own_options_come_before_the_global_ones() {
     const GLOBAL: [&str; 8] = [
@@ -79,7 +79,7 @@ fn a_commands_own_options_come_before_the_global_ones() {
 
 /// The options that a part of a help text explains.
 fn options(help: &str) -> Vec<String> {
-    // What stands below the options is not indented.
+    // The text below the options is not indented.
     let lines = help.lines().filter(|line| line.starts_with(' '));
     let lines = lines.map(str::trim_start).filter(|line| line.starts_with('-'));
     let words = |line: &str| {

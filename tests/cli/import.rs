@@ -22,7 +22,7 @@ fn finish(child: Child) -> Run {
     child.wait_with_output().unwrap().into()
 }
 
-/// The progress that an import under way has recorded.
+/// The progress that an import in progress has recorded.
 fn recorded_offset(env: &TestEnv) -> u64 {
     let Ok(entries) = fs::read_dir(env.pool().join("images")) else { return 0 };
     let record = entries

@@ -1,4 +1,4 @@
-//! The command line: the real binary, as at a shell.
+//! The command line: the real binary, run as from a shell.
 
 mod complete;
 mod download;

@@ -1,5 +1,5 @@
-//! The command line can do what the library can: each method of `Pool`, `Volume` and `Template` is
-//! behind a command.
+//! The command line covers the library: each method of `Pool`, `Volume` and `Template` has a
+//! command.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -8,7 +8,7 @@ use syn::{ImplItem, Item, Type, Visibility};
 
 /// Methods without a command, and why.
 const WITHOUT: [(&str, &str); 9] = [
-    ("admission", "what a scheduler asks; `status` tells the space"),
+    ("admission", "what a scheduler asks; `status` reports the space"),
     ("claimed_spares", "counts what this process did: a command has done nothing yet"),
     ("delete_on_drop", "a command is over before anything could be dropped"),
     ("losses", "counts what this process saw"),
@@ -55,7 +55,7 @@ fn is_meant(of: &Type) -> bool {
     matches!(of, Type::Path(path) if names.iter().any(|name| path.path.is_ident(name)))
 }
 
-/// What stands in all files below a directory.
+/// The content of all files below a directory.
 fn sources(directory: &Path) -> Vec<String> {
     let mut sources = Vec::new();
     let entries = fs::read_dir(directory).expect("a directory");

@@ -1,4 +1,4 @@
-//! `calf template`, driven as a user does.
+//! `calf template`, used as by a user.
 
 use std::fs::{self, OpenOptions};
 use std::os::unix::fs::{FileExt as _, MetadataExt as _};

@@ -1,9 +1,9 @@
-//! `calf volume`, as far as no kernel is needed: `tests/kernel/cli.rs` has the rest.
+//! The parts of `calf volume` that need no kernel: `tests/kernel/cli.rs` has the rest.
 
 use calf_test_kit::command_line::TestEnv;
 
-/// A pool with three volumes, each of which is first in one order: "a", the old one that wrote most,
-/// "b", the large one, and "c", the young one.
+/// A pool with three volumes, each of which comes first in one order: "a", which is old and wrote
+/// most, "b", which is the largest, and "c", which is the youngest.
 fn environment() -> TestEnv {
     let env = TestEnv::new();
     let image = env.image("image", 1 << 20, 4096);
@@ -14,7 +14,7 @@ fn environment() -> TestEnv {
     env
 }
 
-/// What a command prints, a word for each line.
+/// The output of a command: the first word of each line.
 fn names(env: &TestEnv, arguments: &[&str]) -> Vec<String> {
     let run = env.ok(&[arguments, &["-o", "name"]].concat());
     run.stdout.lines().map(str::to_owned).collect()
@@ -90,7 +90,7 @@ fn a_volume_is_found_by_its_device_mapper_name() {
     for name in [name.clone(), format!("{name}-ro"), format!("/dev/mapper/{name}")] {
         assert_eq!(names(&env, &["volume", "inspect", &name]), ["b"], "{name}");
     }
-    // An id comes first, whatever it looks like.
+    // An id takes precedence, whatever it looks like.
     env.volume(&name, 1 << 20, "2026-01-01T00:00:00Z", 4096);
     assert_eq!(names(&env, &["volume", "inspect", &name]), [name.as_str()]);
 }

@@ -1,4 +1,4 @@
-//! The driver keeps house while it serves, and can be stopped while it does.
+//! The driver reconciles while it serves, and can be stopped during a reconciliation.
 
 use std::fs;
 use std::time::{Duration, Instant};
@@ -51,7 +51,7 @@ async fn a_shutdown_during_the_first_reconciliation_is_heeded() {
     );
     let error = served.await.expect("it ends").expect_err("it was not complete");
     assert_eq!(error.kind(), ErrorKind::Internal);
-    assert!(error.report().contains("the next start goes on"), "{error:?}");
+    assert!(error.report().contains("the next start continues it"), "{error:?}");
     drop(held);
 
     // Without anything to wait for, a shutdown that comes first is a success.

@@ -1,4 +1,4 @@
-//! Direct-assigned volumes: what Kata's runtimes read, and who may touch it.
+//! Direct-assigned volumes: the file that Kata's runtimes read, and who may change it.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -80,7 +80,7 @@ async fn kata_is_told_of_a_device_and_the_host_mounts_nothing() {
     assert!(Path::new(&driver.path("target")).is_dir());
     assert!(!Path::new(&driver.path("staging")).exists(), "nothing is mounted there");
 
-    // What Kata leaves beside it stays with a repeated call, and goes in the end.
+    // Files that Kata leaves in the directory survive a repeated call, and are removed at the end.
     fs::write(place.join("sandbox-1"), b"").expect("a file");
     accepted(driver.node.node_publish_volume(driver.publish("volume", "target", &writer()))).await;
     assert!(place.join("sandbox-1").exists());
@@ -150,7 +150,7 @@ async fn a_published_volume_is_in_use() {
     };
     let (code, _) = refusal(driver.node.node_unstage_volume(request)).await;
     assert_eq!(code, Code::FailedPrecondition);
-    // Nobody else becomes its master meanwhile.
+    // No other volume can take the directory over meanwhile.
     let device = block(Mode::SingleNodeWriter);
     let (code, message) =
         refusal(driver.node.node_publish_volume(driver.publish("volume", "device", &device))).await;
@@ -260,7 +260,7 @@ async fn what_points_to_no_volume_is_removed_by_the_next_start() {
     let kept = pool.reconcile().expect("a report");
     assert_eq!((kept.live, kept.removed), (1, Vec::new()));
     assert_eq!(driver.environment.kata_entries().len(), 1);
-    // A reboot without the pool's volumes, which no call makes.
+    // A reboot that also loses the pool's volumes, which no call causes.
     driver.environment.host.reboot();
     fs::remove_dir_all(pool.root().join("volumes")).expect("removed");
     let report = pool.reconcile().expect("a report");

@@ -1,4 +1,4 @@
-//! What the driver tells of volumes and of itself: capacity, lists, conditions, usage, its log.
+//! The driver's reports on volumes and on itself: capacity, lists, conditions, usage, its log.
 
 use std::collections::BTreeSet;
 use std::io::Write;
@@ -185,7 +185,7 @@ impl Write for Log {
 
 #[tokio::test]
 async fn each_call_is_one_line_without_secrets() {
-    // Other tests of this process write to it too: no other names its volumes so.
+    // Other tests of this process write to the log too, but use other names for their volumes.
     let log = Log::default();
     let writer = log.clone();
     tracing_subscriber::fmt()

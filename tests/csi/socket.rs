@@ -1,5 +1,5 @@
-//! The driver over a real unix socket: who it is, what it refuses, whose socket it is, and how
-//! it ends.
+//! The driver over a real unix socket: its identity, what it refuses, who owns the socket, and how
+//! the driver ends.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
@@ -188,7 +188,7 @@ async fn the_health_service_says_what_the_probe_says() {
     let (code, _) = refusal(client.watch(of("other"))).await;
     assert_eq!(code, Code::NotFound);
 
-    // Someone who watches on is no reason to stay.
+    // A client that keeps watching must not delay the shutdown.
     let _watched = client.watch(of("")).await.expect("a watch");
     tokio::time::timeout(Duration::from_secs(10), server.stop()).await.expect("it ends");
 }
@@ -263,10 +263,10 @@ fn create(name: &str) -> v1::CreateVolumeRequest {
     }
 }
 
-/// Long enough for a request to be at work, on a busy machine as well.
+/// Long enough for a request to be in progress, even on a busy machine.
 const ARRIVAL: Duration = Duration::from_millis(300);
 
-/// Keeps every volume of template `debian` from being made, as an import of it would.
+/// Blocks the creation of every volume of template `debian`, as an import of it would.
 fn hold_template(environment: &Environment) -> lock::Lock {
     let pool = environment.pool();
     let digest = pool

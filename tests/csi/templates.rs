@@ -1,4 +1,4 @@
-//! Templates that a node is to have, and what Kubernetes is told of those that it lacks.
+//! Required templates of a node, and the Kubernetes Events about missing ones.
 
 use std::fs;
 use std::io::{Read as _, Write as _};
@@ -14,10 +14,10 @@ use calf_test_kit::simulated_pool::Environment;
 use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
 
-/// Longer than any wait that is meant to end.
+/// Longer than any wait that should end.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// A driver with metrics, and what else `change` says.
+/// A driver with metrics, and with the changes of `change`.
 struct Node {
     environment: Environment,
     metrics: SocketAddr,
@@ -45,7 +45,7 @@ impl Node {
         Self { environment, metrics, server }
     }
 
-    /// One line of the metrics: the value behind this name and these labels.
+    /// The value in the line of the metrics with this name and these labels.
     async fn metric(&self, series: &str) -> Option<String> {
         let address = self.metrics;
         let scraped = tokio::task::spawn_blocking(move || {
@@ -89,10 +89,10 @@ fn required(web: &HttpServer, name: &str) -> ImportSpec {
     ImportSpec::new(url, name).digest(digest)
 }
 
-// === Kubernetes, as far as it is asked ===
+// === Kubernetes, with the requests that calf makes ===
 
-/// An API server with two classes and claims that wait, one of them for a pod. Events are answered
-/// as `events` says.
+/// An API server with two classes and waiting claims, one of them made for a pod. `events` answers
+/// the requests for Events.
 fn api(events: impl Fn(&Request) -> Reply + Send + Sync + 'static) -> HttpServer {
     HttpServer::start(move |_, request| match (request.method.as_str(), request.path.as_str()) {
         ("GET", "/apis/storage.k8s.io/v1/storageclasses?limit=500") => {
@@ -216,7 +216,7 @@ async fn claims_that_wait_for_a_missing_template_are_told_once() {
         assert_eq!(event["metadata"]["namespace"], namespace);
         assert_eq!(event["involvedObject"]["uid"], uid);
     }
-    // Asked again and again, the same is not told again.
+    // Repeated requests do not post the same Event again.
     for _ in 0..20 {
         node.capacity("lost").await;
     }
@@ -224,14 +224,14 @@ async fn claims_that_wait_for_a_missing_template_are_told_once() {
     assert_eq!(posted(&web).len(), 4);
     let series = "calf_kubernetes_events_total{reason=\"TemplateMissing\",result=\"posted\"}";
     assert_eq!(node.metric(series).await.as_deref(), Some("4"));
-    // There from the start, so that an alert sees the first one.
+    // The counter exists from the start, so that an alert sees the first Event.
     let series = "calf_kubernetes_events_total{reason=\"TemplateMissing\",result=\"failed\"}";
     assert_eq!(node.metric(series).await.as_deref(), Some("0"));
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_event_of_another_node_is_counted_up_when_it_is_old() {
-    // That of claim `a` is old, all others are fresh.
+    // The Event of claim `a` is old; all others are recent.
     let web = api(|request| match request.method.as_str() {
         "POST" => Reply::status(409),
         "GET" => {
@@ -247,7 +247,7 @@ async fn an_event_of_another_node_is_counted_up_when_it_is_old() {
     node.capacity("lost").await;
     let changes = eventually("the change", async || {
         let requests = web.requests();
-        // The node's is the last one.
+        // The node's Event is the last one.
         let done = requests.iter().any(|r| r.method == "GET" && r.path.contains("/node-1.calf-"));
         done.then(|| requests.into_iter().filter(|r| r.method == "PATCH").collect::<Vec<_>>())
     })
@@ -283,7 +283,7 @@ async fn an_api_server_in_trouble_is_not_asked_for_each_event() {
     node.capacity("lost").await;
     let series = "calf_kubernetes_events_total{reason=\"TemplateMissing\",result=\"failed\"}";
     eventually("the failure", async || node.metric(series).await.filter(|n| n != "0")).await;
-    // Four are to be posted; the next look is 22 seconds away.
+    // Four Events are due; the next check is 22 seconds away.
     tokio::time::sleep(Duration::from_millis(500)).await;
     assert_eq!(posted(&web).len(), 1);
     assert_eq!(node.metric(series).await.as_deref(), Some("1"));
@@ -301,7 +301,7 @@ async fn a_required_template_comes_while_the_driver_serves() {
         config.kubernetes = reach(&events, environment);
     })
     .await;
-    // Others serve meanwhile.
+    // Other templates work meanwhile.
     accepted(node.server.controller().await.create_volume(create("volume"))).await;
     let failed = "calf_template_imports_total{template=\"late\",result=\"failed\"}";
     eventually("the failure", async || node.metric(failed).await).await;
@@ -324,7 +324,7 @@ async fn a_required_template_comes_while_the_driver_serves() {
     assert!(message.contains("404"), "{message}");
     node.server.stop().await;
 
-    // The next start asks for nothing.
+    // The next start sends no request.
     let asked = web.requests().len();
     let socket = node.environment.directory.path().join("csi.sock");
     let again = Server::start_with(node.environment.pool(), &socket, |config| {

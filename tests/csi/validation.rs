@@ -1,5 +1,5 @@
-//! What the driver refuses, over a real unix socket: each required field that is missing, each
-//! field that is malformed, and in which order it looks.
+//! Requests that the driver refuses, over a real unix socket: each missing required field, each
+//! malformed field, and the order of the checks.
 
 use calf::csi::v1;
 use calf::csi::v1::volume_capability::access_mode::Mode;
@@ -343,7 +343,7 @@ async fn what_is_unknown_is_gone_already() {
     .await;
 }
 
-/// A limit counts in whole chunks, for whoever compares it.
+/// Every comparison of a limit counts whole chunks.
 #[tokio::test]
 async fn validation_confirms_a_limit_that_a_repeated_create_accepts_and_no_other() {
     let environment = Environment::new();

@@ -1,4 +1,4 @@
-//! Volumes over CSI, on a simulated machine: their life and their sizes.
+//! Volumes over CSI, on a simulated machine: their life cycle and their sizes.
 
 use calf::csi::v1;
 use calf::csi::v1::volume_capability::access_mode::Mode;
@@ -174,7 +174,7 @@ async fn volumes_grow_and_never_shrink() {
         let response = accepted(driver.node.node_expand_volume(request)).await;
         assert_eq!(response.capacity_bytes, size, "{path}");
     }
-    // A volume that has grown is still the one that was asked for.
+    // A volume that has grown still satisfies the original request.
     assert_eq!(driver.create(sized("volume", SIZE, 0)).await.capacity_bytes, 4 * SIZE);
 }
 

@@ -1,5 +1,5 @@
-//! Programs that the demonstration starts: their lines as they come, a limit on every wait, and
-//! none that outlives it.
+//! Programs that the demonstration starts: their lines as they arrive, a limit on every wait, and
+//! none that outlives the demonstration.
 
 use std::io::{BufRead as _, BufReader, Read};
 use std::os::unix::process::CommandExt as _;
@@ -13,11 +13,11 @@ use rustix::process::{Pid, Signal};
 use crate::{Result, stop};
 
 const TICK: Duration = Duration::from_millis(20);
-/// For a program to end on SIGTERM, and take down what it made.
+/// How long a program may take to end after SIGTERM, and to take down what it made.
 const GRACE: Duration = Duration::from_secs(20);
 
-/// A running program, in a process group of its own (^C is for the demonstration, which then
-/// decides). Told to end when dropped.
+/// A running program, in a process group of its own (the demonstration handles ^C itself). Dropping
+/// it asks the program to end.
 pub(crate) struct Process {
     name: String,
     child: Child,
@@ -26,8 +26,8 @@ pub(crate) struct Process {
 }
 
 impl Process {
-    /// Starts `command`; standard output and error are read as lines, unless they were directed
-    /// elsewhere by the caller, who then passes `Stdio`s for both.
+    /// Starts `command`. Reads standard output and error as lines, unless the caller redirects both
+    /// by passing `Stdio`s.
     pub(crate) fn start(mut command: Command, streams: Option<(Stdio, Stdio)>) -> Result<Self> {
         let name = command.get_program().to_string_lossy().into_owned();
         let (out, err) = streams.unwrap_or_else(|| (Stdio::piped(), Stdio::piped()));
@@ -72,7 +72,7 @@ impl Process {
 
     pub(crate) fn signal(&self, signal: Signal) {
         if self.status.is_none() {
-            // It may have ended a moment ago.
+            // It may have ended in the meantime.
             let _ = rustix::process::kill_process_group(Pid::from_child(&self.child), signal);
         }
     }
@@ -113,8 +113,8 @@ fn forward(from: Option<impl Read + Send + 'static>, to: Sender<String>) {
     });
 }
 
-/// Runs a program to its end and shows each line to `line`. It must succeed; if not, its last
-/// lines are in the error.
+/// Runs a program to its end and passes each line to `line`. The program must succeed; otherwise,
+/// the error has its last lines.
 pub(crate) fn run(command: Command, limit: Duration, line: &mut dyn FnMut(&str)) -> Result<()> {
     let deadline = Instant::now() + limit;
     let mut process = Process::start(command, None)?;
@@ -140,7 +140,7 @@ pub(crate) fn output(command: Command, limit: Duration) -> Result<String> {
     Ok(lines.join("\n"))
 }
 
-/// `program` as a child that the kernel ends with this process, should it be killed.
+/// `program` as a child that the kernel kills if this process is killed.
 pub(crate) fn bound(program: &std::path::Path, signal: &str) -> Command {
     let mut command = Command::new("setpriv");
     command.args(["--pdeathsig", signal, "--"]).arg(program);

@@ -84,7 +84,7 @@ impl Csi {
         wait(&self.runtime, "NodePublishVolume", call).map(drop)
     }
 
-    /// Bytes that the volume takes up, its own metadata included.
+    /// Bytes that the volume occupies, including its metadata.
     pub(crate) fn used(&mut self, id: &str, target: &Path) -> Result<u64> {
         let call = self.node.node_get_volume_stats(v1::NodeGetVolumeStatsRequest {
             volume_id: id.into(),

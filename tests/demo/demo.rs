@@ -1,6 +1,7 @@
-//! `make demo`: the main job of calf on real input, from an image to a microVM and back to nothing.
+//! `make demo`: demonstrates calf on real input, from an image to a microVM, and cleans up.
 //!
-//! Not a test: it shows. Yet everything that it says it has checked, and it fails loudly.
+//! This is a demonstration, not a test. Still, it checks everything that it reports, and fails
+//! loudly.
 //!
 //! ```text
 //! outside (this machine)                    inside (a kernel with dm-snapshot)
@@ -32,7 +33,7 @@ use std::process::ExitCode;
 
 use calf_test_kit::kernel::{Kernel, guest};
 
-/// Errors are for the person at the terminal, and for nobody else.
+/// Errors are only for the person at the terminal.
 type Result<T, E = String> = std::result::Result<T, E>;
 
 fn main() -> ExitCode {

@@ -20,7 +20,7 @@ const STOP_LIMIT: Duration = Duration::from_secs(40);
 const IMPORT_LIMIT: Duration = Duration::from_secs(5 * 60);
 const COMMAND_LIMIT: Duration = Duration::from_secs(60);
 
-/// A running driver. Told to end when dropped.
+/// A running driver. Dropping it asks the driver to end.
 pub(crate) struct Driver {
     process: Process,
 }
@@ -33,8 +33,8 @@ impl Driver {
         let log = stage.place.driver_log();
         let failed = |error: std::io::Error| format!("{}: {error}", log.display());
         let log_file = File::options().create(true).append(true).open(&log).map_err(failed)?;
-        // Should the demonstration be killed, its driver ends as well; the next run takes down
-        // what is left.
+        // If the demonstration is killed, its driver ends too; the next run takes down what is
+        // left.
         let mut serve = command::bound(&stage.place.calf, "TERM");
         serve.arg("serve").arg("--endpoint").arg(format!("unix://{}", socket.display()));
         serve.arg("--pool").arg(&stage.pool).args(["--node-id", "demo-node"]);
@@ -56,7 +56,7 @@ impl Driver {
         }
     }
 
-    /// SIGTERM; it must end by itself, and well.
+    /// Sends SIGTERM, after which the driver must end successfully.
     pub(crate) fn stop(mut self) -> Result<()> {
         self.process.signal(Signal::TERM);
         let status = self.process.wait(Instant::now() + STOP_LIMIT)?;
@@ -64,7 +64,7 @@ impl Driver {
     }
 }
 
-/// `calf template import`: shows its progress, and returns what it says at the end.
+/// `calf template import`: shows its progress, and returns its last message.
 pub(crate) fn import(stage: &Stage, progress: &mut dyn FnMut(&str)) -> Result<String> {
     let mut import = calf(stage);
     import.args(["template", "import"]).arg(&stage.image).args(["--name", TEMPLATE]);

@@ -18,8 +18,8 @@ use crate::{Result, command, stop, ui};
 
 const READ_LIMIT: Duration = Duration::from_secs(60);
 
-/// Checks that the first volume has what the guest wrote, that the others are still the template
-/// bit for bit, and that the template is what it was.
+/// Checks that the first volume has what the guest wrote, that the others still equal the template
+/// bit for bit, and that the template is unchanged.
 pub(crate) fn show(
     stage: &Stage,
     csi: &mut Csi,
@@ -56,14 +56,14 @@ pub(crate) fn show(
     Ok(())
 }
 
-/// SHA-256 of a file of the ext4 file system on `device`, read without mounting it; none if it
-/// is not there.
+/// SHA-256 of a file in the ext4 file system on `device`, read without mounting it; `None` if it
+/// does not exist.
 fn file_sha256(stage: &Stage, device: &Path, path: &str) -> Result<Option<String>> {
     let dumped = stage.runtime.join("dumped");
     let mut debugfs = Command::new("debugfs");
     debugfs.args(["-R", &format!("dump {path} {}", dumped.display())]).arg(device);
     let said = command::output(debugfs, READ_LIMIT)?;
-    // Its exit code does not tell, and it makes the file in any case.
+    // Its exit code does not show failure, and it always creates the file.
     let found = if said.contains("File not found") {
         None
     } else {

@@ -12,18 +12,18 @@ use sha2::{Digest as _, Sha256};
 use crate::place::{Place, make_directory, remove_directory, remove_file};
 use crate::{Result, command, ui};
 
-/// How it is made. Another recipe, or another init, makes another image.
+/// The recipe. A changed recipe, or a changed init, makes a new image.
 const RECIPE: &str = include_str!("image.sh");
 /// The first process of the microVM.
 const INIT: &str = include_str!("guest/init.sh");
-/// One more than before whenever the image must be made anew for any other reason.
+/// Increment this whenever the image must be made again for any other reason.
 const VERSION: u32 = 1;
 
 const PREFIX: &str = "debian-";
-/// With what may be a slow mirror.
+/// Long enough for a slow mirror.
 const LIMIT: Duration = Duration::from_secs(20 * 60);
 
-/// The image, made if there is none.
+/// The image, made if it does not exist.
 pub(crate) fn prepare(place: &Place) -> Result<PathBuf> {
     let image = place.cache.join(format!("{PREFIX}{}.ext4", key()));
     let mut remark = "from an earlier run".to_owned();

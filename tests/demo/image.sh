@@ -8,9 +8,9 @@ PATH=$PATH:/usr/local/sbin:/usr/sbin:/sbin
 mmdebstrap --variant=minbase bookworm root.tar ${1:+"$1"}
 
 echo "making the file system"
-# Only root may give files away; for others, fakeroot remembers who owns what.
+# Only root may change owners of files; for other users, fakeroot records the owners.
 if [ "$(id -u)" -eq 0 ]; then as_root=; else as_root=fakeroot; fi
-# Device nodes are the kernel's business, and not every user may make some.
+# The kernel makes the device nodes, and not every user may make them.
 $as_root sh -eu <<'SCRIPT'
 mkdir root
 tar -xf root.tar -C root --exclude='./dev/*'

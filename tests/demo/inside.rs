@@ -14,10 +14,10 @@ use crate::driver::{self, Driver, TEMPLATE};
 use crate::place::{Place, Stage, make_directory};
 use crate::{Result, command, evidence, microvm, stop, teardown, ui, volumes};
 
-/// Tells the process in the guest where the image is.
+/// Passes the location of the image to the process in the guest.
 pub(crate) const IMAGE: &str = "CALF_DEMO_IMAGE";
 
-/// The user has been told why it failed.
+/// The demonstration failed, and has shown the reason to the user.
 pub(crate) struct Told;
 
 /// In User-Mode Linux: with the guest's own disk for the pool, and the logs on the host.
@@ -64,7 +64,7 @@ impl Drop for HostDirectory {
     }
 }
 
-/// Shows everything; after a failure, takes down what there is.
+/// Runs the whole demonstration; after a failure, takes everything down.
 pub(crate) fn run(stage: &Stage) -> Result<(), Told> {
     show(stage).map_err(|error| {
         ui::failure(&error);

@@ -13,7 +13,7 @@ use crate::place::Place;
 use crate::volumes::Volume;
 use crate::{Result, stop, ui};
 
-/// What the guest's init puts before its lines.
+/// The prefix of the lines of the guest's init.
 const MARK: &str = "demo: ";
 /// The guest needs about 70 MiB. More could be too much: in User-Mode Linux each page of a process
 /// may take one of the 65530 mappings that a host grants.
@@ -22,13 +22,13 @@ const MEMORY: &str = "128M";
 const EMULATED_LIMIT: Duration = Duration::from_secs(150);
 const KVM_LIMIT: Duration = Duration::from_secs(20);
 
-/// What the guest wrote, in its own words.
+/// What the guest reported to have written.
 pub(crate) struct Written {
     pub(crate) path: String,
     pub(crate) sha256: String,
 }
 
-/// Prepares the guest's early user space. Needed once for a kernel.
+/// Prepares the guest's early user space. Needed once per kernel.
 pub(crate) fn make_initramfs(place: &Place) -> Result<()> {
     let kernel = QemuKernel::at(&place.kernel)?;
     let script = place.cache.join("initramfs-init");
@@ -37,12 +37,12 @@ pub(crate) fn make_initramfs(place: &Place) -> Result<()> {
     root.write(&path).map_err(|error| format!("{}: {error}", path.display()))
 }
 
-/// Boots from `volume`, shows what the guest says, and waits until it has powered off.
+/// Boots from `volume`, shows the guest's output, and waits until it has powered off.
 pub(crate) fn boot(place: &Place, volume: &Volume) -> Result<Written> {
     if File::options().read(true).write(true).open("/dev/kvm").is_ok() {
         match Guest::start(place, volume, Accelerator::Kvm)?.follow(KVM_LIMIT) {
             Ok(written) => return Ok(written),
-            // Nested virtualization is often there in name only.
+            // Nested virtualization often exists in name only.
             Err(why) => {
                 stop::check()?;
                 ui::aside(&format!("KVM does not work here ({why}): emulating the CPU"));
@@ -76,8 +76,8 @@ impl Guest {
         let (accel, cpu) = match accelerator {
             Accelerator::Kvm => ("kvm", "host"),
             Accelerator::Emulation => {
-                // A microVM has no second clock to measure the first one with, and an emulated
-                // timer is too slow for that: any frequency will do, the kernel corrects it.
+                // A microVM has no second clock to calibrate the first one with, and an emulated
+                // timer is too slow for that. Any frequency works, since the kernel corrects it.
                 kernel_arguments.push_str(" tsc_early_khz=2000000 lpj=8000000");
                 ("tcg,tb-size=32", "max")
             }
@@ -100,13 +100,13 @@ impl Guest {
         Ok(Self { qemu: Process::start(qemu, None)?, log })
     }
 
-    /// Shows the guest's lines until it is off. It must have said all that it should.
+    /// Shows the guest's lines until it is off. It must have printed all expected lines.
     fn follow(mut self, limit: Duration) -> Result<Written> {
         let deadline = Instant::now() + limit;
         let (mut path, mut sha256, mut done) = (None, None, false);
         let mut last = "it said nothing".to_owned();
         while let Some(line) = self.qemu.line(deadline)? {
-            // For the log only; what matters of it is shown.
+            // For the log only; the important lines are shown.
             let _ = writeln!(self.log, "{line}");
             let Some((_, said)) = line.split_once(MARK) else {
                 if !line.is_empty() {

@@ -13,12 +13,12 @@ use crate::inside::{self, Told};
 use crate::place::{Place, Stage, make_directory, remove_directory, remove_file};
 use crate::{Result, command, image, microvm, stop, teardown, ui};
 
-/// For all that happens in User-Mode Linux.
+/// Time limit for everything in User-Mode Linux.
 const LIMIT: Duration = Duration::from_secs(10 * 60);
-/// Sparse: it costs what is written.
+/// Sparse: it occupies only what is written.
 const DISK_BYTES: u64 = 8 << 30;
 const GUEST_MODULES: [&str; 4] = ["loop", "xfs", "dm-mod", "dm-snapshot"];
-/// Beside the host's own file systems, for a run right on this machine.
+/// Runs the demonstration directly on this machine's kernel.
 const HOST_RUNTIME: &str = "/run/calf-demo";
 
 pub(crate) fn run(kernel: Kernel) -> ExitCode {
@@ -42,7 +42,7 @@ fn tell_logs(logs: &Path) {
     ui::say(&format!("what was logged is in {}", logs.display()));
 }
 
-/// Whether the user has seen the reason already.
+/// Whether the user has already seen the reason.
 enum Failure {
     New(String),
     Told,
@@ -90,7 +90,7 @@ fn try_run(kernel: Kernel) -> Result<(), Failure> {
     Ok(())
 }
 
-/// Why this machine's own kernel cannot be used, if so.
+/// Why this machine's own kernel cannot be used, if it cannot.
 fn why_not_here() -> Option<String> {
     if !rustix::process::geteuid().is_root() {
         return Some("you are not root, who alone may make devices".into());
@@ -98,7 +98,8 @@ fn why_not_here() -> Option<String> {
     for module in ["loop", "dm-snapshot"] {
         let mut modprobe = Command::new("modprobe");
         modprobe.args(["--quiet", module]);
-        // It may be built in, or this may be a container: what counts comes next.
+        // A failure does not matter: the target may be built in, or this may be a container. The
+        // next check decides.
         let _ = command::output(modprobe, Duration::from_secs(30));
     }
     let mut dmsetup = Command::new("dmsetup");
@@ -130,7 +131,7 @@ fn on_host(place: Place, image: PathBuf) -> Result<(), Failure> {
 }
 
 fn in_user_mode_linux(place: &Place, image: &Path) -> Result<(), Failure> {
-    // Nothing in that kernel outlives it: the directory is all there is to clean up.
+    // Nothing in that kernel outlives it, so only the directory needs cleaning up.
     remove_directory(&place.run)?;
     make_directory(&place.run)?;
     let run = place.run.clone();

@@ -1,4 +1,4 @@
-//! Where things are.
+//! The paths of the demonstration.
 
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
@@ -8,15 +8,15 @@ use crate::Result;
 /// Everything that does not depend on the kernel, below `target`.
 #[derive(Clone)]
 pub(crate) struct Place {
-    /// The `calf` beside this program.
+    /// The `calf` in the directory of this program.
     pub(crate) calf: PathBuf,
     /// Kernel and modules for the microVM.
     pub(crate) kernel: PathBuf,
-    /// What may stay: the only thing of the demonstration that does.
+    /// The cache, which is the only thing that stays.
     pub(crate) cache: PathBuf,
-    /// What the driver and the microVM said. Stays after a failure.
+    /// The logs of the driver and the microVM. They stay after a failure.
     pub(crate) logs: PathBuf,
-    /// What one run needs, removed at its end.
+    /// Files of one run, removed at its end.
     pub(crate) run: PathBuf,
     /// Held while the demonstration runs.
     lock: PathBuf,
@@ -77,13 +77,13 @@ impl Place {
     }
 }
 
-/// A kernel with dm-snapshot, and where the demonstration may write in it.
+/// A kernel with dm-snapshot, and the directories in which the demonstration may write.
 pub(crate) struct Stage {
     pub(crate) place: Place,
     pub(crate) image: PathBuf,
-    /// The pool. The full copy that it is compared with goes beside it.
+    /// The pool. The full copy for comparison is next to it.
     pub(crate) pool: PathBuf,
-    /// Socket, staging directories and targets: where kubelet has its own.
+    /// Socket, staging directories and targets, as in kubelet's directories.
     pub(crate) runtime: PathBuf,
 }
 
@@ -109,7 +109,7 @@ pub(crate) fn make_directory(dir: &Path) -> Result<()> {
     fs::create_dir_all(dir).map_err(|error| format!("cannot make {}: {error}", dir.display()))
 }
 
-/// Removes a directory with all that is in it; none is fine.
+/// Removes a directory with its content. Succeeds if it does not exist.
 pub(crate) fn remove_directory(dir: &Path) -> Result<()> {
     match fs::remove_dir_all(dir) {
         Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
@@ -119,7 +119,7 @@ pub(crate) fn remove_directory(dir: &Path) -> Result<()> {
     }
 }
 
-/// Removes a file; none is fine.
+/// Removes a file. Succeeds if it does not exist.
 pub(crate) fn remove_file(file: &Path) -> Result<()> {
     match fs::remove_file(file) {
         Err(error) if error.kind() != std::io::ErrorKind::NotFound => {

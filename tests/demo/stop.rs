@@ -1,4 +1,5 @@
-//! ^C, SIGTERM and SIGHUP: every wait ends, and what was made is taken down.
+//! Handles ^C, SIGTERM and SIGHUP: they end every wait, and the demonstration takes down what it
+//! made.
 
 use std::process::exit;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -56,7 +57,7 @@ pub(crate) fn is_stopped() -> bool {
     STOPPED.load(Ordering::Relaxed)
 }
 
-/// Fails once a signal came; called wherever something is waited for.
+/// Fails once a signal has arrived; called in every wait.
 pub(crate) fn check() -> Result<()> {
     if is_stopped() && !CLEANING_UP.load(Ordering::Relaxed) {
         return Err("interrupted".into());
@@ -64,7 +65,7 @@ pub(crate) fn check() -> Result<()> {
     Ok(())
 }
 
-/// From now on waits go on in spite of a signal.
+/// From now on, signals do not end waits.
 pub(crate) fn clean_up() {
     CLEANING_UP.store(true, Ordering::Relaxed);
 }

@@ -1,4 +1,4 @@
-//! The way back, over CSI, and the proof that nothing is left.
+//! Teardown over CSI, and the proof that nothing is left.
 
 use std::fs;
 use std::path::Path;
@@ -11,7 +11,7 @@ use crate::driver::Driver;
 use crate::place::{Stage, remove_directory, remove_file};
 use crate::{Result, driver, ui};
 
-/// Takes down whatever volumes the driver has.
+/// Takes down all volumes of the driver.
 pub(crate) fn volumes(stage: &Stage, csi: &mut Csi) -> Result<usize> {
     let ids = csi.volumes()?;
     for id in &ids {
@@ -19,13 +19,13 @@ pub(crate) fn volumes(stage: &Stage, csi: &mut Csi) -> Result<usize> {
         csi.unpublish(id, &target)?;
         csi.unstage(id, &staging)?;
         csi.delete(id)?;
-        // Kubelet's part, as making it was.
+        // This is kubelet's part, as was creating it.
         let _ = fs::remove_dir(&staging);
     }
     Ok(ids.len())
 }
 
-/// What the kernel holds now and did not hold `before`, in words.
+/// Descriptions of what the kernel holds now and did not hold `before`.
 pub(crate) fn held(before: &Inventory) -> String {
     let new = Inventory::take().beyond(before);
     let count = |kind: &str| new.iter().filter(|line| line.starts_with(kind)).count();
@@ -37,13 +37,13 @@ pub(crate) fn held(before: &Inventory) -> String {
     )
 }
 
-/// Fails if the kernel or the pool holds anything beyond what was there `before`.
+/// Fails if the kernel or the pool holds anything that did not exist `before`.
 pub(crate) fn prove_nothing_left(stage: &Stage, before: &Inventory) -> Result<()> {
     let mut left = leak::left_beyond(before);
     for dir in [&stage.pool, &stage.runtime] {
         files_below(dir, &mut left)?;
     }
-    // A pool's own two files are there as long as the pool is.
+    // A pool's own two files exist as long as the pool.
     let layout = Layout::new(&stage.pool);
     let own = [layout.pool_record(), layout.lock_file()].map(|file| in_words(&file));
     left.retain(|line| !own.contains(line));
@@ -79,7 +79,7 @@ pub(crate) fn directories(stage: &Stage) -> Result<()> {
     remove_directory(&stage.runtime)
 }
 
-/// Takes down what a run left that did not come to its end; nothing is fine.
+/// Takes down the leftovers of an interrupted run, if any.
 pub(crate) fn sweep(stage: &Stage) -> Result<()> {
     if Layout::new(&stage.pool).pool_record().exists() {
         let (driver, mut csi) = Driver::start(stage)?;

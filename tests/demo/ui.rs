@@ -1,4 +1,5 @@
-//! What the user sees: numbered steps, a few indented lines each, colours on a terminal only.
+//! The output for the user: numbered steps with a few indented lines each, and colours only on a
+//! terminal.
 //!
 //! Inside User-Mode Linux the lines go to the process outside, which shows them: see [`relay`].
 
@@ -7,7 +8,7 @@ use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-/// Tells the process in the guest that somebody watches on a terminal.
+/// Tells the process in the guest that the output goes to a terminal.
 pub(crate) const TERMINAL: &str = "CALF_DEMO_TERMINAL";
 
 /// Starts a line that the next one replaces.
@@ -30,7 +31,7 @@ struct Output {
 
 static OUTPUT: OnceLock<Output> = OnceLock::new();
 
-/// Whether a fleeting line is on the screen.
+/// Whether a temporary line is on the screen.
 static IS_FLEETING: AtomicBool = AtomicBool::new(false);
 
 fn output() -> Output {
@@ -43,7 +44,7 @@ fn output() -> Output {
     })
 }
 
-/// What the process in the guest has to know, as its environment.
+/// The environment of the process in the guest.
 pub(crate) fn environment() -> Vec<(String, String)> {
     let terminal = if output().terminal { "1" } else { "0" };
     let mut variables = vec![(TERMINAL.into(), terminal.into())];
@@ -69,7 +70,7 @@ pub(crate) fn say(text: &str) {
     show(&format!("{INDENT}{text}"));
 }
 
-/// Something that was checked and is so.
+/// A fact that was checked.
 pub(crate) fn good(text: &str) {
     show(&format!("{INDENT}{} {text}", paint(GREEN, "✓")));
 }
@@ -79,12 +80,12 @@ pub(crate) fn aside(text: &str) {
     show(&format!("{INDENT}{}", paint(DIM, text)));
 }
 
-/// What the microVM says.
+/// A line from the microVM.
 pub(crate) fn guest(text: &str) {
     show(&format!("{INDENT}{} {text}", paint(CYAN, "│")));
 }
 
-/// How far something is. On a terminal the next line takes its place.
+/// Progress. On a terminal, the next line replaces it.
 pub(crate) fn progress(text: &str) {
     let line = format!("{INDENT}{}", paint(DIM, text));
     if output().terminal { show(&format!("{FLEETING}{line}")) } else { show(&line) }
@@ -110,7 +111,7 @@ pub(crate) fn relay(line: &str) {
 
 fn show(line: &str) {
     let mut out = io::stdout().lock();
-    // If nobody reads, there is nobody to tell.
+    // If nobody reads the output, the error cannot be reported.
     let _ = if output().relayed || !output().terminal {
         writeln!(out, "{line}")
     } else {

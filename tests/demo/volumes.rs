@@ -1,4 +1,4 @@
-//! Five volumes, and what they cost beside a full copy.
+//! Five volumes, and their cost compared with a full copy.
 
 use std::fs;
 use std::os::unix::fs::MetadataExt as _;
@@ -40,7 +40,7 @@ pub(crate) fn create(stage: &Stage, csi: &mut Csi) -> Result<Vec<Volume>> {
 fn create_one(stage: &Stage, csi: &mut Csi, name: &str) -> Result<Volume> {
     stop::check()?;
     let (staging, target) = (stage.staging(name), stage.target(name));
-    // These are kubelet's part.
+    // kubelet does these.
     make_directory(&staging)?;
     make_directory(target.parent().unwrap_or(Path::new("/")))?;
     let started = Instant::now();
@@ -53,7 +53,8 @@ fn create_one(stage: &Stage, csi: &mut Csi, name: &str) -> Result<Volume> {
     Ok(Volume { id, size, target, times })
 }
 
-/// A full copy of the template's content on the same file system: the time, and the bytes on disk.
+/// Makes a full copy of the template's content on the same file system; returns the time, and the
+/// bytes on disk.
 fn full_copy(stage: &Stage, digest: &str) -> Result<(Duration, u64)> {
     let copy = stage.full_copy();
     let mut cp = Command::new("cp");
@@ -67,7 +68,7 @@ fn full_copy(stage: &Stage, digest: &str) -> Result<(Duration, u64)> {
     Ok((time, metadata.blocks() * 512))
 }
 
-/// Prints what each volume cost, and what a full copy does.
+/// Prints the cost of each volume, and of a full copy.
 pub(crate) fn compare(
     stage: &Stage,
     csi: &mut Csi,

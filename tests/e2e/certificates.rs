@@ -1,4 +1,4 @@
-//! Who is who in the cluster of a run: one authority, and certificates that it signed.
+//! Identities in the cluster of a run: one authority, and certificates that it signed.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -11,7 +11,8 @@ use serde_json::json;
 
 use crate::Result;
 
-/// The authority that every part of the cluster trusts, and the directory of what it signed.
+/// The authority that every part of the cluster trusts, and the directory of the certificates that
+/// it signed.
 pub(crate) struct Authority {
     issuer: CertifiedIssuer<'static, KeyPair>,
     directory: PathBuf,
@@ -93,7 +94,7 @@ impl Authority {
         Ok(path)
     }
 
-    /// A key pair without a certificate: what signs the tokens of service accounts.
+    /// A key pair without a certificate, which signs the tokens of service accounts.
     pub(crate) fn key_pair(&self, name: &str) -> Result<KeyFiles> {
         let key = KeyPair::generate().map_err(cryptic)?;
         let files = KeyFiles {

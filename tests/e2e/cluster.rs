@@ -1,4 +1,4 @@
-//! The test's hands on the cluster: kubectl, as an administrator would use it, with JSON.
+//! Access to the cluster: kubectl, as an administrator would use it, with JSON.
 
 use std::fs;
 use std::io::Write as _;
@@ -14,14 +14,14 @@ use serde_json::Value;
 use crate::Result;
 use crate::tools;
 
-/// Between two looks at something that is waited for.
+/// Pause between two checks in a wait.
 const PAUSE: Duration = Duration::from_secs(1);
 
 #[derive(Clone)]
 pub(crate) struct Cluster {
     kubectl: PathBuf,
     kubeconfig: PathBuf,
-    /// Where the last state of what failed is written.
+    /// The directory for the last state of failed scenarios.
     logs: PathBuf,
 }
 
@@ -34,7 +34,7 @@ impl Cluster {
         })
     }
 
-    /// What kubectl writes to standard output; that it fails is an error, with what it said.
+    /// Returns kubectl's standard output. If kubectl fails, the error has its message.
     pub(crate) fn kubectl(&self, arguments: &[&str]) -> Result<String> {
         self.kubectl_with_input(arguments, "")
     }
@@ -51,7 +51,7 @@ impl Cluster {
             .spawn()
             .map_err(failed)?;
         if let Some(mut stdin) = child.stdin.take() {
-            // That kubectl ends before it has read all is told by its exit code.
+            // If kubectl ends before it has read everything, its exit code shows that.
             let _ = stdin.write_all(input.as_bytes());
         }
         let output = child.wait_with_output().map_err(failed)?;
@@ -69,7 +69,7 @@ impl Cluster {
             .map_err(|error| format!("{error}\n{manifests}"))
     }
 
-    /// Asks for the deletion of what manifests name, in this namespace or in none.
+    /// Requests the deletion of the objects in manifests, in this namespace or cluster-wide.
     pub(crate) fn delete_in(&self, namespace: &str, manifests: &str) -> Result<()> {
         let arguments = ["delete", "--namespace", namespace, "--wait=false", "--filename", "-"];
         self.kubectl_with_input(&arguments, manifests).map(drop)
@@ -94,7 +94,7 @@ impl Cluster {
         }
     }
 
-    /// Asks again and again until there is an answer. An error of the question ends the wait.
+    /// Repeats a query until it has an answer. An error of the query ends the wait.
     pub(crate) fn wait<T>(
         &self,
         what: &str,
@@ -113,8 +113,8 @@ impl Cluster {
         }
     }
 
-    /// Writes the state of a namespace (events, pods, volumes, what containers said) to a file of
-    /// the log directory, for whoever has to find out why a scenario failed. Returns its path.
+    /// Writes the state of a namespace (events, pods, volumes, logs of containers) to a file in the
+    /// log directory, for finding out why a scenario failed. Returns its path.
     pub(crate) fn record_state(&self, namespace: &str) -> PathBuf {
         let everything =
             "nodes,pods,pvc,pv,csistoragecapacities,volumeattachments,csidrivers,csinodes";

@@ -9,11 +9,11 @@ use rustix::process::{Pid, Signal};
 
 use crate::Result;
 
-/// How long a program may take to end by itself.
+/// How long a program may take to end on request.
 const GRACE: Duration = Duration::from_secs(20);
 
-/// A program that runs beside the test. It ends when this value goes, and also when the test is
-/// killed: its parent's death is its own.
+/// A program that runs beside the test. It ends when this value is dropped, and also when the test
+/// is killed, since it dies with its parent.
 pub(crate) struct Component {
     name: String,
     child: Child,
@@ -21,7 +21,7 @@ pub(crate) struct Component {
 }
 
 impl Component {
-    /// Starts a program; what it says goes to `<logs>/<name>.log`.
+    /// Starts a program, whose output goes to `<logs>/<name>.log`.
     pub(crate) fn start(
         name: &str,
         program: &Path,
@@ -43,7 +43,7 @@ impl Component {
         Ok(Self { name: name.to_owned(), child, log })
     }
 
-    /// An error with the end of its log, where the program has ended.
+    /// Fails with the end of the log if the program has ended.
     pub(crate) fn check(&mut self) -> Result<()> {
         match self.child.try_wait() {
             Ok(None) => Ok(()),

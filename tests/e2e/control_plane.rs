@@ -1,9 +1,10 @@
 //! The control plane of a run: etcd, kube-apiserver, kube-controller-manager and kube-scheduler,
 //! as processes of this machine in the run's network namespace.
 //!
-//! Admission, authorization and feature gates are those of a normal cluster. What differs: one
-//! etcd that does not sync (a run lives once), no leader election (there is nobody else), and an
-//! audit log of pod creations, whose microseconds the latency is taken from.
+//! Admission, authorization and feature gates are those of a normal cluster. The differences are
+//! one etcd that does not sync (its data is only for this run), no leader election (there are no
+//! other candidates), and an audit log of pod creations, from whose microseconds the latency is
+//! computed.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -23,10 +24,10 @@ const ETCD_PEER: &str = "http://127.0.0.1:2380";
 /// Its first address is [`KUBERNETES_SERVICE`].
 const SERVICES: &str = "10.96.0.0/24";
 const ISSUER: &str = "https://kubernetes.default.svc.cluster.local";
-/// A loaded machine takes its time.
+/// Long enough for a loaded machine.
 const START: Duration = Duration::from_secs(300);
 
-/// The node's name, as its certificate has it.
+/// The node's name, as in its certificate.
 pub(crate) const NODE_NAME: &str = "node";
 
 pub(crate) struct ControlPlane {
@@ -38,12 +39,12 @@ pub(crate) struct ControlPlane {
     pub(crate) client_ca: PathBuf,
     /// One line of JSON for each pod that was created.
     pub(crate) audit_log: PathBuf,
-    /// In the order in which they are stopped: whoever calls before whom they call.
+    /// In the order in which they are stopped: each before the programs that it calls.
     components: Vec<Component>,
 }
 
 impl ControlPlane {
-    /// Starts all of it, with its state below `state`, and waits until the API answers.
+    /// Starts the control plane, with its state below `state`, and waits until the API answers.
     pub(crate) fn start(state: &Path, logs: &Path) -> Result<Self> {
         let pki = state.join("pki");
         for directory in [&pki, logs] {
@@ -78,7 +79,7 @@ impl ControlPlane {
             flag("root-ca-file", authority.certificate().display()),
             flag("service-account-private-key-file", accounts.private.display()),
             flag("use-service-account-credentials", true),
-            // The node routes its pods by itself.
+            // The node routes its pods itself.
             flag("allocate-node-cidrs", false),
         ]);
         plane.run(name, arguments, logs)?;
@@ -88,7 +89,7 @@ impl ControlPlane {
         Ok(plane)
     }
 
-    /// An error where one of its programs has ended.
+    /// Fails if one of its programs has ended.
     pub(crate) fn check(&mut self) -> Result<()> {
         self.components.iter_mut().try_for_each(Component::check)
     }
@@ -127,7 +128,7 @@ impl ControlPlane {
             flag("etcd-servers", ETCD),
             flag("bind-address", "0.0.0.0"),
             flag("advertise-address", MACHINE),
-            // Where the service's address points to this machine, its port must be the real one.
+            // The service's address belongs to this machine, so its port must be the real one.
             flag("secure-port", 443),
             flag("service-cluster-ip-range", SERVICES),
             flag("tls-cert-file", serving.certificate.display()),
@@ -169,7 +170,7 @@ fn etcd(state: &Path) -> Vec<String> {
     ]
 }
 
-/// What the controller manager and the scheduler have in common.
+/// Arguments that the controller manager and the scheduler share.
 fn as_client(kubeconfig: &Path, serving: &Path) -> Vec<String> {
     let kubeconfig = kubeconfig.display().to_string();
     vec![

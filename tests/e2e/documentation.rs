@@ -1,4 +1,4 @@
-//! The manifests that a reader copies: the documentation's own, as they stand there.
+//! The manifests that a reader copies, read unchanged from the documentation.
 
 use std::path::Path;
 

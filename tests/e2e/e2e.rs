@@ -1,15 +1,16 @@
-//! `make e2e`: calf where it is used, with nothing mocked. A Kubernetes with its real kubelet and
-//! sidecars, the chart as Helm installs it, and pods whose own output is the evidence.
+//! `make e2e`: calf in a Kubernetes with its real kubelet and sidecars. Helm installs the chart,
+//! and the pods' own output is the evidence.
 //!
 //! ```text
 //!  this machine, in a network namespace of the run         the node: User-Mode Linux
 //!    etcd, kube-apiserver, controller manager, scheduler     containerd, runc, kubelet
-//!    kubectl, helm: the test's hands                ◂─tap─▸  pods: calf and sidecars, tests
+//!    kubectl, helm: run by the test                 ◂─tap─▸  pods: calf and sidecars, tests
 //! ```
 //!
 //! One cluster serves all scenarios, one after the other, each in a Kubernetes namespace of its
-//! own; after each, nothing of its volumes may be left (`evidence`). `CALF_E2E=1` runs them; without
-//! it they are listed as ignored, since they need root and what `make e2e` builds.
+//! own; after each, nothing of its volumes may be left (`evidence`). `CALF_E2E=1` runs them;
+//! without it they are listed as ignored, since they need root and the programs that `make e2e`
+//! builds.
 
 mod certificates;
 mod cluster;
@@ -37,7 +38,7 @@ use libtest_mimic::{Arguments, Failed, Trial};
 
 use world::World;
 
-/// Errors are for whoever reads the output of the test, and for nobody else.
+/// Errors are only for the reader of the test's output.
 type Result<T, E = String> = std::result::Result<T, E>;
 
 fn main() -> ExitCode {
@@ -63,7 +64,7 @@ fn main() -> ExitCode {
     }
 }
 
-/// Starts the cluster, runs the scenarios that were asked for, and stops it.
+/// Starts the cluster, runs the selected scenarios, and stops the cluster.
 fn in_a_cluster(arguments: &Arguments) -> Result<ExitCode> {
     if !rustix::process::geteuid().is_root() {
         return Err("the node's network needs root: run `make e2e` as root".into());

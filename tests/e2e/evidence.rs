@@ -1,18 +1,18 @@
-//! That nothing is left: asked of the cluster, and of the node's kernel and files.
+//! Checks that nothing is left, in the cluster and in the node's kernel and files.
 
 use std::time::Duration;
 
 use crate::Result;
 use crate::world::World;
 
-/// Deletion goes on after the pod is gone: kubelet's, the provisioner's and the driver's parts of it
-/// follow each other.
+/// Deletion continues after the pod is gone: kubelet, the provisioner and the driver each do their
+/// part in turn.
 const LIMIT: Duration = Duration::from_secs(240);
 
-/// Prints a line for each thing of calf that the node's kernel or files hold.
+/// Prints a line for each object of calf in the node's kernel or files.
 ///
-/// The origin of a template is a loop device too, but one that goes with its last volume. The kernel
-/// names a loop's file as the process saw it that attached it, which was in a container.
+/// The origin of a template is a loop device too, which is detached with its last volume. The
+/// kernel names the backing file with the path that the attaching process saw, in a container.
 const ON_THE_NODE: &str = r#"
 dmsetup info --columns --noheadings --options name,uuid | grep CALF- | sed 's/^/dm device /'
 for loop in /sys/block/loop*/loop/backing_file; do

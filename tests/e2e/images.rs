@@ -1,6 +1,7 @@
-//! The images that the cluster's pods run: made here, of this machine's programs. Nothing is pulled.
+//! The images that the cluster's pods run, made here from this machine's programs. Nothing is
+//! pulled.
 //!
-//! Each is one layer in an archive as `docker save` writes it, which containerd imports.
+//! Each image is one layer in an archive in the format of `docker save`, which containerd imports.
 
 mod archive;
 
@@ -25,14 +26,14 @@ pub(crate) fn pause(directory: &Path) -> Result<PathBuf> {
     Image { name: PAUSE, root, entrypoint: &[BUSYBOX, "sleep", "inf"] }.write(directory)
 }
 
-/// Makes an image with the common commands, for pods that look at their volumes.
+/// Makes an image with the common commands, for pods that inspect their volumes.
 pub(crate) fn busybox(directory: &Path, name: &str) -> Result<PathBuf> {
     let mut root = Initramfs::new();
     root.add_busybox(Path::new(BUSYBOX))?;
     Image { name, root, entrypoint: &[] }.write(directory)
 }
 
-/// Makes an image with one program of Go, at the path where upstream's image has it.
+/// Makes an image with one Go program, at the path where upstream's image has it.
 pub(crate) fn program(directory: &Path, name: &str, program: &Path) -> Result<PathBuf> {
     let file_name = program.file_name().unwrap_or_default();
     let entrypoint = format!("/{}", file_name.to_string_lossy());

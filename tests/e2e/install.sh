@@ -3,9 +3,9 @@
 #
 # usage: tests/e2e/install.sh DIRECTORY [PROGRAM...]
 #
-# The versions stand in tools/*/go.mod, the hashes of all that is built in the go.sum beside it.
-# Binaries land in DIRECTORY/bin. One that was built from the same module files, in the same way
-# and by the same Go, is kept.
+# The versions are in tools/*/go.mod, the hashes of everything that is built in the go.sum next to
+# it. Binaries are written to DIRECTORY/bin. A binary that was built from the same module files, in
+# the same way and by the same Go, is kept.
 set -euo pipefail
 
 directory=${1:?usage: $0 DIRECTORY [PROGRAM...]}
@@ -37,7 +37,7 @@ recipe() {
     case $1 in
     runc)
         module=runc package=github.com/opencontainers/runc
-        # Static, so that it does not matter which libseccomp the node has.
+        # Static, so that the node's version of libseccomp does not matter.
         cgo=1 tags=seccomp,netgo,osusergo
         version=$(version_of runc $package)
         link+=" -extldflags=-static -X main.version=${version#v}"
@@ -51,7 +51,7 @@ recipe() {
     kubelet | kube-* | kubectl)
         module=kubernetes package=k8s.io/kubernetes/cmd/$1
         version=$(version_of kubernetes k8s.io/kubernetes)
-        # Without these a component says v0.0.0, and clients refuse to talk to it.
+        # Without these, a component reports v0.0.0, and clients refuse to talk to it.
         local major minor
         IFS=. read -r major minor _ <<<"${version#v}"
         local variables

@@ -1,9 +1,9 @@
 //! How long a pod waits for its disk.
 //!
-//! From: kube-apiserver receives the pod's creation (its audit log, in microseconds). To: calf has
-//! published the volume, that is, NodePublishVolume was answered with success (the driver's log, in
-//! microseconds). In between are the scheduler, the provisioner, and the kubelet, so this is what a
-//! user waits for, of which calf's own calls are a part that is told apart.
+//! The time starts when kube-apiserver receives the pod's creation (in its audit log, in
+//! microseconds). It ends when calf has published the volume, that is, when NodePublishVolume
+//! succeeded (in the driver's log, in microseconds). It includes the scheduler, the provisioner and
+//! the kubelet, so it is the time that a user waits; calf's own calls are also listed separately.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -86,10 +86,11 @@ struct Call {
 }
 
 fn driver_calls(world: &World) -> Result<Vec<Call>> {
-    // The files, since kubectl shows the log of one container, and that may have been restarted.
+    // Read the files, since kubectl shows the log of only one container, which may have been
+    // restarted.
     let log = world.node.run(&format!("cat /var/log/pods/{NAMESPACE}_*/calf/*.log"))?;
     let mut calls = Vec::new();
-    // Before calf's JSON stand the time and the stream, as containerd writes them.
+    // containerd writes the time and the stream in front of calf's JSON.
     for line in log.lines().filter_map(|line| line.find('{').map(|at| &line[at..])) {
         let entry: Value = parse(line)?;
         let method = entry["method"].as_str().unwrap_or_default();
@@ -118,7 +119,7 @@ fn time(value: &Value) -> Result<Timestamp> {
 fn spread(durations: &mut [Duration]) -> String {
     durations.sort_unstable();
     let at = |share: f64| {
-        // A share of a small count, so neither sign nor precision can be lost.
+        // A fraction of a small count, so neither sign nor precision can be lost.
         #[allow(
             clippy::cast_possible_truncation,
             clippy::cast_sign_loss,

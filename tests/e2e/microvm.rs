@@ -15,21 +15,21 @@ use calf_test_kit::kernel::qemu_kernel::QemuKernel;
 
 use crate::Result;
 
-/// In the image: boots the device that its first argument names.
+/// The program in the image that boots the device in its first argument.
 pub(crate) const BOOT: &str = "/usr/bin/boot-microvm";
-/// What the guest's init puts before its lines.
+/// The prefix of the lines of the guest's init.
 pub(crate) const MARK: &str = "microvm: ";
 
 const BOOT_SCRIPT: &str = "tests/e2e/microvm/boot.sh";
 const INIT: &str = include_str!("microvm/init.sh");
 const QEMU: [&str; 2] =
     ["/usr/bin/qemu-system-x86_64", "/usr/lib/x86_64-linux-gnu/qemu/accel-tcg-x86_64.so"];
-/// What the machine type `microvm` starts with.
+/// The firmware of the machine type `microvm`.
 const FIRMWARE: [&str; 4] = ["bios-microvm.bin", "kvmvapic.bin", "linuxboot_dma.bin", "pvh.bin"];
 /// The size of a template.
 pub(crate) const TEMPLATE_BYTES: u64 = 64 << 20;
 
-/// What is in the VMM's image.
+/// The content of the VMM's image.
 pub(crate) fn image_root(work: &Path) -> Result<Initramfs> {
     let kernel = QemuKernel::at(&tools_dir().join("qemu-kernel"))?;
     let initramfs = make_initramfs(&kernel, work)?;
@@ -60,7 +60,7 @@ fn make_initramfs(kernel: &QemuKernel, work: &Path) -> Result<PathBuf> {
 }
 
 /// Makes the image that becomes the template `name`: an ext4 file system with a small system, in
-/// which `/template` says the name.
+/// which `/template` holds the name.
 pub(crate) fn make_template(work: &Path, name: &str) -> Result<PathBuf> {
     let root = work.join(format!("{name}.root"));
     let failed = |error: std::io::Error| format!("{}: {error}", root.display());

@@ -1,4 +1,4 @@
-//! A namespace for one scenario: its pods, and the end of them all.
+//! A namespace for one scenario: its pods, and their removal.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -8,7 +8,7 @@ use serde_json::Value;
 use crate::Result;
 use crate::cluster::Cluster;
 
-/// For what a pod does on one emulated CPU that it shares with the whole node.
+/// Time limit for a pod on one emulated CPU that it shares with the whole node.
 pub(crate) const POD: Duration = Duration::from_secs(300);
 const DELETION: Duration = Duration::from_secs(300);
 
@@ -21,7 +21,7 @@ impl Namespace {
     pub(crate) fn create(cluster: &Cluster, name: &str) -> Result<Self> {
         cluster.kubectl(&["create", "namespace", name])?;
         let namespace = Self { cluster: cluster.clone(), name: name.to_owned() };
-        // Pods are refused until their service account is there.
+        // Pods are refused until their service account exists.
         cluster.wait("the namespace's service account", POD, || {
             namespace.get("serviceaccount", "default")
         })?;
@@ -33,7 +33,8 @@ impl Namespace {
         self.cluster.apply_in(&self.name, manifests)
     }
 
-    /// Asks for the deletion of what was applied, cluster-wide objects among it, and does not wait.
+    /// Requests the deletion of what was applied, including cluster-wide objects, and does not
+    /// wait.
     pub(crate) fn remove(&self, manifests: &str) -> Result<()> {
         self.cluster.delete_in(&self.name, manifests)
     }
@@ -42,7 +43,7 @@ impl Namespace {
         self.cluster.get(&[kind, name, "--namespace", &self.name])
     }
 
-    /// Waits for a pod to be ready. That it fails instead ends the wait.
+    /// Waits for a pod to be ready. A failure of the pod ends the wait.
     pub(crate) fn wait_until_ready(&self, pod: &str) -> Result<()> {
         self.cluster.wait(&format!("pod {pod} to be ready"), POD, || {
             let pod = self.alive(pod)?;
@@ -50,7 +51,7 @@ impl Namespace {
         })
     }
 
-    /// Waits for a pod's containers to end well, and returns what they wrote.
+    /// Waits for a pod's containers to succeed, and returns their output.
     pub(crate) fn wait_until_succeeded(&self, pod: &str) -> Result<String> {
         self.wait_until_succeeded_within(pod, POD)
     }
@@ -63,7 +64,7 @@ impl Namespace {
         self.logs(pod)
     }
 
-    /// The name of the one pod that is here.
+    /// The name of the only pod in the namespace.
     pub(crate) fn only_pod(&self) -> Result<String> {
         match self.cluster.list(&["pods", "--namespace", &self.name])?.as_slice() {
             [pod] => Ok(pod["metadata"]["name"].as_str().unwrap_or_default().to_owned()),
@@ -71,7 +72,7 @@ impl Namespace {
         }
     }
 
-    /// Asks for a pod's deletion, and does not wait for it.
+    /// Requests a pod's deletion, and does not wait for it.
     pub(crate) fn delete_pod(&self, pod: &str) -> Result<()> {
         let delete = ["delete", "pod", pod, "--namespace", &self.name, "--wait=false"];
         self.cluster.kubectl(&delete).map(drop)
@@ -102,7 +103,8 @@ impl Namespace {
         self.cluster.kubectl(&["exec", pod, "--namespace", &self.name, "--", "sh", "-c", script])
     }
 
-    /// Waits for an event about a pod (or what belongs to it) that says this. Returns its message.
+    /// Waits for an event about a pod (or its objects) that contains this text. Returns its
+    /// message.
     pub(crate) fn wait_for_event(&self, about: &str, saying: &str) -> Result<String> {
         let what = format!("an event about {about} that says \"{saying}\"");
         let mut seen = BTreeMap::new();
@@ -121,8 +123,9 @@ impl Namespace {
         found.map_err(|error| format!("{error}; there are {seen:#?}"))
     }
 
-    /// Waits until the scheduler says this of a pod that it cannot place. Returns its words. They are
-    /// read from the pod: its events about a pod are one series, which keeps the first message.
+    /// Waits until the scheduler reports this about a pod that it cannot place. Returns the
+    /// message, which is read from the pod, since the scheduler's events about a pod are one series
+    /// that keeps the first message.
     pub(crate) fn wait_until_refused(&self, pod: &str, saying: &str) -> Result<String> {
         let mut last = String::new();
         let found =
@@ -135,7 +138,7 @@ impl Namespace {
         found.map_err(|error| format!("{error}: it said \"{last}\" last"))
     }
 
-    /// Deletes the namespace with all that is in it, and waits until it is gone.
+    /// Deletes the namespace with its content, and waits until it is gone.
     pub(crate) fn delete(&self) -> Result<()> {
         let delete = ["delete", "namespace", &self.name, "--ignore-not-found", "--wait=false"];
         self.cluster.kubectl(&delete)?;
@@ -145,7 +148,7 @@ impl Namespace {
     }
 }
 
-/// Whether a pod or a node says that it is ready.
+/// Whether a pod or a node reports that it is ready.
 pub(crate) fn is_ready(object: &Value) -> bool {
     condition(object, "Ready").is_some_and(|ready| ready["status"] == "True")
 }

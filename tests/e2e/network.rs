@@ -1,13 +1,13 @@
-//! The network of a run: a namespace of its own, and in it the wire to the node.
+//! The network of a run: a namespace of its own, with the link to the node.
 //!
 //! ```text
 //!  control plane ── 10.88.0.1 calf0 (tap) ════ vec0 10.88.0.2 ── node ── cni0 10.89.0.0/24 ── pods
 //!                   10.96.0.1 lo
 //! ```
 //!
-//! There is no kube-proxy: the one service that pods call is that of kube-apiserver, and its
-//! address is simply one of the machine's. Pods are routed, not translated. All of it vanishes with
-//! the last process in the namespace.
+//! There is no kube-proxy: pods call only the service of kube-apiserver, whose address is one of
+//! the machine's. Pods are routed, without address translation. Everything vanishes with the last
+//! process in the namespace.
 
 use std::os::unix::process::CommandExt as _;
 use std::process::Command;
@@ -15,7 +15,7 @@ use std::process::Command;
 use crate::Result;
 
 pub(crate) const TAP: &str = "calf0";
-/// The machine's side of the wire.
+/// The machine's end of the link.
 pub(crate) const MACHINE: &str = "10.88.0.1";
 pub(crate) const NODE: &str = "10.88.0.2";
 /// The first address of the services' range, which kube-apiserver takes for itself.
@@ -23,11 +23,11 @@ pub(crate) const KUBERNETES_SERVICE: &str = "10.96.0.1";
 /// As in `node/pods.conflist`.
 const PODS: &str = "10.89.0.0/24";
 
-/// Set in the process that is inside.
+/// Set in the process inside the namespace.
 const INSIDE: &str = "CALF_E2E_NAMESPACE";
 
-/// Puts this process into a network namespace of its own, by starting the program anew in one.
-/// Returns where that has happened.
+/// Puts this process into a network namespace of its own, by restarting the program in one. Returns
+/// in the restarted program.
 pub(crate) fn enter() -> Result<()> {
     if std::env::var_os(INSIDE).is_some() {
         return Ok(());
@@ -36,11 +36,11 @@ pub(crate) fn enter() -> Result<()> {
     let program = std::env::current_exe().map_err(failed)?;
     let mut unshare = Command::new("unshare");
     unshare.arg("--net").arg("--").arg(program).args(std::env::args_os().skip(1)).env(INSIDE, "1");
-    // Returns only where that fails.
+    // Returns only on failure.
     Err(failed(unshare.exec()))
 }
 
-/// Makes the wire, in the namespace.
+/// Makes the link, inside the namespace.
 pub(crate) fn set_up() -> Result<()> {
     let machine = format!("{MACHINE}/24");
     let service = format!("{KUBERNETES_SERVICE}/32");

@@ -6,9 +6,9 @@
 //!            └── `run`: scripts on the node, outside all pods ──────────┘
 //! ```
 //!
-//! Its files are below a directory of the run: two disks, the logs of its services, the console. The
-//! kernel is killed when the [`Node`] is dropped, or when this process ends in whatever way; nothing
-//! of it outlives that but the logs.
+//! Its files are below a directory of the run: two disks, the logs of its services, the console.
+//! The kernel is killed when the [`Node`] is dropped, or when this process ends in any way; only
+//! the logs outlive it.
 
 mod agent;
 mod services;
@@ -32,7 +32,7 @@ pub(crate) use services::Service;
 use crate::Result;
 use crate::network;
 
-/// For the node as the cluster knows it.
+/// The node's name in the cluster.
 pub(crate) const NAME: &str = "node";
 /// Where the pool's disk is mounted on the node. XFS with reflink.
 pub(crate) const POOL: &str = "/var/lib/calf";
@@ -45,17 +45,17 @@ const POOL_DISK: u64 = 8 << 30;
 /// Boots in three seconds where nothing else runs.
 const BOOT_LIMIT: Duration = Duration::from_secs(120);
 const COMMAND_LIMIT: Duration = Duration::from_secs(120);
-/// Where the node sees the directory of the run.
+/// The path of the run's directory on the node.
 const SHARED: &str = "/mnt/shared";
 
 pub(crate) struct Options {
-    /// A directory for disks and logs. What an earlier run left there is removed.
+    /// A directory for disks and logs. Leftovers of an earlier run are removed.
     pub(crate) directory: PathBuf,
     /// The directory with runc, containerd, its shim, ctr and kubelet.
     pub(crate) programs: PathBuf,
     /// For the kubelet, to talk to kube-apiserver.
     pub(crate) kubeconfig: PathBuf,
-    /// Whom the kubelet lets in: clients with a certificate of this authority.
+    /// The authority whose clients the kubelet accepts.
     pub(crate) client_ca: PathBuf,
     /// The image of the sandbox containers, which must be among those that are imported.
     pub(crate) pause_image: String,
@@ -68,13 +68,13 @@ pub(crate) struct Node {
     options: Options,
 }
 
-/// Acts the part that this process has on the node, if it is there.
+/// Runs this process's role on the node, if it runs there.
 pub(crate) fn act() -> Option<ExitCode> {
     std::env::var(agent::LISTEN).ok().map(|address| agent::serve(&address))
 }
 
 impl Node {
-    /// Boots the node; services are yet to be started. The network must be set up.
+    /// Boots the node, without services. The network must already be set up.
     pub(crate) fn boot(options: Options) -> Result<Self> {
         let directory = &options.directory;
         let failed = |error| format!("cannot prepare {}: {error}", directory.display());
@@ -118,8 +118,8 @@ impl Node {
         Ok(())
     }
 
-    /// Runs a shell script on the node, outside all pods. An error is that it could not be run, or
-    /// did not end; what it made of itself is in the output.
+    /// Runs a shell script on the node, outside all pods. Fails only if the script could not be
+    /// run, or did not end; the output has its exit code.
     pub(crate) fn try_run(&self, script: &str) -> Result<Output> {
         self.try_run_within(script, COMMAND_LIMIT)
     }
@@ -131,7 +131,7 @@ impl Node {
         })
     }
 
-    /// What a script on the node writes to standard output; that it fails is an error.
+    /// Returns the standard output of a script on the node. Fails if the script fails.
     pub(crate) fn run(&self, script: &str) -> Result<String> {
         self.run_within(script, COMMAND_LIMIT)
     }
@@ -152,17 +152,17 @@ impl Node {
         self.console.tail()
     }
 
-    /// The first message by which the node's kernel said that it is broken.
+    /// The first message of the node's kernel that shows that it is broken.
     pub(crate) fn alarm(&self) -> Option<String> {
         self.console.alarm()
     }
 
-    /// Where the services' logs are on this machine.
+    /// The directory of the services' logs on this machine.
     pub(crate) fn logs(&self) -> PathBuf {
         self.options.directory.join("shared")
     }
 
-    /// Loads images, as archives that `docker save` would write, into containerd.
+    /// Loads images, as archives in the format of `docker save`, into containerd.
     pub(crate) fn import(&self, archives: &[PathBuf]) -> Result<()> {
         for archive in archives {
             let ctr = self.options.programs.join("ctr");
@@ -176,8 +176,8 @@ impl Node {
         Ok(())
     }
 
-    /// Ends every process of that name (as in `/proc/*/comm`) on the node with `kill -9`, in pods as
-    /// well. Returns how many there were.
+    /// Ends every process of that name (as in `/proc/*/comm`) on the node with `kill -9`, including
+    /// processes in pods. Returns their number.
     pub(crate) fn kill(&self, name: &str) -> Result<usize> {
         let killed = self.run(&format!(
             r#"for process in /proc/[0-9]*; do
@@ -192,7 +192,7 @@ impl Node {
 
 impl Drop for Node {
     fn drop(&mut self) {
-        // Nothing in it is worth a shutdown.
+        // The node needs no orderly shutdown.
         let _ = rustix::process::kill_process_group(Pid::from_child(&self.kernel), Signal::KILL);
         let _ = self.kernel.wait();
         for disk in ["state.disk", "pool.disk"] {
@@ -205,7 +205,7 @@ fn boot_command(options: &Options, disks: &[PathBuf]) -> Result<Command> {
     let init = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/e2e/node/init.sh");
     let agent = std::env::current_exe().map_err(|error| format!("who am I: {error}"))?;
     let shared = options.directory.join("shared");
-    // Fails early where User-Mode Linux is not installed.
+    // Fails early if User-Mode Linux is not installed.
     uml::modules_dir()?;
     let mut command = uml::command(MEMORY, &options.directory, disks)?;
     command

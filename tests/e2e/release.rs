@@ -12,7 +12,7 @@ use crate::namespace::is_ready;
 use crate::tools;
 
 pub(crate) const NAMESPACE: &str = "calf-system";
-/// The driver, as volumes and classes name it.
+/// The driver's name in volumes and classes.
 pub(crate) const DRIVER: &str = "calf.csi.dev";
 const RELEASE: &str = "calf";
 /// The chart's defaults.
@@ -21,7 +21,7 @@ pub(crate) const DURABLE_CLASS: &str = "calf-durable";
 pub(crate) const METRICS_PORT: u16 = 9810;
 /// The template of the chart's classes.
 pub(crate) const TEMPLATE: &str = "base";
-/// Where the node has the images that become templates.
+/// The directory on the node with the images that become templates.
 pub(crate) const TEMPLATE_IMAGES: &str = "/var/lib/images";
 
 const INSTALL: Duration = Duration::from_secs(900);
@@ -30,7 +30,7 @@ pub(crate) struct Release {
     helm: PathBuf,
     chart: PathBuf,
     kubeconfig: PathBuf,
-    /// For what Helm keeps about its user, who is nobody here.
+    /// The directory for Helm's per-user files.
     home: PathBuf,
 }
 
@@ -57,7 +57,7 @@ impl Release {
         Ok(images)
     }
 
-    /// The manifests, as `helm template` writes them with more arguments.
+    /// The manifests that `helm template` writes with these additional arguments.
     pub(crate) fn render(&self, arguments: &[&str]) -> Result<String> {
         self.helm(&[&["template", RELEASE, &self.chart()], arguments].concat())
     }
@@ -106,18 +106,18 @@ impl Release {
     }
 }
 
-/// What differs from the chart's defaults, and why.
+/// The differences from the chart's defaults, with reasons.
 fn values() -> Value {
     json!({
         "templates": [{ "name": TEMPLATE, "source": format!("{TEMPLATE_IMAGES}/{TEMPLATE}.img") }],
         "templateImages": { "path": TEMPLATE_IMAGES },
         "kata": { "enabled": true },
         "metrics": { "dashboard": { "enabled": true } },
-        // A test does not want to wait half a minute for what is true already.
+        // A test should not wait half a minute for a new capacity.
         "provisioner": { "capacityPollInterval": "5s" },
         "log": { "format": "json" },
-        // The node has one emulated CPU, and twenty containers that start on it at once would starve
-        // the driver until its liveness probe ends it.
+        // The node has one emulated CPU. Twenty containers that start on it at once would starve
+        // the driver until its liveness probe fails.
         "resources": { "requests": { "cpu": "400m", "memory": "64Mi" } },
         "livenessProbe": { "resources": { "requests": { "cpu": "50m", "memory": "16Mi" } } },
     })

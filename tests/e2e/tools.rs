@@ -1,4 +1,4 @@
-//! Where the programs are that a run needs: what `make e2e` has built.
+//! The paths of the programs that a run needs and `make e2e` has built.
 
 use std::path::PathBuf;
 
@@ -6,17 +6,17 @@ use calf_test_kit::built::{target_tmp, tools_dir};
 
 use crate::Result;
 
-/// A program of Kubernetes, containerd or the sidecars, as `tests/e2e/install.sh` builds them.
+/// A program of Kubernetes, containerd or the sidecars, built by `tests/e2e/install.sh`.
 pub(crate) fn program(name: &str) -> Result<PathBuf> {
     present(tools_dir().join("e2e/bin").join(name))
 }
 
-/// Helm, as `tests/chart/install.sh` builds it.
+/// Helm, built by `tests/chart/install.sh`.
 pub(crate) fn helm() -> Result<PathBuf> {
     present(tools_dir().join("helm"))
 }
 
-/// The image of calf, as `make image` builds it.
+/// The image of calf, built by `make image`.
 pub(crate) fn calf_image() -> Result<PathBuf> {
     present(target_tmp().with_file_name("image/calf.tar"))
 }

@@ -1,8 +1,9 @@
-//! Pods that use their disks all the time, and would tell if one stopped working: one with a block
+//! Pods that use their disks continuously, and would show if one stopped working: one with a block
 //! device, one with a file system.
 //!
-//! Each writes a number to its disk once a second, reads it back, and says it. What they say is read
-//! from the node's files, where the runtime writes it, so it can be heard while the kubelet is down.
+//! Each writes a number to its disk once a second, reads it back, and prints it. The test reads the
+//! output from the node's files, where the runtime writes it, so that it works while the kubelet is
+//! down.
 
 use std::thread;
 use std::time::{Duration, Instant};
@@ -20,7 +21,7 @@ use crate::world::{TEMPLATE_BYTES, World};
 pub(crate) const BLOCK: &str = "block-worker";
 pub(crate) const MOUNTED: &str = "mounted-worker";
 
-/// So many numbers more prove that a disk works.
+/// How many more numbers prove that a disk works.
 const ENOUGH: u64 = 3;
 const LIMIT: Duration = Duration::from_secs(120);
 
@@ -59,7 +60,7 @@ done
 
 /// Waits until a worker has written and read some more, past what memory may hold of its disk.
 pub(crate) fn works(world: &World, namespace: &Namespace, worker: &str) -> Result<()> {
-    // Whatever is read from here on comes from the disk.
+    // From here on, reads come from the disk.
     world.node.run("sync; echo 3 > /proc/sys/vm/drop_caches")?;
     let deadline = Instant::now() + stretched(LIMIT);
     let before = last_number(world, namespace, worker)?;
@@ -75,7 +76,7 @@ pub(crate) fn works(world: &World, namespace: &Namespace, worker: &str) -> Resul
     }
 }
 
-/// That a worker's container is still the first one.
+/// Checks that a worker's container was not restarted.
 pub(crate) fn never_restarted(namespace: &Namespace, worker: &str) -> Result<()> {
     let pod = namespace.get("pod", worker)?.unwrap_or_default();
     let container = &pod["status"]["containerStatuses"][0];
@@ -92,7 +93,7 @@ fn last_number(world: &World, namespace: &Namespace, worker: &str) -> Result<u64
     said.parse().map_err(|_| format!("{worker} failed: {line}"))
 }
 
-/// How often a pod's container has been started again.
+/// How often a pod's container was restarted.
 pub(crate) fn restarts(pod: &Value, container: &str) -> u64 {
     let statuses = pod["status"]["containerStatuses"].as_array();
     let status = statuses.into_iter().flatten().find(|status| status["name"] == container);

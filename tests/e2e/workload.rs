@@ -24,7 +24,7 @@ impl Mode {
     }
 }
 
-/// What a claim asks for.
+/// The properties of a claim.
 pub(crate) fn claim_spec(class: &str, mode: Mode, size: &str) -> Value {
     json!({
         "accessModes": ["ReadWriteOncePod"],

@@ -1,4 +1,4 @@
-//! One run: the cluster with calf in it, and the frame around each scenario.
+//! One run: the cluster with calf in it, and the set-up and checks around each scenario.
 
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
@@ -20,7 +20,7 @@ pub(crate) use crate::microvm::TEMPLATE_BYTES;
 /// The kubelet registers itself within seconds, on a machine of its own.
 const NODE_READY: Duration = Duration::from_secs(300);
 
-// Fields are dropped in this order: whoever calls before whom they call.
+// Fields are dropped in this order: each before the programs that it calls.
 pub(crate) struct World {
     pub(crate) cluster: Cluster,
     pub(crate) release: Release,
@@ -32,7 +32,7 @@ pub(crate) struct World {
 }
 
 impl World {
-    /// Starts everything, and tells how long each part took.
+    /// Starts everything, and prints how long each part took.
     pub(crate) fn start() -> Result<Self> {
         let directory = target_tmp().with_file_name("e2e");
         let lock = claim(&directory)?;
@@ -83,9 +83,10 @@ impl World {
         Ok(world)
     }
 
-    /// Runs a scenario in a namespace of its own, removes that, and asks that nothing be left.
+    /// Runs a scenario in a namespace of its own, removes the namespace, and checks that nothing is
+    /// left.
     pub(crate) fn play(&self, scenario: &Scenario) -> Result<()> {
-        // What the scenario tells starts on a line of its own.
+        // The scenario's output starts on a new line.
         println!();
         let began = Instant::now();
         let namespace = Namespace::create(&self.cluster, scenario.name)?;
@@ -96,7 +97,7 @@ impl World {
         println!("{} took {:.0} s", scenario.name, began.elapsed().as_secs_f32());
         let Err(error) = result else { return Ok(()) };
         let record = self.cluster.record_state(&namespace.name);
-        // What cannot be written is missed by nobody who is not told of it.
+        // Failing to write the state must not hide the scenario's error.
         let _ = fs::write(self.logs.join("node-console.log"), self.node.console());
         let _ = namespace.delete();
         Err(format!(
@@ -107,7 +108,7 @@ impl World {
         ))
     }
 
-    /// An error where something of the cluster itself broke.
+    /// Fails if a part of the cluster itself broke.
     fn check(&self) -> Result<()> {
         if let Some(alarm) = self.node.alarm() {
             return Err(format!("the node's kernel reported: {alarm}"));
@@ -137,7 +138,7 @@ impl World {
     }
 }
 
-/// An archive for each image that pods run, under the name by which they ask for it.
+/// An archive for each image that pods run, under the name that the pods use.
 fn make_images(release: &Release, directory: &Path) -> Result<Vec<PathBuf>> {
     renew(directory)?;
     let mut names = release.images()?;
@@ -177,7 +178,7 @@ fn renew(directory: &Path) -> Result<()> {
     fs::create_dir_all(directory).map_err(failed)
 }
 
-/// Tells how long the parts of the start take.
+/// Prints how long the parts of the start take.
 struct Step {
     name: &'static str,
     began: Instant,

@@ -1,5 +1,5 @@
-//! A pool that somebody edited by hand: what cannot be right is told, for each volume and template of
-//! its own; nothing beside the pool is touched, and everything else goes on.
+//! A pool that was edited by hand: calf reports what cannot be right, separately for each volume
+//! and template, touches nothing outside the pool, and everything else continues to work.
 
 use std::fs;
 use std::os::unix::fs::{PermissionsExt as _, symlink};
@@ -8,7 +8,8 @@ use std::path::{Path, PathBuf};
 use calf::{Durability, ErrorKind, Key, Pool};
 use calf_test_kit::simulated_pool::{Environment, TEMPLATE_SIZE, block, publication, spec};
 
-/// A pool with a healthy volume, the one to be damaged, and something precious beside it.
+/// A pool with a healthy volume and a volume to damage, and a directory outside the pool that must
+/// stay unchanged.
 struct Damaged {
     environment: Environment,
     pool: Pool,
@@ -52,7 +53,8 @@ impl Damaged {
             .digest
     }
 
-    /// The healthy volume lives, is listed and reconciled; what is precious is as it was.
+    /// Checks that the healthy volume works, is listed and reconciled, and that the directory
+    /// outside is unchanged.
     fn everything_else_is_well(&self, context: &str) {
         let ids: Vec<String> =
             self.pool.volumes().expect("a list").into_iter().map(|v| v.record.id).collect();
@@ -85,9 +87,10 @@ fn corrupt<T: std::fmt::Debug>(result: calf::Result<T>, context: &str) -> String
     error.report()
 }
 
-/// What to replace in a record, and by what.
+/// A text to replace in a record, and its replacement.
 type Edit = fn(&Damaged) -> (String, String);
-/// Puts something else at a path; the other is a directory outside the pool, with files of its own.
+/// Puts another kind of file at a path; the other argument is a directory outside the pool, with
+/// files of its own.
 type Replacement = fn(&Path, &Path);
 
 #[test]
@@ -286,7 +289,7 @@ fn replaced_template_content_is_told_and_not_extended() {
     }
 }
 
-/// What the message about damaged content tells people to do.
+/// The remedy in the message about damaged content.
 #[test]
 fn damaged_content_is_mended_by_a_new_import_of_the_same_file() {
     type Damage = fn(&Path);
@@ -352,7 +355,7 @@ fn an_edited_template_record_is_told_and_a_new_import_mends_it() {
         assert_eq!(names, ["alpine"], "{told}");
         assert_eq!(damaged.pool.damage().expect("a list").len(), 1, "{told}");
         damaged.everything_else_is_well(told);
-        // Its volumes are there, so is its content: nothing takes it away meanwhile.
+        // While its volumes exist, its content must stay.
         damaged.environment.import("debian", 0xca);
         damaged.pool.create_volume(&spec("new")).expect("create");
     }

@@ -1,4 +1,4 @@
-//! What is checked before a pool is trusted to a machine.
+//! The checks of a machine and a pool.
 
 use std::fs::{self, Permissions};
 use std::os::unix::fs::PermissionsExt as _;

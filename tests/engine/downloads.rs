@@ -12,7 +12,7 @@ use sha2::{Digest as _, Sha256};
 
 const MIB: usize = 1 << 20;
 
-/// An image of three and a half mebibytes, no two pages of which are the same.
+/// An image of 3.5 MiB in which all pages differ.
 fn image() -> Vec<u8> {
     let mut bytes = vec![0x5A; 896 * 4096];
     for (number, page) in bytes.chunks_mut(4096).enumerate() {
@@ -29,7 +29,7 @@ fn pool(environment: &Environment) -> Pool {
     impatient_pool(environment, DownloadOptions::default().stall)
 }
 
-/// A pool that gives up a server that sends nothing for so long.
+/// A pool that gives up on a server that sends nothing for this long.
 fn impatient_pool(environment: &Environment, stall: Duration) -> Pool {
     let options = DownloadOptions::default().stall(stall).pause(Duration::from_millis(5));
     let path = environment.directory.path().join("pool");
@@ -45,7 +45,7 @@ fn import(pool: &Pool, spec: &ImportSpec) -> Result<TemplateRecord> {
     pool.import_template(spec, &mut |_| ())
 }
 
-/// What the pool has as content of a template.
+/// The content of a template in the pool.
 fn content(pool: &Pool, record: &TemplateRecord) -> Vec<u8> {
     fs::read(pool.root().join("images").join(&record.digest).join("image")).expect("content")
 }
@@ -57,7 +57,7 @@ fn images(pool: &Pool) -> Vec<String> {
     names.map(|name| name.expect("text")).collect()
 }
 
-/// Imports from a server that answers so, and compares the content.
+/// Imports from a server with these answers, and compares the content.
 fn succeeds(
     answer: impl Fn(usize, &Request, &[u8]) -> Reply + Send + Sync + 'static,
 ) -> Vec<Request> {
@@ -70,7 +70,7 @@ fn succeeds(
     web.requests()
 }
 
-/// Imports from a server that answers so, which must fail and leave nothing.
+/// Imports from a server with these answers, which must fail and leave nothing behind.
 fn fails(
     kind: ErrorKind,
     word: &str,
@@ -140,7 +140,7 @@ fn a_name_moves_to_other_content() {
 
 #[test]
 fn a_cut_connection_is_taken_up_where_it_ended() {
-    // Each connection brings 600 KiB at most; every answer is a part of the same file.
+    // Each connection delivers at most 600 KiB; every answer is a part of the same file.
     let requests = succeeds(|_, request, content| {
         let reply = Reply::range(content, request).header("ETag", "\"v1\"");
         let left = reply.body.len();
@@ -163,7 +163,7 @@ fn a_server_without_ranges_is_read_from_the_start_again() {
 
 #[test]
 fn a_file_that_was_replaced_meanwhile_is_read_from_the_start_again() {
-    // The first half was of another file.
+    // The first half came from another file.
     let requests = succeeds(|n, _, content| match n {
         0 => Reply::body(&vec![9; content.len()]).header("ETag", "\"v1\"").cut(2 * MIB),
         _ => Reply::body(content).header("ETag", "\"v2\""),
@@ -229,12 +229,12 @@ fn servers_that_never_do_it_are_not_asked_for_ever() {
     assert_eq!(requests, 5);
     let requests = fails_with_rest(|_| Reply::body(&image()).cut(100));
     assert_eq!(requests, 5);
-    // Answers with other files each time: no progress that lasts.
+    // Each answer is from another file, so no progress lasts.
     let requests = fails_with_rest(|n| Reply::body(&image()).cut((1 + n % 2) * MIB));
     assert!(requests <= 12, "{requests}");
 }
 
-/// How often a server was asked before the import failed. What can be resumed may be left.
+/// How many requests a server got before the import failed. A resumable import may be left.
 fn fails_with_rest(answer: impl Fn(usize) -> Reply + Send + Sync + 'static) -> usize {
     let environment = Environment::new();
     let pool = pool(&environment);
@@ -391,7 +391,7 @@ fn a_file_is_held_to_its_digest_too() {
     );
     let mut right = wrong.digest(digest(&image()));
     import(&pool, &right).expect("an import");
-    // The pool has it: the file is of no interest any more.
+    // The pool has the content, so the file no longer matters.
     fs::remove_file(&path).expect("removed");
     right.name = "g".into();
     import(&pool, &right).expect("an import");

@@ -53,8 +53,8 @@ fn a_manager_that_dies_at_any_call_recovers() {
     }
 }
 
-/// A manager makes a disk that is not wanted later, and one that is; it dies at the `n`-th call to the
-/// machine. Whether it came that far.
+/// A manager makes a disk that is not wanted later, and one that is; it dies at the `n`-th call to
+/// the machine. Returns whether it got that far.
 fn die_at(environment: &Environment, n: u64, wanted: &[VolumeSpec]) -> bool {
     let pool = environment.pool();
     environment.host.fail_at(n, Failure::CrashBefore);

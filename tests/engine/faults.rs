@@ -1,5 +1,5 @@
-//! Every operation, failing or dying at each of its calls to the machine in turn: nothing may
-//! leak, nothing live may be lost, and a repeated call must end where an undisturbed one does.
+//! Every operation, failing or dying at each of its calls to the machine in turn: nothing may leak,
+//! nothing live may be lost, and a repeated call must reach the state of an undisturbed one.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
@@ -10,7 +10,7 @@ use calf_test_kit::simulated_pool::{
     Environment, FAILURES, TEMPLATE_SIZE, block, mount, publication, spec,
 };
 
-/// A volume's life, as far as a scenario takes it.
+/// A volume's life, up to the point that a scenario reaches.
 type Scenario = fn(&Environment, &Pool) -> calf::Result<()>;
 
 fn block_life(environment: &Environment, pool: &Pool) -> calf::Result<()> {
@@ -75,7 +75,7 @@ fn inline_kata_life(environment: &Environment, pool: &Pool) -> calf::Result<()> 
     pool.volume("volume").and_then(|volume| volume.unpublish(&publish.target))
 }
 
-/// Undoes whatever a scenario left, as an orchestrator would that gave up on it.
+/// Undoes what a scenario left, like an orchestrator that gives up.
 fn tear_down(environment: &Environment, pool: &Pool) {
     let publish = publication(environment, "volume", block());
     pool.volume("volume").expect("a volume id").unpublish(&publish.target).expect("unpublish");
@@ -93,7 +93,7 @@ fn check(scenario: Scenario) {
     }
 }
 
-/// Lets the `n`-th call fail; returns whether the scenario has that many.
+/// Makes the `n`-th call fail; returns whether the scenario has that many calls.
 fn fails_well(scenario: Scenario, n: u64, failure: Failure) -> bool {
     let context = format!("{failure:?} at call {n}");
     let environment = Environment::new();
@@ -115,7 +115,7 @@ fn fails_well(scenario: Scenario, n: u64, failure: Failure) -> bool {
         std::panic::resume_unwind(panic);
     }
 
-    // A restart, then nobody asks for the volume again until it is torn down.
+    // A restart, after which no call names the volume until it is torn down.
     let pool = environment.pool();
     let report = pool.reconcile().expect("reconcile");
     assert_eq!(report.failed, Vec::<String>::new(), "{context}");
@@ -148,7 +148,7 @@ fn fails_well(scenario: Scenario, n: u64, failure: Failure) -> bool {
     true
 }
 
-/// A live volume that nothing may happen to.
+/// A live volume that must not be affected.
 fn bystander(environment: &Environment) -> calf::sys::DeviceNumber {
     let pool = environment.pool();
     let publish = publication(environment, "bystander", block());

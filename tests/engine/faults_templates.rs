@@ -1,5 +1,5 @@
-//! What happens to pools and templates when each call to the machine fails or is the last, in turn: a
-//! repeated call must end where an undisturbed one does, and nothing may be left.
+//! Operations on pools and templates, failing or dying at each call to the machine in turn: a
+//! repeated call must reach the state of an undisturbed one, and nothing may be left behind.
 
 use std::fs;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -9,7 +9,7 @@ use calf::sys::fake::{Crash, Failure};
 use calf::{ErrorKind, ImportSpec, Pool, Publish, Volume};
 use calf_test_kit::simulated_pool::{Environment, FAILURES, block, publication, spec};
 
-/// What is done to a machine, and how one tells that it ended well.
+/// The operations on a machine, and the check that they succeeded.
 struct Scenario {
     prepare: fn(&Environment),
     run: fn(&Environment) -> calf::Result<()>,
@@ -29,7 +29,8 @@ impl Scenario {
         }
     }
 
-    /// Lets the `n`-th call fail, then repeats all of it; returns whether there are that many calls.
+    /// Makes the `n`-th call fail, then repeats everything; returns whether there are that many
+    /// calls.
     fn fails_well(&self, n: u64, failure: Failure) -> bool {
         let context = format!("{failure:?} at call {n}");
         let environment = Environment::new();
@@ -138,7 +139,7 @@ fn a_template_is_imported_whole_whatever_call_fails() {
 fn a_name_moves_to_new_content_whatever_call_fails() {
     Scenario {
         prepare: |environment| {
-            // It leaves the hint of a loop device.
+            // The volume leaves the hint of a loop device.
             let (volume, publish) = published_volume(environment);
             volume.unpublish(&publish.target).expect("unpublish");
             volume.unstage(&publish.stage.path).expect("unstage");

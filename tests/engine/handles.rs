@@ -1,4 +1,4 @@
-//! What a program that uses the library relies on: handles, guards, waiting, and ending early.
+//! The library's interface for programs: handles, guards, waiting, and ending early.
 
 use std::fs;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -113,7 +113,7 @@ fn a_cancelled_import_leaves_no_template_and_goes_on_from_there() {
     let pool = environment.pool();
     let source = environment.directory.path().join("large.img");
     fs::write(&source, vec![0xca; 8 << 20]).expect("an image");
-    // Its time stamps prove nothing while they are this young.
+    // Time stamps this recent do not prove that the file is unchanged.
     std::thread::sleep(Duration::from_millis(150));
 
     let asked = Arc::new(AtomicU64::new(0));

@@ -1,4 +1,4 @@
-//! What reconciliation removes by itself, what it leaves, and that a dry run tells the same.
+//! What reconciliation removes, what it keeps, and that a dry run reports the same.
 
 use std::fs;
 use std::sync::Arc;
@@ -16,7 +16,7 @@ fn options(dry_run: bool, grace: Duration) -> ReconcileOptions {
     ReconcileOptions::default().dry_run(dry_run).grace(grace)
 }
 
-/// Reconciles without grace. A dry run before must tell the same and change nothing.
+/// Reconciles without a grace period. A dry run before must report the same and change nothing.
 fn reconcile(pool: &Pool) -> ReconcileReport {
     let dry = pool.reconcile_with(&options(true, Duration::ZERO)).expect("a dry run");
     let again = pool.reconcile_with(&options(true, Duration::ZERO)).expect("a dry run");
@@ -89,7 +89,7 @@ fn an_inline_volume_has_a_time_of_grace_that_survives_a_restart() {
         let report = environment.pool().reconcile_with(&options(false, long)).expect("reconcile");
         assert!(report.removed.is_empty(), "{report:?}");
     }
-    // The pod's directory is back: what was noted is forgotten.
+    // The pod's directory is back, so the note is removed.
     fs::create_dir(&pod).expect("a directory");
     let none = options(false, Duration::ZERO);
     assert!(environment.pool().reconcile_with(&none).expect("reconcile").removed.is_empty());
@@ -156,7 +156,7 @@ fn a_dry_run_tells_the_steps_of_a_repair_and_takes_none() {
     let pool = environment.pool();
     pool.create_volume(&spec("volume")).expect("create");
     pool.volume("volume").expect("a volume id").activate().expect("activate");
-    // As a crash in the middle of an expansion leaves it.
+    // The state after a crash in the middle of an expansion.
     let id =
         calf::sys::DeviceId::new(pool.id(), &calf::Key::of("volume"), calf::sys::Role::Snapshot);
     use calf::sys::Mapper as _;

@@ -1,5 +1,5 @@
-//! Pools of older and newer formats. `tests/engine/pool-format-1` is a pool as the first calf wrote
-//! it: a template, a durable and an ephemeral volume, and an inline one.
+//! Pools of older and newer formats. `tests/engine/pool-format-1` is a pool that the first calf
+//! wrote: a template, a durable volume, an ephemeral volume and an inline volume.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -42,7 +42,7 @@ impl Old {
         record.format
     }
 
-    /// Everything in the pool but its locks.
+    /// Everything in the pool except its locks.
     fn files(&self) -> BTreeMap<PathBuf, Vec<u8>> {
         let mut files = BTreeMap::new();
         collect(&self.root(), &mut files);

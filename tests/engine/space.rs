@@ -1,4 +1,4 @@
-//! Space: what is set aside for a volume, and who is turned away when there is none.
+//! Space: reservations for volumes, and refusals when there is not enough.
 
 use std::os::unix::fs::MetadataExt as _;
 
@@ -62,7 +62,7 @@ fn a_reserved_volume_is_refused_where_its_space_is_not_there() {
     environment.host.set_free((2 << 20) + space);
     pool.create_volume(&reserved("volume")).expect("create");
 
-    // It grows by what is there, and stays as it was where that is not enough.
+    // The volume grows if there is enough space, and otherwise stays as it was.
     environment.host.set_free(2 << 20);
     let error = pool
         .volume("volume")

@@ -1,5 +1,5 @@
-//! Spares on a simulated machine: what claims one, what takes it away, and what a failure or a crash
-//! at any call leaves.
+//! Spares on a simulated machine: claiming and removing them, and the effects of a failure or a
+//! crash at any call.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -15,7 +15,7 @@ use calf_test_kit::simulated_pool::{
     Environment, FAILURES, TEMPLATE_SIZE, block, publication, spec,
 };
 
-/// A pool with so many spares of the template.
+/// A pool with this many spares of the template.
 fn warm(environment: &Environment, count: u32) -> Pool {
     let pool = environment.pool();
     pool.template("debian").expect("a template name").set_warm(count).expect("set");
@@ -36,7 +36,7 @@ fn spare_devices(environment: &Environment) -> BTreeSet<String> {
     names
 }
 
-/// Nothing of a spare is left, in the kernel or in the pool.
+/// Checks that nothing of a spare is left, in the kernel or in the pool.
 fn assert_cold(environment: &Environment, context: &str) {
     assert_eq!(environment.host.leftovers(), Vec::<String>::new(), "{context}");
     let left = fs::read_dir(environment.directory.path().join("pool/spares"))
@@ -112,7 +112,7 @@ fn only_a_volume_with_everything_at_its_default_claims() {
         assert_eq!((spares(&pool), pool.claimed_spares()), (1, 0), "{other:?}");
         pool.volume("volume").expect("a volume id").delete().expect("delete");
     }
-    // One that was used has a store to lose.
+    // A volume that was used has a store to lose.
     pool.template("debian").expect("a template name").set_warm(0).expect("set");
     pool.tend_spares(&Cancel::never()).expect("tend");
     pool.create_volume(&plain).expect("create");
@@ -230,8 +230,8 @@ fn callers_at_once_get_a_spare_each() {
     assert_eq!(spare_devices(&environment).len() as u64, left);
 }
 
-/// Lets each call of `scenario` fail or die in turn. Afterwards, with a restart (a reconciliation) or
-/// just the next call, a volume's life goes on to its end and nothing is left.
+/// Makes each call of `scenario` fail or die in turn. Afterwards, with a restart (a reconciliation)
+/// or just the next call, a volume's life continues to its end and nothing is left.
 fn check(prepare: fn(&Environment), scenario: fn(&Pool) -> calf::Result<()>) {
     for failure in FAILURES {
         for restart in [true, false] {

@@ -1,4 +1,4 @@
-//! What the engine promises of volumes, on a simulated machine.
+//! The engine's promises about volumes, on a simulated machine.
 
 use std::fs;
 use std::sync::Barrier;
@@ -136,7 +136,7 @@ fn a_reboot_is_healed_by_publish_alone() {
         pool.volume("volume").expect("a volume id").stage(&publish.stage).expect("stage");
         pool.volume("volume").expect("a volume id").publish(&publish).expect("publish");
         environment.host.reboot();
-        // The plain file or directory that was the target is still there, as is the staging
+        // The plain file or directory that was the target still exists, as does the staging
         // directory; kubelet publishes again without staging.
         assert!(publish.target.exists());
         let pool = environment.pool();
@@ -170,7 +170,7 @@ fn readers_get_a_device_of_their_own() {
     let names: Vec<String> = environment.host.sizes().into_iter().map(|(name, _)| name).collect();
     assert_eq!(names.len(), 2);
     assert!(names.iter().any(|name| name.ends_with("-ro")), "{names:?}");
-    // The same target for the other purpose is another publication.
+    // The same target with the other kind of access is a different publication.
     writer.target.clone_from(&reader.target);
     assert_eq!(
         kind(pool.volume("volume").and_then(|volume| volume.publish(&writer))),
@@ -377,7 +377,7 @@ fn an_inline_volume_lives_with_its_publication() {
     assert_eq!(environment.host.leftovers(), Vec::<String>::new());
     assert_eq!(environment.volume_directories(), Vec::<String>::new());
 
-    // A final error leaves nothing that only an Unpublish would remove.
+    // A final error must leave nothing that only an Unpublish would remove.
     fs::write(&publish.target, "in the way").expect("a file");
     assert_eq!(kind(pool.publish_inline(&spec, &publish)), ErrorKind::AlreadyExists);
     assert_eq!(environment.host.leftovers(), Vec::<String>::new());
@@ -409,13 +409,13 @@ fn an_inline_volume_of_a_call_that_was_cut_short_goes_with_the_next_failure() {
     let publish = publication(&environment, "inline", mount());
     let mut spec = spec("inline");
     spec.inline = true;
-    // As after a crash between creation and mount.
+    // The state after a crash between creation and mount.
     pool.create_volume(&spec).expect("create");
     fs::write(&publish.target, "in the way").expect("a file");
     assert_eq!(kind(pool.publish_inline(&spec, &publish)), ErrorKind::AlreadyExists);
     assert_eq!(environment.volume_directories(), Vec::<String>::new());
 
-    // One that is shown somewhere is not touched.
+    // A published volume is not touched.
     fs::remove_file(&publish.target).expect("the file");
     pool.publish_inline(&spec, &publish).expect("publish");
     let mut other = publish.clone();
@@ -472,7 +472,7 @@ fn a_name_moves_on_and_volumes_keep_what_they_started_from() {
 fn all_volumes_of_a_template_share_one_origin() {
     let environment = Environment::new();
     for (n, size) in [TEMPLATE_SIZE, 3 * TEMPLATE_SIZE, 2 * TEMPLATE_SIZE].into_iter().enumerate() {
-        // Each from a process that just started.
+        // Each call comes from a new process.
         let pool = environment.pool();
         let mut spec = spec(&format!("volume-{n}"));
         spec.size = Some(size);
@@ -609,7 +609,8 @@ fn different_volumes_live_side_by_side() {
     assert_eq!(environment.host.leftovers(), Vec::<String>::new());
 }
 
-/// As if the name moved, and took its content away, just after a creation has read it.
+/// Simulates that the name moves, and its content is removed, right after a creation has read the
+/// name.
 #[test]
 fn a_creation_starts_from_where_the_name_has_moved_meanwhile() {
     let environment = Environment::new();

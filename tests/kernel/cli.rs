@@ -5,7 +5,7 @@ use std::os::unix::fs::{FileExt as _, MetadataExt as _};
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode, Stdio};
 use std::thread::sleep;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use calf::Key;
 use calf::sys::lock;
@@ -26,7 +26,7 @@ fn main() -> ExitCode {
         kernel::test("doctor_finds_all_in_order", doctor),
         kernel::test("spares_are_made_claimed_and_removed_without_a_driver", spares),
         kernel::test("an_import_shares_its_blocks_with_the_source", shared_blocks),
-        kernel::test("reconcile_mends_what_a_kill_left", kill),
+        kernel::test("reconcile_mends_what_a_kill_left", kill).timeout(Duration::from_secs(300)),
         kernel::test("exit_codes_tell_what_went_wrong", exit_codes),
     ])
 }
@@ -67,7 +67,7 @@ impl Cli {
         }
     }
 
-    /// What a command that must succeed prints.
+    /// The output of a command that must succeed.
     fn ok(&self, arguments: &[&str]) -> String {
         let Run { code, stdout, stderr } = self.run(arguments);
         assert_eq!(code, Some(0), "calf {arguments:?}: {stdout}{stderr}");
@@ -167,7 +167,7 @@ fn expand() {
     device.write_all_at(&page.0, 4096).expect("write");
 
     assert_eq!(cli.ok(&["volume", "expand", "vm1", "48Mi"]), "expanded volume vm1 to 48 MiB\n");
-    assert_eq!(cli.ok(&["volume", "resize", "vm1", "40Mi"]), "volume vm1 has 48 MiB already\n");
+    assert_eq!(cli.ok(&["volume", "resize", "vm1", "40Mi"]), "volume vm1 already has 48 MiB\n");
     device.write_all_at(&page.0, 40 << 20).expect("write to the new part");
     assert!(read_page(&device, 4096).0 == page.0 && read_page(&device, 40 << 20).0 == page.0);
     drop(device);
@@ -188,7 +188,7 @@ fn file_systems() {
     assert_eq!(fs::read(target.join("file")).expect("read"), b"content");
     fs::write(target.join("file"), "other").expect_err("it is for reading");
 
-    // The device, the mount points and what is in them are the volume's.
+    // The device, the mount points and files in them identify the volume.
     let device = cli.json(&["volume", "inspect", "vm1"])["device"].clone();
     let device = device.as_str().expect("a path").to_owned();
     let file = target.join("file");
@@ -235,7 +235,7 @@ fn inline() {
     assert!(!node.exists() && !directory.exists());
 }
 
-/// With the limits on rights and system calls that a driver gives itself.
+/// With the limits on capabilities and system calls that a driver sets for itself.
 fn service_manager() {
     let cli = Cli::new(kernel::Fs::Ext4);
     cli.import();
@@ -355,7 +355,7 @@ fn shared_blocks() {
         cli.ok(&["template", "import", text(&image), "--name", "random"]);
         let cost = used().saturating_sub(before);
         assert_eq!(cost < SIZE / 8, shared, "{fs:?}: the import took {cost} bytes");
-        // What becomes of the source is of no matter to the template.
+        // Changes to the source do not affect the template.
         fs::write(&image, vec![1; 1 << 20]).expect("write");
         cli.ok(&["volume", "create", "volume", "--template", "random"]);
         let node = cli.ok(&["volume", "activate", "volume"]);
@@ -366,8 +366,8 @@ fn shared_blocks() {
     }
 }
 
-/// Kills commands at all kinds of moments; whatever is left, `reconcile` and the next command
-/// put right.
+/// Kills commands at many different moments; `reconcile` and the next command must repair what is
+/// left.
 fn kill() {
     let cli = Cli::new(kernel::Fs::Xfs);
     cli.import();
@@ -405,7 +405,7 @@ fn kill() {
                 assert!(["active", "inactive"].contains(&state), "{command:?}: {volumes}");
             }
             assert!(read_page(&device, 4096).0 == page.0, "{command:?}");
-            // The next command needs what this one was to do.
+            // The next command needs the result of this one.
             cli.ok(command);
         }
     }

@@ -1,6 +1,6 @@
 //! The driver is killed before each change that it makes to the machine, in turn: between any two
-//! steps of each operation. After a restart nothing may be orphaned, no live volume may have
-//! noticed, and the volume's life must go on to its end.
+//! steps of each operation. After a restart nothing may be orphaned, no live volume may be
+//! affected, and the volume's life must continue to its end.
 
 use std::collections::BTreeSet;
 use std::fs::{self, File};
@@ -19,10 +19,10 @@ use calf_test_kit::killing_host::KillingHost;
 use calf_test_kit::real_pool::{Page, Random, Rig, TEMPLATE_SIZE, read_page};
 use tonic::Status;
 
-/// Tells this program to be a driver: the pool, the work directory and the change to die at.
+/// Makes this program a driver: the pool, the work directory and the change to die at.
 const BE_A_DRIVER: &str = "CALF_TEST_DRIVER";
 
-/// Of what is written; nothing else is random here.
+/// The seed of the written data; nothing else is random here.
 const SEED: u64 = 37;
 
 fn main() -> ExitCode {
@@ -86,7 +86,7 @@ fn start(pool: &Path, work: &Path, dies_at: u64) -> Driver {
     Driver::spawn(command, work)
 }
 
-/// Everything that happens to a volume, until a call fails.
+/// A volume's whole life, until a call fails.
 fn live(client: &Client, usage: &Usage) -> Result<(), Status> {
     client.create_for(usage, "root")?;
     client.stage(usage)?;
@@ -101,7 +101,7 @@ fn end(client: &Client, usage: &Usage) -> Result<(), Status> {
     client.delete(&usage.volume)
 }
 
-/// Each disagreement ends the test at once: what follows would not tell more.
+/// Each disagreement ends the test immediately: later steps would not show more.
 fn survives(usage_name: &str, usage: fn(&Path) -> Usage) {
     let tally = Tally::new(&format!("crash: kill -9 at each step ({usage_name})"), SEED);
     let rig = Rig::new(kernel::Fs::Xfs);
@@ -137,7 +137,7 @@ fn survives(usage_name: &str, usage: fn(&Path) -> Usage) {
         }
         notices_nothing(&bystander, &mut random);
 
-        // The orchestrator goes on: sometimes it tears down, sometimes it starts again.
+        // The orchestrator continues: sometimes it tears down, sometimes it starts again.
         let client = driver.client();
         let went_on = if n % 2 == 0 { end(&client, &usage) } else { live(&client, &usage) };
         went_on.unwrap_or_else(|error| panic!("change {n}: {error:?}\n{}", driver.log()));

@@ -1,5 +1,5 @@
-//! Where the kernel has no dm-snapshot: nothing without an explicit fallback, and with it private
-//! copies that keep the same promises, and say what they are.
+//! A kernel without dm-snapshot: nothing works without an explicit fallback; with it, private
+//! copies keep the same promises, and are reported as such.
 
 use std::fs;
 use std::os::unix::fs::FileExt as _;
@@ -105,7 +105,7 @@ fn no_reflink() {
     assert_eq!(rig.pool.volume_records().expect("records"), []);
 }
 
-/// No table holds these loop devices: they are found again by the file they are attached to.
+/// No table holds these loop devices: calf finds them again by their backing file.
 fn death() {
     let rig = with_fallback(kernel::Fs::Ext4, Fallback::Copy);
     rig.import_file_system("root", "ext4");

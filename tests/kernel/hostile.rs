@@ -1,4 +1,4 @@
-//! What hostile paths and edited pools may not do, in a real kernel.
+//! Hostile paths and edited pools in a real kernel, and what they must not achieve.
 
 use std::fs::{self, File};
 use std::io::Write as _;
@@ -25,12 +25,12 @@ fn main() -> ExitCode {
     ])
 }
 
-/// The user whose pod it is.
+/// The user of the pod.
 const TENANT: u32 = 1000;
-/// Publications that are tried while the tenant swaps.
+/// Number of publications tried while the tenant swaps.
 const ROUNDS: u32 = 200;
 
-/// A directory of a tenant's, and something that it may not reach.
+/// A directory of a tenant, and a directory that the tenant must not reach.
 struct Place {
     tenant: PathBuf,
     victim: PathBuf,
@@ -47,7 +47,8 @@ impl Place {
         Self { tenant, victim }
     }
 
-    /// Nothing was mounted on, made in or removed from what is not the tenant's.
+    /// Checks that nothing was mounted on, made in or removed from other directories than the
+    /// tenant's.
     fn check(&self) {
         let device = fs::metadata(&self.victim).expect("it is there").dev();
         let mut names = Vec::new();
@@ -68,8 +69,8 @@ fn exchange(a: &Path, b: &Path) -> bool {
     rustix::fs::renameat_with(CWD, a, CWD, b, RenameFlags::EXCHANGE).is_ok()
 }
 
-/// Publishes and unpublishes while `a` and `b` are exchanged all the while. A refusal is fine, a
-/// publication elsewhere is not.
+/// Publishes and unpublishes while `a` and `b` are continuously exchanged. A call may be refused,
+/// but must not publish elsewhere.
 fn race(rig: &Rig, place: &Place, publish: &Publish, (a, b): (&Path, &Path)) {
     let stop = AtomicBool::new(false);
     let (mut shown, mut refused) = (0, 0);
@@ -78,7 +79,7 @@ fn race(rig: &Rig, place: &Place, publish: &Publish, (a, b): (&Path, &Path)) {
             let mut swaps = 0_u64;
             while !stop.load(Ordering::Acquire) {
                 swaps += u64::from(exchange(a, b));
-                // One CPU: let the other side get somewhere, and to its end once in a while.
+                // There is one CPU: let the other side make progress, and occasionally finish.
                 if swaps.is_multiple_of(50) {
                     std::thread::sleep(Duration::from_millis(1));
                 } else if swaps.is_multiple_of(3) {
@@ -96,7 +97,7 @@ fn race(rig: &Rig, place: &Place, publish: &Publish, (a, b): (&Path, &Path)) {
                 }
             }
             place.check();
-            // Whatever is where now: it can be taken away, once the path is itself again.
+            // Whatever state this leaves can be removed once the path is stable again.
             let mut tries = 0;
             while let Err(error) =
                 rig.pool.volume("volume").and_then(|volume| volume.unpublish(&publish.target))
@@ -286,7 +287,7 @@ fn reserved_in_a_full_pool() {
             assert!(real_pool::read_page(&reserved, offset).0 == page.0, "block at {offset}");
         }
 
-        // The one without a reserve finds no space, is told as lost, and can be deleted.
+        // The volume without a reservation finds no space, is reported as lost, and can be deleted.
         let mut lost = false;
         for offset in (0..TEMPLATE_SIZE).step_by(4096) {
             lost |= other.write_all_at(&Page::random(&mut random).0, offset).is_err();

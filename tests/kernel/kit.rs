@@ -1,7 +1,7 @@
-//! The kernel-test kit itself: that it tells, by name, every way in which a test can go wrong.
+//! The kernel-test kit itself: it must report, by name, every way in which a test can go wrong.
 //!
-//! Each test runs this very program as a suite of tests that misbehave (see [`INNER`]), in a
-//! kernel of its own, and reads its output.
+//! Each test runs this program as a suite of misbehaving tests (see [`INNER`]), in a kernel of its
+//! own, and reads its output.
 
 use std::fs;
 use std::process::{Command, ExitCode};
@@ -29,7 +29,7 @@ fn main() -> ExitCode {
             kernel::test("passes_at_the_end", || {}),
         ]);
     }
-    // These break kernels on purpose: not on a machine that someone needs.
+    // These break kernels on purpose, so they must not run on a machine that is in use.
     let ignored = kernel.is_empty() || kernel == "host";
     let arguments = Arguments { test_threads: Some(1), ..Arguments::from_args() };
     let trial = |name: &str, test: fn()| {
@@ -80,7 +80,7 @@ fn panics_the_kernel() {
     thread::sleep(Duration::from_secs(10));
 }
 
-// === what the kit must say ===
+// === what the kit must report ===
 
 /// Runs the inner suite with these arguments. Returns whether it passed, and its output.
 fn inner(arguments: &[&str]) -> (bool, String) {

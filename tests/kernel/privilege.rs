@@ -1,5 +1,5 @@
 //! The driver with exactly the capabilities that `docs/security.md` lists, and with each of them
-//! missing in turn: it needs all of them, and no other, and gives up others by itself.
+//! missing in turn: it needs all of them and no others, and drops all others itself.
 
 use std::fs::{self, File};
 use std::os::unix::fs::MetadataExt as _;
@@ -11,7 +11,7 @@ use calf_test_kit::driver_process::{self, Client, Driver, Usage};
 use calf_test_kit::kernel;
 use calf_test_kit::real_pool::{self, Rig};
 
-/// The list of docs/security.md.
+/// The list in docs/security.md.
 const CAPABILITIES: [&str; 6] =
     ["chown", "dac_override", "mknod", "sys_admin", "sys_ptrace", "sys_resource"];
 
@@ -42,8 +42,8 @@ fn command(rig: &Rig, work: &Path, capabilities: &[&str]) -> Command {
     command
 }
 
-/// Everything that the driver does that may need a right: a block volume for a jailed VMM, a mounted
-/// one, and both grown. Returns what failed.
+/// Everything that the driver does that may need a capability: a block volume for a jailed VMM, a
+/// mounted volume, and growing both. Returns what failed.
 fn life(driver: &Driver, rig: &Rig) -> Result<(), String> {
     let client = driver.client();
     let told = |what: &'static str| move |status: tonic::Status| format!("{what}: {status:?}");
@@ -68,12 +68,12 @@ fn life(driver: &Driver, rig: &Rig) -> Result<(), String> {
     Ok(())
 }
 
-/// A busy device is named with its holder, here a process of another user.
+/// The error about a busy device names its holder, here a process of another user.
 fn name_holder(client: &Client, usage: &Usage, rig: &Rig) -> Result<(), String> {
     if !usage.block {
         return Ok(());
     }
-    // Not by its target: that would keep the target busy as well.
+    // Do not use its target, which would then be busy too.
     let device = rig
         .pool
         .volume(&usage.volume)
@@ -97,7 +97,7 @@ fn name_holder(client: &Client, usage: &Usage, rig: &Rig) -> Result<(), String> 
     if named { Ok(()) } else { Err(format!("the holder is not named: {status:?}")) }
 }
 
-/// Takes away what a life that failed left.
+/// Removes what a failed life left.
 fn clean_up(rig: &Rig) {
     for (volume, block) in [("disk", true), ("tree", false)] {
         let usage = Usage::new(volume, &rig.path(""), block);
@@ -123,7 +123,7 @@ fn each_is_needed() {
         let left: Vec<&str> = CAPABILITIES.into_iter().filter(|name| *name != missing).collect();
         let work = kernel::work_dir();
         if missing == "sys_admin" {
-            // It does not even start: that takes a look at device-mapper.
+            // The driver does not even start, since it queries device-mapper at start.
             let output = command(&rig, &work, &left).output().expect("run the driver");
             assert!(!output.status.success());
             continue;

@@ -1,5 +1,5 @@
-//! Many callers at once, on several CPUs: no error, no leak, and `ABORTED` only where an operation
-//! on the same volume was really running.
+//! Many callers at once, on several CPUs: no error, no leak, and `ABORTED` only if an operation on
+//! the same volume was actually running.
 
 use std::fs;
 use std::os::unix::fs::FileExt as _;
@@ -13,7 +13,7 @@ use calf_test_kit::kernel;
 use calf_test_kit::real_pool::{self, Page, Random, Rig, read_page};
 use tonic::{Code, Status};
 
-/// Callers at once, and lives that each takes its volume through.
+/// Number of concurrent callers, and of lives that each takes its volume through.
 const CALLERS: usize = 32;
 const LIVES: usize = 8;
 
@@ -73,7 +73,7 @@ fn side_by_side() {
     assert!(driver.stop().success());
 }
 
-/// Whether `status` says that the same volume is in another call's hands.
+/// Whether `status` says that another call works on the same volume.
 fn is_aborted(status: &Status) -> bool {
     status.code() == Code::Aborted
 }
@@ -95,7 +95,7 @@ fn one_volume() {
             scope.spawn(|| {
                 let client = driver.client();
                 for _ in 0..10 {
-                    // Each call is repeated by all at once; every answer is OK or ABORTED.
+                    // All callers make each call at once; every answer is OK or ABORTED.
                     count(client.create(&usage.volume, "root"));
                     count(retried(|| client.create(&usage.volume, "root")));
                     count(client.stage(&usage));
@@ -129,7 +129,7 @@ fn two_drivers() {
                 fs::create_dir_all(&usage.staging).expect("as kubelet does");
                 let mut random = Random(caller + 1);
                 for turn in 0..LIVES {
-                    // Made by one, ended by the other.
+                    // Created by one driver, deleted by the other.
                     let (first, second) = (&clients[turn % 2], &clients[(turn + 1) % 2]);
                     first.create(&usage.volume, "root").expect("create");
                     second.stage(&usage).expect("stage");
@@ -145,7 +145,7 @@ fn two_drivers() {
     }
 }
 
-/// Repeats a call while it is told to come back.
+/// Repeats a call while the answer is ABORTED.
 fn retried(call: impl Fn() -> Result<(), Status>) -> Result<(), Status> {
     loop {
         match call() {

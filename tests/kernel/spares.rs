@@ -1,4 +1,5 @@
-//! Spares in a real kernel: what a claimed one is, what a killed claim leaves, and who makes them.
+//! Spares in a real kernel: the state of a claimed spare, the effects of a killed claim, and who
+//! makes spares.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -17,7 +18,7 @@ use calf_test_kit::real_pool::{
     self, Page, Random, Rig, TEMPLATE_SIZE, first_difference, read_page, run,
 };
 
-/// Tells this program to use a pool until the change to die at.
+/// Makes this program use a pool until the change to die at.
 const BE_A_USER: &str = "CALF_TEST_USER_OF_SPARES";
 
 /// How long a driver may take to make spares.
@@ -46,8 +47,8 @@ fn no_spares_of(pool: &Pool, template: &str) {
     assert_eq!(spares(pool), 0);
 }
 
-/// Everything that sysfs and device-mapper tell of a volume's device and of the loop devices below, but
-/// for the volume's key and the numbers of devices.
+/// Everything that sysfs and device-mapper show of a volume's device and of the loop devices below
+/// it, except the volume's key and the numbers of devices.
 fn facts(volume: &str, node: &Path) -> BTreeMap<String, String> {
     let key = Key::of(volume).as_str().to_owned();
     let device = node.file_name().expect("a name").to_str().expect("UTF-8").to_owned();
@@ -83,7 +84,7 @@ fn facts(volume: &str, node: &Path) -> BTreeMap<String, String> {
     facts.into_iter().map(|(fact, value)| (fact, value.replace(&key, "KEY"))).collect()
 }
 
-/// Some attributes cannot be read, which is a fact as well.
+/// Some attributes cannot be read, which is part of the comparison.
 fn read(path: &PathBuf) -> String {
     fs::read_to_string(path).map_or_else(|error| error.to_string(), |text| text.trim().to_owned())
 }
@@ -104,7 +105,7 @@ fn like_a_fresh_one() {
     assert!(claimed.len() > 40, "{claimed:?}");
     assert_eq!(claimed, fresh);
 
-    // It holds the template, keeps what is written, and gives space back.
+    // The volume holds the template, keeps what is written, and returns space.
     let device = real_pool::open(&node);
     assert_eq!(first_difference(&device, &template), None);
     let mut random = Random(5);
@@ -123,7 +124,7 @@ fn like_a_fresh_one() {
     drop(device);
     rig.pool.volume("claimed").expect("a volume id").expand(2 * TEMPLATE_SIZE).expect("expand");
 
-    // The next spare knows nothing of it.
+    // The next spare has none of this data.
     rig.pool.volume("claimed").expect("a volume id").delete().expect("delete");
     let other = rig.open(&VolumeSpec::new("other", "random"));
     assert_eq!((rig.pool.claimed_spares(), spares(&rig.pool)), (2, 0));
@@ -218,11 +219,11 @@ fn kept_by_the_driver() {
         .expect("it is active");
     assert!(ready.contains(&device.to_string()), "{device} is none of {ready:?}");
     assert_eq!(first_difference(&real_pool::open(&usage.target), &content), None);
-    // One more is made by itself.
+    // The driver makes another spare.
     await_spares(&rig.pool, &driver, 3);
     driver.kill();
 
-    // The number is in the pool; so is what a driver that died left.
+    // The pool holds the number of spares, and what a dead driver left.
     let driver = Driver::start(rig.pool.root(), &work, &[]);
     let client = driver.client();
     assert_eq!(spares(&rig.pool), 3, "{}", driver.log());
@@ -236,7 +237,7 @@ fn kept_by_the_driver() {
 
 fn await_spares(pool: &Pool, driver: &Driver, count: u64) {
     let deadline = Instant::now() + PATIENCE;
-    // A spare counts from its record on, which is before its device is there.
+    // A spare is counted from its record on, which exists before its device.
     while spares(pool) != count || spare_numbers().len() as u64 != count {
         assert!(Instant::now() < deadline, "no {count} spares:\n{}", driver.log());
         std::thread::sleep(Duration::from_millis(20));

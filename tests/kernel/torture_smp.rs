@@ -1,6 +1,7 @@
-//! The fault run for two CPUs: many workers do random things to the same volumes, through two drivers on one pool
-//! and the command line. Nothing hangs, nothing leaks, no answer is wrong, and `ABORTED` is said
-//! only of a volume on which something else was really running: the workers know.
+//! The fault run for two CPUs: many workers make random calls on the same volumes, through two
+//! drivers on one pool and the command line. Nothing may hang or leak, no answer may be wrong, and
+//! `ABORTED` is allowed only for a volume on which another operation was actually running, which
+//! the workers know.
 
 use std::fs;
 use std::path::PathBuf;
@@ -20,7 +21,7 @@ fn main() -> ExitCode {
     kernel::main(vec![kernel::test("a_crowd_breaks_nothing", crowd).timeout(limit)])
 }
 
-/// What the workers know of a volume: how many calls run, and how many ever began.
+/// The workers' knowledge of a volume: how many calls are running, and how many have ever begun.
 #[derive(Default)]
 struct Traffic {
     running: AtomicU64,
@@ -86,7 +87,7 @@ fn crowd() {
     tally.finish();
 }
 
-/// One random call, and whether its answer may be.
+/// Makes one random call, and checks whether its answer is allowed.
 fn one_call(
     tally: &Tally,
     client: &Client,
@@ -112,11 +113,11 @@ fn one_call(
     let possible = match code {
         Code::Ok => true,
         Code::Aborted => !alone,
-        // It is not there, or not at the path, at this moment.
+        // The volume does not exist, or is not at the path, at this moment.
         Code::NotFound => matches!(name, "stage" | "publish" | "expand" | "condition"),
-        // It is staged or published at this moment.
+        // The volume is staged or published at this moment.
         Code::FailedPrecondition => matches!(name, "delete" | "unstage"),
-        // A volume that was expanded is asked for with its first size, which is none: fine.
+        // A volume that was expanded is requested without a size, which is allowed.
         _ => false,
     };
     tally.promise(possible, || {
@@ -129,7 +130,7 @@ fn one_call(
 }
 
 impl Traffic {
-    /// Runs a call, and says whether no other ran on this volume at any moment of it.
+    /// Runs a call, and returns whether no other call ran on this volume at any time during it.
     fn watch<T>(&self, call: impl FnOnce() -> T) -> (T, bool) {
         let others = self.running.fetch_add(1, Ordering::SeqCst);
         let before = self.begun.fetch_add(1, Ordering::SeqCst) + 1;
@@ -147,7 +148,7 @@ fn command(tally: &Tally, pool: &PathBuf, id: &str, traffic: &Traffic, random: &
         1 => (&["status"], &[0]),
         2 => (&["volume", "inspect", id], &[0, 3]),
         3 => (&["volume", "create", id, "--template", "root"], &[0, 6]),
-        // In use, or in another call's hands.
+        // In use, or locked by another call.
         _ => (&["volume", "delete", id], &[0, 5, 6]),
     };
     let (output, alone) = traffic.watch(|| {
@@ -165,7 +166,7 @@ fn command(tally: &Tally, pool: &PathBuf, id: &str, traffic: &Traffic, random: &
     tally.tried();
 }
 
-/// How often each call was answered how.
+/// How often each call got each answer.
 #[derive(Default)]
 struct Answers(Mutex<std::collections::BTreeMap<(&'static str, String), u64>>);
 

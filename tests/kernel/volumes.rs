@@ -1,4 +1,4 @@
-//! What calf promises of volumes, kept by a real device-mapper.
+//! calf's promises about volumes, tested on a real device-mapper.
 
 use std::collections::{BTreeMap, HashSet};
 use std::fs::{self, File, OpenOptions};
@@ -42,7 +42,7 @@ fn main() -> ExitCode {
     ])
 }
 
-/// Random writes to four volumes at once; each must hold its own and nothing else.
+/// Random writes to four volumes at once; each must hold its own data and nothing else.
 fn isolation() {
     let rig = Rig::new(kernel::Fs::Xfs);
     let template = rig.import_random("random", 7);
@@ -76,7 +76,7 @@ fn isolation() {
     for n in 0..4 {
         rig.pool.volume(&format!("volume-{n}")).expect("a volume id").delete().expect("delete");
     }
-    // What a deleted volume wrote is not in the next one.
+    // The next volume has none of a deleted volume's data.
     let fresh = rig.open(&VolumeSpec::new("fresh", "random"));
     assert_eq!(first_difference(&fresh, &template), None);
     drop(fresh);
@@ -195,7 +195,7 @@ fn trim() {
     let full = allocated();
     assert!(full >= 16 << 20, "{full} bytes");
     fs::remove_file(&file).expect("remove");
-    // ext4 trims what a committed transaction freed.
+    // ext4 trims blocks that a committed transaction freed.
     run("sync", &["-f"], &[&publish.target]);
     run("fstrim", &[], &[&publish.target]);
     let trimmed = allocated();
@@ -274,9 +274,8 @@ fn overflow() {
     rig.tear_down(&publish, "volume");
 }
 
-/// Every block of a volume rewritten: the arithmetic of the store's size is right.
-/// The kernel notes in the store's header that it gave the volume up; a volume that is brought up
-/// from it has no content to read.
+/// The kernel marks the store's header as invalid; a volume that is activated from it has no
+/// readable content.
 fn given_up() {
     let rig = Rig::new(kernel::Fs::Ext4);
     rig.import_random("random", 33);
@@ -305,6 +304,7 @@ fn given_up() {
     rig.pool.volume("volume").expect("a volume id").delete().expect("delete");
 }
 
+/// Rewrites every block of a volume: the computed size of the store suffices.
 fn full_rewrite() {
     let rig = Rig::new(kernel::Fs::Xfs);
     rig.import_random("random", 19);
@@ -407,7 +407,7 @@ fn busy() {
     rig.pool.volume("volume").expect("a volume id").delete().expect("delete once it is free");
 }
 
-/// A look at a mount point keeps the mount busy as an open descriptor does: for that moment.
+/// Inspecting a mount point keeps the mount busy for that moment, like an open descriptor.
 fn looked_at() {
     const LOOK: Duration = Duration::from_millis(100);
     let rig = Rig::new(kernel::Fs::Ext4);
@@ -427,7 +427,7 @@ fn looked_at() {
                 .expect("it is active");
             let shown = |is_other| LinuxHost::new().mounts_of(number, is_other).expect("mounts");
             assert_eq!(shown(&|_| false).len(), 1);
-            // What the mount table shows of it is the node in the pool.
+            // The mount table shows the node in the pool.
             assert_eq!(shown(&|root| root.ends_with("node")), Vec::new());
         }
         for path in [&publish.target, &publish.stage.path] {
@@ -528,7 +528,7 @@ fn nodev_pool() {
     rig.tear_down(&publish, "volume");
 }
 
-/// As where /var/lib/kubelet is a symlink: the mount table shows another path than the caller's.
+/// As if /var/lib/kubelet is a symlink: the mount table shows another path than the caller's.
 fn behind_symlink() {
     let rig = Rig::new(kernel::Fs::Ext4);
     rig.import_file_system("root", "ext4");
@@ -569,7 +569,7 @@ fn deactivated() {
     }
 }
 
-/// A device that has our name but not our UUID belongs to someone else.
+/// A device that has our name but not our UUID belongs to another owner.
 fn foreign_device() {
     let rig = Rig::new(kernel::Fs::Ext4);
     rig.import_random("random", 31);
@@ -585,8 +585,8 @@ fn foreign_device() {
     rig.pool.volume("volume").expect("a volume id").delete().expect("delete");
 }
 
-/// What Kata's runtime and its guest do with a direct-assigned volume, done by hand: read the file,
-/// mount the device elsewhere, write, unmount.
+/// Does what Kata's runtime and its guest do with a direct-assigned volume: reads the file, mounts
+/// the device elsewhere, writes, unmounts.
 fn kata() {
     let rig = Rig::new(kernel::Fs::Xfs);
     rig.import_file_system("root", "ext4");
@@ -626,7 +626,7 @@ fn kata() {
     fs::create_dir(&guest).expect("a directory");
     run("mount", &["-t", "ext4"], &[&device, &guest]);
     fs::write(guest.join("file"), b"of the guest").expect("write");
-    // In use by the guest: nobody else gets it, and it does not go away.
+    // The guest uses the volume, so it can neither be published elsewhere nor removed.
     let block = rig.publication("volume", Access::Block);
     let error = pool
         .volume("volume")
@@ -652,7 +652,8 @@ fn kata() {
         .expect("statistics");
     assert!(usage.file_system.is_none() && usage.volume.cow.is_some(), "{usage:?}");
 
-    // Taken down and published again within this boot, the content is what the guest left.
+    // After taking it down and publishing it again within this boot, the content is what the guest
+    // left.
     pool.volume("volume").expect("a volume id").unpublish(&publish.target).expect("unpublish");
     assert!(!publish.target.exists() && fs::read_dir(&root).expect("it is there").count() == 0);
     pool.volume("volume").expect("a volume id").unstage(&publish.stage.path).expect("unstage");

@@ -1,8 +1,8 @@
-//! The layers of `docs/design.md`, held against what the source imports.
+//! Compares the layers in `docs/design.md` with the imports in the source.
 //!
-//! Every path that starts with `crate`, `super` or `self` is resolved to the file that defines it, so
-//! that `use` statements and qualified paths count alike. Test modules do not count: they may look
-//! wherever they like.
+//! Every path that starts with `crate`, `super` or `self` is resolved to the file that defines it,
+//! so that `use` statements and qualified paths count alike. Test modules do not count: they may
+//! import anything.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -25,14 +25,14 @@ const STOREYS: [&[&str]; 13] = [
     &["metrics"],
     &["kubernetes"],
     &["csi"],
-    // Doors for fuzzers and benchmarks, and the crate's root, which lists what is public.
+    // Access for fuzzers and benchmarks, and the crate's root, which lists the public items.
     &["fuzzing", "micro", "lib"],
 ];
 
 /// The command line is a crate of its own, which sees the library from outside.
 const OUTSIDE: [&str; 2] = ["cli", "main"];
 
-/// What may be named only where: a path's beginning, the rooms, and why.
+/// Paths that only some rooms may name: the start of the path, the rooms, and the reason.
 const ONLY_IN: [(&str, &[&str], &str); 10] = [
     ("sd_notify", &["csi"], "only the driver has a service manager to tell"),
     ("tonic_health", &["csi"], "no gRPC type leaves `csi`"),
@@ -46,10 +46,10 @@ const ONLY_IN: [(&str, &[&str], &str); 10] = [
     ("ureq", &["http", "template", "kubernetes"], "`http` makes the clients"),
 ];
 
-/// Rooms of pure code: they name nothing that reaches the machine.
+/// Rooms of pure code, which name nothing that accesses the machine.
 const PURE: [&str; 3] = ["model", "cow", "volume/plan"];
 
-/// What pure code may not name.
+/// Paths that pure code must not name.
 const IMPURE: [&str; 9] = [
     "std::fs",
     "std::net",
@@ -62,10 +62,10 @@ const IMPURE: [&str; 9] = [
     "crate::sys::lock",
 ];
 
-/// Rooms of the engine, whose files and system calls all go through `Host`.
+/// Rooms of the engine, which access files and make system calls only through `Host`.
 const BEHIND_THE_SEAM: [&str; 5] = ["pool", "template", "volume", "reconcile", "api"];
 
-/// What goes past `Host`.
+/// Paths that bypass `Host`.
 const PAST_THE_SEAM: [&str; 7] = [
     "std::fs",
     "std::process",
@@ -76,7 +76,7 @@ const PAST_THE_SEAM: [&str; 7] = [
     "crate::sys::lock::try_lock",
 ];
 
-/// Methods of a path that ask the machine.
+/// Methods of a path that access the machine.
 const ASKING: [&str; 8] = [
     "canonicalize",
     "exists",
@@ -88,14 +88,14 @@ const ASKING: [&str; 8] = [
     "try_exists",
 ];
 
-/// Files that may go past `Host`, and why.
+/// Files that may bypass `Host`, and why.
 const OUTSIDE_THE_POOL: [(&str, &str); 1] =
     [("template/required", "it reads the administrator's list, which is no part of a pool")];
 
 struct Source {
     /// The path below `src`, without `.rs`, and of `a/mod.rs` just `a`.
     module: String,
-    /// Every path that it names: `crate::…` made absolute, others as they stand.
+    /// Every path that it names: `crate::…` made absolute, others unchanged.
     paths: BTreeSet<String>,
     /// Every method that it calls.
     methods: BTreeSet<String>,
@@ -218,7 +218,7 @@ fn arrows() -> BTreeSet<(String, String)> {
         for path in &source.paths {
             let Some(path) = path.strip_prefix("crate::") else { continue };
             let Some(target) = definer(path, &modules, &reexports) else { continue };
-            // A module may name what it is made of, and a part the whole that declares it.
+            // A module may name its parts, and a part the module that declares it.
             if target != source.module {
                 arrows.insert((source.module.clone(), target));
             }
@@ -336,7 +336,7 @@ impl<'ast> Visit<'ast> for Names<'_> {
 
     fn visit_item_use(&mut self, item: &'ast syn::ItemUse) {
         let mut before = Vec::new();
-        // `use part::Name` of a part of this very module.
+        // `use part::Name` of a part of this module.
         if let UseTree::Path(path) = &item.tree
             && self.is_part(&path.ident.to_string())
         {

@@ -1,12 +1,12 @@
-//! What a program builds that asks for a part of calf: the features promise it.
+//! Checks which crates each feature of calf brings into a build.
 
 use std::collections::BTreeSet;
 use std::process::Command;
 
-/// Most crates that the engine alone may bring, calf itself left out.
+/// Maximum number of crates for the engine alone, without calf itself.
 const MOST_OF_ENGINE: usize = 60;
 
-/// What the engine never brings: gRPC, servers, metrics, a command line, a runtime, TLS.
+/// Crates that the engine must not bring: gRPC, servers, metrics, a command line, a runtime, TLS.
 const NOT_OF_ENGINE: [&str; 14] = [
     "clap",
     "comfy-table",
@@ -24,7 +24,7 @@ const NOT_OF_ENGINE: [&str; 14] = [
     "ureq",
 ];
 
-/// The names of the crates that a build with these features needs, calf itself left out.
+/// The names of the crates that a build with these features needs, without calf itself.
 fn crates(features: &[&str]) -> BTreeSet<String> {
     let mut command = Command::new(env!("CARGO"));
     command

@@ -1,5 +1,5 @@
-//! Replays the corpora of the fuzzers, and a bounded number of mutations of each input: all must pass,
-//! and no corpus may be empty or belong to nobody. Fuzzing with coverage is `make fuzz`.
+//! Replays the corpora of the fuzzers, and a limited number of mutations of each input: all must
+//! pass, and no corpus may be empty or without a fuzzer. `make fuzz` fuzzes with coverage.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -11,7 +11,7 @@ use calf::fuzzing::TARGETS;
 const MUTATIONS: u64 = 500;
 const MUTATIONS_OF_REQUESTS: u64 = 20;
 
-/// Bytes that parsers trip over.
+/// Bytes that often break parsers.
 const TOKENS: [&[u8]; 10] = [
     b"\0",
     b"/../",

@@ -1,4 +1,4 @@
-//! What must be true of the repository itself.
+//! Tests of the repository itself.
 
 mod architecture;
 mod features;

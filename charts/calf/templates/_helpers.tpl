@@ -17,7 +17,7 @@ app.kubernetes.io/name: {{ default .Chart.Name .Values.nameOverride | trunc 63 |
 app.kubernetes.io/instance: {{ .Release.Name }}
 {{- end -}}
 
-{{/* What selects the driver's pods, and no other pod of the release; it may never change. */}}
+{{/* Labels that select the driver's pods, and no other pod of the release. They must never change. */}}
 {{- define "calf.selectorLabels" -}}
 {{ include "calf.instanceLabels" . }}
 app.kubernetes.io/component: driver
@@ -54,14 +54,13 @@ external-resizer-{{ regexReplaceAll "[^a-zA-Z0-9-]" .Values.driverName "-" }}
 {{- end -}}
 
 {{/*
-The file for `calf serve --templates`. What the schema cannot see of two values together is told
-here.
+The file for `calf serve --templates`. Refuses combinations of values that the schema cannot check.
 */}}
 {{- define "calf.templatesFile" -}}
 {{- $names := list -}}
 {{- range .Values.templates -}}
 {{- if has .name $names -}}
-{{- fail (printf "templates: %s is there twice" .name) -}}
+{{- fail (printf "templates: %s is listed twice" .name) -}}
 {{- end -}}
 {{- $names = append $names .name -}}
 {{- if hasPrefix "/" .source -}}
@@ -74,7 +73,7 @@ here.
 {{ dict "templates" .Values.templates | toPrettyJson }}
 {{- end -}}
 
-{{/* Sidecars speak to a socket that only root may open, and need nothing else of root. */}}
+{{/* Sidecars connect to a socket that only root may open, and need no other privilege of root. */}}
 {{- define "calf.sidecarSecurity" -}}
 runAsUser: 0
 runAsGroup: 0
@@ -86,7 +85,7 @@ seccompProfile:
   type: RuntimeDefault
 {{- end -}}
 
-{{/* A level alone is that of calf. The libraries below it say little of use, and much of it. */}}
+{{/* A plain level applies to calf only, since its libraries log a lot that is of little use. */}}
 {{- define "calf.logFilter" -}}
 {{- if has .Values.log.level (list "error" "warn" "info" "debug" "trace") -}}
 warn,calf={{ .Values.log.level }}

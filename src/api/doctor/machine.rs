@@ -1,19 +1,21 @@
-//! The machine: rights, the kernel's targets, devices, udev, sysfs.
+//! Checks of the machine: privileges, the kernel's targets, devices, udev, sysfs.
 
 use crate::api::doctor::{Check, Verdict};
+use crate::error::Result;
 use crate::sys::{Capabilities, Host, UDEV_RULES, UDEV_RULES_FILE, readiness};
 
 /// With a `fallback`, calf works without device-mapper.
 pub(super) fn checks(host: &dyn Host, fallback: bool) -> Vec<Check> {
     let mut checks = vec![rights()];
-    let mut device_mapper = device_mapper(host);
+    let capabilities = host.capabilities();
+    let mut device_mapper = device_mapper(&capabilities);
     if fallback {
         for check in device_mapper.iter_mut().filter(|check| check.verdict == Verdict::Fail) {
             check.verdict = Verdict::Warn;
         }
     }
     checks.extend(device_mapper);
-    checks.push(loop_devices(host));
+    checks.push(loop_devices(&capabilities));
     checks.extend([sysfs(), udev_rules()]);
     checks
 }
@@ -32,22 +34,22 @@ fn rights() -> Check {
     }
 }
 
-fn device_mapper(host: &dyn Host) -> Vec<Check> {
-    const SNAPSHOT: &str = "run `modprobe dm-snapshot`; where the kernel has none, `--fallback \
+fn device_mapper(capabilities: &Result<Capabilities>) -> Vec<Check> {
+    const SNAPSHOT: &str = "run `modprobe dm-snapshot`; if the kernel does not have it, `--fallback \
                             reflink` or `--fallback copy` makes private copies instead";
-    let Capabilities { snapshot, linear, .. } = match host.capabilities() {
+    let Capabilities { snapshot, linear, .. } = match capabilities {
         Ok(capabilities) => capabilities,
         Err(e) => return vec![Check::fail("device-mapper", e.story(), e.remedies().join("; "))],
     };
-    let target = |name, found: Result<(u32, u32, u32), String>, help: &str| match found {
+    let target = |name, found: &Result<(u32, u32, u32), String>, help: &str| match found {
         Ok((major, minor, patch)) => Check::ok(name, format!("version {major}.{minor}.{patch}")),
-        Err(reason) => Check::fail(name, reason, help),
+        Err(reason) => Check::fail(name, reason.as_str(), help),
     };
     match (snapshot, linear) {
-        // What both targets lack is below them.
+        // If both targets are missing, device-mapper itself is.
         (Err(reason), Err(same)) if reason == same => vec![Check::fail(
             "device-mapper",
-            reason,
+            reason.as_str(),
             format!("in a container, mount the host's /dev; {SNAPSHOT}"),
         )],
         (snapshot, linear) => vec![
@@ -57,18 +59,20 @@ fn device_mapper(host: &dyn Host) -> Vec<Check> {
     }
 }
 
-fn loop_devices(host: &dyn Host) -> Check {
+fn loop_devices(capabilities: &Result<Capabilities>) -> Check {
     const NAME: &str = "loop devices";
-    match host.capabilities().map(|capabilities| capabilities.loop_control) {
+    match capabilities.as_ref().map(|capabilities| &capabilities.loop_control) {
         Ok(Ok(())) => Check::ok(NAME, "/dev/loop-control works"),
-        Ok(Err(reason)) => {
-            Check::fail(NAME, reason, "run `modprobe loop`; in a container, mount the host's /dev")
-        }
+        Ok(Err(reason)) => Check::fail(
+            NAME,
+            reason.as_str(),
+            "run `modprobe loop`; in a container, mount the host's /dev",
+        ),
         Err(e) => Check::fail(NAME, e.story(), e.remedies().join("; ")),
     }
 }
 
-/// The flush policy of a volume is set through sysfs.
+/// calf sets the flush policy of a volume through sysfs.
 fn sysfs() -> Check {
     const NAME: &str = "sysfs";
     match readiness::is_read_only("/sys") {
@@ -85,23 +89,20 @@ fn sysfs() -> Check {
 fn udev_rules() -> Check {
     const NAME: &str = "udev";
     if !readiness::has_udev() {
-        return Check::ok(NAME, "no udev runs here: nothing looks into volumes");
+        return Check::ok(NAME, "no udev runs here, so nothing reads volumes");
     }
     let help = format!(
-        "run `calf udev-rules >/etc/udev/rules.d/{0} && udevadm control --reload`",
-        UDEV_RULES_FILE
+        "run `calf udev-rules >/etc/udev/rules.d/{UDEV_RULES_FILE} && udevadm control --reload`"
     );
-    match readiness::udev_rules(UDEV_RULES_FILE) {
+    match readiness::udev_rules() {
         Some((path, content)) if content == UDEV_RULES => {
-            Check::ok(NAME, format!("{} is in place", path.display()))
+            Check::ok(NAME, format!("{} is installed", path.display()))
         }
         Some((path, _)) => {
             Check::warn(NAME, format!("{} is from a different calf version", path.display()), help)
         }
-        None => Check::warn(
-            NAME,
-            "udev runs and has no rules for calf: it looks into what guests write",
-            help,
-        ),
+        None => {
+            Check::warn(NAME, "udev runs without calf's rules: it reads what guests write", help)
+        }
     }
 }

@@ -1,20 +1,18 @@
-//! Is this machine ready, and if not, what is to be done?
+//! Checks whether this machine is ready, and says what to do if it is not.
 //!
-//! Each check looks at one thing and gives one line. Checks only look; what they try, they undo.
+//! Each check covers one subject and returns one line. Checks change nothing permanently.
 
 mod machine;
 mod pool;
 
 use std::path::Path;
-use std::sync::Arc;
 
 use crate::api::PoolOptions;
-use crate::sys::{Host, LinuxHost};
 
-/// How a check ended.
+/// The verdict of a check.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Verdict {
-    /// In order.
+    /// Everything is in order.
     Ok,
     /// calf works, but something is slower or less safe than it could be.
     Warn,
@@ -22,17 +20,17 @@ pub enum Verdict {
     Fail,
 }
 
-/// What a check of the machine or of the pool found.
+/// The result of a check of the machine or of the pool.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Check {
-    /// What was looked at.
+    /// The subject of the check.
     pub name: &'static str,
-    /// How it ended.
+    /// The verdict.
     pub verdict: Verdict,
     /// What was found.
     pub detail: String,
-    /// How to mend it.
+    /// How to fix the problem.
     pub help: Option<String>,
 }
 
@@ -51,11 +49,11 @@ impl Check {
 }
 
 impl PoolOptions {
-    /// Checks this machine, and the pool in directory `root`, which need not exist: rights, the kernel's
-    /// targets, loop devices, udev; the pool's record, permissions, file system and space. calf works
-    /// unless a check [fails](Verdict::Fail).
+    /// Checks this machine, and the pool in directory `root`, which need not exist: privileges, the
+    /// kernel's targets, loop devices, udev; the pool's record, permissions, file system and space.
+    /// calf works unless a check [fails](Verdict::Fail).
     pub fn doctor(&self, root: impl AsRef<Path>) -> Vec<Check> {
-        let host = self.host.clone().unwrap_or_else(|| Arc::new(LinuxHost::new()) as Arc<dyn Host>);
+        let host = self.machine();
         let mut checks = machine::checks(&*host, self.settings.fallback.is_some());
         checks.extend(pool::checks(&*host, root.as_ref(), self.settings.reserve));
         checks

@@ -1,4 +1,4 @@
-//! The pool: its record, its file system, its space, its permissions.
+//! Checks of the pool: its record, file system, space and permissions.
 
 use std::path::Path;
 
@@ -7,7 +7,7 @@ use crate::model::units::format_size;
 use crate::pool::layout::Layout;
 use crate::pool::record;
 use crate::pool::record::{FORMATS, PoolRecord};
-use crate::sys::{Host, readiness};
+use crate::sys::{FileSystemUsage, Host, readiness};
 
 pub(super) fn checks(host: &dyn Host, path: &Path, reserve: u64) -> Vec<Check> {
     let pool = record_check(host, path);
@@ -16,12 +16,12 @@ pub(super) fn checks(host: &dyn Host, path: &Path, reserve: u64) -> Vec<Check> {
     if exists {
         checks.push(permissions(path));
     }
-    // A pool that is still to be made will be on the file system of its nearest ancestor.
+    // A pool that does not exist yet will be on the file system of its nearest existing ancestor.
     if let Some(place) = readiness::nearest_directory(path) {
-        checks.extend([file_system(place), space(place, reserve)]);
+        checks.extend([file_system(place), space(host, place, reserve)]);
     }
     if exists {
-        checks.push(reflink(path));
+        checks.push(reflink(host, path));
     }
     checks
 }
@@ -35,7 +35,7 @@ fn record_check(host: &dyn Host, path: &Path) -> Check {
         Ok(Some(pool)) => Check::fail(
             NAME,
             format!(
-                "{} has format {}, this calf knows {} to {}",
+                "{} has format {}; this calf knows {} to {}",
                 path.display(),
                 pool.format,
                 FORMATS.start(),
@@ -45,8 +45,8 @@ fn record_check(host: &dyn Host, path: &Path) -> Check {
         ),
         Ok(None) => Check::warn(
             NAME,
-            format!("there is none at {} yet", path.display()),
-            "name one with --pool, or make this one with `calf template import`",
+            format!("there is no pool at {} yet", path.display()),
+            "name a pool with --pool, or create this one with `calf template import`",
         ),
         Err(e) => Check::fail(NAME, e.story(), e.remedies().join("; ")),
     }
@@ -73,7 +73,7 @@ fn permissions(path: &Path) -> Check {
 
 fn file_system(path: &Path) -> Check {
     const NAME: &str = "pool file system";
-    const GOOD: &str = "put the pool on a file system of its own, XFS with reflink at best";
+    const GOOD: &str = "put the pool on a file system of its own, preferably XFS with reflink";
     let kind = match readiness::file_system_magic(path) {
         Ok(kind) => kind,
         Err(e) => return Check::fail(NAME, format!("{}: {e}", path.display()), GOOD),
@@ -84,37 +84,36 @@ fn file_system(path: &Path) -> Check {
         0x9123_683E => Check::ok(NAME, "btrfs"),
         0xEF53 => Check::ok(NAME, "ext4"),
         0xF2F5_2010 => Check::ok(NAME, "f2fs"),
-        0x0102_1994 => Check::warn(NAME, "tmpfs: the pool is lost with the next boot", GOOD),
+        0x0102_1994 => Check::warn(NAME, "tmpfs: the pool is lost at the next boot", GOOD),
         0x794C_7630 => Check::fail(
             NAME,
             "overlayfs: the pool is in a container's own layer",
-            "mount a directory of the host there",
+            "mount a directory of the host at that path",
         ),
         0x6969 | 0xFF53_4D42 | 0xFE53_4D42 => Check::fail(
             NAME,
-            "a network file system: locks and loop devices need a local one",
+            "a network file system: locks and loop devices need a local file system",
             GOOD,
         ),
         other => Check::warn(NAME, format!("unknown (magic {other:#x})"), GOOD),
     }
 }
 
-fn space(path: &Path, reserve: u64) -> Check {
+fn space(host: &dyn Host, path: &Path, reserve: u64) -> Check {
     const NAME: &str = "free space";
-    const HELP: &str =
-        "delete volumes or templates that are not needed, or enlarge the file system";
-    match readiness::free_space(path) {
-        Ok(free) => {
+    const HELP: &str = "delete unused volumes or templates, or enlarge the file system";
+    match host.file_system_usage(path) {
+        Ok(FileSystemUsage { available: free, .. }) => {
             let detail = format!("{} free, reserve {}", format_size(free), format_size(reserve));
             if free > reserve { Check::ok(NAME, detail) } else { Check::fail(NAME, detail, HELP) }
         }
-        Err(e) => Check::fail(NAME, format!("{}: {e}", path.display()), HELP),
+        Err(e) => Check::fail(NAME, e.story(), HELP),
     }
 }
 
-fn reflink(path: &Path) -> Check {
+fn reflink(host: &dyn Host, path: &Path) -> Check {
     const NAME: &str = "reflink";
-    match readiness::can_share_blocks(path) {
+    match readiness::can_share_blocks(host, path) {
         Ok(()) => Check::ok(NAME, "files can share blocks"),
         Err(reason) => Check::warn(
             NAME,

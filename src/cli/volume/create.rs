@@ -1,4 +1,4 @@
-//! What a volume is to be like, and `calf volume create`.
+//! The properties of a new volume, and `calf volume create`.
 
 use std::time::Duration;
 
@@ -16,7 +16,7 @@ pub(in crate::cli) struct CreateArgs {
     id: String,
     #[command(flatten)]
     properties: Properties,
-    /// Bring its device up too, and print the path
+    /// Also bring its device up, and print only the path
     #[arg(long)]
     activate: bool,
 }
@@ -27,10 +27,10 @@ pub(super) struct Properties {
     /// The template to start from
     #[arg(long, short, value_name = "NAME", add = complete::template())]
     template: String,
-    /// Size of the device [default: that of the template]
+    /// Size of the device [default: the template's]
     #[arg(long, short, value_parser = size)]
     size: Option<u64>,
-    /// Most that the volume may write [default: all of its size]
+    /// Most that the volume may write [default: its whole size]
     #[arg(long, value_name = "SIZE", value_parser = size)]
     cow_limit: Option<u64>,
     /// Unit of copying: a power of two from 4Ki to 1Mi
@@ -39,11 +39,11 @@ pub(super) struct Properties {
     /// What survives a reboot or a crash of the machine
     #[arg(long, value_enum, default_value_t = DurabilityArg::Ephemeral)]
     durability: DurabilityArg,
-    /// Allocate all that the volume may write now: it cannot run out of space, and TRIM gives none
-    /// back
+    /// Allocate all the space that the volume may use now: it cannot run out of space, and TRIM
+    /// returns none
     #[arg(long)]
     reserve_space: bool,
-    /// Delete the volume that long after its creation, once nobody uses it, such as 2h
+    /// Delete the volume that long after its creation, such as 2h, once nothing uses it
     #[arg(long, value_name = "TIME", value_parser = humantime::parse_duration)]
     ttl: Option<Duration>,
     /// Owner of the published device node
@@ -55,17 +55,17 @@ pub(super) struct Properties {
     /// Permissions of the published device node, in octal
     #[arg(long, value_parser = mode, default_value = "0600")]
     mode: u32,
-    /// Leave the file system to a Kata guest: where it is published, Kata is told to attach the
-    /// device, and this machine never mounts it
+    /// Leave the file system to a Kata guest: publishing tells Kata to attach the device, and this
+    /// machine never mounts it
     #[arg(long)]
     kata_direct: bool,
 }
 
 #[derive(Clone, Copy, ValueEnum)]
 enum DurabilityArg {
-    /// All content: the volume starts from its template again. Fast
+    /// Nothing: the volume starts from its template again (fast)
     Ephemeral,
-    /// Nothing that was synced
+    /// Everything that was synced
     Durable,
 }
 

@@ -1,4 +1,5 @@
-//! The volume that a user means: by its id, by a name or path of its device, or by what is in it.
+//! Finds the volume that a user names by its id, by a name or path of its device, or by a file in
+//! it.
 
 use std::os::unix::fs::{FileTypeExt as _, MetadataExt as _};
 use std::path::Path;
@@ -6,7 +7,7 @@ use std::path::Path;
 use calf::sys::{DeviceId, DeviceNumber};
 use calf::{ErrorKind, Key, Pool, Result, VolumeStatus};
 
-/// The volume that `name` stands for. An id comes first, as it may look like anything.
+/// The volume that `name` stands for. An id takes precedence, since it may look like anything.
 pub(super) fn volume(pool: &Pool, name: &str) -> Result<VolumeStatus> {
     let unknown = match pool.volume(name).and_then(|volume| volume.status()) {
         Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::InvalidArgument) => {
@@ -21,8 +22,8 @@ pub(super) fn volume(pool: &Pool, name: &str) -> Result<VolumeStatus> {
     found.ok_or(unknown)
 }
 
-/// By what device-mapper calls the device: `calf-<key>`, or that in `/dev/mapper`, which is not there
-/// without udev.
+/// By the device's name in device-mapper: `calf-<key>`, or its path in `/dev/mapper`, which does
+/// not exist without udev.
 fn by_name(pool: &Pool, name: &str) -> Result<Option<VolumeStatus>> {
     let name = name.strip_prefix("/dev/mapper/").unwrap_or(name);
     let Some((key, _)) = DeviceId::parse_name(name) else { return Ok(None) };
@@ -31,9 +32,9 @@ fn by_name(pool: &Pool, name: &str) -> Result<Option<VolumeStatus>> {
     record.map(|record| pool.volume(&record.id).and_then(|volume| volume.status())).transpose()
 }
 
-/// By a path: of a node of the device, wherever that is, or of a file in the file system on it.
+/// By a path: of any node of the device, or of a file in the file system on it.
 fn by_path(pool: &Pool, path: &Path) -> Result<Option<VolumeStatus>> {
-    // What cannot be looked at is no volume either.
+    // A path that cannot be read names no volume.
     let Some(file) = path.is_absolute().then(|| path.metadata().ok()).flatten() else {
         return Ok(None);
     };

@@ -1,4 +1,4 @@
-//! Where a volume appears: `calf volume stage`, `publish`, `publish-inline` and their reverses.
+//! Making a volume visible: `calf volume stage`, `publish`, `publish-inline` and their reverses.
 
 use std::path::PathBuf;
 
@@ -14,10 +14,10 @@ use crate::cli::context::Context;
 /// How a file system is mounted.
 #[derive(Args)]
 pub(super) struct MountArgs {
-    /// The file system to expect; another one in the template is refused [default: any]
+    /// The file system to expect; refuse a template with another one [default: any]
     #[arg(long, value_name = "TYPE")]
     fs_type: Option<String>,
-    /// Options to mount it with, such as noatime,discard; with ro, its device refuses writes too
+    /// Mount options, such as noatime,discard; with ro, the device refuses writes too
     #[arg(long, value_name = "OPTION", value_delimiter = ',')]
     mount_option: Vec<String>,
 }
@@ -27,7 +27,7 @@ pub(in crate::cli) struct StageArgs {
     /// The volume
     #[arg(add = complete::volume())]
     id: String,
-    /// Where to mount it: a directory that calf makes, or an empty one
+    /// Where to mount it: an empty directory, created if it does not exist
     path: PathBuf,
     #[command(flatten)]
     mount: MountArgs,
@@ -39,19 +39,19 @@ pub(in crate::cli) struct PublishArgs {
     /// The volume
     #[arg(add = complete::volume())]
     id: String,
-    /// Where it is to appear: a file, or with --staging a directory, that calf makes, or an empty
-    /// one
+    /// Where to show it: an empty file, or with --staging an empty directory, created if it does
+    /// not exist
     target: PathBuf,
-    /// Let it refuse writes at the target
+    /// Refuse writes at the target
     #[arg(long)]
     read_only: bool,
-    /// Refuse a volume that is published elsewhere already
+    /// Refuse a volume that is already published elsewhere
     #[arg(long)]
     exclusive: bool,
     /// Show the file system that is staged at this directory, instead of the device
     ///
-    /// It is staged there if it is not: give the options of `calf volume stage`. Of a volume that a
-    /// Kata guest mounts itself, nothing is staged.
+    /// Stages the file system there first if necessary, with the options of `calf volume stage`. A
+    /// volume that a Kata guest mounts itself is not staged.
     #[arg(long, value_name = "PATH")]
     staging: Option<PathBuf>,
     #[command(flatten)]
@@ -63,12 +63,13 @@ pub(in crate::cli) struct PublishArgs {
 pub(in crate::cli) struct InlineArgs {
     /// The volume's id: 1 to 128 bytes
     id: String,
-    /// Where it is to appear: a file, or with --mount a directory, that calf makes, or an empty one
+    /// Where to show it: an empty file, or with --mount an empty directory, created if it does not
+    /// exist
     target: PathBuf,
     /// Mount the file system at the target, instead of showing the device
     #[arg(long)]
     mount: bool,
-    /// Let it refuse writes at the target
+    /// Refuse writes at the target
     #[arg(long)]
     read_only: bool,
     #[command(flatten)]
@@ -102,7 +103,7 @@ pub(super) fn unstage(context: &Context, id: &str, path: PathBuf) -> Result<()> 
 pub(super) fn publish(context: &Context, args: PublishArgs) -> Result<()> {
     let target = absolute(args.target)?;
     let publish = match args.staging {
-        // The file system may be for others to write: only this target refuses.
+        // Others may write to the file system; only this target refuses writes.
         Some(staging) => {
             Publish::new(target, Stage::new(absolute(staging)?, args.mount.into_access()))
         }

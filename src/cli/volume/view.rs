@@ -1,4 +1,4 @@
-//! A volume as programs and people see it.
+//! A volume in the output for programs and people.
 
 use calf::sys::{DeviceNumber, FileSystemUsage};
 use calf::units::format_size;
@@ -33,7 +33,7 @@ pub(in crate::cli) struct View<'a> {
     allocated: u64,
     cow: Option<CowView>,
     created: Timestamp,
-    /// Use of the file system, where the caller said where it is mounted.
+    /// Usage of the file system, if the caller named its mount point.
     #[serde(skip_serializing_if = "Option::is_none")]
     file_system: Option<FileSystemView>,
 }
@@ -70,7 +70,7 @@ impl<'a> View<'a> {
         Self {
             id: &record.id,
             state: volume.state.as_str(),
-            // One that went down since has no node any more.
+            // A device that went down in the meantime no longer has a node.
             device: volume.device.and_then(|number| device_path(pool, number).ok()),
             template: &record.template,
             digest: format!("sha256:{}", record.digest),
@@ -96,7 +96,7 @@ impl<'a> View<'a> {
         }
     }
 
-    /// The same with what is known of its mounted file system.
+    /// Adds the usage of its mounted file system.
     pub(super) fn with_file_system(self, usage: Option<FileSystemUsage>) -> Self {
         let file_system = usage.map(|usage| FileSystemView {
             total: usage.total,
@@ -121,7 +121,7 @@ impl<'a> View<'a> {
         ]
     }
 
-    /// Everything.
+    /// All fields.
     pub(super) fn fields(&self) -> Vec<(&'static str, String)> {
         let durability = match self.durability {
             Durability::Ephemeral => "ephemeral",
@@ -166,7 +166,7 @@ fn backing_name(backing: Backing) -> &'static str {
     }
 }
 
-/// Path of the device node that the kernel itself makes.
+/// Path of the device node that the kernel makes.
 fn device_path(pool: &Pool, number: DeviceNumber) -> Result<String> {
     Ok(pool.device(number)?.path().display().to_string())
 }

@@ -1,5 +1,5 @@
-//! The Controller service: makes, lists and deletes the volumes of this node. They grow through the
-//! Node service (docs/adr/0015-nodes-grow-volumes.md).
+//! The Controller service: creates, lists and deletes the volumes of this node. Volumes grow
+//! through the Node service (docs/adr/0015-nodes-grow-volumes.md).
 
 mod provision;
 mod query;
@@ -10,7 +10,7 @@ use crate::csi::driver::{Driver, unimplemented};
 use crate::csi::v1;
 use crate::csi::v1::controller_service_capability::{Rpc, Type, rpc};
 
-const NO_ATTACH: &str = "volumes live on the node that uses them and need no attaching; \
+const NO_ATTACH: &str = "volumes live on the node that uses them and need no attachment; \
                          set attachRequired: false in the CSIDriver object";
 const NO_EXPANSION: &str = "volumes are grown where they are used: call NodeExpandVolume on the \
                             volume's node";

@@ -11,7 +11,7 @@ use crate::model::volume::VolumeSpec;
 use crate::pool::record::VolumeRecord;
 
 impl Service {
-    /// The volume's id is its name, so a repeated call finds what an earlier one made.
+    /// The volume's id is its name, so a repeated call finds the volume that an earlier call made.
     pub(super) fn create_volume(
         &self,
         request: &v1::CreateVolumeRequest,
@@ -57,8 +57,8 @@ impl Service {
     }
 }
 
-/// The size of a volume of that name, if it is what is asked for now; the rest of the comparison
-/// is the engine's.
+/// The size of an existing volume of that name, if it satisfies the request. The engine compares
+/// the other properties.
 fn compatible_size(
     record: &VolumeRecord,
     range: Range,

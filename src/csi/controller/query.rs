@@ -44,8 +44,8 @@ impl Service {
         Ok(v1::ListVolumesResponse { entries, next_token })
     }
 
-    /// The entry of one volume; `None` if it has just been deleted. A volume that cannot be
-    /// looked at is listed with the reason, so that it does not hide the others.
+    /// The entry of one volume; `None` if it has just been deleted. A volume that cannot be read is
+    /// listed with the reason, so that it does not hide the others.
     fn list_entry(&self, record: &VolumeRecord) -> Option<v1::list_volumes_response::Entry> {
         let condition = match self.pool.volume(&record.id).and_then(|volume| volume.status()) {
             Ok(volume) => volume::condition(&volume),
@@ -75,8 +75,8 @@ impl Service {
         })
     }
 
-    /// What a volume of these parameters may have here. Schedulers look at the maximum volume
-    /// size first, so where nothing can be made it is 0 as well.
+    /// The capacity for volumes of these parameters on this node. Schedulers check the maximum
+    /// volume size first, so that is 0 too if no volume can be made.
     pub(super) fn get_capacity(
         &self,
         request: &v1::GetCapacityRequest,
@@ -98,8 +98,9 @@ impl Service {
         if elsewhere || capabilities.iter().any(|c| c.require_support().is_err()) {
             return Ok(none);
         }
-        let template = parameters.template.clone();
-        let kind = template
+        let kind = parameters
+            .template
+            .as_deref()
             .map_or_else(VolumeKind::default, VolumeKind::of)
             .cow_limit(parameters.cow_limit)
             .chunk_size(parameters.chunk_size)

@@ -93,8 +93,8 @@ impl Service {
         }
     }
 
-    /// Checks a path of volume `id`. An unknown volume is the first thing to say: an orchestrator
-    /// takes NOT_FOUND and INVALID_ARGUMENT differently.
+    /// Checks a path of volume `id`. An unknown volume takes precedence over an invalid path, since
+    /// an orchestrator handles NOT_FOUND and INVALID_ARGUMENT differently.
     fn path_of(&self, id: &str, field: &str, path: &str) -> Result<PathBuf> {
         request::path(field, path).or_else(|error: Error| {
             self.pool.volume(id)?.status()?;

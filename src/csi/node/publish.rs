@@ -79,7 +79,7 @@ fn stage(path: PathBuf, capability: &Capability) -> Stage {
     Stage { path, access: capability.access().clone(), read_only: capability.read_only() }
 }
 
-/// CSI has a code of its own (FAILED_PRECONDITION) for a publication without staging.
+/// CSI requires a specific code (FAILED_PRECONDITION) for a publication without staging.
 fn staging(path: &str) -> Result<&str> {
     if !path.is_empty() {
         return Ok(path);

@@ -1,4 +1,5 @@
-//! NodeGetVolumeStats and NodeExpandVolume: both act on a volume where it is in use.
+//! NodeGetVolumeStats and NodeExpandVolume, which both act on a volume at the path where it is in
+//! use.
 
 use std::path::PathBuf;
 
@@ -15,8 +16,7 @@ use crate::volume::status::{VolumeStatistics, VolumeStatus};
 const PATH: &str = "volume_path";
 
 impl Service {
-    /// A device that the kernel gave up is the reason for what its file system does, so it is told
-    /// first.
+    /// An invalid device is reported first, since it explains what its file system does.
     pub(super) fn statistics(
         &self,
         request: &v1::NodeGetVolumeStatsRequest,
@@ -51,8 +51,8 @@ impl Service {
         let path = self.place_of(id, path)?;
         let found = self.pool.volume(id)?.statistics(&path)?;
         let record = &found.volume.record;
-        // The engine is asked even where the volume is large enough: the record may be of that size
-        // already and the device not yet, where an earlier call was cut short.
+        // The engine is called even if the volume is large enough: after an interrupted call, the
+        // record may have the new size while the device does not.
         let size = range.choose(record.size, &format!("volume {id}"))?;
         let volume = self.pool.volume(id)?.expand(size)?;
         let mounted =
@@ -63,8 +63,8 @@ impl Service {
         Ok(v1::NodeExpandVolumeResponse { capacity_bytes: to_wire(volume.record.size) })
     }
 
-    /// Checks a path where volume `id` is said to be. No volume is at a path that cannot be one:
-    /// that is NOT_FOUND here, where CSI asks about the pair of volume and path.
+    /// Checks a path at which volume `id` is said to be. An invalid path is NOT_FOUND here, since
+    /// CSI asks about the pair of volume and path, and no volume is at an invalid path.
     fn place_of(&self, id: &str, path: &str) -> Result<PathBuf> {
         self.path_of(id, PATH, path).map_err(|error| error.with_kind(ErrorKind::NotFound))
     }
@@ -86,8 +86,8 @@ fn file_system_usage(usage: &FileSystemUsage) -> Vec<v1::VolumeUsage> {
     std::iter::once(bytes).chain(inodes).collect()
 }
 
-/// For a raw device, what has been written to the COW store counts: what is free inside the
-/// volume, only its user knows.
+/// For a raw device, the data in the COW store counts: only its user knows how much is free inside
+/// the volume.
 fn block_usage(volume: &VolumeStatus) -> v1::VolumeUsage {
     let total = volume.record.size;
     let used = volume.cow.map_or(volume.allocated, |(used, _)| used);

@@ -1,4 +1,4 @@
-//! The call that is to fail, and how.
+//! Chooses the call that fails, and how it fails.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -7,26 +7,26 @@ use crate::error::{Error, ErrorKind, Result};
 /// How a call fails.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Failure {
-    /// It returns an error and did nothing.
+    /// It does nothing and returns an error.
     ErrorBefore,
-    /// It did its work, then returns an error.
+    /// It does its work, then returns an error.
     ErrorAfter,
-    /// The process dies in front of it.
+    /// The process dies before the call.
     CrashBefore,
-    /// The process dies behind it.
+    /// The process dies after the call.
     CrashAfter,
 }
 
-/// What a crash panics with, so that a test can tell it from a real panic.
+/// The payload of a simulated crash's panic, by which a test distinguishes it from a real panic.
 #[derive(Debug)]
 pub struct Crash;
 
-/// Dies, without the word and the backtrace that a panic by mistake deserves.
+/// Crashes without the message and the backtrace that a real panic prints.
 fn crash() -> ! {
     std::panic::resume_unwind(Box::new(Crash))
 }
 
-/// Counts calls, and lets one of them fail. Clones share the count.
+/// Counts calls, and makes one of them fail. Clones share the count.
 #[derive(Clone, Default)]
 pub(super) struct Faults(Arc<Mutex<Plan>>);
 
@@ -42,18 +42,18 @@ impl Faults {
         *self.plan() = Plan { calls: 0, fail: Some((n, failure)) };
     }
 
-    /// Lets every call succeed again. Returns whether the call that was to fail was reached.
+    /// Makes every call succeed again. Returns whether the failing call was reached.
     pub(super) fn heal(&self) -> bool {
         let mut plan = self.plan();
         plan.fail.take().is_some_and(|(n, _)| plan.calls >= n)
     }
 
-    /// How many calls there were since [`fail_at`](Self::fail_at), or ever.
+    /// The number of calls since [`fail_at`](Self::fail_at), or since the start.
     pub(super) fn calls(&self) -> u64 {
         self.plan().calls
     }
 
-    /// Runs one call, or lets it fail.
+    /// Runs one call, or makes it fail.
     pub(super) fn run<T>(
         &self,
         name: &'static str,
@@ -73,7 +73,7 @@ impl Faults {
         }
     }
 
-    /// Counts a call, and says how it is to fail.
+    /// Counts a call, and returns how it must fail.
     fn count(&self) -> Option<Failure> {
         let mut plan = self.plan();
         plan.calls += 1;

@@ -1,4 +1,4 @@
-//! The simulated machine's files: real ones, without the care for power losses.
+//! The simulated machine's files: real files, without protection against power loss.
 
 use std::fs::{self, OpenOptions};
 use std::io;
@@ -63,7 +63,7 @@ pub(super) fn allocate(path: &Path, length: u64) -> Result<()> {
         .map_err(|e| Error::io("allocate", path.display(), e))
 }
 
-/// The simulated kernel writes nothing into a store: what is there, a test put there.
+/// The simulated kernel writes nothing into a store: only tests put content there.
 pub(super) fn store_header(path: &Path) -> Result<StoreHeader> {
     fs::File::open(path)
         .and_then(StoreHeader::read)

@@ -1,4 +1,4 @@
-//! An open image on the simulated machine: each read and write is a call that may fail.
+//! An open image on the simulated machine: each read and write is a call that can fail.
 
 use std::fs::File;
 use std::io;

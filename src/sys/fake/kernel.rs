@@ -141,7 +141,7 @@ impl Kernel {
         Ok(())
     }
 
-    /// A file, or the directory around it, has another path now.
+    /// Notes that a file, or a directory above it, was renamed.
     pub(super) fn follow(&mut self, from: &Path, to: &Path) {
         for device in self.loops.values_mut() {
             if let Ok(rest) = device.file.strip_prefix(from) {
@@ -151,7 +151,7 @@ impl Kernel {
         }
     }
 
-    /// Detaches the loop devices that were waiting for their last close.
+    /// Detaches the loop devices that wait for their last close.
     pub(super) fn autoclear(&mut self) {
         let unused: Vec<u32> = self
             .loops
@@ -264,7 +264,7 @@ impl Kernel {
         }
         let device = self.mapped_mut(id)?;
         if device.inactive.is_some() && matches!(table, Table::Snapshot { .. }) {
-            // As the kernel: a third snapshot over one COW store cannot take over exceptions.
+            // As in the kernel, a third snapshot over one COW store cannot take over exceptions.
             return Err(Error::new(ErrorKind::Internal, "load table", &id.name, "EINVAL"));
         }
         device.inactive = Some(table.clone());

@@ -1,9 +1,9 @@
-//! A simulated kernel for tests: it keeps loop devices, device-mapper devices and mounts in
-//! memory, files in the real file system, and fails at the call that a test names.
+//! A simulated kernel for tests: it keeps loop devices, device-mapper devices and mounts in memory,
+//! keeps files in the real file system, and fails at the call that a test chooses.
 //!
-//! It stands for the kernel, so it outlives a [`Pool`](crate::Pool) that is dropped, as the
-//! kernel outlives a driver. It checks what must never happen: a file that is unlinked while a
-//! loop device is attached to it, a table over a loop device that is not attached.
+//! It represents the kernel, so it outlives a dropped [`Pool`](crate::Pool), as the kernel outlives
+//! a driver. It panics on what must never happen: unlinking a file while a loop device is attached
+//! to it, or a table over a loop device that is not attached.
 
 mod faults;
 mod files;
@@ -76,27 +76,27 @@ impl FakeHost {
         self.faults.fail_at(n, failure);
     }
 
-    /// Lets every call succeed again. Returns whether the call that was to fail was reached.
+    /// Makes every call succeed again. Returns whether the failing call was reached.
     pub fn heal(&self) -> bool {
         self.faults.heal()
     }
 
-    /// How many calls there were since [`fail_at`](Self::fail_at), or ever.
+    /// The number of calls since [`fail_at`](Self::fail_at), or since the start.
     pub fn calls(&self) -> u64 {
         self.faults.calls()
     }
 
-    /// Restarts the machine: devices and mounts are gone, files are left.
+    /// Restarts the machine: devices and mounts are gone, files stay.
     pub fn reboot(&self) {
         self.state().kernel.reboot();
     }
 
-    /// Takes dm-snapshot out of the kernel, or puts it back.
+    /// Removes dm-snapshot from the kernel, or adds it again.
     pub fn without_snapshot(&self, missing: bool) {
         self.state().snapshot_missing = missing;
     }
 
-    /// From now on panics when a path outside of `root` is touched.
+    /// From now on, panics if a path outside `root` is touched.
     pub fn confine(&self, root: &Path) {
         self.state().confined = Some(root.to_owned());
     }
@@ -124,19 +124,19 @@ impl FakeHost {
         self.state().kernel.set_usage(number, usage);
     }
 
-    /// Lets the file system on a device turn read-only, as an error does.
+    /// Makes the file system on a device read-only, as an error does.
     pub fn fail_file_system(&self, number: DeviceNumber) {
         self.state().kernel.fail_file_system(number);
     }
 
-    /// Overwrites the start of a device, as a guest does who has it as a disk.
+    /// Overwrites the start of a device, as a guest can that has the device as its disk.
     pub fn write_start(&self, number: DeviceNumber, bytes: &[u8]) {
         self.state().kernel.write_start(number, bytes);
     }
 
-    /// Lets the file at `path` look as it does now, but old and in a file system of its own, whatever is
-    /// written to it: as one of the same name, inode, size and times does that comes with another file system,
-    /// mounted in the place of the first.
+    /// Freezes what calf sees of the file at `path`: its present inode, size and times, but an hour old
+    /// and on another device. Later writes do not change them. A file of another file system, mounted in
+    /// the first one's place, can look like that.
     ///
     /// # Panics
     ///
@@ -148,7 +148,7 @@ impl FakeHost {
         self.state().frozen.insert(path.to_owned(), FileStatus { device, changed, ..found });
     }
 
-    /// Everything that is left in the kernel, in words; empty where nothing leaked.
+    /// Descriptions of everything that is left in the kernel; empty if nothing leaked.
     pub fn leftovers(&self) -> Vec<String> {
         self.state().kernel.leftovers()
     }
@@ -164,7 +164,7 @@ impl FakeHost {
 
     /// # Panics
     ///
-    /// If a machine that is confined is to touch another path.
+    /// If a confined machine would touch another path.
     fn check(&self, path: &Path) {
         let state = self.state();
         let Some(root) = &state.confined else { return };
@@ -172,7 +172,7 @@ impl FakeHost {
         assert!(path.starts_with(root) && !up, "{} is outside", path.display());
     }
 
-    /// Runs one call, or lets it fail.
+    /// Runs one call, or makes it fail.
     fn call<T>(
         &self,
         name: &'static str,
@@ -221,7 +221,7 @@ impl Host for FakeHost {
         })
     }
 
-    /// Really: a test may take away what is waited for meanwhile.
+    /// Sleeps for real: meanwhile, a test may remove what the caller waits for.
     fn pause(&self, duration: Duration) {
         std::thread::sleep(duration);
     }
@@ -460,7 +460,7 @@ impl Mapper for FakeHost {
         Ok(number)
     }
 
-    /// Two calls, as it is two changes.
+    /// Counts as two calls, since it makes two changes.
     fn adopt(&self, name: &str, id: &DeviceId) -> Result<()> {
         self.call("adopt: UUID", |state| state.kernel.give_uuid(name, &id.uuid))?;
         self.call("adopt: name", |state| state.kernel.give_name(name, &id.name))

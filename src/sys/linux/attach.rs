@@ -1,4 +1,4 @@
-//! Attaches files to loop devices, against others who take the same device at the same time.
+//! Attaches files to loop devices, in competition with others that may take the same device.
 
 use std::fs::{File, OpenOptions};
 use std::io;
@@ -18,7 +18,7 @@ use crate::sys::linux::write_cache::Mode;
 use crate::sys::linux::{loops, nodes, raw, sysfs, write_cache};
 use crate::sys::{DeviceNumber, LoopHandle, LoopSpec};
 
-/// Each try loses only if another process took the same device in the microseconds before.
+/// Number of tries. Each fails only if another process took the same device microseconds before.
 const ATTACH_TRIES: u32 = 64;
 
 pub(super) fn attach(spec: &LoopSpec) -> Result<LoopHandle> {
@@ -56,11 +56,11 @@ fn set_flushes(spec: &LoopSpec, number: DeviceNumber) -> Result<()> {
     }
 }
 
-/// Of the callers in this process, one at a time looks for a free device and takes it: at once, all
-/// would find the same one, and all but one would look again.
+/// Callers in this process take turns to find and take a free device. Otherwise all would find the
+/// same device, and all but one would have to search again.
 static TURN: Mutex<()> = Mutex::new(());
 
-/// Attaches the file to a device that nobody else has.
+/// Attaches the file to a free device.
 fn claim(spec: &LoopSpec, file: &File) -> Result<(DeviceNumber, File)> {
     const OPERATION: &str = "attach a loop device to";
     let control = loops::open_control()?;
@@ -69,7 +69,7 @@ fn claim(spec: &LoopSpec, file: &File) -> Result<(DeviceNumber, File)> {
     let mut last = io::Error::from_raw_os_error(EBUSY);
     for attempt in 0..ATTACH_TRIES {
         if attempt > 0 {
-            // Spread those who raced for the same device.
+            // Spread the retries of callers that raced for the same device.
             let spread = 200 * u64::from(attempt.min(20));
             sleep(Duration::from_micros(rand::random_range(0..spread)));
         }
@@ -94,7 +94,7 @@ fn claim(spec: &LoopSpec, file: &File) -> Result<(DeviceNumber, File)> {
     let busy = last.raw_os_error() == Some(EBUSY);
     let error = Error::io(OPERATION, spec.file.display(), last);
     Err(if busy {
-        error.remedy("each free loop device was taken at once: repeat it")
+        error.remedy("other processes took each free loop device first: repeat the call")
     } else {
         error
     })
@@ -120,7 +120,7 @@ fn info(spec: &LoopSpec) -> LoopInfo {
     if spec.autoclear {
         info.flags |= raw::LOOP_AUTOCLEAR;
     }
-    // For people: the end of a path tells more than its start, and the last byte stays zero.
+    // For people: the end of a path is more useful than its start. The last byte stays zero.
     let path = spec.file.as_os_str().as_encoded_bytes();
     let room = info.file_name.len() - 1;
     let tail = &path[path.len().saturating_sub(room)..];
@@ -128,7 +128,7 @@ fn info(spec: &LoopSpec) -> LoopInfo {
     info
 }
 
-/// Reads back what the kernel made of the request.
+/// Reads back and verifies the result of the request.
 fn verify(spec: &LoopSpec, number: DeviceNumber, device: &File, backing: Backing) -> Result<()> {
     const OPERATION: &str = "verify loop device";
     let info = raw::loop_status(device.as_fd()).map_err(|e| Error::io(OPERATION, number, e))?;
@@ -136,9 +136,9 @@ fn verify(spec: &LoopSpec, number: DeviceNumber, device: &File, backing: Backing
     let why = if Backing::of_loop(&info) != backing {
         "it is attached to another file"
     } else if info.offset != 0 || info.size_limit != 0 {
-        "it shows only a part of the file"
+        "it covers only a part of the file"
     } else if info.flags & (raw::LOOP_READ_ONLY | raw::LOOP_AUTOCLEAR) != wanted {
-        "its read-only or autoclear flag is not as asked for"
+        "its read-only or autoclear flag differs from the request"
     } else {
         return Ok(());
     };

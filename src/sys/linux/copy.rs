@@ -1,4 +1,4 @@
-//! Duplicates a file's content, by reference or with its holes.
+//! Duplicates a file's content, by reference or by copying with its holes.
 
 use std::fs::{self, File, OpenOptions};
 use std::io;
@@ -13,7 +13,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::sys::linux::files;
 use crate::sys::{CopyMode, Flush};
 
-/// Large enough that calls cost nothing, small enough for a small container.
+/// Large enough to make the cost of calls negligible, small enough for a small container.
 const BUFFER: u64 = 1 << 20;
 
 pub(super) fn copy(
@@ -32,8 +32,8 @@ pub(super) fn copy(
     let source =
         OpenOptions::new().read(true).custom_flags(O_NOFOLLOW).open(from).map_err(failed)?;
     files::make_directory(files::parent(path))?;
-    // A crash must not leave half a copy under the file's name; the next copy to it removes what
-    // one left under this name.
+    // A crash must not leave half a copy under the file's final name. The next copy removes what a
+    // crash left under this temporary name.
     let temporary = path.with_added_extension("copying");
     files::remove(&temporary)?;
     let target = files::create_new(&temporary).map_err(failed)?;
@@ -42,7 +42,7 @@ pub(super) fn copy(
         CopyMode::Sparse => sparse(&source, &target).map_err(failed),
     };
     let finish = || -> io::Result<()> {
-        // Holes at the end of the source, and what was added to it for larger volumes.
+        // Holes at the end of the source, including those added for larger volumes.
         target.set_len(length)?;
         if flush == Flush::Now {
             target.sync_all()?;
@@ -87,7 +87,7 @@ fn sparse(source: &File, target: &File) -> io::Result<()> {
     }
 }
 
-/// Copies within the kernel where both files allow it.
+/// Copies within the kernel if both files allow it.
 fn copy_range(source: &File, target: &File, start: u64, end: u64) -> io::Result<()> {
     let (mut from, mut to) = (start, start);
     while from < end {
@@ -109,7 +109,7 @@ fn copy_by_hand(source: &File, target: &File, mut at: u64, end: u64) -> io::Resu
     while at < end {
         let most = (end - at).min(BUFFER) as usize;
         match source.read_at(&mut buffer[..most], at) {
-            // The source became shorter.
+            // The source was truncated.
             Ok(0) => return Err(io::ErrorKind::UnexpectedEof.into()),
             Ok(read) => {
                 target.write_all_at(&buffer[..read], at)?;

@@ -1,12 +1,12 @@
 //! Device-mapper devices.
 //!
 //! The `devicemapper` crate makes devices, loads and reads tables, suspends and lists. Resume and
-//! remove emit uevents, for which the crate waits on udev: for ever in a namespace where no
-//! udev answers. So these two are issued here, with flags for udev and nothing to wait for.
+//! remove emit uevents, for which the crate waits for udev: forever in a namespace where no udev
+//! answers. calf therefore issues these two itself, with flags for udev and without waiting.
 //!
-//! Everything that changes a device addresses it by UUID, which names the pool: a device of
-//! another owner is never found, whatever its name. Only a spare has none, until it is adopted: it is
-//! made and adopted by its name, and nothing else is done to it.
+//! Every operation that changes a device addresses it by UUID, which names the pool, so it never
+//! finds a device of another owner, whatever its name. Only a spare has no UUID until it is
+//! adopted: calf makes it and adopts it by its name, and changes it in no other way.
 
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -34,8 +34,8 @@ const CONTROL: &str = "/dev/mapper/control";
 /// `MAPPER_CTRL_MINOR`
 const CONTROL_MINOR: u32 = 236;
 
-/// No links, no probing of content, no stacking by LVM or multipath; and these flags hold for
-/// later events of the device as well.
+/// No links, no probing of content, no stacking by LVM or multipath. These flags also apply to
+/// later events of the device.
 const UDEV_FLAGS: DmUdevFlags = DmUdevFlags::DM_UDEV_DISABLE_DM_RULES_FLAG
     .union(DmUdevFlags::DM_UDEV_DISABLE_SUBSYSTEM_RULES_FLAG)
     .union(DmUdevFlags::DM_UDEV_DISABLE_DISK_RULES_FLAG)
@@ -45,7 +45,8 @@ const UDEV_FLAGS: DmUdevFlags = DmUdevFlags::DM_UDEV_DISABLE_DM_RULES_FLAG
 /// `DM_UDEV_FLAGS_SHIFT`: the flags are the upper half of the cookie.
 const UDEV_FLAGS_SHIFT: u32 = 16;
 
-/// The kernel's device-mapper. One open file serves all threads: each ioctl stands alone.
+/// The kernel's device-mapper. One open file serves all threads, since ioctls are independent of
+/// each other.
 #[derive(Default)]
 pub(super) struct DeviceMapper {
     dm: OnceLock<DM>,
@@ -57,7 +58,7 @@ impl DeviceMapper {
         if let Some(dm) = self.dm.get() {
             return Ok(dm);
         }
-        // The crate's error has no errno, and it makes no node.
+        // The crate's error has no errno, and the crate makes no node.
         nodes::open_control(Path::new(CONTROL), CONTROL_MINOR).map_err(|e| {
             Error::io("open", CONTROL, e).remedy(
                 "load the `dm_mod` module, and run calf as root, privileged if in a container",
@@ -67,8 +68,8 @@ impl DeviceMapper {
         Ok(self.dm.get_or_init(|| dm))
     }
 
-    /// The control device, or `None` where the kernel has no device-mapper: then no device
-    /// exists either.
+    /// The control device, or `None` if the kernel has no device-mapper: then no device exists
+    /// either.
     fn control_if_any(&self) -> Result<Option<&DM>> {
         match self.control() {
             Err(e) if matches!(e.raw_os_error(), Some(ENODEV | ENXIO)) => Ok(None),
@@ -76,7 +77,7 @@ impl DeviceMapper {
         }
     }
 
-    /// Version of a target, loading its module where that is possible; or why there is none.
+    /// Version of a target, after loading its module if possible; or why the target is missing.
     pub(super) fn target_version(&self, target: &str) -> Result<(u32, u32, u32), String> {
         let dm = self.control().map_err(|e| e.story())?;
         let mut request = DmRequest::new().name(target);
@@ -138,7 +139,7 @@ impl DeviceMapper {
     }
 
     pub(super) fn glance(&self, id: &DeviceId) -> Result<Option<SnapshotGlance>> {
-        const OPERATION: &str = "look at device";
+        const OPERATION: &str = "inspect device";
         let Some(dm) = self.control_if_any()? else { return Ok(None) };
         let name = name(OPERATION, id)?;
         let (info, lines) = match dm.table_status(&DevId::Name(name), DmOptions::default()) {
@@ -167,8 +168,8 @@ impl DeviceMapper {
         Ok(listed.into_iter().map(|(name, ..)| name.to_string()).collect())
     }
 
-    /// Asked of the device itself: one without a table is not in sysfs, and a list of devices shows
-    /// no UUIDs on the oldest kernels.
+    /// Queries the device itself: a device without a table is not in sysfs, and on the oldest
+    /// kernels a list of devices has no UUIDs.
     pub(super) fn id(&self, name: &str) -> Result<Option<DeviceId>> {
         const OPERATION: &str = "read UUID of device";
         let Some(dm) = self.control_if_any()? else { return Ok(None) };
@@ -236,7 +237,7 @@ impl DeviceMapper {
         Ok(number(&info))
     }
 
-    /// The kernel sets a UUID once, and finds the device to be renamed by its name alone.
+    /// The kernel sets a UUID only once, and finds the device to rename only by its name.
     pub(super) fn adopt(&self, spare: &str, id: &DeviceId) -> Result<()> {
         const OPERATION: &str = "adopt spare device";
         name_of(OPERATION, spare)?;
@@ -247,8 +248,8 @@ impl DeviceMapper {
             self.send_with_uevent(OPERATION, DM_DEV_RENAME_CMD, spare, request)
         };
         match give(DmFlags::DM_UUID, &id.uuid) {
-            // The UUID is taken, or this device has one: its own, if an adoption was cut short. The
-            // kernel looks for the UUID before it looks for the device.
+            // The UUID is taken, or this device already has a UUID: the same one, if an adoption
+            // was interrupted. The kernel looks up the UUID before it looks up the device.
             Err(error) if matches!(error.raw_os_error(), Some(EBUSY | EINVAL)) => {
                 let found = self.control()?.device_info(&DevId::Name(name_of(OPERATION, spare)?));
                 let found = found.map_err(|e| failed(OPERATION, spare, e))?;
@@ -285,8 +286,8 @@ impl DeviceMapper {
         self.change_with_uevent("resume device", DM_DEV_SUSPEND_CMD, id)
     }
 
-    /// Loop devices below vanish with the device, so their write cache is put in order before,
-    /// and put back if the device stays.
+    /// Loop devices below vanish with the device, so their write cache is restored first, and
+    /// turned off again if the device stays.
     pub(super) fn remove(&self, id: &DeviceId) -> Result<()> {
         const OPERATION: &str = "remove device";
         let info = self
@@ -372,7 +373,7 @@ fn name_of<'a>(operation: &'static str, name: &'a str) -> Result<&'a DmName> {
     DmName::new(name).map_err(|e| failed(operation, name, e))
 }
 
-/// An empty UUID would address a device by its empty name, or make one that is nobody's.
+/// An empty UUID would address a device by its empty name, or make a device without an owner.
 fn uuid<'id>(operation: &'static str, id: &'id DeviceId) -> Result<&'id DmUuid> {
     if id.uuid.is_empty() {
         let why = "it has no UUID";

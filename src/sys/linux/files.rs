@@ -20,8 +20,9 @@ pub(super) fn write_record(path: &Path, content: &[u8]) -> Result<()> {
     sync_directory(parent)
 }
 
-/// Nothing is lost if the name comes before the content, so one flush writes out both, and the
-/// directories with them; on file systems with a journal the others find nothing left to do.
+/// Nothing is lost if the name reaches the disk before the content, so one flush writes out both,
+/// and the directories with them. On file systems with a journal, the other flushes find nothing
+/// left to do.
 pub(super) fn write_first_record(path: &Path, content: &[u8]) -> Result<()> {
     let directory = parent(path);
     create_directory(directory)?;
@@ -34,7 +35,7 @@ pub(super) fn write_first_record(path: &Path, content: &[u8]) -> Result<()> {
     sync_directory(parent(directory))
 }
 
-/// Has a file with `content` at `path`, in one step; `settle` is called before it gets that name.
+/// Puts a file with `content` at `path` atomically; calls `settle` before the file gets that name.
 fn put(path: &Path, content: &[u8], settle: fn(&File) -> io::Result<()>) -> Result<File> {
     let temporary = temporary_name(path);
     let write = || -> io::Result<File> {
@@ -50,8 +51,8 @@ fn put(path: &Path, content: &[u8], settle: fn(&File) -> io::Result<()>) -> Resu
     })
 }
 
-/// A name beside `path` that nobody else uses: processes in different containers may share a
-/// pool and have the same process id, so the name is random.
+/// A unique name in the directory of `path`. It is random, since processes in different containers
+/// may share a pool and have the same process id.
 pub(super) fn temporary_name(path: &Path) -> PathBuf {
     let mut name = path.file_name().map(OsString::from).unwrap_or_default();
     name.push(format!(".tmp-{:016x}", rand::random::<u64>()));
@@ -66,7 +67,7 @@ pub(super) fn make_directory(path: &Path) -> Result<()> {
     }
 }
 
-/// Makes a directory, and its missing parents durably. Returns whether it is new.
+/// Makes a directory, and durably its missing parents. Returns whether the directory is new.
 fn create_directory(path: &Path) -> Result<bool> {
     let make = || match DirBuilder::new().mode(0o700).create(path) {
         Ok(()) => Ok(true),
@@ -104,7 +105,7 @@ pub(super) fn create(path: &Path, length: u64, flush: Flush) -> Result<()> {
     })
 }
 
-/// Opens a new file for writing; one that is there, be it a symlink, is an error.
+/// Opens a new file for writing. An existing file, even a symlink, is an error.
 pub(super) fn create_new(path: &Path) -> io::Result<File> {
     OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)
 }
@@ -168,7 +169,7 @@ pub(super) fn discard_directory(path: &Path) -> Result<()> {
 pub(super) fn remove_directory(path: &Path) -> Result<()> {
     discard_directory(path)?;
     match sync_directory(parent(path)) {
-        // Gone with its parent.
+        // The directory is gone, and its parent too.
         Err(e) if e.kind() == ErrorKind::NotFound => Ok(()),
         other => other,
     }
@@ -195,7 +196,7 @@ pub(super) fn usage_of(found: &StatVfs) -> FileSystemUsage {
 pub(super) fn sync_directory(path: &Path) -> Result<()> {
     File::open(path)
         .and_then(|directory| directory.sync_all())
-        .map_err(|e| Error::io("write out directory", path.display(), e))
+        .map_err(|e| Error::io("sync directory", path.display(), e))
 }
 
 /// The directory that holds `path`.

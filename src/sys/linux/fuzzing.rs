@@ -1,4 +1,4 @@
-//! Fuzzing of what the kernel tells in text, and of mount options.
+//! Fuzzing of the kernel's text formats, and of mount options.
 
 use crate::cow::header::StoreHeader;
 use crate::sys::linux::{mountinfo as table_of_mounts, options, sysfs, table};
@@ -13,7 +13,7 @@ pub fn mountinfo(data: &[u8]) {
 }
 
 /// Tables and status lines of device-mapper, numbers and sizes in sysfs, headers of COW stores. The
-/// first line is a table as `dmsetup table` shows it, the second a status, the third a number.
+/// first line is a table in the format of `dmsetup table`, the second a status, the third a number.
 pub fn device_mapper(data: &[u8]) {
     if let Some(header) = data.first_chunk() {
         StoreHeader::parse(*header);
@@ -50,7 +50,7 @@ fn check_table(line: &str) {
     }
 }
 
-/// Mount options, one a line; the first line is the file system's type.
+/// Mount options, one per line; the first line is the file system's type.
 pub fn mount_options(data: &[u8]) {
     let text = String::from_utf8_lossy(data);
     let mut lines = text.split('\n').map(str::to_owned);

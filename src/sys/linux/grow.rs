@@ -1,5 +1,5 @@
-//! Grows a mounted file system to fill its device, by the file system's own ioctl: no child
-//! process, and none of the tools need be installed.
+//! Grows a mounted file system to fill its device, by the file system's own ioctl, which needs no
+//! child process and no installed tools.
 
 use std::fs::File;
 use std::io;
@@ -54,7 +54,7 @@ pub(super) fn grow(path: &Path, fs_type: &str) -> Result<()> {
 
 fn grow_ext4(root: &File, size: u64) -> io::Result<()> {
     let block_size = rustix::fs::fstatvfs(root)?.f_frsize;
-    // Asking for the present size does nothing.
+    // Requesting the present size does nothing.
     rustix::fs::ext4_ioc_resize_fs(root, size / block_size)?;
     Ok(())
 }

@@ -1,8 +1,9 @@
-//! Who keeps a block device busy: what an administrator would find with `lsblk`, `fuser`,
-//! `losetup` and `findmnt` in every mount namespace, to be put into an error message.
+//! Finds the holders that keep a block device busy, as an administrator would with `lsblk`,
+//! `fuser`, `losetup` and `findmnt` in every mount namespace. The result goes into an error
+//! message.
 //!
-//! Nothing here fails: what cannot be read (a process that ended, another's namespace) is left
-//! out, as half an answer is better than none.
+//! Nothing here fails: what cannot be read (a process that ended, an inaccessible namespace) is
+//! left out, since a partial answer is better than none.
 
 use std::collections::HashSet;
 use std::fs;
@@ -47,7 +48,7 @@ fn devices_on_top(number: DeviceNumber, holders: &mut Vec<Holder>) {
     }
 }
 
-/// All processes, this one first: it speaks for its own mount namespace.
+/// All processes, starting with this one, so that it represents its own mount namespace.
 fn processes() -> Vec<(u32, PathBuf)> {
     let own = std::process::id();
     let mut pids: Vec<u32> = fs::read_dir("/proc")
@@ -63,7 +64,7 @@ fn processes() -> Vec<(u32, PathBuf)> {
 fn has_open(process: &Path, number: DeviceNumber) -> bool {
     let Ok(files) = fs::read_dir(process.join("fd")) else { return false };
     files.flatten().any(|file| {
-        // A file of a dead network server would make this hang if it were asked.
+        // Querying a file of a dead network server would hang.
         let flags = AtFlags::STATX_DONT_SYNC | AtFlags::NO_AUTOMOUNT;
         let Ok(found) = rustix::fs::statx(CWD, file.path(), flags, StatxFlags::TYPE) else {
             return false;

@@ -1,7 +1,7 @@
 //! Loop devices.
 //!
-//! A loop device is known by what it is attached to, device and inode of the backing file, never
-//! by its number alone: numbers are free for anyone to take at any time.
+//! calf identifies a loop device by the device and inode of its backing file, never by its number
+//! alone: any process may reuse a number at any time.
 
 use std::fs::File;
 use std::io;
@@ -24,8 +24,8 @@ const CONTROL: &str = "/dev/loop-control";
 /// `LOOP_CTRL_MINOR`
 const CONTROL_MINOR: u32 = 237;
 
-/// How long a device may stay attached after it was detached: a udev worker looks at it. Callers
-/// repeat the call while it is in use.
+/// How long a device may stay attached after detaching it, while a udev worker reads it. Callers
+/// repeat the call while the device is in use.
 const DETACH_WAIT: Duration = Duration::from_millis(200);
 const DETACH_POLL: Duration = Duration::from_millis(5);
 
@@ -47,7 +47,7 @@ impl Backing {
     }
 }
 
-/// Whether loop devices can be made, or why not.
+/// Checks whether loop devices can be made, or returns why not.
 pub(super) fn capability() -> Result<(), String> {
     open_control().map(drop).map_err(|e| e.story())
 }
@@ -64,7 +64,7 @@ pub(super) fn open(number: DeviceNumber, path: &Path) -> Result<Option<LoopHandl
     Ok(open_if(number, backing)?.map(|device| LoopHandle::new(number, device)))
 }
 
-/// Opens a loop device if it is attached to `backing`. Open, it stays so.
+/// Opens a loop device if it is attached to `backing`. It stays attached while it is open.
 fn open_if(number: DeviceNumber, backing: Backing) -> Result<Option<File>> {
     match open_attached(number)? {
         Some((device, info)) if Backing::of_loop(&info) == backing => Ok(Some(device)),
@@ -83,7 +83,7 @@ fn open_attached(number: DeviceNumber) -> Result<Option<(File, LoopInfo)>> {
     }
 }
 
-/// What a loop device over the file at `path` is attached to; `None` if there is no such file.
+/// The identity of the file at `path`, as a backing file; `None` if it does not exist.
 fn backing_of(path: &Path) -> Result<Option<Backing>> {
     match std::fs::symlink_metadata(path) {
         Ok(found) => Ok(Some(Backing::of_file(&found))),
@@ -105,9 +105,9 @@ pub(super) fn find(path: &Path) -> Result<Vec<LoopDevice>> {
     Ok(found)
 }
 
-/// Whether the path that the kernel shows for a backing file may be `path`. Its start depends on
-/// the mount namespace of the reader; its last two components do not, unless a mount is in
-/// between. Spares opening hundreds of loop devices of others.
+/// Whether the path that the kernel shows for a backing file may be `path`. The start of that path
+/// depends on the reader's mount namespace; its last two components do not, unless a mount is in
+/// between. This check avoids opening hundreds of other loop devices.
 fn may_show(shown: &Path, path: &Path) -> bool {
     shown.file_name() == path.file_name()
         && match (parent_name(shown), parent_name(path)) {
@@ -124,9 +124,10 @@ pub(super) fn below(directory: &Path) -> Result<u64> {
     Ok(shown.iter().filter(|(_, path)| shows_below(path, &directory)).count() as u64)
 }
 
-/// Whether the path that the kernel shows for a backing file is one below `directory`. What was
-/// attached in a mount namespace that is gone (that of an earlier container) shows the path from
-/// its mount on: then a file that is here under the end of that path is taken for it.
+/// Whether the path that the kernel shows for a backing file is below `directory`. For a file that
+/// was attached in a mount namespace that is gone (of an earlier container), the kernel shows only
+/// the path from its mount on: then a file in `directory` with the end of that path counts as the
+/// backing file.
 fn shows_below(shown: &Path, directory: &Path) -> bool {
     if shown.starts_with(directory) {
         return true;
@@ -162,8 +163,8 @@ fn is_attached(number: DeviceNumber) -> Result<bool> {
     Ok(sysfs::attribute(number, "loop/backing_file")?.is_some())
 }
 
-/// Detaching a device that others have open only marks it `autoclear`, so success is known only
-/// once it is seen to be free; otherwise the mark is taken back.
+/// Detaching a device that others have open only marks it `autoclear`. Success is certain only once
+/// the device is free; otherwise the mark is removed again.
 pub(super) fn detach(number: DeviceNumber, path: &Path) -> Result<()> {
     let Some(backing) = backing_of(path)? else { return Ok(()) };
     let failed = |e| Error::io("detach loop device", number, e);
@@ -174,7 +175,7 @@ pub(super) fn detach(number: DeviceNumber, path: &Path) -> Result<()> {
     };
     match raw::loop_status(device.as_fd()) {
         Ok(info) if Backing::of_loop(&info) == backing => {}
-        // It is someone else's by now.
+        // The device has another user by now.
         Ok(_) => return Ok(()),
         Err(e) if e.raw_os_error() == Some(ENXIO) => return Ok(()),
         Err(e) => return Err(failed(e)),
@@ -188,7 +189,7 @@ pub(super) fn detach(number: DeviceNumber, path: &Path) -> Result<()> {
         if !is_attached(number)? {
             return Ok(());
         }
-        // Opening it to look is harmless: the last close, even ours, detaches it.
+        // Opening the device to check it is harmless: the last close, even ours, detaches it.
         let Some((device, mut info)) = open_attached(number)? else { return Ok(()) };
         if Backing::of_loop(&info) != backing {
             return Ok(());
@@ -206,13 +207,13 @@ pub(super) fn detach(number: DeviceNumber, path: &Path) -> Result<()> {
             Err(e) if e.raw_os_error() == Some(ENXIO) => Ok(()),
             Err(e) => Err(failed(e)),
             Ok(()) => Err(failed(io::Error::from_raw_os_error(EBUSY))
-                .remedy("stop what has it open, then repeat")),
+                .remedy("close it in the process that has it open, then repeat the call")),
         };
     }
 }
 
-/// Loop devices whose backing file is a node of block device `number`: kubelet locks published
-/// block devices so. With the path that the kernel shows for the node.
+/// Loop devices whose backing file is a node of block device `number`, with the path that the
+/// kernel shows for the node. kubelet makes such loop devices to lock published block devices.
 pub(super) fn over_device(number: DeviceNumber) -> Vec<(DeviceNumber, std::path::PathBuf)> {
     let mut loops = sysfs::attached_loops().unwrap_or_default();
     loops.retain(|(candidate, _)| {

@@ -1,7 +1,7 @@
 //! The running Linux, 5.12 or newer.
 //!
-//! Each subject has a file; [`LinuxHost`] only hands over. `raw` has all `unsafe` code; `table`,
-//! `mountinfo` and `options` are pure text, tested without a kernel.
+//! Each subject has a file; [`LinuxHost`] only delegates. `raw` has all `unsafe` code; `table`,
+//! `mountinfo` and `options` only process text and are tested without a kernel.
 
 mod attach;
 mod copy;
@@ -217,7 +217,7 @@ impl Loops for LinuxHost {
     }
 
     fn device_node(&self, number: DeviceNumber) -> Result<PathBuf> {
-        // Opening it makes the node where /dev is static.
+        // Opening it creates the node if /dev is static.
         nodes::open_block(number, nodes::Access::Read)
             .and_then(|_| nodes::block_node(number))
             .map_err(|e| Error::io("find block device", number, e))

@@ -1,7 +1,7 @@
 //! Parses `/proc/<pid>/mountinfo`.
 //!
-//! Works on bytes: mount points are file names, which need not be UTF-8, and one odd mount on a
-//! node must not hide all others.
+//! The parser works on bytes: mount points are file names, which need not be UTF-8, and one odd
+//! mount on a node must not hide the others.
 
 use std::ffi::OsString;
 use std::fs;
@@ -17,11 +17,11 @@ use crate::sys::linux::sysfs::parse_number;
 pub(super) struct Entry {
     /// The mount's id.
     pub(super) id: u64,
-    /// The file system's device; major 0 where it is not on one block device.
+    /// The file system's device; major 0 if it is not on a single block device.
     pub(super) device: DeviceNumber,
     /// The directory or file within the file system that is mounted.
     pub(super) root: PathBuf,
-    /// Where.
+    /// The mount point.
     pub(super) mount_point: PathBuf,
     /// The mount refuses writes.
     pub(super) read_only: bool,
@@ -29,7 +29,7 @@ pub(super) struct Entry {
     pub(super) file_system_read_only: bool,
     /// `ext4`, `tmpfs`, …
     pub(super) fs_type: String,
-    /// What was mounted, as it was named.
+    /// The mount source, as it was named.
     pub(super) source: PathBuf,
 }
 
@@ -40,7 +40,7 @@ pub(super) fn own() -> Result<Vec<Entry>> {
     Ok(parse(&content))
 }
 
-/// Parses a whole file; lines that are not understood are left out.
+/// Parses a whole file and leaves out malformed lines.
 pub(super) fn parse(content: &[u8]) -> Vec<Entry> {
     content.split(|&byte| byte == b'\n').filter_map(parse_line).collect()
 }
@@ -53,7 +53,7 @@ fn parse_line(line: &[u8]) -> Option<Entry> {
     let root = path(fields.next()?);
     let mount_point = path(fields.next()?);
     let options = fields.next()?;
-    // Any number of optional fields, ended by a lone hyphen.
+    // Any number of optional fields, terminated by a single hyphen.
     fields.find(|field| *field == b"-")?;
     let fs_type = String::from_utf8(unescape(fields.next()?)).ok()?;
     let source = path(fields.next()?);
@@ -78,7 +78,7 @@ fn path(field: &[u8]) -> PathBuf {
     PathBuf::from(OsString::from_vec(unescape(field)))
 }
 
-/// Decodes the kernel's `\ooo` for blanks and backslashes.
+/// Decodes the kernel's `\ooo` escapes for blanks and backslashes.
 fn unescape(field: &[u8]) -> Vec<u8> {
     let mut text = Vec::with_capacity(field.len());
     let mut rest = field;
@@ -98,8 +98,8 @@ fn unescape(field: &[u8]) -> Vec<u8> {
 }
 
 impl Entry {
-    /// Whether the mount may be a bound device node: something below a file system's root, on a
-    /// file system that is local. (Looking at a mount of a dead server would hang.)
+    /// Whether the mount may be a bound device node: a file below the root of a local file system.
+    /// (Inspecting a mount of a dead server would hang.)
     pub(super) fn may_be_node(&self) -> bool {
         const LOCAL: [&str; 6] = ["tmpfs", "devtmpfs", "btrfs", "overlay", "bcachefs", "zfs"];
         self.root != Path::new("/")

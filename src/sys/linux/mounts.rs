@@ -1,7 +1,7 @@
 //! Mounting, binding and unmounting.
 //!
-//! The file-descriptor based mount calls make each operation one step: a mount is complete, with
-//! all its flags, before it appears anywhere, and a failure leaves nothing to undo. And they tell
+//! The file-descriptor based mount calls make each operation atomic: a mount is complete, with all
+//! its flags, before it appears anywhere, and a failure leaves nothing to undo. They also return
 //! the file system's own reason for refusing.
 
 use std::fmt;
@@ -24,7 +24,7 @@ use crate::sys::{BindSpec, DeviceNumber, MountSpec, MountedAt};
 pub(super) fn mount(spec: &MountSpec) -> Result<()> {
     const OPERATION: &str = "mount";
     let options = options::parse(&spec.fs_type, &spec.options, spec.read_only)?;
-    // Opening it proves that the node is there and is the device that is meant.
+    // Opening the node proves that it exists and is the intended device.
     let source = nodes::open_block(spec.device, Access::Read)
         .and_then(|_| nodes::block_node(spec.device))
         .map_err(|e| Error::io(OPERATION, spec.device, e))?;
@@ -75,7 +75,7 @@ fn configure(
     })
 }
 
-/// Why the kernel refused, in its own words where it has some.
+/// Why the kernel refused, in its own words if it gives any.
 #[derive(Debug)]
 struct Refusal {
     what: String,
@@ -90,7 +90,7 @@ impl Refusal {
         // One message per read, until there are no more (ENODATA).
         while let Ok(length @ 1..) = rustix::io::read(context, &mut buffer) {
             let message = String::from_utf8_lossy(&buffer[..length]);
-            // `e` for an error, `w` for a warning, `i` for what helps nobody here.
+            // `e` marks an error, `w` a warning, and `i` information that does not help here.
             if let Some(text) = message.strip_prefix("e ").or(message.strip_prefix("w ")) {
                 words.push(text.trim().to_owned());
             }
@@ -115,8 +115,8 @@ impl std::error::Error for Refusal {
     }
 }
 
-/// Makes a mount appear on what is at `target` at this moment, if that is a directory or a file. Where
-/// that has another name by then, the mount is taken back: nobody would find it again by its path.
+/// Attaches a mount to the directory or file that is at `target` now. If that was renamed in the
+/// meantime, undoes the mount, since nobody would find it by its path.
 fn attach(operation: &'static str, subject: &str, mount: &OwnedFd, target: &Path) -> Result<()> {
     let failed = |errno: Errno| Error::io(operation, subject, errno);
     let place = places::find(target)?;
@@ -126,7 +126,7 @@ fn attach(operation: &'static str, subject: &str, mount: &OwnedFd, target: &Path
         FileType::from_raw_mode(found.st_mode),
         FileType::Directory | FileType::RegularFile
     ) {
-        let why = "what is there is neither a directory nor a file: it was replaced";
+        let why = "it is neither a directory nor a file: it was replaced";
         return Err(Error::new(ErrorKind::AlreadyExists, operation, subject, why)
             .remedy("find out who changes this path, and repeat the call"));
     }
@@ -135,14 +135,14 @@ fn attach(operation: &'static str, subject: &str, mount: &OwnedFd, target: &Path
     if place.open().and_then(|now| mount_id(&now)) == mount_id(mount) {
         return Ok(());
     }
-    // Lazily, as this descriptor itself keeps it busy.
+    // Unmount lazily, since this descriptor itself keeps the mount busy.
     rustix::mount::unmount(places::descriptor(mount), UnmountFlags::DETACH).map_err(failed)?;
-    let why = "what is there was moved or replaced during the call";
+    let why = "it was moved or replaced during the call";
     Err(Error::new(ErrorKind::Internal, operation, subject, why)
         .remedy("find out who changes this path, and repeat the call"))
 }
 
-/// The mount that an open file is on.
+/// The mount that contains an open file.
 fn mount_id(file: &OwnedFd) -> rustix::io::Result<u64> {
     let found = rustix::fs::statx(file, "", AtFlags::EMPTY_PATH, StatxFlags::MNT_ID)?;
     Ok(found.stx_mnt_id)
@@ -184,7 +184,8 @@ fn unsupported_or(operation: &'static str, subject: &str, errno: Errno) -> Error
 
 pub(super) fn unmount(path: &Path) -> Result<()> {
     const OPERATION: &str = "unmount";
-    // An open descriptor of the mount itself would keep it busy; one of its parent does not.
+    // An open descriptor of the mount itself would keep it busy; a descriptor of its parent does
+    // not.
     let place = places::find(path)?;
     let by_descriptor = place.descriptor_path();
     rustix::mount::unmount(by_descriptor, UnmountFlags::NOFOLLOW).map_err(|errno| match errno {

@@ -1,4 +1,4 @@
-//! Device nodes: those that calf publishes, and those that a container's `/dev` lacks.
+//! Device nodes: nodes that calf publishes, and nodes that a container's `/dev` lacks.
 
 use std::cell::Cell;
 use std::fs::{self, File, OpenOptions};
@@ -14,8 +14,8 @@ use crate::model::policy::NodeOwner;
 use crate::sys::DeviceNumber;
 use crate::sys::linux::{files, sysfs};
 
-/// How a block device is to be opened. Closing one that was open for writing makes udev look at
-/// its content, so write only where it must be.
+/// How to open a block device. Closing a device that was open for writing makes udev read its
+/// content, so open it for writing only if necessary.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Access {
     Read,
@@ -24,7 +24,7 @@ pub(super) enum Access {
     Write,
 }
 
-/// Makes the block device node at `path`, or makes it right, in one step.
+/// Creates or corrects the block device node at `path`, atomically.
 pub(super) fn make(path: &Path, number: DeviceNumber, owner: NodeOwner) -> Result<()> {
     if is_right(path, number, owner) {
         return Ok(());
@@ -33,7 +33,7 @@ pub(super) fn make(path: &Path, number: DeviceNumber, owner: NodeOwner) -> Resul
         let denied = e.kind() == io::ErrorKind::PermissionDenied;
         let error = Error::io("make device node", path.display(), e);
         if denied {
-            error.remedy("run calf as root with CAP_MKNOD, in a privileged container if in one")
+            error.remedy("run calf as root with CAP_MKNOD, privileged if in a container")
         } else {
             error
         }
@@ -41,7 +41,7 @@ pub(super) fn make(path: &Path, number: DeviceNumber, owner: NodeOwner) -> Resul
     let temporary = files::temporary_name(path);
     let make = || -> io::Result<()> {
         mknod(&temporary, FileType::BlockDevice, number, 0o600)?;
-        // In this order: the mode of another's file is not to be changed without CAP_FOWNER.
+        // Set the mode before the owner: changing the mode of another user's file needs CAP_FOWNER.
         rustix::fs::chmod(&temporary, Mode::from_raw_mode(owner.mode & 0o777))?;
         let (uid, gid) = (Uid::from_raw(owner.uid), Gid::from_raw(owner.gid));
         rustix::fs::chown(&temporary, Some(uid), Some(gid))?;
@@ -67,12 +67,12 @@ fn mknod(path: &Path, kind: FileType, number: DeviceNumber, mode: u32) -> io::Re
     Ok(())
 }
 
-/// Where devtmpfs has the node of a block device.
+/// The path of a block device's node in devtmpfs.
 pub(super) fn block_node(number: DeviceNumber) -> io::Result<PathBuf> {
     Ok(Path::new("/dev").join(sysfs::kernel_name(number)?))
 }
 
-/// Opens a block device by its number, wherever its node is or is not.
+/// Opens a block device by its number, and creates its node if that is missing.
 pub(super) fn open_block(number: DeviceNumber, access: Access) -> io::Result<File> {
     let path = block_node(number)?;
     let open = || {
@@ -95,8 +95,8 @@ pub(super) fn open_block(number: DeviceNumber, access: Access) -> io::Result<Fil
 }
 
 /// Opens a control device of the kernel (misc major 10, with the fixed `minor` of
-/// `linux/miscdevice.h`); opening it loads the driver's module where that is possible. Where it is
-/// not, a node that was made for that is removed again.
+/// `linux/miscdevice.h`). Opening it loads the driver's module if possible; otherwise, removes a
+/// node that this call made.
 pub(super) fn open_control(path: &Path, minor: u32) -> io::Result<File> {
     let made = Cell::new(false);
     let opened = open_or_make(
@@ -124,7 +124,7 @@ fn open_or_make(
     match open() {
         Err(missing) if missing.kind() == io::ErrorKind::NotFound => match make() {
             Ok(()) => open(),
-            // Another thread, or devtmpfs, was faster.
+            // Another thread, or devtmpfs, created it first.
             Err(e) if e.kind() == io::ErrorKind::AlreadyExists => open(),
             Err(e) => {
                 Err(io::Error::new(e.kind(), format!("it is missing and cannot be made: {e}")))
@@ -134,7 +134,7 @@ fn open_or_make(
     }
 }
 
-/// Which block device the node at `path` is; follows no symlink.
+/// The number of the block device whose node is at `path`; follows no symlink.
 pub(super) fn number_of(path: &Path) -> Result<Option<DeviceNumber>> {
     match fs::symlink_metadata(path) {
         Ok(found) if found.file_type().is_block_device() => {
@@ -163,7 +163,8 @@ mod tests {
         let number = DeviceNumber { major: 7, minor: 300 };
         match make(&path, number, owner) {
             Ok(()) => {}
-            // Without the right to make nodes, the error must say so and leave nothing.
+            // Without the privilege to make nodes, the error must say so, and nothing must be left
+            // behind.
             Err(e) => {
                 assert_eq!(e.kind(), ErrorKind::Permission);
                 assert_eq!(fs::read_dir(directory.path()).unwrap().count(), 0);

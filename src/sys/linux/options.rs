@@ -1,14 +1,15 @@
-//! Mount options: from the words that users write to what the kernel takes.
+//! Mount options: translates the words that users write to the kernel's parameters.
 //!
-//! Some options belong to calf (what to mount, where, and how it is bound), and some would let
-//! the writer of a mount option stop the node or reach another of its devices: those are
-//! refused by name. What remains and is not a flag of all mounts is for the file system to judge.
+//! calf decides some options itself (what to mount, where, and how to bind it), and others would
+//! let their author stop the node or reach another of its devices: calf refuses both by name. Of
+//! the rest, options that are not flags of all mounts go to the file system, which accepts or
+//! refuses them.
 
 use rustix::mount::MountAttrFlags;
 
 use crate::error::{Error, ErrorKind, Result};
 
-/// Mount options, sorted by who takes them.
+/// Mount options, sorted by their recipient.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct MountOptions {
     /// Flags of the mount.
@@ -17,11 +18,11 @@ pub(super) struct MountOptions {
     pub(super) parameters: Vec<(String, Option<String>)>,
 }
 
-/// Options of `mount(8)` that mean nothing to the kernel, or are the default.
+/// Options of `mount(8)` that have no meaning for the kernel, or are the default.
 const IGNORED: [&str; 8] =
     ["defaults", "rw", "suid", "dev", "exec", "relatime", "_netdev", "nofail"];
 
-/// What calf does itself, by mounting one device at one place.
+/// Options for things that calf does itself by mounting one device at one place.
 const OURS: [&str; 20] = [
     "bind",
     "rbind",
@@ -66,7 +67,7 @@ pub(super) fn parse(fs_type: &str, options: &[String], read_only: bool) -> Resul
         .extend(defaults.iter().map(|(key, value)| ((*key).to_owned(), value.map(str::to_owned))));
     for option in options {
         if option.is_empty() || option.contains([',', '\0', '\n']) {
-            return Err(refused(option, "it is not one option"));
+            return Err(refused(option, "it is not a single option"));
         }
         let (key, value) = match option.split_once('=') {
             Some((key, value)) => (key, Some(value)),

@@ -1,13 +1,12 @@
-//! Walks to paths that the orchestrator named, so that nobody can lead the walk astray.
+//! Resolves paths that the orchestrator named, so that nobody can redirect the walk.
 //!
-//! Parents may be reached through symlinks (`/var/lib/kubelet` often is one), but only through
-//! those that root alone can have put there: owned by root, in a directory that is root's and that
-//! nobody else may write. What lies below a directory of a pod is reached without any. The last
-//! component is never followed.
+//! The walk follows symlinks in the parents (`/var/lib/kubelet` often is one), but only symlinks
+//! that only root can have put there: owned by root, in a directory that root owns and nobody else
+//! may write. Below a directory of a pod, it follows none. It never follows the last component.
 //!
-//! The walk ends in a [`Place`]: an open directory and a name in it. What is done there is done by
-//! these, so that renaming or replacing anything above changes nothing any more. Docs:
-//! `docs/security.md`, and the decision record 0030.
+//! The walk ends in a [`Place`]: an open directory and a name in it. Operations use these two, so
+//! that renaming or replacing anything above has no effect. See `docs/security.md` and decision
+//! record 0030.
 
 use std::ffi::{OsStr, OsString};
 use std::fs;
@@ -20,20 +19,20 @@ use rustix::io::Errno;
 
 use crate::error::{Error, ErrorKind, Result};
 
-/// Symlinks that one walk follows at most, as the kernel does.
+/// Maximum number of symlinks that one walk follows, the same as the kernel's.
 const MOST_LINKS: u32 = 40;
-/// Bits that let others than the owner write.
+/// Permission bits that allow writing to others than the owner.
 const OTHERS_WRITE: u32 = 0o022;
 
-/// A directory, open, and a name in it that may or may not exist.
+/// An open directory, and a name in it that may or may not exist.
 #[derive(Debug)]
 pub(super) struct Place {
     parent: OwnedFd,
     name: OsString,
 }
 
-/// Walks to `path`. `NotFound` if its parent is not there; `InvalidArgument` if it cannot be walked
-/// to safely.
+/// Walks to `path`. `NotFound` if its parent does not exist; `InvalidArgument` if there is no safe
+/// way to it.
 pub(super) fn find(path: &Path) -> Result<Place> {
     const OPERATION: &str = "walk to";
     let absolute =
@@ -66,16 +65,18 @@ fn refused(operation: &'static str, path: &Path, errno: Errno) -> Error {
 }
 
 fn untrusted(operation: &'static str, path: &Path, link: &Path) -> Error {
-    let why =
-        format!("{} is a symbolic link that others than root may have put there", link.display());
+    let why = format!(
+        "{} is a symbolic link that a user other than root may have put there",
+        link.display()
+    );
     Error::new(ErrorKind::InvalidArgument, operation, path.display(), why).remedy(
-        "name the path without it, or give the link and the directory that holds it to root, \
-         writable for nobody else",
+        "name the path without the link, or make root the owner of the link and of its directory, \
+             and the directory writable only for root",
     )
 }
 
-/// Opens `path` as a place to start from or to act on, with no symlink on the way: `ELOOP`. With
-/// `NOFOLLOW` the last component is opened itself if it is one.
+/// Opens `path` as a place to start from or to act on. A symlink on the way fails with `ELOOP`.
+/// With `NOFOLLOW`, opens the last component itself if it is a symlink.
 fn open(directory: impl AsFd, path: &OsStr, flags: OFlags) -> rustix::io::Result<OwnedFd> {
     rustix::fs::openat2(
         directory,
@@ -99,24 +100,25 @@ impl Place {
         &self.name
     }
 
-    /// What is there now, itself if it is a symlink, to be looked at or mounted on.
+    /// Opens what exists there now (a symlink itself, not its target), to inspect it or mount on
+    /// it.
     pub(super) fn open(&self) -> rustix::io::Result<OwnedFd> {
         open(&self.parent, &self.name, OFlags::NOFOLLOW)
     }
 
-    /// The directory that is there now, for ioctls on its file system.
+    /// Opens the directory that exists there now, for ioctls on its file system.
     pub(super) fn open_directory(&self) -> rustix::io::Result<OwnedFd> {
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         rustix::fs::openat(&self.parent, &self.name, flags, Mode::empty())
     }
 
-    /// A path for the one system call that takes nothing else (`umount2`): through this process's
-    /// own file descriptor. Valid while `self` lives.
+    /// A path through this process's own file descriptor, for the one system call that accepts only
+    /// paths (`umount2`). Valid while `self` lives.
     pub(super) fn descriptor_path(&self) -> PathBuf {
         descriptor(&self.parent).join(&self.name)
     }
 
-    /// The path as the mount table shows it, if the kernel tells.
+    /// The path as the mount table shows it, if the kernel returns it.
     pub(super) fn shown_path(&self) -> Option<PathBuf> {
         Some(fs::read_link(descriptor(&self.parent)).ok()?.join(&self.name))
     }
@@ -131,10 +133,10 @@ pub(super) fn descriptor(fd: &OwnedFd) -> PathBuf {
 
 /// A walk that follows trusted symlinks, component by component.
 struct Walk {
-    /// The directories that were walked through, to go back by on `..`, with their paths for
+    /// The directories walked through so far, for going back on `..`, with their paths for
     /// messages. Never empty.
     trail: Vec<(OwnedFd, PathBuf)>,
-    /// What is still to be walked, the next one last.
+    /// The components still to walk, in reverse order.
     rest: Vec<Part>,
     links: u32,
 }
@@ -206,12 +208,12 @@ fn root() -> rustix::io::Result<(OwnedFd, PathBuf)> {
     Ok((open(CWD, OsStr::new("/"), OFlags::DIRECTORY)?, PathBuf::from("/")))
 }
 
-/// Root's, or that of the user whom this process runs as.
+/// Whether root, or the user of this process, is the owner.
 fn is_own(status: &Stat) -> bool {
     status.st_uid == 0 || status.st_uid == rustix::process::geteuid().as_raw()
 }
 
-/// Nobody else can put anything into the directory.
+/// Whether nobody else can put anything into the directory.
 fn is_closed(directory: &Stat) -> bool {
     is_own(directory) && directory.st_mode & OTHERS_WRITE == 0
 }
@@ -291,7 +293,7 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let link = directory.path().join("link");
         symlink("/tmp", &link).unwrap();
-        // Only root can give a link away, and only then there is something to refuse.
+        // Only root can change the owner of a link, which is the case to refuse.
         if std::os::unix::fs::lchown(&link, Some(1000), None).is_ok() {
             let error = find(&link.join("end")).unwrap_err();
             assert_eq!(error.kind(), ErrorKind::InvalidArgument);

@@ -19,8 +19,7 @@ use rustix::ioctl::{Opcode, opcode};
 ///
 /// # Safety
 ///
-/// `request` must be one that reads or writes at most a `T` behind the pointer, and leaves a valid
-/// `T` there.
+/// `request` must read or write at most a `T` behind the pointer, and must leave a valid `T` there.
 unsafe fn ioctl<T>(fd: BorrowedFd<'_>, request: Opcode, argument: &mut T) -> io::Result<u32> {
     // SAFETY: the pointer is valid for a `T`, exclusively borrowed; the rest is the caller's.
     check(unsafe { libc::ioctl(fd.as_raw_fd(), request as _, std::ptr::from_mut(argument)) })
@@ -30,7 +29,7 @@ unsafe fn ioctl<T>(fd: BorrowedFd<'_>, request: Opcode, argument: &mut T) -> io:
 ///
 /// # Safety
 ///
-/// `request` must be one that ignores its argument or takes zero as a number.
+/// `request` must ignore its argument or accept zero as a number.
 unsafe fn ioctl_plain(fd: BorrowedFd<'_>, request: Opcode) -> io::Result<u32> {
     // SAFETY: no pointer is passed; the rest is the caller's.
     check(unsafe { libc::ioctl(fd.as_raw_fd(), request as _, 0) })
@@ -62,7 +61,7 @@ pub(super) struct LoopInfo {
     pub(super) device: u64,
     /// Inode of the backing file.
     pub(super) inode: u64,
-    /// Which device the backing file is, if it is a device node.
+    /// The device number of the backing file, if it is a device node.
     pub(super) rdevice: u64,
     pub(super) offset: u64,
     pub(super) size_limit: u64,
@@ -115,13 +114,13 @@ pub(super) fn decode_dev(dev: u64) -> (u32, u32) {
     (major as u32, minor as u32)
 }
 
-/// The number of a loop device that was free a moment ago.
+/// The number of a loop device that was free at the time of the call.
 pub(super) fn loop_get_free(control: BorrowedFd<'_>) -> io::Result<u32> {
     // SAFETY: LOOP_CTL_GET_FREE takes no argument.
     unsafe { ioctl_plain(control, LOOP_CTL_GET_FREE) }
 }
 
-/// Attaches `file` to a loop device, all at once.
+/// Attaches `file` to a loop device in one step.
 pub(super) fn loop_configure(
     device: BorrowedFd<'_>,
     file: BorrowedFd<'_>,
@@ -133,7 +132,7 @@ pub(super) fn loop_configure(
     unsafe { ioctl(device, LOOP_CONFIGURE, &mut config) }.map(drop)
 }
 
-/// What a loop device is attached to; `ENXIO` if to nothing.
+/// The status of a loop device; `ENXIO` if it is not attached.
 pub(super) fn loop_status(device: BorrowedFd<'_>) -> io::Result<LoopInfo> {
     let mut info = LoopInfo::default();
     // SAFETY: LOOP_GET_STATUS64 writes a `struct loop_info64`, valid with any bits.
@@ -154,7 +153,7 @@ pub(super) fn loop_clear(device: BorrowedFd<'_>) -> io::Result<()> {
     unsafe { ioctl_plain(device, LOOP_CLR_FD) }.map(drop)
 }
 
-/// Takes over the present size of the backing file.
+/// Makes a loop device adopt the present size of the backing file.
 pub(super) fn loop_set_capacity(device: BorrowedFd<'_>) -> io::Result<()> {
     // SAFETY: LOOP_SET_CAPACITY takes no argument.
     unsafe { ioctl_plain(device, LOOP_SET_CAPACITY) }.map(drop)
@@ -163,7 +162,7 @@ pub(super) fn loop_set_capacity(device: BorrowedFd<'_>) -> io::Result<()> {
 // === device-mapper ===
 
 const DM_IOCTL: u8 = 0xfd;
-/// Room for what `DM_GET_TARGET_VERSION` answers: one target.
+/// Space for the answer to `DM_GET_TARGET_VERSION`: one target.
 const DM_DATA: usize = 512;
 
 /// A device-mapper request with a header and little data.
@@ -184,7 +183,7 @@ impl DmRequest {
         Self { header, data: [0; DM_DATA] }
     }
 
-    /// Addresses the device by its UUID; one that is too long is cut and finds nothing.
+    /// Addresses the device by its UUID. A UUID that is too long is cut, and finds no device.
     pub(super) fn uuid(mut self, uuid: &str) -> Self {
         copy_string(&mut self.header.uuid, uuid);
         self
@@ -196,19 +195,19 @@ impl DmRequest {
         self
     }
 
-    /// Sets what commands that emit a uevent pass on to udev.
+    /// Sets the cookie that commands with a uevent pass on to udev.
     pub(super) fn cookie(mut self, cookie: u32) -> Self {
         self.header.event_nr = cookie;
         self
     }
 
-    /// Passes on flags, such as what kind of name [`rename_to`](Self::rename_to) gives.
+    /// Sets flags, such as the kind of name that [`rename_to`](Self::rename_to) gives.
     pub(super) fn flags(mut self, flags: DmFlags) -> Self {
         self.header.flags = flags.bits();
         self
     }
 
-    /// What `DM_DEV_RENAME` is to give: a text that is cut where it is too long for any device.
+    /// Sets the new name for `DM_DEV_RENAME`, cut if it is too long for any device.
     pub(super) fn rename_to(mut self, text: &str) -> Self {
         let room = DM_DATA - 1;
         let text = &text.as_bytes()[..text.len().min(room)];
@@ -254,7 +253,7 @@ pub(super) struct XfsGeometry {
     /// Bytes per block.
     pub(super) block_size: u32,
     before: [u32; 6],
-    /// Most of the space, in percent, that inodes may take.
+    /// Maximum percentage of space that inodes may take.
     pub(super) inode_percent: u32,
     /// Blocks of the data section.
     pub(super) data_blocks: u64,

@@ -1,5 +1,6 @@
-//! What `doctor` asks of the running Linux, besides what [`Host`](crate::sys::Host) answers: whether it
-//! lets calf work at all. Nothing here changes the machine but [`can_share_blocks`], which undoes it.
+//! Queries about the running Linux for `doctor`, in addition to [`Host`](crate::sys::Host): whether
+//! it lets calf work at all. Nothing here changes the machine, except [`can_share_blocks`], which
+//! undoes its changes.
 
 use std::fs;
 use std::io;
@@ -8,12 +9,12 @@ use std::path::{Path, PathBuf};
 
 use rustix::fs::StatVfsMountFlags;
 
-use crate::sys::{CopyMode, Files as _, Flush, LinuxHost};
+use crate::sys::{CopyMode, Flush, Host, UDEV_RULES_FILE};
 
-/// What this process may do.
+/// The privileges of this process.
 pub(crate) struct Rights {
     pub(crate) root: bool,
-    /// It has `CAP_SYS_ADMIN`.
+    /// Whether it has `CAP_SYS_ADMIN`.
     pub(crate) admin: bool,
 }
 
@@ -29,7 +30,7 @@ pub(crate) fn rights() -> Rights {
     Rights { root: rustix::process::geteuid().is_root(), admin }
 }
 
-/// Whether the file system at `path` is mounted for reading.
+/// Whether the file system at `path` is mounted read-only.
 pub(crate) fn is_read_only(path: &str) -> io::Result<bool> {
     Ok(rustix::fs::statvfs(path)?.f_flag.contains(StatVfsMountFlags::RDONLY))
 }
@@ -39,19 +40,13 @@ pub(crate) fn file_system_magic(path: &Path) -> io::Result<u64> {
     Ok(rustix::fs::statfs(path)?.f_type as u64 & 0xFFFF_FFFF)
 }
 
-/// Bytes of the file system at `path` that are free for others than root too.
-pub(crate) fn free_space(path: &Path) -> io::Result<u64> {
-    let stat = rustix::fs::statvfs(path)?;
-    Ok(stat.f_bavail.saturating_mul(stat.f_frsize))
-}
-
 /// Permission bits and owner.
 pub(crate) fn permissions(path: &Path) -> io::Result<(u32, u32)> {
     let metadata = fs::metadata(path)?;
     Ok((metadata.permissions().mode() & 0o777, metadata.uid()))
 }
 
-/// The directory itself, or the nearest above it that is there.
+/// The directory itself, or its nearest existing ancestor.
 pub(crate) fn nearest_directory(path: &Path) -> Option<&Path> {
     path.ancestors().find(|ancestor| ancestor.is_dir())
 }
@@ -61,32 +56,26 @@ pub(crate) fn has_udev() -> bool {
     Path::new("/run/udev/control").exists()
 }
 
-/// The first rules file of this name that udev reads, and what it says.
-pub(crate) fn udev_rules(name: &str) -> Option<(PathBuf, String)> {
+/// The file of calf's rules that udev reads, and its content.
+pub(crate) fn udev_rules() -> Option<(PathBuf, String)> {
     const DIRECTORIES: [&str; 4] =
         ["/etc/udev/rules.d", "/run/udev/rules.d", "/usr/lib/udev/rules.d", "/lib/udev/rules.d"];
     DIRECTORIES.iter().find_map(|directory| {
-        let path = Path::new(directory).join(name);
+        let path = Path::new(directory).join(UDEV_RULES_FILE);
         fs::read_to_string(&path).ok().map(|content| (path, content))
     })
 }
 
-/// Really clones a file in the directory, since file systems of one type differ in it. Otherwise why
-/// not.
-pub(crate) fn can_share_blocks(directory: &Path) -> Result<(), String> {
+/// Tries to clone a file in the directory, since file systems of one type differ in this. Returns
+/// the reason if that fails.
+pub(crate) fn can_share_blocks(host: &dyn Host, directory: &Path) -> Result<(), String> {
     let trial = Trial::new(directory);
     fs::write(&trial.from, [1; 4096]).map_err(|e| e.to_string())?;
-    LinuxHost::new()
-        .copy_file(&trial.from, &trial.to, 4096, CopyMode::Reflink, Flush::Later)
-        .map_err(|e| cause(&e))
+    host.copy_file(&trial.from, &trial.to, 4096, CopyMode::Reflink, Flush::Later)
+        .map_err(|e| e.root_cause())
 }
 
-/// The innermost cause of an error: what the system said.
-fn cause(error: &dyn std::error::Error) -> String {
-    std::iter::successors(Some(error), |e| e.source()).last().unwrap_or(error).to_string()
-}
-
-/// Two temporary files, removed in the end.
+/// Two temporary files, removed when dropped.
 struct Trial {
     from: PathBuf,
     to: PathBuf,
@@ -101,7 +90,7 @@ impl Trial {
 
 impl Drop for Trial {
     fn drop(&mut self) {
-        // At worst a page is left, and the next run by the same id replaces it.
+        // At worst a page is left, and the next run with the same process id replaces it.
         let _ = fs::remove_file(&self.from);
         let _ = fs::remove_file(&self.to);
     }

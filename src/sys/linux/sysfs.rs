@@ -1,4 +1,4 @@
-//! Facts about block devices that sysfs tells without opening them.
+//! Facts about block devices that sysfs shows without opening them.
 
 use std::fs::{self, File};
 use std::io;
@@ -9,29 +9,29 @@ use crate::error::{Error, Result};
 use crate::model::limits::SECTOR;
 use crate::sys::DeviceNumber;
 
-/// The directory of a block device. A link, so that reading it tells the kernel's name.
+/// The directory of a block device. It is a link, whose target has the kernel's name.
 pub(super) fn directory(number: DeviceNumber) -> PathBuf {
     PathBuf::from(format!("/sys/dev/block/{number}"))
 }
 
-/// An attribute of a block device, trimmed; `None` if it (or the device) is not there.
+/// An attribute of a block device, trimmed; `None` if it (or the device) does not exist.
 pub(super) fn attribute(number: DeviceNumber, name: &str) -> Result<Option<String>> {
     let path = directory(number).join(name);
     match read(&path) {
         Ok(text) => Ok(Some(text)),
-        // A device that goes away while its attribute is read gives ENODEV or ENXIO.
+        // If a device goes away while its attribute is read, the read fails with ENODEV or ENXIO.
         Err(e) if is_gone(&e) => Ok(None),
         Err(e) => Err(Error::io("read", path.display(), e)),
     }
 }
 
-/// Reads an attribute, trimmed. The kernel gives all of it, at most a page, to the first read: there
-/// is no need to ask for its size before or for more after.
+/// Reads an attribute, trimmed. The first read returns all of it, at most a page, so there is no
+/// need to query its size first or to read on.
 pub(super) fn read(path: &Path) -> io::Result<String> {
     read_open(&File::open(path)?)
 }
 
-/// The same of an attribute that is open.
+/// Like [`read`], for an open attribute.
 pub(super) fn read_open(attribute: &File) -> io::Result<String> {
     let mut page = [0; 4096];
     let length = attribute.read_at(&mut page, 0)?;
@@ -52,7 +52,7 @@ pub(super) fn size(number: DeviceNumber) -> Result<u64> {
     };
     let sectors = attribute(number, "size")?.ok_or_else(missing)?;
     parse_size(&sectors).ok_or_else(|| {
-        let odd = io::Error::other(format!("sysfs says {sectors:?}"));
+        let odd = io::Error::other(format!("sysfs shows {sectors:?}"));
         Error::io("read size of", number, odd)
     })
 }
@@ -62,8 +62,9 @@ pub(super) fn parse_size(text: &str) -> Option<u64> {
     text.parse::<u64>().ok()?.checked_mul(SECTOR)
 }
 
-/// Kernel names and numbers of all loop devices that are attached to a file, with the path that
-/// the kernel shows for it (as seen from this mount namespace, ` (deleted)` at its end if it is).
+/// Kernel names and numbers of all loop devices that are attached to a file, with the path that the
+/// kernel shows for it (as seen from this mount namespace, with ` (deleted)` at the end for a
+/// deleted file).
 pub(super) fn attached_loops() -> Result<Vec<(DeviceNumber, PathBuf)>> {
     use std::ffi::OsString;
     use std::os::unix::ffi::OsStringExt as _;
@@ -95,7 +96,7 @@ pub(super) fn attached_loops() -> Result<Vec<(DeviceNumber, PathBuf)>> {
     Ok(loops)
 }
 
-/// The loop devices that a device-mapper device stands on.
+/// The loop devices below a device-mapper device.
 pub(super) fn loops_below(number: DeviceNumber) -> Vec<DeviceNumber> {
     let Ok(entries) = fs::read_dir(directory(number).join("slaves")) else { return Vec::new() };
     entries

@@ -4,7 +4,7 @@ use crate::model::limits::SECTOR;
 use crate::sys::linux::sysfs::parse_number;
 use crate::sys::{DeviceNumber, SnapshotUsage, Table};
 
-/// One line of a table as the kernel takes it.
+/// One line of a table in the kernel's format.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Line {
     /// Length in sectors.
@@ -13,11 +13,11 @@ pub(super) struct Line {
     pub(super) target: &'static str,
     /// Its parameters.
     pub(super) parameters: String,
-    /// The device is to refuse writes.
+    /// Whether the device must refuse writes.
     pub(super) read_only: bool,
 }
 
-/// The line for a table, or what is wrong with it.
+/// The line for a table, or an error that says what is wrong with it.
 pub(super) fn format(table: &Table) -> Result<Line, &'static str> {
     if table.size() == 0 || !table.size().is_multiple_of(SECTOR) {
         return Err("its size is not a positive multiple of 512 bytes");
@@ -40,7 +40,7 @@ pub(super) fn format(table: &Table) -> Result<Line, &'static str> {
     }
 }
 
-/// The table behind the one line of a live table; `None` if it is none of calf's.
+/// The table that the single line of a live table describes; `None` if calf makes no such table.
 pub(super) fn parse(
     sectors: u64,
     target: &str,
@@ -69,7 +69,7 @@ pub(super) fn parse(
     }
 }
 
-/// The usage behind the status of a snapshot target; `None` if it is not understood.
+/// The usage that the status of a snapshot target describes; `None` if it cannot be parsed.
 pub(super) fn parse_usage(status: &str) -> Option<SnapshotUsage> {
     match status.trim() {
         "Invalid" | "Merge failed" => return Some(SnapshotUsage::Invalid),

@@ -1,7 +1,6 @@
-//! Paths that the orchestrator names: what is there, and making and removing them.
+//! Inspects, makes and removes the paths that the orchestrator names.
 //!
-//! All of it happens at a [`Place`](super::places::Place): a pod must not be able to send a mount
-//! elsewhere.
+//! All operations work on a [`Place`](super::places::Place), so that a pod cannot redirect a mount.
 
 use std::fs;
 use std::os::fd::{AsRawFd as _, OwnedFd};
@@ -35,7 +34,7 @@ pub(super) fn look(path: &Path) -> Result<Target> {
         Err(e) => return broken_mount(&there)?.ok_or_else(|| failed(e)),
     };
     if !found.stx_attributes_mask.contains(StatxAttributes::MOUNT_ROOT) {
-        let why = "this kernel does not tell mount points";
+        let why = "this kernel does not report mount points";
         return Err(Error::new(ErrorKind::Unsupported, OPERATION, path.display(), why)
             .remedy("use Linux 5.12 or newer"));
     }
@@ -51,7 +50,7 @@ pub(super) fn look(path: &Path) -> Result<Target> {
             device: DeviceNumber { major: found.stx_rdev_major, minor: found.stx_rdev_minor },
         },
         (FileType::BlockDevice, false) => {
-            Target::Foreign("a block device node that is no mount point")
+            Target::Foreign("a block device node that is not a mount point")
         }
         (FileType::RegularFile, true) => Target::Foreign("a regular file mounted on another"),
         (FileType::RegularFile, false) => Target::Plain(TargetKind::File),
@@ -63,7 +62,8 @@ pub(super) fn look(path: &Path) -> Result<Target> {
     })
 }
 
-/// A mounted file system, `read_only` as a whole: whether the mount is, only the mount table tells.
+/// A mounted file system. `read_only` is that of the file system as a whole: only the mount table
+/// shows whether the mount is read-only.
 fn file_system(found: &Statx, read_only: bool) -> Result<Target> {
     let device = DeviceNumber { major: found.stx_dev_major, minor: found.stx_dev_minor };
     if !read_only {
@@ -75,8 +75,8 @@ fn file_system(found: &Statx, read_only: bool) -> Result<Target> {
     Ok(Target::FileSystem { device, read_only, failed: !read_only })
 }
 
-/// A file system that was shut down after an I/O error (XFS on an invalid snapshot) answers
-/// `EIO` to everything; it must be found all the same, to be unmounted.
+/// A file system that was shut down after an I/O error (XFS on an invalid snapshot) answers `EIO`
+/// to everything. calf must nevertheless find it, to unmount it.
 fn broken_mount(there: &OwnedFd) -> Result<Option<Target>> {
     let fd = there.as_raw_fd();
     let read = |what: &str| format!("/proc/self/{what}/{fd}");
@@ -125,7 +125,7 @@ pub(super) fn remove(path: &Path) -> Result<()> {
     const OPERATION: &str = "remove target";
     let refuse = |what: &str| {
         Error::new(ErrorKind::InUse, OPERATION, path.display(), format!("it is {what}"))
-            .remedy("move away what is there, then repeat")
+            .remedy("move it away, then repeat the call")
     };
     let place = match places::find(path) {
         Err(error) if error.kind() == ErrorKind::NotFound => return Ok(()),

@@ -1,10 +1,10 @@
 //! The write cache of loop devices: whether flushes reach the backing file.
 //!
 //! With `write through`, the block layer drops flushes before the loop driver turns each into an
-//! fsync of the backing file. Newer kernels (seen in 6.12, not in 6.1) keep that setting when the
-//! device is detached, for whoever attaches it next: a database's loop device would lose its
-//! flushes, silently. So calf sets it in both directions when it attaches, and puts it in order
-//! when it takes a device down.
+//! fsync of the backing file. Newer kernels (seen in 6.12, not in 6.1) keep that setting after the
+//! device is detached, so it would affect the next user: a database's loop device would silently
+//! lose its flushes. calf therefore sets the attribute in either case when it attaches a device,
+//! and restores it when it takes a device down.
 
 use std::fs::OpenOptions;
 use std::io;
@@ -16,7 +16,7 @@ use crate::sys::linux::sysfs;
 
 const ATTRIBUTE: &str = "queue/write_cache";
 
-/// What becomes of flushes.
+/// What happens to flushes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Mode {
     /// They reach the backing file.
@@ -34,10 +34,10 @@ impl Mode {
     }
 }
 
-/// Sets the mode of a loop device that takes writes, and reads it back.
+/// Sets the mode of a writable loop device, and reads it back.
 pub(super) fn set(number: DeviceNumber, mode: Mode) -> Result<()> {
-    // A device that was just attached lets flushes through, but for a kernel that kept what an
-    // earlier user had set: asking first pays only for that mode.
+    // A device that was just attached passes flushes on, unless the kernel kept an earlier user's
+    // setting: reading the attribute first pays off only for that mode.
     if mode == Mode::WriteBack
         && sysfs::attribute(number, ATTRIBUTE)?.as_deref() == Some(mode.word())
     {
@@ -57,8 +57,8 @@ pub(super) fn set(number: DeviceNumber, mode: Mode) -> Result<()> {
     Err(failed(io::Error::other(format!("{found:?} stays after {mode:?}"))))
 }
 
-/// Lets flushes through again on a loop device that is about to be detached. Returns whether they
-/// were dropped before. A failure is no reason to keep the device.
+/// Passes flushes on again on a loop device that is about to be detached. Returns whether they were
+/// dropped before. A failure is not a reason to keep the device.
 pub(super) fn hand_back(number: DeviceNumber) -> bool {
     let is = |name: &str, value: &str| {
         sysfs::attribute(number, name).is_ok_and(|found| found.as_deref() == Some(value))
@@ -69,7 +69,7 @@ pub(super) fn hand_back(number: DeviceNumber) -> bool {
     match set(number, Mode::WriteBack) {
         Ok(()) => true,
         Err(error) => {
-            tracing::warn!(device = %number, error = error.report(), "write cache stays off");
+            tracing::warn!(device = %number, error = error.report(), "could not turn the write cache on again");
             false
         }
     }

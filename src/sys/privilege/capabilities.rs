@@ -4,7 +4,8 @@ use rustix::thread::{CapabilitySet, CapabilitySets};
 
 use crate::error::{Error, Result};
 
-/// What the driver needs. `docs/security.md` has the reasons, `tests/kernel/privilege.rs` the proof.
+/// The capabilities that the driver needs. `docs/security.md` gives the reasons, and
+/// `tests/kernel/privilege.rs` tests them.
 const NEEDED: CapabilitySet = CapabilitySet::CHOWN
     .union(CapabilitySet::DAC_OVERRIDE)
     .union(CapabilitySet::MKNOD)
@@ -12,17 +13,18 @@ const NEEDED: CapabilitySet = CapabilitySet::CHOWN
     .union(CapabilitySet::SYS_PTRACE)
     .union(CapabilitySet::SYS_RESOURCE);
 
-/// Keeps the capabilities that the driver needs, as far as it has them, and gives up all others for
-/// good: neither this thread, nor one that it starts from now on, nor a program that they run has
-/// them again. To be called before other threads are started.
+/// Keeps the capabilities that the driver needs, as far as it has them, and drops all others
+/// permanently: neither this thread, nor threads that it starts from now on, nor programs that they
+/// run can get them again. Call this before starting other threads.
 pub fn drop_capabilities() -> Result<()> {
-    const OPERATION: &str = "give up capabilities of";
+    const OPERATION: &str = "drop capabilities of";
     let failed = |errno: rustix::io::Errno| Error::io(OPERATION, "this process", errno);
     let has = rustix::thread::capabilities(None).map_err(failed)?;
-    // Without CAP_SETPCAP the bounding set stays, and no_new_privs keeps anyone from using it.
+    // Without CAP_SETPCAP the bounding set stays, and no_new_privs prevents its use.
     if has.effective.contains(CapabilitySet::SETPCAP) {
         for capability in CapabilitySet::all().difference(NEEDED).iter() {
-            // A kernel that does not know one says so, and cannot give it either.
+            // A kernel that does not know a capability returns an error, and cannot grant it
+            // either.
             match rustix::thread::remove_capability_from_bounding_set(capability) {
                 Ok(()) | Err(rustix::io::Errno::INVAL) => {}
                 Err(errno) => return Err(failed(errno)),

@@ -1,8 +1,8 @@
-//! Gives up the rights that calf does not need.
+//! Drops the privileges that calf does not need.
 //!
-//! Kubernetes gives mounts that are seen outside to privileged containers only, with every
-//! capability there is and without a seccomp profile. So the driver takes away what it does not
-//! need by itself, before it listens to anyone: capabilities, and system calls.
+//! Kubernetes allows mounts that are visible outside a container only for privileged containers,
+//! which have every capability and no seccomp profile. So the driver itself drops the capabilities
+//! and system calls that it does not need, before it listens.
 
 mod capabilities;
 mod system_calls;

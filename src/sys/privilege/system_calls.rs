@@ -1,7 +1,8 @@
-//! The system calls that the driver keeps, as a seccomp filter.
+//! The system calls that the driver may make, as a seccomp filter.
 //!
-//! The list is what the driver was seen to call in the kernel tests, and what its libraries call on
-//! ways that these seldom take. `docs/security.md` has it by purpose, with what is left out.
+//! The list has the calls that the driver makes in the kernel tests, and calls that its libraries
+//! make on paths that these tests seldom take. `docs/security.md` lists the calls by purpose, and
+//! names the calls that are refused.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -14,16 +15,16 @@ use seccompiler::{
 
 use crate::error::{Error, ErrorKind, Result};
 
-/// What became of the wish to limit system calls.
+/// The result of limiting system calls.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum SystemCalls {
-    /// All but the listed ones fail with `ENOSYS` from now on.
+    /// All calls outside the list fail with `ENOSYS` from now on.
     Limited,
     /// This kernel was built without `CONFIG_SECCOMP_FILTER`.
     Unlimited,
 }
 
-/// Whatever its arguments are.
+/// A call with any arguments.
 const ALLOWED: &[libc::c_long] = &[
     // Memory and threads.
     libc::SYS_brk,
@@ -47,7 +48,7 @@ const ALLOWED: &[libc::c_long] = &[
     libc::SYS_rt_sigprocmask,
     libc::SYS_rt_sigreturn,
     libc::SYS_sigaltstack,
-    // Time, chance, and what this is.
+    // Time, random numbers, and information about the system.
     libc::SYS_clock_getres,
     libc::SYS_clock_gettime,
     libc::SYS_clock_nanosleep,
@@ -121,7 +122,7 @@ const ALLOWED: &[libc::c_long] = &[
     libc::SYS_move_mount,
     libc::SYS_open_tree,
     libc::SYS_umount2,
-    // Sockets that are open.
+    // Open sockets.
     libc::SYS_accept4,
     libc::SYS_bind,
     libc::SYS_connect,
@@ -139,7 +140,7 @@ const ALLOWED: &[libc::c_long] = &[
     libc::SYS_socketpair,
 ];
 
-/// Older forms of the above, which later architectures do not have.
+/// Older forms of the above, which newer architectures do not have.
 #[cfg(target_arch = "x86_64")]
 const ALLOWED_HERE: &[libc::c_long] = &[
     libc::SYS_access,
@@ -164,13 +165,13 @@ const ALLOWED_HERE: &[libc::c_long] = &[
 #[cfg(not(target_arch = "x86_64"))]
 const ALLOWED_HERE: &[libc::c_long] = &[];
 
-/// Local sockets, IP, and netlink for the addresses that a resolver asks for.
+/// Local sockets, IP, and netlink, which a resolver uses to list addresses.
 const SOCKET_FAMILIES: [libc::c_int; 4] =
     [libc::AF_UNIX, libc::AF_INET, libc::AF_INET6, libc::AF_NETLINK];
 
-/// Lets this thread, and those that it starts from now on, make only the system calls that the
-/// driver needs. All others fail with `ENOSYS`, as on a kernel that has no such call, which is what
-/// libraries are prepared for. There is no way back.
+/// Limits this thread, and threads that it starts from now on, to the system calls that the driver
+/// needs. All others fail with `ENOSYS`, as on a kernel without the call, which libraries can
+/// handle. This cannot be undone.
 pub fn limit_system_calls() -> Result<SystemCalls> {
     let program = filter().map_err(|error| failed(&error))?;
     match seccompiler::apply_filter(&program) {
@@ -192,13 +193,13 @@ fn is_unknown(error: &io::Error) -> bool {
 fn filter() -> Result<BpfProgram, seccompiler::BackendError> {
     let mut rules: BTreeMap<_, _> =
         ALLOWED.iter().chain(ALLOWED_HERE).map(|&number| (number, Vec::new())).collect();
-    // A thread, not a process. clone3(2) has its flags in memory, where no filter sees them; the C
-    // library makes do with this one where that is missing.
+    // A thread, not a process. The flags of clone3(2) are in memory, where no filter sees them;
+    // without clone3, the C library uses this call.
     let thread = libc::CLONE_THREAD as u64;
     rules.insert(libc::SYS_clone, vec![when(0, SeccompCmpOp::MaskedEq(thread), thread)?]);
     // The name of a thread.
     rules.insert(libc::SYS_prctl, vec![when(0, SeccompCmpOp::Eq, libc::PR_SET_NAME as u64)?]);
-    // Its own end, by abort(3).
+    // Ending itself, by abort(3).
     let own = u64::from(std::process::id());
     rules.insert(libc::SYS_tgkill, vec![when(0, SeccompCmpOp::Eq, own)?]);
     let families = SOCKET_FAMILIES.map(|family| when(0, SeccompCmpOp::Eq, family as u64));
@@ -222,8 +223,8 @@ fn when(
 mod tests {
     use super::*;
 
-    /// Runs `check` in a thread that is limited. Not to be left by a panic, which may look for
-    /// files of debug information.
+    /// Runs `check` in a limited thread. `check` must not panic, since a panic may look for files
+    /// with debug information.
     fn limited<T: Send + 'static>(check: impl FnOnce() -> T + Send + 'static) -> T {
         let thread = std::thread::spawn(|| {
             assert_eq!(limit_system_calls().expect("a filter"), SystemCalls::Limited);

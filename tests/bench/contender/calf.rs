@@ -19,7 +19,7 @@ impl Grpc {
     pub(crate) fn new(world: &World, pool: &Pool, options: &[&str]) -> Self {
         Self {
             driver: Driver::start(pool.root(), &kernel::work_dir(), options),
-            // As a kubelet has them: on a disk.
+            // On a disk, as with a kubelet.
             paths: world.directory("kubelet"),
         }
     }
@@ -28,7 +28,7 @@ impl Grpc {
         &self.driver
     }
 
-    /// Ends the driver as a crash would; its volumes stay.
+    /// Kills the driver, as a crash would; its volumes stay.
     pub(crate) fn kill(self) {
         self.driver.kill();
     }
@@ -83,7 +83,7 @@ pub(crate) struct Library {
 }
 
 impl Library {
-    /// With volumes as they are by default.
+    /// With volumes that have all defaults.
     pub(crate) fn new(pool: Pool) -> Self {
         Self::with_shape(pool, "calf (library)".to_owned(), |spec| spec)
     }
@@ -130,7 +130,7 @@ impl Caller for LibraryCaller<'_> {
     }
 }
 
-/// The engine's part of a whole CSI life, without the driver around it: create, stage, publish.
+/// The engine's part of a volume's life in CSI, without the driver: create, stage, publish.
 pub(crate) struct Published {
     pool: Pool,
     paths: PathBuf,

@@ -1,7 +1,7 @@
-//! The floor: what the kernel takes for a snapshot, with no record, lock or check around it.
+//! The floor: the time that the kernel takes for a snapshot, without records, locks or checks.
 //!
 //! The device is the one that calf makes by default: an autoclear loop with flushes dropped, a
-//! persistent store with overflow, a chunk of 4 KiB or as the default is.
+//! persistent store with overflow, a chunk of 4 KiB or the default size.
 
 use std::fmt::Display;
 use std::fs::{self, File, OpenOptions};
@@ -22,7 +22,7 @@ pub(crate) struct Floor {
     controls: Controls,
     directory: PathBuf,
     size: u64,
-    /// Bytes of each store; `None` for what the whole disk takes.
+    /// Bytes of each store; `None` for a store that can hold the whole disk.
     limit: Option<u64>,
     /// Holds the template's loop device.
     _origin: File,
@@ -101,7 +101,8 @@ impl Caller for FloorCaller<'_> {
     }
 
     fn delete(&mut self, disk: Disk) {
-        // Newer kernels keep it for whoever attaches the device next, another contender for instance.
+        // Newer kernels keep the setting for the next user of the device, for instance another
+        // contender.
         set_write_cache(&disk.below, "write back");
         self.0.controls.remove(&self.0.device_name(&disk.id)).expect("remove");
         fs::remove_file(self.0.directory.join(&disk.id)).expect("unlink");

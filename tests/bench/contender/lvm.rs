@@ -10,8 +10,8 @@ use calf_test_kit::real_pool::run;
 use super::{Caller, Contender, Disk, Weight, take_down};
 use crate::world::{World, text};
 
-/// Sees the benchmark's own loop device and no other, writes nothing outside of its directory, and
-/// waits for no udev.
+/// Sees only the benchmark's own loop device, writes nothing outside its directory, and does not
+/// wait for udev.
 fn configuration(device: &str) -> String {
     format!(
         r#"

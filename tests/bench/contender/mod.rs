@@ -1,4 +1,4 @@
-//! Who competes: each makes a writable disk from one template, and unmakes it.
+//! The contenders: each makes a writable disk from one template, and removes it again.
 //!
 //! | contender | how a disk is made |
 //! | --- | --- |
@@ -36,7 +36,8 @@ pub(crate) use thin::Thin;
 use crate::series;
 use crate::world::{World, has};
 
-/// How much one disk costs, so how many are made: an index into [`crate::scale::Scale::most`].
+/// How much one disk costs, which limits how many are made: an index into
+/// [`crate::scale::Scale::most`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Weight {
     /// System calls.
@@ -53,7 +54,7 @@ pub(crate) enum Weight {
 pub(crate) struct Disk {
     pub(crate) id: String,
     pub(crate) device: PathBuf,
-    /// What its maker must know to unmake it.
+    /// What the contender needs to remove it.
     pub(crate) below: String,
 }
 
@@ -68,20 +69,20 @@ pub(crate) trait Contender: Sync {
         usize::MAX
     }
 
-    /// Someone who asks for disks; callers may work at once.
+    /// Starts a caller; several callers may work at once.
     fn caller(&self) -> Box<dyn Caller + '_>;
 }
 
-/// Asks for disks, one after the other.
+/// A caller, which makes disks one after the other.
 pub(crate) trait Caller: Send {
-    /// A disk that can be opened when this returns.
+    /// Makes a disk, which can be opened when this returns.
     fn create(&mut self, id: &str) -> Disk;
 
-    /// Back to nothing.
+    /// Removes the disk without a trace.
     fn delete(&mut self, disk: Disk);
 }
 
-/// What a contender needs of the machine beyond what calf itself does.
+/// A requirement of a contender that calf itself does not have.
 enum Need {
     /// A program, and the package that it is in.
     Program(&'static str, &'static str),
@@ -94,7 +95,7 @@ enum Need {
 }
 
 impl Need {
-    /// Why it is not met, if so.
+    /// Why the requirement is not met, if it is not.
     fn unmet(&self, world: &World) -> Option<String> {
         match *self {
             Self::Program(name, package) => {
@@ -115,7 +116,7 @@ impl Need {
     }
 }
 
-/// Someone whom a user might pick instead of calf.
+/// A contender that a user might choose instead of calf.
 struct Rival {
     name: &'static str,
     needs: &'static [Need],
@@ -151,8 +152,8 @@ const RIVALS: [Rival; 7] = [
     },
 ];
 
-/// Takes a contender down. While one panic is under way, another would end the process and hide the
-/// first one's message.
+/// Takes a contender down. During a panic, a second panic would end the process and hide the first
+/// message.
 fn take_down(work: impl FnOnce()) {
     if let Err(panic) = catch_unwind(AssertUnwindSafe(work))
         && !thread::panicking()
@@ -166,7 +167,7 @@ pub(crate) fn script(world: &World) -> Script {
     Script::new(world, "losetup+dmsetup", "P 8")
 }
 
-/// The rivals of these names that this machine can have; of the others it is told why not.
+/// The rivals of these names that this machine supports; for the others, reports why not.
 pub(crate) fn rivals(world: &World, names: &[&str]) -> Vec<Box<dyn Contender>> {
     let mut found = Vec::new();
     for Rival { name, needs, make } in RIVALS.iter().filter(|rival| names.contains(&rival.name)) {
@@ -178,7 +179,8 @@ pub(crate) fn rivals(world: &World, names: &[&str]) -> Vec<Box<dyn Contender>> {
     found
 }
 
-/// The rivals of a room that need not have all: in a smoke run, each is seen once elsewhere.
+/// The rivals of a room that does not need all of them: a smoke run covers each rival in another
+/// room.
 pub(crate) fn rivals_again(world: &World) -> Vec<Box<dyn Contender>> {
     match world.scale.all_rivals_everywhere {
         true => rivals(world, &RIVALS.map(|rival| rival.name)),

@@ -12,7 +12,7 @@ use calf_test_kit::real_pool::run;
 use super::{Caller, Contender, Disk, Weight};
 use crate::world::{World, text};
 
-/// The devices that the nbd module has unless told otherwise.
+/// The default number of devices of the nbd module.
 const DEVICES: u32 = 16;
 /// How long a device may take to have its size, or to lose its server.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -91,7 +91,7 @@ impl Caller for Qcow2Caller<'_> {
         run("qemu-img", &["create", "-q", "-f", "qcow2", "-b", base, "-F", "raw"], &[&file]);
         let index = qcow2.take();
         let device = format!("/dev/nbd{index}");
-        // Its own choice, /var/lock, is not in every guest.
+        // The default, /var/lock, does not exist in every guest.
         let socket = kernel::work_dir().join(format!("nbd{index}.sock"));
         let options = ["--connect", &device, "--socket", text(&socket), "--format", "qcow2"];
         run("qemu-nbd", &options, &[&file]);

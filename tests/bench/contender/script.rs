@@ -50,7 +50,7 @@ impl Caller for ScriptCaller<'_> {
     fn create(&mut self, id: &str) -> Disk {
         let script = self.0;
         let store = script.directory.join(id);
-        // The store can take all of the disk, with room for its metadata.
+        // The store can hold the whole disk, with room for its metadata.
         let length = script.size + script.size / 64 + (1 << 20);
         run("truncate", &["--size", &length.to_string()], &[&store]);
         let cow = run("losetup", &["--find", "--show"], &[&store]);

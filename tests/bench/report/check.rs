@@ -1,4 +1,4 @@
-//! What was written is read again: a report that cannot be read, or that lacks a goal, fails the run.
+//! Reads the report again: a report that cannot be read, or that lacks a goal, fails the run.
 
 use std::fs;
 use std::path::PathBuf;
@@ -9,7 +9,7 @@ use super::markdown::ROOMS;
 use super::targets::{Judgement, Verdict};
 use super::{Run, distinct};
 
-/// Says what is wrong with the files of a report.
+/// Returns what is wrong with the files of a report.
 pub(super) fn check(
     run: &Run<'_>,
     judgements: &[Judgement],
@@ -39,7 +39,7 @@ pub(super) fn check(
     let rooms = distinct(&run.series.iter().collect::<Vec<_>>(), |row| &row.room).len();
     let unknown = judgements.iter().find(|judgement| matches!(judgement.verdict, Verdict::Unknown));
     match unknown {
-        // A room that failed, or was not asked for, is told elsewhere.
+        // A room that failed, or was not selected, is reported elsewhere.
         Some(judgement) if rooms == ROOMS.len() => {
             Err(format!("all rooms were measured, and not: {}", judgement.what))
         }

@@ -18,7 +18,7 @@ pub(super) const ROOMS: [(&str, &str); 9] = [
     ("import", "Import"),
 ];
 
-/// Rooms of which each metric is a table of its own, contenders down and cases across.
+/// Rooms in which each metric has a table of its own, with contenders in rows and cases in columns.
 const MATRICES: [&str; 3] = ["together", "io", "growth"];
 
 /// The page. `plots` are file names beside it, with their captions.
@@ -70,7 +70,7 @@ pub(super) fn page(run: &Run<'_>, judgements: &[Judgement], plots: &[(String, St
     page
 }
 
-/// A table of medians, contenders down and cases across.
+/// A table of medians, with contenders in rows and cases in columns.
 fn matrix(page: &mut String, metric: &str, rows: &[&Summarized]) {
     let rows: Vec<&Summarized> = rows.iter().copied().filter(|row| row.metric == metric).collect();
     let cases = distinct(&rows, |row| &row.case);

@@ -19,11 +19,11 @@ use serde::Serialize;
 use crate::series::{About, Collected, Series};
 use statistics::Summary;
 
-/// A run, ready to be shown.
+/// A run, prepared for the report.
 #[derive(Serialize)]
 struct Run<'a> {
     about: &'a About,
-    /// Contenders that this machine cannot have, and why not.
+    /// Contenders that this machine does not support, and why not.
     absent: &'a BTreeMap<String, String>,
     series: Vec<Summarized>,
 }
@@ -61,7 +61,7 @@ pub(crate) fn write(collected: &Collected) -> io::Result<PathBuf> {
     Ok(directory)
 }
 
-/// Numbers of one kind that came in several lines, put together; in the order of arrival.
+/// Combines numbers of one kind that arrived in several lines, in the order of arrival.
 fn joined(collected: &[Series]) -> Vec<Summarized> {
     let mut rows: Vec<Series> = Vec::new();
     for series in collected {
@@ -82,7 +82,7 @@ fn joined(collected: &[Series]) -> Vec<Summarized> {
             metric,
             unit,
             summary: Summary::of(&values),
-            // More digits than a clock has.
+            // More digits than a clock provides.
             values: values.iter().map(|value| (value * 1e4).round() / 1e4).collect(),
         })
         .collect()
@@ -91,7 +91,7 @@ fn joined(collected: &[Series]) -> Vec<Summarized> {
 // === impl Summarized ===
 
 impl Summarized {
-    /// What its case starts with: how many volumes, or callers.
+    /// The number at the start of its case: of volumes, or of callers.
     fn number(&self) -> u64 {
         self.case.split(' ').next().and_then(|word| word.parse().ok()).unwrap_or(0)
     }
@@ -108,8 +108,7 @@ impl Run<'_> {
         })
     }
 
-    /// Of the cases with up to `limit` volumes or callers that all these contenders have, the one
-    /// with most.
+    /// The largest case with up to `limit` volumes or callers that all these contenders have.
     fn largest(
         &self,
         room: &str,
@@ -133,7 +132,7 @@ impl Run<'_> {
     }
 }
 
-/// The values of a field, each once, in the order of first arrival.
+/// The distinct values of a field, in the order of first arrival.
 fn distinct<'a>(
     rows: &[&'a Summarized],
     field: impl Fn(&'a Summarized) -> &'a str,

@@ -29,7 +29,7 @@ const BARS: [(&str, &str, &str, &str, &str); 6] = [
     ("io", "boot trace", "time", "boot", "A boot, ms"),
 ];
 
-/// Draws what the run has numbers for; returns names of files and captions.
+/// Draws the plots for which the run has numbers; returns names of files and captions.
 pub(super) fn draw(run: &Run<'_>, prefix: &str, directory: &Path) -> Result<Vec<(String, String)>> {
     let mut drawn = Vec::new();
     for (room, case, metric, name, caption) in BARS {

@@ -1,8 +1,8 @@
-//! Medians, and what is around them.
+//! Medians, quartiles and percentiles.
 
 use serde::Serialize;
 
-/// A series of numbers in short.
+/// The summary of a series of numbers.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 pub(super) struct Summary {
     pub(super) count: usize,
@@ -15,7 +15,7 @@ pub(super) struct Summary {
 }
 
 impl Summary {
-    /// Of at least one value.
+    /// Summarizes at least one value.
     pub(super) fn of(values: &[f64]) -> Self {
         let mut sorted = values.to_vec();
         sorted.sort_by(f64::total_cmp);

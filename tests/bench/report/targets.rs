@@ -1,4 +1,4 @@
-//! What calf must reach, judged by the ratios of this run.
+//! The goals of calf, judged by the ratios of this run.
 
 use super::Run;
 use super::markdown::number;
@@ -7,10 +7,11 @@ const FLOOR: &str = "floor";
 const GRPC: &str = "calf (gRPC)";
 const SCRIPT: &str = "losetup+dmsetup";
 const CALF: &str = "calf ephemeral 4 KiB";
-/// Who else keeps the template as it is: all contenders.
+/// The others that keep the template unchanged: all contenders.
 const RIVALS: [&str; 7] =
     [SCRIPT, "dm-thin", "LVM thick", "LVM thin", "qcow2", "reflink+loop", "copy+loop"];
-/// Most volumes or callers of the cases that goals without a number of their own are judged by.
+/// The most volumes or callers in the cases by which goals without a number of their own are
+/// judged.
 const HUNDRED: u64 = 100;
 
 /// One goal.
@@ -24,7 +25,7 @@ pub(super) struct Judgement {
 pub(super) enum Verdict {
     Reached,
     Missed,
-    /// This machine cannot have the contender.
+    /// This machine does not support the contender.
     Absent,
     /// This run has not measured it.
     Unknown,
@@ -37,14 +38,14 @@ enum Goal {
     AtLeast(f64),
 }
 
-/// A number, and the case that it is of where the goal does not say.
+/// A number, and its case if the goal does not name one.
 struct Figure<'a> {
     value: f64,
     case: &'a str,
 }
 
-/// All goals. Where a case is not named, it is the one with most volumes or callers up to a hundred
-/// that both contenders have; the number stands beside the result.
+/// All goals. If a goal names no case, the case is the largest with up to a hundred volumes or
+/// callers that both contenders have; the result shows the number.
 pub(super) fn judge(run: &Run<'_>) -> Vec<Judgement> {
     let mut all = ready(run);
     all.extend(warm(run));

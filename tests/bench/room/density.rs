@@ -107,7 +107,7 @@ fn chunks(world: &World) {
     }
 }
 
-/// Kibibytes that neither are free nor could be: the page cache and what is reclaimable do not
+/// Kibibytes that are neither free nor reclaimable: the page cache and reclaimable memory do not
 /// count.
 fn kernel_memory() -> u64 {
     let text = fs::read_to_string("/proc/meminfo").expect("meminfo");
@@ -119,10 +119,10 @@ fn kernel_memory() -> u64 {
     field("MemTotal") - reclaimable.iter().sum::<u64>()
 }
 
-/// Kibibytes of a process that are in memory.
+/// Resident memory of a process, in kibibytes.
 struct Resident {
     all: u64,
-    /// What the process has written: no pages of its program or libraries.
+    /// Memory that the process has written to, without pages of its program or libraries.
     anonymous: u64,
 }
 

@@ -1,4 +1,4 @@
-//! What does the n-th volume cost, as n grows: the engine's part and the kernel's apart?
+//! What does the n-th volume cost, as n grows, separately for the engine and the kernel?
 //!
 //! The stores are small, so that thousands fit into a small machine's memory. The floor shows what
 //! the kernel's own part costs at the same number of devices.
@@ -15,7 +15,7 @@ use crate::world::World;
 const ROOM: &str = "growth";
 /// Bytes of each store.
 const STORE: u64 = 4 << 20;
-/// Points along the way.
+/// Number of measuring points.
 const POINTS: usize = 20;
 
 pub(super) fn growth() {

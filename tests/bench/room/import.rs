@@ -1,4 +1,4 @@
-//! How fast does an image become a template, against what bounds it: the disk and SHA-256?
+//! How fast is an import, compared with its limits: the disk and SHA-256?
 
 use std::fs::{self, File};
 use std::os::unix::fs::FileExt as _;
@@ -40,7 +40,7 @@ pub(super) fn import() {
         let name = format!("here-{round}");
         rate(case, CALF, timed(&|| import_once(&pool, &world.image, &name)));
     }
-    // Another file system: nothing can be shared, so all must be read and written.
+    // Another file system: no blocks can be shared, so everything must be read and written.
     let elsewhere = kernel::pool_dir(kernel::Fs::Ext4);
     let case = "image on another file system";
     for round in 0..world.scale.rounds.min(3) {
@@ -74,7 +74,7 @@ pub(super) fn import() {
     emit(ROOM, case, CALF, ("read", "MiB"), &[read]);
 }
 
-/// Bytes that this process has read by system calls, those of holes too.
+/// Bytes that this process has read by system calls, including holes.
 fn bytes_read() -> u64 {
     let text = fs::read_to_string("/proc/self/io").expect("the kernel's I/O accounting");
     let line = text.lines().find_map(|line| line.strip_prefix("rchar: ")).expect("rchar");

@@ -1,9 +1,9 @@
-//! What does a disk do once it is ready?
+//! How fast is a disk once it is ready?
 //!
-//! I/O is direct, as most VMMs can issue it for their guests: the page cache that counts is the pool's.
-//! One stream is read through the page cache of the disk itself, as Firecracker does.
-//! Each round makes a fresh disk of each contender, runs all patterns on it, and takes it away.
-//! Beside the times, the counters of the pool's own disk say what reached it.
+//! I/O is direct, as most VMMs can issue it for their guests: the page cache that counts is the
+//! pool's. One stream is read through the page cache of the disk itself, as Firecracker does. Each
+//! round makes a fresh disk with each contender, runs all patterns on it, and removes it. Apart
+//! from the times, the counters of the pool's own disk show how many bytes reached it.
 
 use std::fs::{self, File};
 use std::os::fd::AsRawFd as _;
@@ -30,7 +30,7 @@ const FLUSH_EACH: usize = 16;
 /// Commits of the database between two checkpoints, and the pages that a checkpoint writes.
 const CHECKPOINT: usize = 32;
 
-/// The requests of a real boot: see the file's own head.
+/// The requests of a real boot: see the header of the file.
 const BOOT: &str = include_str!("boot.trace");
 
 /// A buffer for direct I/O.
@@ -74,7 +74,7 @@ fn variants(pool: &Pool, chunks: &[u64]) -> Vec<Library> {
     variants
 }
 
-/// The template itself, through a loop device: what reading can be at best.
+/// The template itself, through a loop device: the best possible speed of reading.
 fn template_reads(world: &World) {
     let controls = Controls::open().expect("the control devices");
     let image = File::open(&world.image).expect("the image");
@@ -91,7 +91,7 @@ fn patterns(world: &World, disk: &PoolDisk, name: &str, caller: &mut dyn Caller,
     bench.reads(name);
     bench.sequential_writes(name);
     let counted = |case: &str, written: f64, work: &dyn Fn() -> f64| {
-        // What an earlier pattern wrote, and nobody flushed, is not this one's.
+        // Unflushed writes of an earlier pattern must not count for this one.
         rustix::fs::syncfs(&disk.root).expect("sync the pool");
         let before = disk.counters();
         let seconds = work();
@@ -152,7 +152,7 @@ impl<'a> Bench<'a> {
 
     fn reads(&self, name: &str) {
         let mut buffer = Box::new(Buffer([0; LARGE]));
-        // Where nobody read the template for a while, the first one waits for the pool's disk.
+        // If the template was not read for a while, the first read waits for the pool's disk.
         self.read_stream(self.device, &mut buffer);
         self.timed(name, "sequential read", self.stream, || {
             self.read_stream(self.device, &mut buffer);
@@ -195,7 +195,7 @@ impl<'a> Bench<'a> {
         }
     }
 
-    /// The same offsets each time: the first call writes first, the second again.
+    /// Uses the same offsets each time: the first call measures first writes, the second rewrites.
     fn random_writes(&self, name: &str, case: &str) -> f64 {
         let buffer = random_buffer();
         let offsets = self.offsets(self.stream);
@@ -316,7 +316,7 @@ fn requests(trace: &str) -> Vec<Request> {
     requests
 }
 
-/// The disk under the pool's file system, and what it counts.
+/// The disk under the pool's file system, and its counters.
 struct PoolDisk {
     statistics: PathBuf,
     root: File,
@@ -338,8 +338,8 @@ impl PoolDisk {
         }
     }
 
-    /// Fields 7 and 16 of the kernel's `Documentation/block/stat.rst`. Nothing where the file
-    /// system is on no device of its own (Btrfs).
+    /// Fields 7 and 16 of the kernel's `Documentation/block/stat.rst`. Empty if the file system has
+    /// no device number of its own disk (Btrfs).
     fn counters(&self) -> Counters {
         let text = fs::read_to_string(&self.statistics).unwrap_or_default();
         let field = |index: usize| {

@@ -1,8 +1,8 @@
-//! What is the least that any driver pays on this machine?
+//! What are the minimum costs of any driver on this machine?
 //!
-//! The floor is the kernel's part of a volume. A driver that keeps its promises pays more: three calls
-//! that wake it and its caller, a wait for the disk, a system call for each look. Each of these is
-//! measured here with nothing else around it; the sum says how near to the floor a driver can come.
+//! The floor is the kernel's share of a volume's cost. A driver that keeps its promises pays more:
+//! three calls that wake it and its caller, a wait for the disk, a system call for each check. This
+//! room measures each of these in isolation; the sum shows how close to the floor a driver can get.
 
 use std::fs::{self, File};
 use std::io::{Read as _, Write as _};
@@ -18,7 +18,7 @@ use crate::world::World;
 
 const ROOM: &str = "parts";
 const TIME: (&str, &str) = ("time", "ms");
-/// Calls of a volume's way to a pod.
+/// The calls that bring a volume to a pod.
 const CALLS: usize = 3;
 /// System calls in one measurement: one alone is too short for the clock.
 const MANY: usize = 100;
@@ -66,7 +66,7 @@ pub(super) fn parts() {
     }
 }
 
-/// The least of what makes a promise outlive a loss of power.
+/// The minimum that makes a promise survive a power loss.
 fn record(path: &Path) {
     let mut file = File::create_new(path).expect("a file");
     file.write_all(&[b'x'; 512]).expect("write");

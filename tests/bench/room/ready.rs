@@ -1,9 +1,9 @@
-//! How long from the request to a block device that can be opened, and back to nothing?
+//! How long does it take from the request to a block device that can be opened, and to remove it?
 //!
 //! Volumes are made in turns: one by each contender, then the next by each, so that a slow moment
-//! of the machine hits all alike. Each turn has another order, so that nobody always comes after the
-//! one who leaves the caches cold. Where so many volumes exist that only one contender's fit into
-//! memory, contenders take turns in blocks.
+//! of the machine affects all alike. Each turn has another order, so that no contender always
+//! follows the one that leaves the caches cold. If there are so many volumes that only one
+//! contender's fit into memory, contenders take turns in blocks.
 
 use std::fs::OpenOptions;
 use std::thread;
@@ -21,10 +21,10 @@ const GONE: (&str, &str) = ("gone", "ms");
 const READY_EACH: (&str, &str) = ("ready, total per volume", "ms");
 const GONE_EACH: (&str, &str) = ("gone, total per volume", "ms");
 
-/// As many volumes of all contenders as a machine's memory surely holds.
+/// How many volumes of all contenders certainly fit into a machine's memory.
 const SIDE_BY_SIDE: usize = 100;
 
-/// What was measured of one contender.
+/// The measurements of one contender.
 #[derive(Default)]
 struct Times {
     ready: Vec<f64>,
@@ -100,7 +100,7 @@ fn in_turns(
     times
 }
 
-/// Proves that the device is one.
+/// Proves that the path is a usable block device.
 fn open(disk: &Disk) {
     let opened = OpenOptions::new().read(true).write(true).open(&disk.device);
     opened.unwrap_or_else(|error| panic!("cannot open {}: {error}", disk.device.display()));
@@ -133,8 +133,8 @@ pub(super) fn together() {
     }
 }
 
-/// How many volumes callers make between them. Programs take long: theirs are no more than callers,
-/// but some.
+/// How many volumes the callers make in total. Programs are slow, so they make only one per caller,
+/// but at least a few.
 fn volumes(world: &World, contender: &dyn Contender, callers: usize) -> usize {
     const SOME: usize = 10;
     let wanted = match contender.weight() {
@@ -144,7 +144,7 @@ fn volumes(world: &World, contender: &dyn Contender, callers: usize) -> usize {
     wanted.min(most(world, contender))
 }
 
-/// How many rounds are worth their time: what takes seconds varies little.
+/// How many rounds are worth their time: operations that take seconds vary little.
 fn rounds(weight: Weight) -> usize {
     match weight {
         Weight::Light => usize::MAX,
@@ -153,7 +153,7 @@ fn rounds(weight: Weight) -> usize {
     }
 }
 
-/// Total milliseconds for `callers` to make `volumes` between them, and to unmake them.
+/// Total milliseconds in which `callers` together make `volumes`, and remove them.
 fn at_once(
     world: &World,
     contender: &dyn Contender,

@@ -1,8 +1,8 @@
-//! The sandbox case: five sandboxes of one root image, each with 1,536 MiB of memory on paper.
+//! The sandbox case: five sandboxes of one root image, each nominally with 1,536 MiB of memory.
 //!
-//! What is compared is the total time to five ready disks and the disk space that they take, with
-//! the first writes of a boot in each. Memory on paper is a sparse file, as a VMM maps it: it costs
-//! no one anything, and shows that the figure does not.
+//! The room compares the total time until five disks are ready, and the disk space that they take
+//! after the first writes of a boot in each. The nominal memory is a sparse file, as a VMM maps it,
+//! which shows that this memory costs nothing.
 
 use std::fs::File;
 use std::time::Instant;
@@ -29,7 +29,7 @@ pub(super) fn sandboxes() {
     let memory = world.directory("memory");
     for round in 0..world.scale.rounds.min(3) {
         for contender in &contenders {
-            // Five copies of a large image may not fit beside the others' leftovers.
+            // Five copies of a large image may not fit next to the leftovers of other contenders.
             let before = world.free();
             let mut caller = contender.caller();
             let start = Instant::now();
@@ -58,7 +58,7 @@ pub(super) fn sandboxes() {
     }
 }
 
-/// The writes of a start, scattered as a file system scatters them.
+/// The writes of a boot, scattered like those of a file system.
 fn boot(disk: &Disk, size: u64) {
     let device = real_pool::open(&disk.device);
     let mut random = Random(11);

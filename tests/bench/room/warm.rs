@@ -1,6 +1,6 @@
 //! How long does a volume take that finds a spare?
 //!
-//! Spares are made between the measured calls, as idle time makes them between a user's.
+//! Spares are made between the measured calls, as in the idle time between a user's calls.
 
 use std::time::{Duration, Instant};
 
@@ -94,6 +94,6 @@ fn await_spares(pool: &Pool) {
         assert!(Instant::now() < deadline, "the driver makes no spares");
         std::thread::sleep(Duration::from_millis(50));
     }
-    // The last one counts a moment before it is complete.
+    // The last spare is counted slightly before it is complete.
     std::thread::sleep(Duration::from_millis(100));
 }

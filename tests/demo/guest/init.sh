@@ -1,6 +1,6 @@
 #!/bin/sh
-# The first process of the microVM, on its root disk: says where it is, writes, powers off.
-# Lines that start with "demo: " are for whoever watches the serial line.
+# The first process of the microVM, on its root disk: reports its system, writes a file, powers off.
+# Lines that start with "demo: " are for the reader of the serial line.
 export PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
 proof=/root/written-by-the-guest
 
@@ -28,5 +28,5 @@ say "sha256 $1"
 mount -o remount,ro /
 say "done"
 echo o > /proc/sysrq-trigger
-# The disk goes away while the machine powers off: start no program from it.
+# The disk disappears while the machine powers off: start no program from it.
 while :; do :; done

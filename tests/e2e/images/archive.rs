@@ -79,7 +79,7 @@ fn write_layer(root: &Initramfs, path: &Path) -> io::Result<()> {
     layer.into_inner()?.flush()
 }
 
-/// Owned by root, of no particular time: the same files make the same image.
+/// Owned by root and with a fixed time, so that the same files make the same image.
 fn header(kind: EntryType, size: u64) -> Header {
     let mut header = Header::new_gnu();
     header.set_entry_type(kind);

@@ -1,6 +1,6 @@
 #!/bin/busybox sh
-# The first process of the microVM, on its root disk: says where it is, writes, powers off.
-# Lines that start with "microvm: " are for whoever watches the serial line.
+# The first process of the microVM, on its root disk: reports its system, writes, powers off.
+# Lines that start with "microvm: " are for the reader of the serial line.
 proof=/root/written-by-the-guest
 
 busybox mount -t proc proc /proc

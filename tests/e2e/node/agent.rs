@@ -1,4 +1,4 @@
-//! What takes commands on the node: one shell script per connection, one answer.
+//! The agent that takes commands on the node: one shell script and one answer per connection.
 //!
 //! It runs outside all pods, so that a test sees and does what an administrator of the node would.
 
@@ -16,10 +16,10 @@ use crate::Result;
 pub(super) const LISTEN: &str = "CALF_NODE_ADDRESS";
 pub(super) const PORT: u16 = 1022;
 
-/// What a script wrote, and how it ended.
+/// The output of a script, and its exit code.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct Output {
-    /// The exit code, or -1 where a signal ended it.
+    /// The exit code, or -1 if a signal ended the script.
     pub(crate) code: i32,
     pub(crate) stdout: String,
     pub(crate) stderr: String,
@@ -47,7 +47,7 @@ pub(super) fn serve(address: &str) -> ExitCode {
 fn answer(mut connection: TcpStream) -> std::io::Result<()> {
     let mut request = String::new();
     if BufReader::new(connection.try_clone()?).read_line(&mut request)? == 0 {
-        // Someone wanted to know whether anybody is here.
+        // A client only checked whether the agent listens.
         return Ok(());
     }
     let script: String = serde_json::from_str(&request)?;
@@ -61,7 +61,7 @@ fn answer(mut connection: TcpStream) -> std::io::Result<()> {
     connection.write_all(&serde_json::to_vec(&output)?)
 }
 
-/// From the other side of the wire: has `script` run by the agent at `address`.
+/// From the machine's end of the link: makes the agent at `address` run `script`.
 pub(super) fn call(address: &str, script: &str, limit: Duration) -> Result<Output> {
     let failed = |error: std::io::Error| match error.kind() {
         std::io::ErrorKind::WouldBlock => {
@@ -79,7 +79,7 @@ pub(super) fn call(address: &str, script: &str, limit: Duration) -> Result<Outpu
     serde_json::from_str(&answer).map_err(|error| format!("the node answered {answer:?}: {error}"))
 }
 
-/// Whether an agent listens at `address` by now.
+/// Whether an agent listens at `address` yet.
 pub(super) fn is_up(address: &str) -> bool {
     connect(address).is_ok()
 }

@@ -1,9 +1,10 @@
 #!/bin/sh
-# The node's first process: makes a Kubernetes node of a bare kernel, as an administrator would.
+# The node's first process: turns a bare kernel into a Kubernetes node, as an administrator would.
 #
-# The kernel's root is the machine's, read-only. The node's root is an overlay of that and of a disk,
-# so that anything may be written anywhere, and is gone with the node. From the kernel's command line:
-#   CALF_NODE_NAME, CALF_NODE_ADDRESS, CALF_NODE_GATEWAY    who the node is
+# The kernel's root is the machine's, read-only. The node's root is an overlay of that and of a
+# disk, so that everything is writable, and all changes are gone with the node. From the kernel's
+# command line:
+#   CALF_NODE_NAME, CALF_NODE_ADDRESS, CALF_NODE_GATEWAY    identity of the node
 #   CALF_NODE_SHARED                                        a directory of the machine, writable here
 #   CALF_NODE_AGENT                                         a program that takes commands
 set -eu
@@ -40,7 +41,7 @@ done
 mount -t cgroup2 cgroup2 /sys/fs/cgroup
 mount -t hostfs -o "$CALF_NODE_SHARED" none /mnt/shared
 
-# An overlay cannot be the upper layer of another one: what containers write is on the disk itself.
+# An overlay cannot be the upper layer of another overlay, so containers write to the disk itself.
 for directory in /var/lib/containerd /var/lib/kubelet /var/log; do
     mkdir -p "/mnt/state$directory" "$directory"
     mount --bind "/mnt/state$directory" "$directory"
@@ -58,7 +59,7 @@ mount -t xfs "$pool" /var/lib/calf
 # Pods mount for the kubelet, and the kubelet for pods.
 mount --make-rshared /
 
-# cAdvisor, in the kubelet, refuses a processor that has no clock speed.
+# cAdvisor, in the kubelet, refuses a processor without a clock speed.
 { cat /proc/cpuinfo; echo "cpu MHz		: 1000.000"; } > /run/cpuinfo
 mount --bind /run/cpuinfo /proc/cpuinfo
 
@@ -71,7 +72,7 @@ echo 1 > /proc/sys/net/ipv4/ip_forward
 ulimit -n 65536
 
 "$CALF_NODE_AGENT" &
-# The orphans of others are this process's to bury, which waiting does.
+# This process must reap orphaned processes, which waiting does.
 wait $! || true
 echo o > /proc/sysrq-trigger
 sleep 60

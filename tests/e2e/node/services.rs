@@ -31,7 +31,7 @@ impl Service {
         }
     }
 
-    /// Its program with arguments, on a node whose programs are in `programs`.
+    /// The service's program with arguments, on a node whose programs are in `programs`.
     fn command(self, programs: &str) -> String {
         match self {
             Self::Containerd => {
@@ -45,7 +45,7 @@ impl Service {
         }
     }
 
-    /// Succeeds on the node when the service can be used.
+    /// A script that succeeds on the node when the service can be used.
     fn probe(self) -> &'static str {
         match self {
             Self::Containerd => "test -S /run/containerd/containerd.sock",
@@ -84,7 +84,7 @@ impl Node {
         Ok(())
     }
 
-    /// Tells a service to end, and waits until it has.
+    /// Stops a service, and waits until it has ended.
     pub(crate) fn stop(&self, service: Service) -> Result<()> {
         let name = service.name();
         self.run(&format!("kill -TERM $(cat /run/{name}.pid)"))?;

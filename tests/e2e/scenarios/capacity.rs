@@ -1,4 +1,5 @@
-//! Storage capacity objects show the pool's truth, and the scheduler refuses what does not fit.
+//! Storage capacity objects show the pool's actual capacity, and the scheduler refuses what does
+//! not fit.
 
 use std::time::Duration;
 
@@ -12,17 +13,17 @@ use crate::workload::{self, Mode};
 use crate::world::World;
 
 const PUBLISHED: Duration = Duration::from_secs(120);
-/// The pool's file system keeps logs and the like, which move by this between two looks.
+/// Tolerance for logs and other files on the pool's file system, which change between two checks.
 const TOLERANCE: u64 = 16 << 20;
-/// The largest volume that calf makes is 15 TiB: its disks are sparse, so the pool's free space does
-/// not bound the size of one, and a full pool refuses all of them.
+/// The largest volume that calf makes is 15 TiB. Disks are sparse, so the pool's free space does
+/// not limit their size, but a full pool refuses all of them.
 const TOO_LARGE: &str = "16Ti";
 const REFUSAL: &str = "did not have enough free storage";
-/// What someone else takes of the pool.
+/// Space that other files take from the pool.
 const SOME: u64 = 1 << 30;
-/// Where someone else's files are: beside the volumes, on the same file system.
+/// The path of other files, next to the volumes on the same file system.
 const BALLAST: &str = "/var/lib/calf/ballast";
-/// A second file, as XFS wants the space of a whole file free to make a part of it.
+/// A second file, since XFS needs the space of a whole file free to allocate a part of it.
 const MORE_BALLAST: &str = "/var/lib/calf/more-ballast";
 
 pub(crate) fn run(world: &World, namespace: &Namespace) -> Result<()> {
@@ -30,7 +31,7 @@ pub(crate) fn run(world: &World, namespace: &Namespace) -> Result<()> {
     let result = while_others_fill_the_pool(world, namespace, empty);
     world.node.run(&format!("rm -f {BALLAST} {MORE_BALLAST}"))?;
     result?;
-    // There is room again, and the pod that waited for it starts.
+    // There is room again, and the waiting pod starts.
     namespace.wait_until_succeeded("waits")?;
 
     let pod = one_disk("too-large", TOO_LARGE);
@@ -47,7 +48,7 @@ fn while_others_fill_the_pool(world: &World, namespace: &Namespace, empty: u64) 
     }
     println!("capacity objects: {empty} bytes, and {less} with 1 GiB of the pool taken");
 
-    // Into the reserve, but not to the last block: that is what the reserve is for.
+    // Fill the pool into its reserve, but not to the last block.
     world.node.run(&format!("fallocate -l {} {MORE_BALLAST}", less + TOLERANCE))?;
     let full = agree(world, "with a full pool")?;
     if full != 0 {
@@ -73,7 +74,7 @@ fn refused(namespace: &Namespace, pod: &str) -> Result<()> {
     Err(format!("the claim that does not fit is {}", claim["status"]["phase"]))
 }
 
-/// Waits until the objects of both classes say what the pool says, and returns it.
+/// Waits until the objects of both classes show the pool's capacity, and returns it.
 fn agree(world: &World, when: &str) -> Result<u64> {
     let mut last = String::new();
     world
@@ -92,7 +93,7 @@ fn agree(world: &World, when: &str) -> Result<u64> {
         .map_err(|error| format!("{error}: {last}"))
 }
 
-/// What the kernel says is free for the pool, less the reserve that calf keeps.
+/// The free space that the kernel reports for the pool, less calf's reserve.
 fn available(cluster: &Cluster) -> Result<u64> {
     let status = release::calf(cluster, &["status", "--output", "json"])?;
     let status: Value = serde_json::from_str(&status)
@@ -102,7 +103,7 @@ fn available(cluster: &Cluster) -> Result<u64> {
         .ok_or_else(|| format!("calf status says nothing of available space: {status}"))
 }
 
-/// Each class with the bytes that its capacity object says.
+/// Each class with the bytes in its capacity object.
 fn published(cluster: &Cluster) -> Result<Vec<(String, u64)>> {
     let objects = cluster.list(&["csistoragecapacities", "--namespace", NAMESPACE])?;
     let pairs = objects.iter().map(|object| {
@@ -112,7 +113,7 @@ fn published(cluster: &Cluster) -> Result<Vec<(String, u64)>> {
     pairs.collect()
 }
 
-/// A quantity of Kubernetes, of the kinds in which the provisioner writes capacities.
+/// A quantity of Kubernetes, in the forms that the provisioner uses for capacities.
 fn bytes(quantity: &str) -> Result<u64> {
     let digits = quantity.trim_end_matches(|unit: char| unit.is_ascii_alphabetic());
     let factor = match &quantity[digits.len()..] {

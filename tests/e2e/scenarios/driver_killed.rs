@@ -1,5 +1,5 @@
-//! The driver is killed with `kill -9` under running pods: their disks go on working, and what was
-//! asked for meanwhile happens when it is back.
+//! The driver is killed with `kill -9` under running pods: their disks keep working, and requests
+//! made meanwhile are carried out when the driver is back.
 
 use std::time::Duration;
 
@@ -30,7 +30,7 @@ pub(crate) fn run(world: &World, namespace: &Namespace) -> Result<()> {
     namespace.wait_until_succeeded("started-meanwhile")?;
     namespace.wait_until_gone("pod", BLOCK)?;
 
-    // Once more, between what it does for the claim and what it does for the pod.
+    // Kill it once more, between its work for the claim and its work for the pod.
     namespace.apply(&workload::all([reader("started-before")]))?;
     namespace.cluster.wait("the claim to be provisioned", BACK, || {
         let claim = namespace.get("pvc", "started-before-disk")?;
@@ -44,7 +44,7 @@ pub(crate) fn run(world: &World, namespace: &Namespace) -> Result<()> {
     workers::never_restarted(namespace, MOUNTED)
 }
 
-/// Reads its disk, once.
+/// Reads the disk once.
 fn reader(name: &str) -> Value {
     let spec = workload::claim_spec(EPHEMERAL_CLASS, Mode::Block, &TEMPLATE_BYTES.to_string());
     let script = format!("sha256sum {DEVICE}");
@@ -60,7 +60,7 @@ fn kill(world: &World) -> Result<u64> {
     }
 }
 
-/// Waits until the driver's container has been restarted since, and all of its pod is ready.
+/// Waits until the driver's container has been restarted since, and its whole pod is ready.
 fn wait_until_back(world: &World, before: u64) -> Result<()> {
     world.cluster.wait("the driver to be back", BACK, || {
         let pod = driver(world)?;

@@ -1,5 +1,4 @@
-//! A claim that is expanded while its pod runs is larger inside the pod: the file system, and the
-//! block device.
+//! Expanding a claim while its pod runs enlarges the file system or block device inside the pod.
 
 use serde_json::json;
 
@@ -45,7 +44,7 @@ pub(crate) fn run(_: &World, namespace: &Namespace) -> Result<()> {
         ])?;
     }
     namespace.cluster.wait("the file system and the device to grow", namespace::POD, || {
-        // Metadata of a file system takes its share; a tenth is more than it takes.
+        // The file system's metadata takes less than a tenth.
         let grown = file_system(namespace)? > AFTER / 10 * 9 && device(namespace)? == AFTER;
         Ok(grown.then_some(()))
     })?;
@@ -63,7 +62,7 @@ pub(crate) fn run(_: &World, namespace: &Namespace) -> Result<()> {
             return Err(format!("{pod}: what was written before reads {read:?} afterwards"));
         }
     }
-    // In bytes as it was asked for, or in the unit that whoever wrote it prefers.
+    // In bytes as requested, or in another unit that Kubernetes may write.
     let (bytes, unit) = (AFTER.to_string(), format!("{}Mi", AFTER >> 20));
     namespace.cluster.wait("the claims to say their new size", namespace::POD, || {
         let says = |claim| -> Result<bool> {

@@ -16,7 +16,7 @@ pub(crate) fn run(world: &World, namespace: &Namespace) -> Result<()> {
     let directory = mount_path(&object)
         .ok_or_else(|| format!("no container of pod {pod} mounts an inline volume of {DRIVER}"))?;
 
-    // The template's content is there, and can be written over.
+    // The volume has the template's content, which can be overwritten.
     let said = namespace.exec(
         &pod,
         &format!(
@@ -45,7 +45,7 @@ pub(crate) fn run(world: &World, namespace: &Namespace) -> Result<()> {
     Ok(())
 }
 
-/// Where the first container that has an inline volume of calf mounts it.
+/// The mount path in the first container with an inline volume of calf.
 fn mount_path(pod: &Value) -> Option<&str> {
     let volumes = pod["spec"]["volumes"].as_array()?;
     let name = &volumes.iter().find(|volume| volume["csi"]["driver"] == DRIVER)?["name"];

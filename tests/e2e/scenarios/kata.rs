@@ -1,8 +1,8 @@
-//! A Kata pod through a direct-assigned volume: the driver names the device in the file that Kata's
-//! runtime reads, and takes the file away with the volume. The manifest is the documentation's.
+//! A Kata pod with a direct-assigned volume: the driver names the device in the file that Kata's
+//! runtime reads, and removes the file with the volume. The manifest is the documentation's.
 //!
-//! Kata itself needs KVM. Its part is played by the test, which reads the file and mounts the device
-//! that it names; the pod's containers are run by runc under the handler's name (`containerd.toml`).
+//! Kata itself needs KVM. The test plays its part: it reads the file and mounts the device that it
+//! names; runc runs the pod's containers under the handler's name (`containerd.toml`).
 
 use std::time::Duration;
 
@@ -13,7 +13,7 @@ use crate::release::TEMPLATE;
 use crate::world::World;
 use crate::{Result, documentation};
 
-/// Where Kata's runtimes look, below it one directory for each volume.
+/// The directory in which Kata's runtimes look for one directory per volume.
 const DIRECT_VOLUMES: &str = "/run/kata-containers/shared/direct-volumes";
 const GONE: Duration = Duration::from_secs(120);
 
@@ -39,7 +39,7 @@ pub(crate) fn run(world: &World, namespace: &Namespace) -> Result<()> {
     }
     let device = info["device"].as_str().unwrap_or_default();
 
-    // As Kata would: the device goes to the guest, which mounts it.
+    // As with Kata, the device goes to the guest, which mounts it.
     let found = world.node.run(&format!(
         "mkdir -p /run/guest && mount -t ext4 '{device}' /run/guest && cat /run/guest/template
         umount /run/guest"
@@ -60,7 +60,7 @@ pub(crate) fn run(world: &World, namespace: &Namespace) -> Result<()> {
     })
 }
 
-/// As Kata names the directory: base64 with the alphabet for URLs, padded.
+/// The directory's name in Kata's form: base64 with the alphabet for URLs, padded.
 fn encode(world: &World, path: &str) -> Result<String> {
     let encoded =
         world.node.run(&format!("printf %s '{path}' | base64 --wrap=0 | tr '+/' '-_'"))?;

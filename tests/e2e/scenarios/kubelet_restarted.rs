@@ -1,5 +1,5 @@
-//! The kubelet is stopped under running pods: their disks go on working, and what was asked for
-//! meanwhile happens when it is back.
+//! The kubelet is stopped under running pods: their disks keep working, and requests made meanwhile
+//! are carried out when the kubelet is back.
 
 use crate::Result;
 use crate::namespace::Namespace;

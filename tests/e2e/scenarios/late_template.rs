@@ -1,5 +1,5 @@
 //! A pod asks for a template that no node has: it waits, an event says why, and it starts as soon
-//! as the template is there.
+//! as the template is imported.
 
 use serde_json::json;
 
@@ -35,7 +35,7 @@ pub(crate) fn run(world: &World, namespace: &Namespace) -> Result<()> {
         return Err(format!("a pod without its template is {phase}, not Pending"));
     }
 
-    // The same content by another name.
+    // The same content under another name.
     let image = format!("{TEMPLATE_IMAGES}/{TEMPLATE}.img");
     release::calf(&world.cluster, &["template", "import", &image, "--name", LATE])?;
     let said = namespace.wait_until_succeeded(POD)?;

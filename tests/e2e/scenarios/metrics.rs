@@ -1,5 +1,5 @@
-//! The driver's metrics are scraped where Prometheus would, and every query of the dashboard and of
-//! the alert rules names metrics that are there.
+//! The driver's metrics can be scraped as by Prometheus, and every query of the dashboard and of
+//! the alert rules uses existing metrics.
 
 use std::collections::BTreeSet;
 
@@ -46,7 +46,7 @@ pub(crate) fn run(world: &World, _: &Namespace) -> Result<()> {
     Ok(())
 }
 
-/// What the driver's pod tells a scraper.
+/// The answer of the driver's pod to a scrape.
 fn scrape(world: &World) -> Result<String> {
     let pod = release::driver_pod(&world.cluster)?;
     let path = format!("/api/v1/namespaces/{NAMESPACE}/pods/{pod}:{METRICS_PORT}/proxy/metrics");
@@ -99,7 +99,7 @@ fn alert_rules(world: &World) -> Result<String> {
     ])
 }
 
-/// Every metric of calf that some text below this value names.
+/// Every metric of calf that a text inside this value names.
 fn queries(value: &Value) -> BTreeSet<String> {
     match value {
         Value::String(text) => {

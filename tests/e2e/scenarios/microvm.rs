@@ -26,12 +26,12 @@ pub(crate) fn run(world: &World, namespace: &Namespace) -> Result<()> {
     for line in &said {
         println!("the guest: {line}");
     }
-    // That its disk was fresh, what it wrote, and that it came to its end.
+    // The guest reports that its disk was fresh, what it wrote, and that it finished.
     let digest = said.iter().any(|line| line.strip_prefix("sha256 ").is_some_and(is_sha256));
     if !(said.contains(&"fresh") && digest && said.last() == Some(&"done")) {
         return Err(format!("the guest did not say what it should: {said:?}"));
     }
-    // The claim lives as long as the pod is there, and with it what the guest wrote.
+    // The claim lives as long as the pod, and so does what the guest wrote.
     let stored = world.node.run(&format!("du --block-size=1 {POOL}/volumes/*/cow"))?;
     let stored: u64 =
         stored.lines().filter_map(|line| line.split_whitespace().next()?.parse::<u64>().ok()).sum();

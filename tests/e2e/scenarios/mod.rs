@@ -1,4 +1,4 @@
-//! What a run proves, one file per proof.
+//! The scenarios of a run, one per file.
 
 mod capacity;
 mod driver_killed;

@@ -1,9 +1,9 @@
-//! Twenty pods at once from one template, each with a disk of its own, and how long each waited for
-//! it.
+//! Twenty pods at once from one template, each with a disk of its own, and how long each pod waited
+//! for its disk.
 //!
-//! Each pod says what its disk held before it wrote (the template's content), writes its name all over
-//! a stretch of it, waits until all twenty have written, and reads back. So a disk that two pods
-//! shared would tell.
+//! Each pod reports what its disk held before it wrote (the template's content), writes its name
+//! over a part of the disk, waits until all twenty have written, and reads it back. This would
+//! reveal a disk that two pods share.
 
 use std::time::Duration;
 
@@ -17,7 +17,7 @@ use crate::workload::{self, DEVICE, Mode};
 use crate::world::{TEMPLATE_BYTES, World};
 
 const PODS: usize = 20;
-/// They share one emulated CPU, and a container's start takes seconds of it.
+/// They share one emulated CPU, on which starting a container takes seconds.
 const ALL: Duration = Duration::from_secs(1200);
 /// A directory of the node in which the pods meet.
 const MEETING: &str = "/run/e2e-twenty-pods";
@@ -25,7 +25,7 @@ const MEETING: &str = "/run/e2e-twenty-pods";
 pub(crate) fn run(world: &World, namespace: &Namespace) -> Result<()> {
     world.node.run(&format!("mkdir -p {MEETING}"))?;
     let names: Vec<String> = (1..=PODS).map(|number| format!("pod-{number:02}")).collect();
-    // ext4 has its magic number at byte 1080, and leaves the first 1024 bytes to whoever boots.
+    // ext4 has its magic number at byte 1080, and leaves the first 1024 bytes to boot loaders.
     let script = format!(
         r#"
         magic() {{ dd if={DEVICE} bs=1 skip=1080 count=2 2>/dev/null | od -An -tx1 | tr -d ' '; }}
@@ -44,7 +44,7 @@ pub(crate) fn run(world: &World, namespace: &Namespace) -> Result<()> {
         if let Some(volumes) = spec["volumes"].as_array_mut() {
             volumes.push(json!({ "name": "meeting", "hostPath": { "path": MEETING } }));
         }
-        // They talk to nobody, and the node has enough to do.
+        // The pods need no network, and the node is busy enough.
         spec["hostNetwork"] = true.into();
         spec["containers"][0]["volumeMounts"] =
             json!([{ "name": "meeting", "mountPath": "/meeting" }]);
@@ -60,7 +60,7 @@ pub(crate) fn run(world: &World, namespace: &Namespace) -> Result<()> {
     world.node.run(&format!("touch {MEETING}/all-have-written"))?;
     for name in &names {
         let said = namespace.wait_until_succeeded(name)?;
-        // ext4's magic number, in the template's place; then nothing in the boot block.
+        // ext4's magic number at its place in the template; then an empty boot block.
         let expected = format!("before: 53ef 0\nafter: 53ef {name}\n");
         if said != expected {
             return Err(format!("{name} should have said {expected:?}, and said {said:?}"));

@@ -1,5 +1,5 @@
-//! Volumes that have nothing to do with the fault: a writer with checksums runs on each all the
-//! while, and must never notice anything.
+//! Volumes that the fault does not concern: a writer with checksums runs on each the whole time,
+//! and must never see a difference.
 
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -16,10 +16,10 @@ use calf_test_kit::real_pool::{Page, Random, Rig, TEMPLATE_SIZE};
 /// How many there are.
 const BYSTANDERS: u64 = 2;
 
-/// They leave the CPU to the fault.
+/// Pause of the writers, to leave the CPU to the fault.
 const PAUSE: Duration = Duration::from_millis(15);
 
-/// Their writers. Dropped, they end.
+/// The writers, which end when dropped.
 pub(crate) struct Bystanders {
     stop: Arc<AtomicBool>,
     writers: Vec<JoinHandle<Result<u64, String>>>,
@@ -31,7 +31,7 @@ impl Bystanders {
         (0..BYSTANDERS).map(|n| format!("bystander-{n}")).collect()
     }
 
-    /// Makes the volumes, of template `root`, and starts to write.
+    /// Makes the volumes, from template `root`, and starts to write.
     pub(crate) fn start(rig: &Rig, seed: u64) -> Self {
         let stop = Arc::new(AtomicBool::new(false));
         let writers = Self::ids().into_iter().zip(seed.wrapping_mul(31)..).map(|(id, seed)| {
@@ -44,7 +44,7 @@ impl Bystanders {
         Self { writers: writers.collect(), stop }
     }
 
-    /// Ends the writers, which read all that they wrote once more.
+    /// Ends the writers, which first read everything that they wrote once more.
     pub(crate) fn end(mut self, tally: &Tally) {
         self.stop.store(true, Ordering::Release);
         let mut blocks = 0;

@@ -19,17 +19,17 @@ use crate::bystander::Bystanders;
 use crate::importer::Importer;
 use crate::subject::{self, Phase, Subject};
 
-/// Callers at once, and volumes that each works on.
+/// Number of concurrent callers, and of volumes per caller.
 const CALLERS: u64 = 4;
 const SUBJECTS: u64 = 3;
 
-/// The driver dies at most so long after it began to serve, in milliseconds.
+/// The driver dies at most this long after it began to serve, in milliseconds.
 const LONGEST_LIFE: u64 = 250;
 
-/// One in so many drivers dies while it starts, that is: in its reconciliation.
+/// One in this many drivers dies while it starts, that is, during its reconciliation.
 const EARLY_DEATHS: u64 = 3;
 
-/// A start takes about so long, in milliseconds.
+/// A start takes about this long, in milliseconds.
 const START: u64 = 150;
 
 pub(crate) fn kills() {
@@ -102,7 +102,7 @@ pub(crate) fn kills() {
     tally.finish();
 }
 
-/// A driver for which nobody waits.
+/// A driver, without waiting for its start.
 fn begin(rig: &Rig, work: &Path) -> Child {
     Command::new(env!("CARGO_BIN_EXE_calf"))
         .args(["serve", "--node-id", "node-1", "--endpoint"])
@@ -115,7 +115,7 @@ fn begin(rig: &Rig, work: &Path) -> Child {
         .expect("start the driver")
 }
 
-/// A caller works until the driver is killed. Whatever was under way then is known to be unsure.
+/// A caller works until the driver is killed. The model then treats calls in progress as undecided.
 fn call(
     tally: &Tally,
     driver: &Driver,
@@ -140,7 +140,7 @@ fn call(
     }
 }
 
-/// Model, pool and kernel against each other, with nothing running.
+/// Compares model, pool and kernel while nothing is running.
 fn agree(tally: &Tally, rig: &Rig, callers: &[Vec<Subject>], importer: &Importer, driver: &Driver) {
     let kernel = Inventory::of_kernel();
     let mut mapped = BTreeSet::new();
@@ -208,7 +208,7 @@ fn agree(tally: &Tally, rig: &Rig, callers: &[Vec<Subject>], importer: &Importer
     importer.verify(tally, rig);
 }
 
-/// What a kill in the middle of a write leaves waits for a day to be swept: a day passes.
+/// calf keeps what a kill in the middle of a write leaves for a day: simulates that a day passes.
 fn age_leftovers(pool: &Path) {
     let long_ago = std::time::SystemTime::now() - Duration::from_secs(2 * 24 * 3600);
     for file in Inventory::take(pool).files {

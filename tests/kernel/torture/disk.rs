@@ -1,5 +1,5 @@
-//! A disk of which the behaviour can be changed while a pool lives on it: a device-mapper device
-//! over one of the machine's disks.
+//! A disk whose behaviour can be changed while a pool is on it: a device-mapper device over one of
+//! the machine's disks.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -31,7 +31,7 @@ impl Disk {
         let disk = Self { name: name.to_owned(), below, size, fs, mount };
         let create = ["create", name, "--table", &disk.line(table)];
         run("dmsetup", &create, &[]);
-        // Nothing is discarded: what a disk did before is not what is tested.
+        // Do not discard: the disk's earlier content is not part of the test.
         let (program, options): (_, &[&str]) = match fs {
             kernel::Fs::Ext4 => ("mkfs.ext4", &["-q", "-F", "-E", "lazy_itable_init=1,nodiscard"]),
             kernel::Fs::Xfs => ("mkfs.xfs", &["-q", "-f", "-K", "-m", "reflink=1"]),
@@ -51,19 +51,19 @@ impl Disk {
         node(&self.name)
     }
 
-    /// From now on the disk behaves as `table` says. What is in flight may stay so.
+    /// From now on the disk behaves as `table` describes. I/O in flight may stay in flight.
     pub(crate) fn becomes(&self, table: &str) {
         run("dmsetup", &["suspend", "--noflush", "--nolockfs", &self.name], &[]);
         run("dmsetup", &["load", &self.name, "--table", &self.line(table)], &[]);
         run("dmsetup", &["resume", &self.name], &[]);
     }
 
-    /// Nothing gets through, and nothing fails: all I/O waits.
+    /// Stalls the disk: all I/O waits, and nothing fails.
     pub(crate) fn stall(&self) {
         run("dmsetup", &["suspend", "--noflush", "--nolockfs", &self.name], &[]);
     }
 
-    /// The end of [`stall`](Self::stall).
+    /// Ends [`stall`](Self::stall).
     pub(crate) fn go_on(&self) {
         run("dmsetup", &["resume", &self.name], &[]);
     }
@@ -98,7 +98,7 @@ pub(crate) fn mount(device: &Path, path: &Path, fs: kernel::Fs) -> rustix::io::R
     rustix::mount::mount(device, path, fs.name(), MountFlags::empty(), None)
 }
 
-/// Unmounts what is mounted; a loop device whose last user just went may hold a file for a moment.
+/// Unmounts the file system; a loop device whose last user has just gone may briefly hold a file.
 pub(crate) fn unmount(path: &Path) {
     let deadline = Instant::now() + Duration::from_secs(5);
     while rustix::mount::unmount(path, UnmountFlags::empty()) == Err(rustix::io::Errno::BUSY)
@@ -108,7 +108,7 @@ pub(crate) fn unmount(path: &Path) {
     }
 }
 
-/// Removes a device-mapper device; what stays is told by the kit.
+/// Removes a device-mapper device; the kit reports devices that stay.
 pub(crate) fn remove(name: &str) {
     let _ = std::process::Command::new("dmsetup").args(["remove", "--retry", name]).status();
 }

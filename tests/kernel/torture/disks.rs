@@ -1,5 +1,6 @@
 //! Slow and failing disks: the disk of one pool delays, fails, or does not answer at all, while
-//! another pool on a disk in order goes on with its lives. When the disk is back, so is the pool.
+//! another pool on a working disk keeps creating and deleting volumes. When the disk works again,
+//! so does the pool.
 
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -16,28 +17,28 @@ use calf_test_kit::real_pool::{Page, Random, Rig, TEMPLATE_SIZE, open, read_page
 
 use crate::disk::{self, Disk};
 
-/// A disk in order.
+/// A working disk.
 const IN_ORDER: &str = "linear {} 0";
 
 /// Size of the disk that fails; XFS wants at least 300 MiB.
 const DISK_SIZE: u64 = 512 << 20;
 
-/// Longer than any call takes that does not hang, on a slow machine.
+/// Longer than any call that does not hang takes on a slow machine.
 const BOUND: Duration = Duration::from_secs(60);
 
-/// What a file system answers that has given up.
+/// The error of a file system that has shut down.
 const EIO: i32 = 5;
 
-/// What the disk does for a while.
+/// The disk's temporary behaviour.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Fault {
     /// Each request takes 30 ms more.
     Slow,
     /// All requests fail.
     Dead,
-    /// Writes fail for one second of two.
+    /// Writes fail every other second.
     Flaky,
-    /// Nothing is answered.
+    /// The disk answers nothing.
     Hanging,
 }
 
@@ -76,7 +77,7 @@ pub(crate) fn faults() {
     tally.finish();
 }
 
-/// Lives on the pool whose disk is in order.
+/// Lives of volumes on the pool whose disk works.
 fn watch(tally: &Tally, pool: &Pool, stop: &AtomicBool, lives: &AtomicU64, longest: &AtomicU64) {
     while !stop.load(Ordering::Acquire) {
         let begin = Instant::now();
@@ -95,14 +96,14 @@ fn life(pool: &Pool, id: &str) -> calf::Result<()> {
     pool.create_volume(&VolumeSpec::new(id, "random"))?;
     let node = pool.volume(id)?.activate()?;
     let page = Page::random(&mut Random(23));
-    // What the device answers is not calf's word; that it can be taken down is.
+    // calf does not promise what the device answers, but that it can be taken down.
     if let Ok(device) = File::options().read(true).write(true).open(node.path()) {
         let _ = device.write_all_at(&page.0, 4096);
     }
     pool.volume(id).and_then(|volume| volume.delete())
 }
 
-/// One fault on a new pool with a live volume, from a disk in order to a disk in order.
+/// One fault on a new pool with a live volume: the disk works before and after it.
 fn endure(tally: &Tally, fault: Fault, fs: kernel::Fs, random: &mut Random) {
     let disk = Disk::new("faulty", 1, DISK_SIZE, fs, IN_ORDER);
     let pool = open_pool(&disk);
@@ -169,21 +170,21 @@ fn open_pool(disk: &Disk) -> Pool {
     PoolOptions::default().reserve(0).open(disk.path().join("pool")).expect("a pool")
 }
 
-/// An error says what, on what and why: the kernel's own words are among it.
+/// Checks that an error names operation, subject and cause, including the kernel's own message.
 fn is_clear(tally: &Tally, fault: Fault, error: &calf::Error) {
     let kind = error.kind();
     let plausible = matches!(
         kind,
-        // A half-made or half-deleted volume of an earlier try is told as what it is.
+        // A half-made or half-deleted volume of an earlier try is reported as such.
         ErrorKind::Internal | ErrorKind::Corrupt | ErrorKind::NotFound | ErrorKind::AlreadyExists
     );
     let named = error.raw_os_error().is_some() || kind == ErrorKind::Corrupt;
     tally.promise(plausible && named, || format!("{fault:?}: unclear error: {error:?}"));
 }
 
-/// The disk does not answer. Calls on its pool wait, and end well; what is cached can be read.
+/// The disk does not answer. Calls on its pool wait, and succeed later; cached data can be read.
 fn hang(tally: &Tally, disk: &Disk, pool: &Pool, device: &File, content: &[u8]) {
-    // Read once, it is in the page cache of the template's file.
+    // Reading it once brings it into the page cache of the template's file.
     let cached =
         (0..64).find(|n| read_page(device, n * 4096).0 == content[*n as usize * 4096..][..4096]);
     disk.stall();
@@ -207,7 +208,7 @@ fn hang(tally: &Tally, disk: &Disk, pool: &Pool, device: &File, content: &[u8]) 
     });
 }
 
-/// The disk is back: the pool is taken down, mounted again, and holds what was synced.
+/// The disk works again: the pool is taken down, mounted again, and holds what was synced.
 fn recover(
     tally: &Tally,
     fault: Fault,
@@ -220,7 +221,7 @@ fn recover(
         Err(_) => vec!["live".to_owned()],
     };
     for id in ids {
-        // A file system that gave up lends no lock, and calf says what to do then.
+        // A file system that shut down allows no locks, and calf says what to do.
         let result = pool.volume(&id).and_then(|volume| volume.deactivate());
         let told = match &result {
             Ok(()) => true,
@@ -230,7 +231,7 @@ fn recover(
         };
         tally.promise(told, || format!("{fault:?}: {id}: {result:?}"));
     }
-    // As docs/operations.md says for a file system that gave up.
+    // As docs/operations.md describes for a file system that shut down.
     for name in devices_of(&pool) {
         disk::remove(&name);
     }
@@ -248,7 +249,7 @@ fn recover(
             let device = open(device.path());
             verify(tally, &device, synced, fault);
         }
-        // The kernel noted in the store that it gave the volume up.
+        // The kernel marked the store as invalid.
         Err(error) if error.kind() == ErrorKind::Corrupt && fault == Fault::Flaky => {}
         Err(error) => tally.lost(format!("{fault:?}: {error:?}")),
     }
@@ -285,7 +286,7 @@ fn verify(tally: &Tally, device: &File, synced: &BTreeMap<u64, Box<Page>>, fault
 
 fn at_rest_again(tally: &Tally, fault: Fault, before: &Inventory) {
     let left = Inventory::of_kernel().beyond(before);
-    // The other pool's volume comes and goes.
+    // The other pool's volume may exist or not.
     for left in left.into_iter().filter(|left| left.contains("faulty")) {
         tally.leaked(format!("{fault:?}: {left}"));
     }

@@ -1,4 +1,4 @@
-//! A full pool: space ends while something imports, creates, writes or grows.
+//! A full pool: space runs out during imports, creation, writes and growth.
 
 use std::fs::{self, File};
 use std::io::Write as _;
@@ -13,10 +13,10 @@ use calf_test_kit::real_pool::{
 };
 use tonic::Code;
 
-/// What `serve` keeps free unless told otherwise.
+/// The default reserve of `serve`.
 const RESERVE: u64 = PoolOptions::DEFAULT_RESERVE;
 
-/// Below the reserve nothing new is admitted, and running volumes go on writing.
+/// Below the reserve nothing new is admitted, and running volumes continue to write.
 pub(crate) fn reserve() {
     let tally = Tally::new("full pool: below the reserve", seed());
     for _ in 0..count(1, 5) {
@@ -39,7 +39,7 @@ pub(crate) fn reserve() {
         for left in before.left(rig.pool.root()) {
             tally.leaked(left);
         }
-        // All of three volumes, in what the reserve holds.
+        // Write three volumes completely, within the reserve.
         let page = Page::random(&mut Random(11));
         for usage in &usages[..3] {
             let device = open(&usage.target);
@@ -69,7 +69,7 @@ pub(crate) fn reserve() {
     tally.finish();
 }
 
-/// What asks for new space is told that there is none.
+/// Requests for new space fail with the right error.
 fn refuses(tally: &Tally, rig: &Rig, driver: &Driver) {
     match driver.client().create("one-more", "random") {
         Err(status) if status.code() == Code::ResourceExhausted => {}
@@ -93,7 +93,7 @@ fn refuses(tally: &Tally, rig: &Rig, driver: &Driver) {
     fs::remove_file(source).expect("remove the source");
 }
 
-/// A volume never takes more than its `cowLimit` allows, and says that it is full.
+/// A volume never takes more than its `cowLimit` allows, and reports that it is full.
 pub(crate) fn cow_limit() {
     let seed = seed();
     let tally = Tally::new("full store: random cowLimits", seed);
@@ -155,8 +155,8 @@ fn overflow(tally: &Tally, rig: &Rig, spec: &VolumeSpec, content: &[u8], random:
     rig.tear_down(&publish, id);
 }
 
-/// Not a byte is left: whoever writes to a fresh chunk is given up by the kernel, nobody else is
-/// harmed, it is told, and everything can be taken down.
+/// Not a byte is left: the kernel invalidates volumes that write to a fresh chunk, other volumes
+/// are not affected, calf reports the state, and everything can be taken down.
 pub(crate) fn exhausted() {
     let seed = seed();
     let tally = Tally::new("full pool: not a byte left", seed);
@@ -189,7 +189,7 @@ fn exhaust(tally: &Tally, fs: kernel::Fs, random: &mut Random) {
     let at_rest = Inventory::take(rig.pool.root());
 
     let rest = rig.disk.path().join("rest");
-    // Before there is no room for an inode.
+    // While there is still room for an inode.
     let mut last = File::create(&rest).expect("a file");
     let filler = Filler::leaving(rig.disk.path(), random.below(4 << 20));
     let writer = open(&greedy.target);
@@ -206,7 +206,7 @@ fn exhaust(tally: &Tally, fs: kernel::Fs, random: &mut Random) {
     }
     let condition = client.condition(&quiet);
     tally.promise(matches!(condition, Ok((false, _))), || format!("quiet: {condition:?}"));
-    // Who does not write, or writes where it wrote before, notices nothing.
+    // Volumes that do not write, or only rewrite, are not affected.
     let page_2 = Page::random(random);
     let rewritten = device.write_all_at(&page_2.0, 8192).and_then(|()| device.sync_all());
     if let Err(error) = rewritten {
@@ -219,13 +219,13 @@ fn exhaust(tally: &Tally, fs: kernel::Fs, random: &mut Random) {
     tally.promise(same, || "the template cannot be read".into());
     drop(device);
 
-    // What needs space is refused, and leaves nothing.
+    // Operations that need space are refused, and leave nothing behind.
     take_the_last(&mut last);
     starved(tally, &pool);
     for left in at_rest.left(rig.pool.root()) {
         tally.leaked(format!("{fs:?}: {left}"));
     }
-    // What gives space back needs none.
+    // Operations that free space need none.
     for usage in [&greedy, &quiet] {
         let ended = client.end(usage);
         tally.expect(ended, || format!("{fs:?}: the end of {} in a full pool", usage.volume));
@@ -257,13 +257,13 @@ fn starved(tally: &Tally, pool: &Pool) {
                 format!("a refused expansion left {size:?}")
             });
         }
-        // A record has the size of the one that it replaces; there may be room for it.
+        // A record is as large as the one that it replaces, so there may be room for it.
         Ok(_) => {}
         Err(error) => tally.found(format!("expand in a full pool: {error:?}")),
     }
 }
 
-/// Takes what is left, to the last block.
+/// Fills the file system to the last block.
 fn take_the_last(file: &mut File) {
     while file.write_all(&[1; 65536]).and_then(|()| file.sync_data()).is_ok() {}
     while file.write_all(&[1; 512]).and_then(|()| file.sync_data()).is_ok() {}

@@ -1,5 +1,5 @@
-//! Holders: somebody keeps a volume's device open when it is to be taken down. calf tries for a
-//! bounded time, then names the holder, and succeeds once it has let go.
+//! Holders: something keeps a volume's device open while calf takes it down. calf retries for a
+//! bounded time, then names the holder, and succeeds once the holder has released the device.
 
 use std::fs::{self, File};
 use std::io::Read as _;
@@ -14,11 +14,11 @@ use calf_test_kit::kernel;
 use calf_test_kit::real_pool::{Random, Rig, run};
 use tonic::{Code, Status};
 
-/// Longer than all retries of calf together, by far: a slow machine is no defect.
+/// Much longer than all retries of calf together, since a slow machine is not a defect.
 const BOUND: Duration = Duration::from_secs(30);
 
-/// Looks at each new block device as udev's workers and other scanners do: opens it, reads a
-/// little, and holds it for a moment.
+/// Scans each new block device as udev's workers and other scanners do: opens it, reads a little,
+/// and holds it briefly.
 pub(crate) fn scanner() {
     let seed = seed();
     let tally = Tally::new("holders: a scanner opens each new device", seed);
@@ -93,7 +93,8 @@ fn scan(stop: &AtomicBool, opened: &AtomicU64, seed: u64) {
     }
 }
 
-/// Each kind of holder in turn: refused with its name, and done once it has let go.
+/// Each kind of holder in turn: the call is refused with its name, and succeeds once it has
+/// released the device.
 pub(crate) fn named() {
     let seed = seed();
     let tally = Tally::new("holders: named, and waited for", seed);
@@ -119,7 +120,7 @@ pub(crate) fn named() {
         let holder = match n % 4 {
             0 => Holder::process(&node),
             1 => {
-                // On the published path it keeps the mount, and is named for that as well.
+                // A holder on the published path keeps the mount busy, and is named for that too.
                 let holder = Holder::forgotten_loop(&usage.target);
                 refused(&tally, &holder, client.unpublish(&usage));
                 holder.let_go();
@@ -129,7 +130,7 @@ pub(crate) fn named() {
             _ => Holder::device_on_top(&node),
         };
         client.unpublish(&usage).expect("a bind holds nothing open");
-        // Some let go in time by themselves.
+        // Some holders release the device in time.
         if random.below(3) == 0 {
             lets_go_in_time(&tally, &client, &usage, holder);
         } else {
@@ -146,7 +147,7 @@ pub(crate) fn named() {
     tally.finish();
 }
 
-/// A call that the holder is in the way of says so, and by which name.
+/// Checks that a call that a holder blocks fails, and names the holder.
 fn refused(tally: &Tally, holder: &Holder, result: Result<(), Status>) {
     match result {
         Err(status) if status.code() == Code::FailedPrecondition => {
@@ -182,7 +183,7 @@ fn lets_go_in_time(tally: &Tally, client: &Client, usage: &Usage, holder: Holder
             done.store(true, Ordering::Release);
         });
         let result = client.unstage(usage);
-        // On a slow machine it may not have been in time.
+        // On a slow machine the holder may have been too late.
         if result.is_err() {
             while !done.load(Ordering::Acquire) {
                 std::thread::sleep(Duration::from_millis(5));
@@ -192,9 +193,9 @@ fn lets_go_in_time(tally: &Tally, client: &Client, usage: &Usage, holder: Holder
     });
 }
 
-/// Somebody with a volume's device open.
+/// A holder of a volume's device.
 struct Holder {
-    /// What an error must say of it.
+    /// The text by which an error must name it.
     name: String,
     how: How,
 }
@@ -206,7 +207,7 @@ enum How {
 }
 
 impl Holder {
-    /// A process with an open file descriptor, as a VMM that was not ended.
+    /// A process with an open file descriptor, like a VMM that was not ended.
     fn process(node: &Path) -> Self {
         let device = Stdio::from(File::open(node).expect("open the device"));
         let process = Command::new("sleep").arg("600").stdin(device).spawn().expect("sleep");
@@ -220,7 +221,7 @@ impl Holder {
         Self { name, how: How::Loop(device.into()) }
     }
 
-    /// A mount in a mount namespace that nobody here sees.
+    /// A mount in another mount namespace.
     fn other_namespace(node: &Path) -> Self {
         let point = kernel::work_dir().join("elsewhere");
         fs::create_dir_all(&point).expect("a mount point");
@@ -237,7 +238,7 @@ impl Holder {
         Self { name: point.display().to_string(), how: How::Process(process) }
     }
 
-    /// A device-mapper device that somebody stacked on the volume.
+    /// A device-mapper device on top of the volume.
     fn device_on_top(node: &Path) -> Self {
         let name = "on-top".to_owned();
         let table = format!("0 8 linear {} 0", node.display());

@@ -1,4 +1,4 @@
-//! Templates in a fault run: one is imported or removed after the other by the command line, and
+//! Templates in a fault run: the command line imports and removes one after the other, and is
 //! killed in the middle.
 
 use std::fs;
@@ -25,7 +25,7 @@ struct Template {
     name: String,
     source: PathBuf,
     digest: String,
-    /// What the answers say; `None` while an answer is missing.
+    /// Which templates exist, by the answers; `None` while an answer is missing.
     present: Option<bool>,
 }
 
@@ -73,7 +73,7 @@ impl Importer {
         }
     }
 
-    /// A template is there as a whole or not at all.
+    /// Checks that a template is complete or does not exist.
     pub(crate) fn verify(&self, tally: &Tally, rig: &Rig) {
         for template in &self.templates {
             let found =
@@ -102,7 +102,8 @@ impl Importer {
     /// Removes all templates and their sources.
     pub(crate) fn end(self, tally: &Tally) {
         for (n, template) in self.templates.iter().enumerate() {
-            // One that may be there is imported, so that the removal cannot be told of none.
+            // Import a template that may or may not exist, so that the removal cannot fail with
+            // "not found".
             for import in [true, false] {
                 let output = self.command(n, import).output().expect("start calf");
                 let said = String::from_utf8_lossy(&output.stderr).into_owned();

@@ -1,4 +1,4 @@
-//! Isolation: nothing of a tenant is ever seen by another, and a template never changes.
+//! Isolation: no tenant ever sees another's data, and a template never changes.
 
 use std::fs::{self, File};
 use std::os::unix::fs::FileExt as _;
@@ -10,14 +10,14 @@ use calf_test_kit::kernel;
 use calf_test_kit::real_pool::{Page, Random, Rig, TEMPLATE_SIZE, open, read_page, run};
 use sha2::{Digest as _, Sha256};
 
-/// Free space of the pool in which volumes follow each other: hardly more than one store takes,
-/// so that each gets the blocks of the one before.
+/// Free space of the pool in which volumes follow each other: hardly more than one store takes, so
+/// that each volume gets the blocks of the previous one.
 const ROOM: u64 = TEMPLATE_SIZE + (12 << 20);
 
-/// What every 64 bytes of a secret start with.
+/// The prefix of every 64 bytes of a secret.
 const SECRET: &[u8; 16] = b"a tenant's bytes";
 
-/// A deleted volume's bytes never show in a new one, nor in the raw file of its store.
+/// A deleted volume's bytes never show in a new volume, nor in the raw file of its store.
 pub(crate) fn remanence() {
     let seed = seed();
     let tally = Tally::new("isolation: blocks of deleted volumes reused", seed);
@@ -26,7 +26,7 @@ pub(crate) fn remanence() {
     for n in 0..count(2, 12) as usize {
         let rig = Rig::new(kinds[n % 3]);
         if kinds[n % 3] == kernel::Fs::Ext4 {
-            // What is kept back for root counts as full for calf, and would be room for its stores.
+            // calf counts blocks reserved for root as used, but its stores could use them.
             run("tune2fs", &["-m", "0", &kernel::disk(0)], &[]);
         }
         let content = rig.import_random("random", seed);
@@ -40,7 +40,7 @@ pub(crate) fn remanence() {
                 pool.volume(&spec.id).and_then(|volume| volume.activate()).expect("activate");
             let device = open(device.path());
             is_clean(&tally, &spec.id, &device, &content);
-            // A few blocks of its own: their chunks' other parts must come from the template.
+            // Write a few blocks: the other parts of their chunks must come from the template.
             for _ in 0..32 {
                 let block = random.below(TEMPLATE_SIZE / 4096);
                 let known = Page([0x5a; 4096]);
@@ -71,7 +71,7 @@ fn is_clean(tally: &Tally, id: &str, device: &File, content: &[u8]) {
     }
 }
 
-/// Secrets all over, as far as there is room.
+/// Writes secrets everywhere, as far as there is room.
 fn fill(device: &File) {
     let mut page = Page([0; 4096]);
     for chunk in page.0.chunks_mut(64) {
@@ -83,7 +83,7 @@ fn fill(device: &File) {
     assert!(written as u64 > TEMPLATE_SIZE / 4096 / 2, "only {written} blocks of secrets");
 }
 
-/// The store as root may read it: chunks that were never written included.
+/// The store as root can read it, including chunks that were never written.
 fn no_secret(tally: &Tally, id: &str, store: &Path) {
     let raw = File::open(store).expect("the store");
     let length = raw.metadata().expect("the store").len();

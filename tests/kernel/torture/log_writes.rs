@@ -2,9 +2,9 @@
 //! write cache that loses power may have kept them.
 //!
 //! The kernel logs a write when a flush that covers it has completed (or, with FUA, the write
-//! itself). So each prefix of the log is a disk on which all flushed writes are, and of those of
-//! the last flush any prefix: what was never flushed is lost. A mark is what the test told the
-//! kernel, and is logged at once; so what a mark promises must hold on every disk that is cut
+//! itself). So each prefix of the log is a disk with all flushed writes, and with any prefix of the
+//! last flush's writes; unflushed writes are lost. A mark is a message of the test to the kernel,
+//! which is logged immediately. What a mark promises must therefore hold on every disk that is cut
 //! after it.
 //!
 //! Format: `drivers/md/dm-log-writes.c`. Unit is the sector of the logged device, 512 bytes here.
@@ -20,7 +20,7 @@ const SECTOR: u64 = 512;
 const DISCARD: u64 = 1 << 2;
 const MARK: u64 = 1 << 3;
 
-/// Bytes of an entry in front of a mark's text.
+/// Bytes of an entry before a mark's text.
 const ENTRY: usize = 32;
 
 /// One write, or one mark.
@@ -74,7 +74,7 @@ impl Log {
         Self { device, entries }
     }
 
-    /// Does to `disk` what entry `n` did. A discard promises nothing, and does nothing.
+    /// Repeats entry `n` on `disk`. Ignores discards, which promise nothing.
     pub(crate) fn replay(&self, n: usize, disk: &File) {
         let entry = &self.entries[n];
         if entry.flags & (DISCARD | MARK) != 0 {

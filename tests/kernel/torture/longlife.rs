@@ -1,5 +1,5 @@
-//! Long life: the same driver takes volumes through their lives, over and over. Whatever it or the
-//! kernel keeps of each shows as growth between the end of the warm-up and the end of the run.
+//! Long life: the same driver takes volumes through their lives, over and over. Anything that it or
+//! the kernel leaks shows as growth between the end of the warm-up and the end of the run.
 
 use std::fmt;
 use std::fs;
@@ -14,17 +14,17 @@ use rustix::fs::statvfs;
 /// Samples that a run takes.
 const SAMPLES: u64 = 20;
 
-/// The samples that count as warm-up: allocators and caches find their size.
+/// The samples that count as warm-up, in which allocators and caches reach their size.
 const WARM_UP: usize = 6;
 
-/// A process's memory may grow by so much: an allocator keeps what a burst needed.
+/// Allowed growth of the process's memory: an allocator keeps what a burst needed.
 const MEMORY_TOLERANCE: u64 = 2 << 20;
 
-/// The kernel's memory may: per-CPU caches of slabs fill and drain. In the full run, this is less
-/// than 64 bytes for each cycle.
+/// Allowed growth of the kernel's memory: per-CPU caches of slabs fill and drain. In the full run,
+/// this is less than 64 bytes per cycle.
 const SLAB_TOLERANCE: u64 = 2 << 20;
 
-/// The runtime ends idle threads and starts new ones.
+/// Allowed difference in threads: the runtime ends idle threads and starts new ones.
 const THREAD_TOLERANCE: u64 = 4;
 
 pub(crate) fn cycles() {
@@ -41,7 +41,7 @@ pub(crate) fn cycles() {
     println!("{}", Sample::HEADER);
     let mut samples = Vec::new();
     for cycle in 1..=cycles {
-        // Ids do not repeat, as those of an orchestrator do not.
+        // Ids do not repeat, like those of an orchestrator.
         let usage = Usage::new(&format!("volume-{cycle}"), &directory, cycle % 2 == 0);
         fs::create_dir_all(&usage.staging).expect("as kubelet does");
         if let Err(error) = live(&client, &usage) {
@@ -75,7 +75,7 @@ fn live(client: &Client, usage: &Usage) -> Result<(), tonic::Status> {
     client.delete(&usage.volume)
 }
 
-/// The last sample against the largest of the second half of the warm-up.
+/// Compares the last sample with the largest of the second half of the warm-up.
 fn compare(tally: &Tally, samples: &[Sample]) {
     let warm = &samples[WARM_UP / 2..WARM_UP];
     let last = samples.last().expect("some");
@@ -113,7 +113,7 @@ impl Sample {
         "  cycle  mem KiB  fds  threads  dm  loops  pool files  pool blocks  slab KiB";
 
     fn take(cycle: u64, pid: u32, pool: &Path) -> Self {
-        // What the kernel could free is no leak.
+        // Memory that the kernel could free is not a leak.
         rustix::fs::sync();
         fs::write("/proc/sys/vm/drop_caches", "3").expect("drop caches");
         let status = fs::read_to_string(format!("/proc/{pid}/status")).expect("the driver lives");
@@ -153,7 +153,7 @@ impl fmt::Display for Sample {
     }
 }
 
-/// The number behind `name` in a file of `/proc`.
+/// The number after `name` in a file of `/proc`.
 fn field(text: &str, name: &str) -> u64 {
     let line = text.lines().find_map(|line| line.strip_prefix(name));
     let number = line.and_then(|line| line.split_whitespace().next()?.parse().ok());

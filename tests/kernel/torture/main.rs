@@ -1,9 +1,9 @@
-//! The fault runs: calf is broken in every way that its makers could think of, and what it
-//! promises is counted afterwards. docs/reliability.md says what is promised, and has the tables.
+//! The fault runs: they break calf in every way that its makers could think of, and count broken
+//! promises. docs/reliability.md lists the promises, and has the tables.
 //!
-//! Each file is one fault, or what faults share. A fault runs at two scales: short, in `make test`,
-//! and full, in `make torture`. It counts into a [`Tally`](calf_test_kit::fault_run::Tally), which
-//! prints one line of the table and fails the test unless all is as promised.
+//! Each file is one fault, or code that faults share. A fault runs at two scales: short, in `make
+//! test`, and full, in `make torture`. It counts into a [`Tally`](calf_test_kit::fault_run::Tally),
+//! which prints one line of the table and fails the test if a promise was broken.
 
 mod bystander;
 mod crash;
@@ -25,7 +25,7 @@ use std::time::Duration;
 use calf_test_kit::fault_run::count;
 use calf_test_kit::kernel;
 
-/// The limit of a short run, on a slow machine. A full one may take hours.
+/// The time limit of a short run on a slow machine. A full run may take hours.
 fn limit() -> Duration {
     Duration::from_secs(count(600, 6 * 3600))
 }

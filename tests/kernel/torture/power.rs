@@ -1,9 +1,10 @@
-//! Power loss: the kernel dies under load, and so does what was in the disk's write cache.
+//! Power loss: the kernel dies under load, and the content of the disk's write cache is lost.
 //!
-//! The pool is on dm-log-writes over a real (virtual) disk. When the machine has been reset, it
-//! is looked at twice: the disk as the crash of the kernel left it, and the disk as it would be
-//! had the power failed at each of many instants of the load, with all writes lost that were not
-//! flushed by then. What callers had been told by that instant is in the log as well, as marks.
+//! The pool is on dm-log-writes over a real (virtual) disk. After a reset of the machine, the test
+//! checks the disk as the crash of the kernel left it. It then checks the disk as it would be if
+//! the power had failed at each of many instants of the load, with all writes lost that were not
+//! flushed by then. The log also has marks, which show the answers that callers had got by that
+//! instant.
 
 use std::collections::BTreeMap;
 use std::fs::{self, File, OpenOptions};
@@ -30,7 +31,7 @@ const DISK_SIZE: u64 = 512 << 20;
 const TEMPLATE_SIZE: u64 = 1 << 20;
 const BLOCKS: u64 = TEMPLATE_SIZE / 4096;
 
-/// Where a disk keeps, beyond the pool, what the test must remember over a reboot.
+/// The place on a disk, beyond the pool, for what the test must remember across a reboot.
 const MEMORY: u64 = kernel::DISK_BYTES - 4096;
 
 pub(crate) fn loss() {
@@ -101,7 +102,7 @@ fn load(mut random: Random, fs: kernel::Fs) {
             });
         }
     });
-    // The disk is left as it is: this is where the power fails.
+    // The disk stays as it is: this is where the power fails.
     std::mem::forget(disk);
 }
 
@@ -112,7 +113,7 @@ fn open(disk: &Path) -> calf::Result<Pool> {
     PoolOptions::default().reserve(0).open(disk.join("pool"))
 }
 
-/// Tells the log what a caller knows.
+/// Writes what a caller knows to the log.
 fn mark(text: &str) {
     let dm = DM::new().expect("device-mapper");
     let name = DmName::new("power").expect("a name");
@@ -140,7 +141,8 @@ fn import_and_remove(pool: &Pool, disk: &Path, random: &mut Random) {
     mark("removed");
 }
 
-/// A volume's life, told by marks: what follows a mark's first word was under way, or done.
+/// A volume's life, recorded in marks: the first word says whether the rest was in progress or
+/// done.
 fn live(pool: &Pool, id: &str, random: &mut Random, end: Instant) {
     let durable = random.below(3) != 0;
     let mut spec = VolumeSpec::new(id, "base");
@@ -173,7 +175,7 @@ fn live(pool: &Pool, id: &str, random: &mut Random, end: Instant) {
     }
 }
 
-/// What a block holds in a version: it says which it is, and the rest follows from that.
+/// The content of a block in a version: it names block and version, and the rest follows from them.
 fn page(id: &str, block: u64, version: u64) -> Box<Page> {
     let digest = Sha256::digest(format!("{id} {block} {version}"));
     let seed = u64::from_le_bytes(digest[..8].try_into().expect("eight bytes"));
@@ -184,22 +186,22 @@ fn page(id: &str, block: u64, version: u64) -> Box<Page> {
 
 // === the check ===
 
-/// What callers knew at one instant.
+/// The knowledge of callers at one instant.
 #[derive(Clone, Debug, Default)]
 struct Known {
     ready: bool,
     volumes: BTreeMap<String, Volume>,
-    /// Digest of the template that comes and goes: `Some(None)` if it must not be there, `None`
-    /// while that is not known.
+    /// Digest of the template that is repeatedly imported and removed: `Some(None)` if it must not
+    /// exist, `None` while that is not known.
     template: Option<Option<String>>,
 }
 
 #[derive(Clone, Debug, Default)]
 struct Volume {
-    /// It must be there, or must not; `None` while a call is under way.
+    /// Whether it must exist; `None` while a call is in progress.
     exists: Option<bool>,
     durable: bool,
-    /// The least version that each block must have.
+    /// The minimum version that each block must have.
     versions: BTreeMap<u64, u64>,
 }
 
@@ -239,7 +241,7 @@ fn check(tally: &Tally, random: &mut Random, fs: kernel::Fs) {
     marks.for_each(|mark| known.learn(mark));
     assert!(known.ready, "the machine died before the load began");
     println!("{} entries in the log, {} volumes in it", log.entries.len(), known.volumes.len());
-    // The crash of the kernel: the disk has what the kernel wrote.
+    // After the crash of the kernel, the disk has everything that the kernel wrote.
     on_a_copy(fs, |pool| look(tally, "the crash", pool, &known));
 
     // Power failures: the same disk, from its beginning.
@@ -268,7 +270,7 @@ fn check(tally: &Tally, random: &mut Random, fs: kernel::Fs) {
     }
 }
 
-/// As the disk was before anything was logged: as far as a file system looks, empty.
+/// The disk as it was before the log: empty, as far as a file system checks.
 fn wipe(disk: &File) {
     let zeros = vec![0; 1 << 20];
     for n in 0..DISK_SIZE >> 20 {
@@ -276,8 +278,8 @@ fn wipe(disk: &File) {
     }
 }
 
-/// Lets `action` look at the pool on the disk. All that it changes is thrown away: it works on a
-/// snapshot of the disk, which writes to memory.
+/// Runs `action` on the pool on the disk. All its changes are discarded: it works on a snapshot of
+/// the disk, which writes to memory.
 fn on_a_copy(fs: kernel::Fs, action: impl FnOnce(&Path)) {
     let changes = kernel::work_dir().join("changes");
     File::create(&changes).and_then(|file| file.set_len(DISK_SIZE)).expect("a file");
@@ -293,7 +295,7 @@ fn on_a_copy(fs: kernel::Fs, action: impl FnOnce(&Path)) {
     fs::remove_file(changes).expect("remove the changes");
 }
 
-/// Whether the pool holds what callers know, and nothing by halves.
+/// Checks that the pool holds what callers know, and nothing incomplete.
 fn look(tally: &Tally, when: &str, disk: &Path, known: &Known) {
     tally.tried();
     let Some(pool) = tally.expect(open(disk), || format!("{when}: the pool")) else { return };
@@ -325,7 +327,7 @@ fn look(tally: &Tally, when: &str, disk: &Path, known: &Known) {
 fn read(tally: &Tally, when: &str, pool: &Pool, id: &str, durability: Durability, known: &Volume) {
     let device = match pool.volume(id).and_then(|volume| volume.activate()) {
         Ok(device) => device,
-        // It was under way, and nobody was told that it is there.
+        // Its creation was in progress, and no caller had got an answer.
         Err(error) if known.exists.is_none() && error.kind() == calf::ErrorKind::Corrupt => return,
         Err(error) => return tally.lost(format!("{when}: {id}: {error:?}")),
     };
@@ -354,7 +356,7 @@ fn read(tally: &Tally, when: &str, pool: &Pool, id: &str, durability: Durability
     }
 }
 
-/// The template that comes and goes is whole, or not there.
+/// Checks that the template is complete or does not exist.
 fn template(tally: &Tally, when: &str, pool: &Pool, known: &Known) {
     let found = match pool.template("other").and_then(|template| template.record()) {
         Ok(found) => Some(found.digest),

@@ -1,5 +1,5 @@
-//! One volume in a fault run, and the model of it: what it must be by the answers that its caller
-//! got, and what it may be while an answer is missing.
+//! One volume in a fault run, and its model: the state that it must have by the answers that its
+//! caller got, and the states that it may have while an answer is missing.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File, OpenOptions};
@@ -12,7 +12,7 @@ use calf_test_kit::fault_run::Tally;
 use calf_test_kit::real_pool::{self, Page, Random, TEMPLATE_SIZE};
 use tonic::{Code, Status};
 
-/// How far a volume is.
+/// The phase of a volume's life.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Phase {
     Absent,
@@ -21,7 +21,7 @@ pub(crate) enum Phase {
     Published,
 }
 
-/// What can be asked for.
+/// A call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Call {
     Create,
@@ -34,7 +34,7 @@ enum Call {
 }
 
 impl Call {
-    /// Where it leads.
+    /// The phase that it leads to.
     fn phase(self) -> Phase {
         match self {
             Self::Delete => Phase::Absent,
@@ -44,7 +44,7 @@ impl Call {
         }
     }
 
-    /// What an orchestrator does that has changed its mind.
+    /// The call of an orchestrator that has changed its mind.
     fn reverse(self) -> Self {
         match self {
             Self::Create => Self::Delete,
@@ -61,7 +61,7 @@ impl Call {
 #[derive(Debug)]
 pub(crate) struct Subject {
     pub(crate) usage: Usage,
-    /// Where it may be: at one place, unless answers are missing.
+    /// The phases that it may be in: one, unless answers are missing.
     phases: RangeInclusive<Phase>,
     /// Sizes that it may have.
     sizes: BTreeSet<u64>,
@@ -69,7 +69,7 @@ pub(crate) struct Subject {
     unanswered: Option<Call>,
     /// What each block must hold: the seed of its content.
     written: BTreeMap<u64, u64>,
-    /// Whether a block that is not among those must be the template's.
+    /// Whether every other block must be the template's.
     clean: bool,
     random: Random,
 }
@@ -87,7 +87,7 @@ impl Subject {
         }
     }
 
-    /// Asks for one thing, or writes. An error is the driver's answer, or its death.
+    /// Makes one call, or writes. An error is the driver's answer, or its death.
     pub(crate) fn step(
         &mut self,
         tally: &Tally,
@@ -107,7 +107,7 @@ impl Subject {
         Ok(())
     }
 
-    /// What to ask for next; nothing means to write.
+    /// The next call; `None` means to write.
     fn choose(&mut self) -> Option<Call> {
         let largest = self.sizes.last().copied().unwrap_or(TEMPLATE_SIZE);
         Some(match (self.unanswered, *self.phases.end(), self.random.below(8)) {
@@ -127,7 +127,7 @@ impl Subject {
         })
     }
 
-    /// From here on, until the answer, the volume may be anywhere on the way.
+    /// From here on, until the answer, the volume may be in any phase on the way.
     fn asked(&mut self, call: Call) {
         self.unanswered = Some(call);
         let (low, high) = (*self.phases.start(), *self.phases.end());
@@ -195,7 +195,7 @@ impl Subject {
         }
     }
 
-    /// A new block volume shows its template and nothing that an earlier one wrote.
+    /// A new block volume shows its template and nothing that an earlier volume wrote.
     fn is_clean(&mut self, tally: &Tally, content: &[u8]) {
         let device = match File::open(&self.usage.target) {
             Ok(device) => device,
@@ -219,7 +219,7 @@ impl Subject {
         self.sizes.contains(&size)
     }
 
-    /// Everything that was written is there: `node` is the volume's device.
+    /// Checks that everything that was written is present: `node` is the volume's device.
     pub(crate) fn verify(&self, tally: &Tally, node: &Path, phase: Phase) {
         let file = match (self.usage.block, phase) {
             (true, _) => File::open(node),
@@ -243,10 +243,10 @@ impl Subject {
     }
 }
 
-/// Blocks of 4 KiB that are written to: few, so that they are written over.
+/// Blocks of 4 KiB that are written: few, so that they are overwritten.
 const BLOCKS: u64 = 1024;
 
-/// Whether a call failed because nobody answers any more.
+/// Whether a call failed because the driver no longer answers.
 pub(crate) fn is_dead(status: &Status) -> bool {
     matches!(status.code(), Code::Unavailable | Code::Unknown | Code::Cancelled)
         || (status.code() == Code::Internal && status.message().contains("h2 protocol error"))

@@ -1,8 +1,8 @@
-//! Isolation from the host's own curiosity: a live `systemd-udevd` with Debian's rules for
+//! Isolation from the host's scanners: a live `systemd-udevd` with Debian's rules for
 //! device-mapper, LVM, multipath and persistent names, and calf's own rules.
 //!
 //! The templates are bait: an ext4 with a label, and an LVM physical volume with a volume group
-//! that udev would activate. A loop device that is not calf's shows that the trap works.
+//! that udev would activate. A loop device that does not belong to calf shows that the bait works.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -19,7 +19,7 @@ const UDEVD: &str = "/lib/systemd/systemd-udevd";
 const RULES: &str = "/run/udev/rules.d/10-calf.rules";
 const GROUP: &str = "bait";
 
-/// Properties that say that somebody looked into a device, or may act on it.
+/// Properties that show that a program read a device, or may act on it.
 const CURIOUS: [&str; 4] = ["ID_FS_", "ID_PART_", "DM_MULTIPATH", "LVM_"];
 
 pub(crate) fn hands_off() {
@@ -37,7 +37,7 @@ pub(crate) fn hands_off() {
     for (name, image) in &bait {
         udevd.sees_through(name, image);
         for n in 0..count(2, 20) {
-            // Every other volume claims a spare, while the next one is there.
+            // Every other volume claims a spare, while the next spare exists.
             rig.pool
                 .template(name)
                 .expect("a template name")
@@ -59,7 +59,7 @@ fn one_life(tally: &Tally, rig: &Rig, udevd: &Udevd, id: &str, template: &str) {
     rig.pool.create_volume(&VolumeSpec::new(id, template)).expect("create");
     rig.pool.volume(id).expect("a volume id").publish(&publish).expect("publish");
     if !publish.read_only {
-        // The close after a write is what a watch would answer with a look.
+        // A watch would make udev read the device at the close after a write.
         let page = Page::random(&mut Random(43));
         let written =
             std::os::unix::fs::FileExt::write_all_at(&open(&publish.target), &page.0, 1 << 20);
@@ -67,7 +67,7 @@ fn one_life(tally: &Tally, rig: &Rig, udevd: &Udevd, id: &str, template: &str) {
     }
     rig.pool.volume(id).expect("a volume id").expand(64 << 20).expect("expand");
     rig.pool.tend_spares(&Cancel::never()).expect("spares");
-    // A coldplug, as at the start of a system or of udev.
+    // A coldplug, as when a system or udev starts.
     run("udevadm", &["trigger", "--subsystem-match=block", "--action=change"], &[]);
     udevd.settle();
     for device in calf_devices(rig) {
@@ -105,7 +105,7 @@ fn calf_devices(rig: &Rig) -> Vec<String> {
     devices
 }
 
-/// Links below /dev that lead to a device.
+/// Links below /dev to a device.
 fn links_to(device: &str) -> Vec<PathBuf> {
     let mut links = Vec::new();
     for directory in ["by-uuid", "by-label", "by-id", "by-path", "by-diskseq"] {
@@ -129,7 +129,7 @@ fn lvm(rig: &Rig) -> PathBuf {
     let image = image(rig, "lvm");
     let device = run("losetup", &["--find", "--show"], &[&image]);
     let lvm = |arguments: &[&str]| run("lvm", arguments, &[]);
-    // /etc is read-only here, and nobody answers for udev yet.
+    // /etc is read-only here, and udev does not run yet.
     let config = "backup { backup=0 archive=0 } global { locking_dir=\"/run/lock-lvm\" \
                   event_activation=1 } activation { udev_sync=0 udev_rules=0 verify_udev_operations=0 } \
                   devices { use_devicesfile=0 }";
@@ -186,14 +186,14 @@ impl Udevd {
         all.lines().map(str::to_owned).collect()
     }
 
-    /// Whether udev looks again whenever the device was written to.
+    /// Whether udev reads the device again after each write.
     fn watches(&self, device: &str) -> bool {
         let number = fs::read_to_string(format!("/sys/block/{device}/dev")).unwrap_or_default();
         Path::new("/run/udev/watch").join(format!("b{}", number.trim())).exists()
             || fs::symlink_metadata(format!("/run/udev/watch/b{}", number.trim())).is_ok()
     }
 
-    /// The trap works: of a device that is not calf's, udev reads the content.
+    /// Checks that the bait works: udev reads the content of a device that does not belong to calf.
     fn sees_through(&self, name: &str, image: &Path) {
         let device = run("losetup", &["--find", "--show"], &[image]);
         run("udevadm", &["trigger", "--action=change", &device], &[]);
@@ -219,7 +219,7 @@ impl Drop for Udevd {
         let pid = rustix::process::Pid::from_child(&self.0);
         let _ = rustix::process::kill_process(pid, rustix::process::Signal::TERM);
         let _ = self.0.wait();
-        // Tests after this one find no udev.
+        // Later tests must find no udev.
         let _ = fs::remove_dir_all("/run/udev");
     }
 }

@@ -1,9 +1,9 @@
-//! Where Cargo and `make` put what tests run.
+//! Paths at which Cargo and `make` put the programs that tests run.
 
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
-/// Names the binary to a test that Cargo runs.
+/// The variable by which Cargo names the binary to a test.
 pub(crate) const CALF: &str = "CARGO_BIN_EXE_calf";
 
 /// The `calf` that was built for the running test.
@@ -19,7 +19,7 @@ fn target_dir() -> PathBuf {
     calf().ancestors().nth(2).expect("a profile's directory below target").to_owned()
 }
 
-/// `target/tmp`, for what is of no use after a run.
+/// `target/tmp`, for files that are useless after a run.
 pub fn target_tmp() -> PathBuf {
     target_dir().join("tmp")
 }

@@ -13,12 +13,12 @@ use tempfile::TempDir;
 
 use crate::built;
 
-/// A directory with a pool that is not made yet.
+/// A directory for a pool that does not exist yet.
 pub struct TestEnv {
     directory: TempDir,
 }
 
-/// What a run of the binary gave.
+/// The result of a run of the binary.
 #[derive(Debug)]
 pub struct Run {
     pub code: Option<i32>,
@@ -39,7 +39,7 @@ impl TestEnv {
         self.path("pool")
     }
 
-    /// The command, with nothing of the caller's environment that matters to it.
+    /// The command, without the variables of the caller's environment that affect it.
     pub fn command(&self, arguments: &[&str]) -> Command {
         let mut command = Command::new(built::calf());
         command.args(arguments).env_clear().env("CALF_POOL", self.pool());
@@ -78,8 +78,8 @@ impl TestEnv {
         path
     }
 
-    /// Writes down a volume that wrote `used` bytes, as the engine does; making one needs a kernel.
-    /// The pool must be there.
+    /// Writes the record of a volume that wrote `used` bytes, as the engine does; creating a volume
+    /// needs a kernel. The pool must exist.
     pub fn volume(&self, id: &str, size: u64, created: &str, used: u64) {
         let directory = self.pool().join("volumes").join(Key::of(id).as_str());
         fs::create_dir_all(&directory).unwrap();
@@ -93,7 +93,7 @@ impl TestEnv {
         fs::write(directory.join("disk"), vec![1; usize::try_from(used).unwrap()]).unwrap();
     }
 
-    /// Names of what is in the pool's directory of content, ordered.
+    /// The names in the pool's directory of content, in order.
     pub fn images(&self) -> Vec<String> {
         let entries = fs::read_dir(self.pool().join("images")).unwrap();
         let mut names: Vec<String> =

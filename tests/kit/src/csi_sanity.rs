@@ -13,7 +13,7 @@ use crate::{built, kernel};
 /// The suite, as a [tool](kernel::Suite::tool) of a test kernel.
 pub const PROGRAM: &str = "csi-sanity";
 
-/// Generous for an emulated CPU; the suite itself takes a minute or so.
+/// Generous for an emulated CPU; the suite itself takes about a minute.
 pub const LIMIT: Duration = Duration::from_secs(15 * 60);
 
 const TEMPLATE: &str = "sanity";
@@ -21,19 +21,19 @@ const TEMPLATE_BYTES: u64 = 64 << 20;
 const VOLUME_BYTES: u64 = 128 << 20;
 const EXPANDED_BYTES: u64 = 192 << 20;
 
-/// Fewer specs than this mean that the suite skipped what it should have run.
+/// Fewer specs than this mean that the suite skipped specs that it should have run.
 const FEWEST_SPECS: u32 = 46;
 
-/// How the driver under test is run, and how its volumes are used.
+/// How to run the driver under test, and how to use its volumes.
 pub struct Sanity {
     /// `block` or `mount`.
     pub access: &'static str,
     pub pool: kernel::Fs,
-    /// `copy` or `reflink`; none with device-mapper.
+    /// `copy` or `reflink`; `None` with device-mapper.
     pub fallback: Option<&'static str>,
 }
 
-/// Where the suite is installed.
+/// The path at which the suite is installed.
 pub fn program() -> PathBuf {
     built::tools_dir().join(PROGRAM)
 }

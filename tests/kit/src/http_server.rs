@@ -1,4 +1,4 @@
-//! A web server on loopback that answers as a test wants, with faults.
+//! A web server on loopback that gives the answers that a test wants, including faulty ones.
 
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::{SocketAddr, TcpListener, TcpStream};
@@ -7,11 +7,11 @@ use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-/// A request as it came in. Names of headers are in lower case.
+/// A received request. Names of headers are in lower case.
 #[derive(Clone, Debug)]
 pub struct Request {
     pub method: String,
-    /// With the query.
+    /// The path with the query.
     pub path: String,
     pub headers: Vec<(String, String)>,
     pub body: String,
@@ -22,21 +22,21 @@ impl Request {
         self.headers.iter().find(|(key, _)| key == name).map(|(_, value)| value.as_str())
     }
 
-    /// The first byte that is asked for with `Range: bytes=N-`.
+    /// The first requested byte in `Range: bytes=N-`.
     pub fn from(&self) -> Option<usize> {
         self.header("range")?.strip_prefix("bytes=")?.strip_suffix('-')?.parse().ok()
     }
 }
 
-/// What to answer.
+/// An answer.
 #[derive(Clone, Debug, Default)]
 pub struct Reply {
     pub status: u16,
     pub headers: Vec<(&'static str, String)>,
     pub body: Vec<u8>,
-    /// Send only so many bytes of the body, …
+    /// Send only this many bytes of the body, …
     pub send: Option<usize>,
-    /// … and then nothing for so long, before the connection is closed.
+    /// … and then nothing for this long, before closing the connection.
     pub hang: Duration,
     /// Leave out `Content-Length`.
     pub endless: bool,
@@ -51,7 +51,7 @@ impl Reply {
         Self { status: 200, body: body.to_vec(), ..Self::default() }
     }
 
-    /// The part of `content` that is asked for, as a server does that knows ranges.
+    /// The requested part of `content`, as from a server that supports ranges.
     pub fn range(content: &[u8], request: &Request) -> Self {
         let Some(from) = request.from() else { return Self::body(content) };
         let last = content.len() - 1;
@@ -69,7 +69,7 @@ impl Reply {
         self
     }
 
-    /// Cuts the connection after so many bytes of the body.
+    /// Cuts the connection after this many bytes of the body.
     pub fn cut(mut self, bytes: usize) -> Self {
         self.send = Some(bytes);
         self
@@ -87,7 +87,7 @@ pub struct HttpServer {
 }
 
 impl HttpServer {
-    /// Answers each request with what `answer` says to its number (the first is 0).
+    /// Answers each request with the result of `answer` for its number (the first is 0).
     pub fn start(answer: impl Fn(usize, &Request) -> Reply + Send + Sync + 'static) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
         let address = listener.local_addr().expect("an address");
@@ -102,7 +102,7 @@ impl HttpServer {
                         return;
                     }
                     let (requests, answer) = (Arc::clone(&requests), Arc::clone(&answer));
-                    // A client that goes away is what tests do.
+                    // Tests use clients that go away.
                     std::thread::spawn(move || {
                         let _ = stream.and_then(|stream| serve(stream, &requests, &*answer));
                     });
@@ -116,7 +116,7 @@ impl HttpServer {
         format!("http://{}{path}", self.address)
     }
 
-    /// What has been asked so far.
+    /// The requests received so far.
     pub fn requests(&self) -> Vec<Request> {
         self.requests.lock().expect("no panic").clone()
     }

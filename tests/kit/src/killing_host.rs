@@ -1,5 +1,5 @@
-//! A host that kills its process at the n-th change it is asked for: as SIGKILL would, with
-//! nothing unwound and nothing cleaned up.
+//! A host that kills its process at the n-th requested change, as SIGKILL would: without unwinding
+//! and without cleaning up.
 
 use std::collections::BTreeSet;
 use std::ffi::OsString;
@@ -24,12 +24,12 @@ pub struct KillingHost {
     fuse: Fuse,
 }
 
-/// How many changes are left to this process. Clones share it.
+/// How many changes this process may still make. Clones share the count.
 #[derive(Clone)]
 struct Fuse(Arc<AtomicU64>);
 
 impl KillingHost {
-    /// Dies in front of the `n`-th change; 0 means never.
+    /// Dies right before the `n`-th change; 0 means never.
     pub fn new(n: u64) -> Self {
         let changes_left = if n == 0 { u64::MAX } else { n };
         Self { linux: LinuxHost::new(), fuse: Fuse(Arc::new(AtomicU64::new(changes_left))) }
@@ -46,7 +46,7 @@ impl KillingHost {
 }
 
 impl Fuse {
-    /// Counts a change that is about to be made; kills the process in front of the last one.
+    /// Counts a change that is about to be made; kills the process right before the last one.
     fn burn(&self) {
         if self.0.fetch_sub(1, Ordering::SeqCst) == 1 {
             let this = rustix::process::getpid();
@@ -75,7 +75,7 @@ impl KillingImage {
     }
 }
 
-/// Passes each call on; those marked `change` may be the last.
+/// Passes each call on; calls marked `change` may be the last.
 macro_rules! pass_on {
     ($($kind:ident $name:ident($($argument:ident: $type:ty),*) -> $result:ty;)*) => {
         $(fn $name(&self, $($argument: $type),*) -> $result {

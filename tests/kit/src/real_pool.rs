@@ -1,5 +1,5 @@
-//! What tests in a real kernel share: a pool on a real disk, images, and bytes that are
-//! random but known.
+//! Shared code of tests in a real kernel: a pool on a real disk, images, and bytes that are random
+//! but known.
 
 use std::fs::{self, File, OpenOptions};
 use std::os::unix::fs::FileExt as _;
@@ -13,7 +13,7 @@ use crate::kernel;
 /// Size of the templates that the rig makes, in bytes.
 pub const TEMPLATE_SIZE: u64 = 32 << 20;
 
-/// A pool on a disk of its own. Field order matters: nothing outlives the mounted disk.
+/// A pool on a disk of its own. Field order matters: nothing may outlive the mounted disk.
 pub struct Rig {
     pub pool: Pool,
     pub disk: kernel::PoolDir,
@@ -38,7 +38,7 @@ impl Rig {
     /// Imports a template that holds an empty file system of `fs_type`.
     pub fn import_file_system(&self, name: &str, fs_type: &str) {
         let source = self.disk.path().join(format!("{name}.img"));
-        // mkfs.xfs wants at least 300 MiB.
+        // mkfs.xfs needs at least 300 MiB.
         let size = if fs_type == "xfs" { 320 << 20 } else { TEMPLATE_SIZE };
         File::create(&source).and_then(|file| file.set_len(size)).expect("an image");
         let options: &[&str] = match fs_type {
@@ -82,14 +82,14 @@ impl Rig {
         device.path().to_owned()
     }
 
-    /// A path on the pool's disk, which survives a crash of the kernel, as a kubelet's would.
+    /// A path on the pool's disk, which survives a crash of the kernel, like a path of kubelet.
     pub fn path(&self, name: &str) -> PathBuf {
         let parent = self.disk.path().join("kubelet");
         fs::create_dir_all(&parent).expect("a directory");
         parent.join(name)
     }
 
-    /// A publication of volume `id` that rests on a staging of its own.
+    /// A publication of volume `id` with its own staging path.
     pub fn publication(&self, id: &str, access: Access) -> Publish {
         let stage = Stage::new(self.path(&format!("{id}-staging")), access);
         Publish::new(self.path(&format!("{id}-target")), stage)

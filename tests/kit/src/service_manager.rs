@@ -1,4 +1,4 @@
-//! A service manager, such as systemd, as far as a driver sees one: the socket that it is told of.
+//! A service manager, such as systemd, as a driver sees it: a socket for notifications.
 
 use std::os::unix::net::UnixDatagram;
 use std::path::{Path, PathBuf};
@@ -22,7 +22,7 @@ impl ServiceManager {
         &self.path
     }
 
-    /// The next message that is there already.
+    /// The next message that has already arrived.
     pub fn next(&self) -> String {
         let mut message = [0; 64];
         let length = self.socket.recv(&mut message).expect("a message");

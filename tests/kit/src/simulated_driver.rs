@@ -1,4 +1,4 @@
-//! What tests of the driver share: a driver on a simulated machine, and a client on its socket.
+//! Shared code of tests of the driver: a driver on a simulated machine, and a client on its socket.
 
 use std::collections::HashMap;
 use std::future::Future;
@@ -21,12 +21,12 @@ use tonic::{Code, Response, Status};
 
 use crate::simulated_pool::{Environment, TEMPLATE_SIZE};
 
-/// Size of the template `debian`, as CSI says it.
+/// Size of the template `debian`, in CSI's type.
 pub const SIZE: i64 = TEMPLATE_SIZE as i64;
 /// The node of every driver under test.
 pub const NODE: &str = "node-1";
 
-/// A driver that serves.
+/// A running driver.
 pub struct Server {
     pub socket: PathBuf,
     stop: oneshot::Sender<()>,
@@ -59,7 +59,7 @@ impl Server {
                     continue;
                 }
             };
-            // Another driver may serve the socket: this one says so by ending.
+            // If another driver serves the socket, this one ends.
             let _ = identity.probe(v1::ProbeRequest {}).await;
             tokio::time::sleep(Duration::from_millis(20)).await;
             if !task.is_finished() {
@@ -89,7 +89,7 @@ impl Server {
         NodeClient::new(self.channel().await)
     }
 
-    /// Tells the driver to stop; what is returned ends with it.
+    /// Tells the driver to stop; the returned task ends with it.
     pub fn shut_down(self) -> JoinHandle<Result<(), Error>> {
         let _ = self.stop.send(());
         self.task

@@ -1,4 +1,4 @@
-//! What tests of the engine on a simulated machine share.
+//! Shared code of tests of the engine on a simulated machine.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -22,7 +22,7 @@ pub struct Environment {
 
 impl Environment {
     pub fn new() -> Self {
-        // Imported once for all tests of a process: an import hashes, and waits for the disk.
+        // Imported once for all tests of a process, since an import hashes, and waits for the disk.
         static PREPARED: LazyLock<Environment> = LazyLock::new(|| {
             let environment = Environment::empty();
             environment.import("debian", 0xca);
@@ -34,15 +34,14 @@ impl Environment {
         environment
     }
 
-    /// In memory where there is a place for it: thousands of pools come and go, and none needs to
-    /// last.
+    /// In memory if possible: the tests make thousands of pools, and none needs to last.
     fn empty() -> Self {
         let memory = tempfile::tempdir_in("/dev/shm");
         let directory = memory.or_else(|_| tempfile::tempdir()).expect("a directory");
         Self { host: FakeHost::new(), directory }
     }
 
-    /// A pool as a process that just started sees it.
+    /// The pool, opened as by a new process.
     pub fn pool(&self) -> Pool {
         self.options().open(self.directory.path().join("pool")).expect("a pool")
     }
@@ -56,7 +55,7 @@ impl Environment {
         self.try_import(name, seed).expect("an import");
     }
 
-    /// The same, where it may fail.
+    /// The same, but may fail.
     pub fn try_import(&self, name: &str, seed: u8) -> calf::Result<()> {
         let source = self.directory.path().join(format!("{name}-{seed}.img"));
         fs::write(&source, ext4_image(seed)).expect("an image");
@@ -76,7 +75,7 @@ impl Environment {
         self.directory.path().join("kata")
     }
 
-    /// What Kata would find there.
+    /// The content of the file that Kata would find there.
     pub fn kata_entries(&self) -> Vec<PathBuf> {
         let Ok(entries) = fs::read_dir(self.kata_root()) else { return Vec::new() };
         entries.map(|entry| entry.expect("an entry").path()).collect()
@@ -115,14 +114,14 @@ pub fn mount() -> Access {
     Access::Mount { fs_type: None, options: Vec::new() }
 }
 
-/// A publication of volume `id` that rests on a staging of its own.
+/// A publication of volume `id` with its own staging path.
 pub fn publication(environment: &Environment, id: &str, access: Access) -> Publish {
     let stage = Stage::new(environment.path(&format!("{id}-staging")), access);
     Publish::new(environment.path(&format!("{id}-target")), stage)
 }
 
-/// An image that is nothing but an ext4 superblock: magic, a 4 KiB block size, the features that
-/// make it ext4.
+/// An image that has only an ext4 superblock: magic, a 4 KiB block size, the features that make it
+/// ext4.
 pub fn ext4_image(seed: u8) -> Vec<u8> {
     let mut image = vec![0; usize::try_from(TEMPLATE_SIZE).expect("a size")];
     let superblock = &mut image[1024..2048];

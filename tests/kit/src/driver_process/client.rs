@@ -1,4 +1,4 @@
-//! A CSI client that blocks, with the few calls of a volume's life.
+//! A blocking CSI client, with the few calls of a volume's life.
 
 use std::future::Future;
 use std::path::{Path, PathBuf};
@@ -16,7 +16,7 @@ use tokio::runtime::Runtime;
 use tonic::transport::{Channel, Endpoint, Uri};
 use tonic::{Request, Status};
 
-/// Longer than any call takes on an emulated machine under load.
+/// Longer than any call on an emulated machine under load.
 const DEADLINE: Duration = Duration::from_secs(120);
 
 /// A connection to a driver.
@@ -54,7 +54,7 @@ impl Usage {
         Self { kata: true, ..self }
     }
 
-    /// The same for reading only.
+    /// The same, read-only.
     pub fn read_only(self) -> Self {
         Self { read_only: true, ..self }
     }
@@ -94,14 +94,14 @@ impl Client {
         })
     }
 
-    /// The call that asks least of a driver: it looks at nothing.
+    /// The cheapest call: the driver checks nothing for it.
     pub fn node_info(&self) -> Result<(), Status> {
         self.call(v1::NodeGetInfoRequest {}, |channel, request| async {
             NodeClient::new(channel).node_get_info(request).await.map(drop)
         })
     }
 
-    /// What Probe says of how volumes are made.
+    /// Probe's report on how volumes are made.
     pub fn mode(&self) -> Result<String, Status> {
         let mut identity = IdentityClient::new(self.channel.clone());
         let response = self.runtime.block_on(identity.probe(v1::ProbeRequest {}))?;
@@ -113,7 +113,7 @@ impl Client {
         self.create_for(&Usage::new(volume, Path::new("/"), true), template)
     }
 
-    /// Creates a volume that can be used so.
+    /// Creates a volume that can be used in this way.
     pub fn create_for(&self, usage: &Usage, template: &str) -> Result<(), Status> {
         let kata = usage.kata.to_string();
         let parameters = [("template", template), ("kataDirectVolume", kata.as_str())];
@@ -191,7 +191,7 @@ impl Client {
         )
     }
 
-    /// Whether the published volume is in an abnormal condition, and in which.
+    /// The abnormal condition of the published volume, if any.
     pub fn condition(&self, usage: &Usage) -> Result<(bool, String), Status> {
         let request = v1::NodeGetVolumeStatsRequest {
             volume_id: usage.volume.clone(),
@@ -228,7 +228,7 @@ impl Client {
         )
     }
 
-    /// The whole way down, from wherever the volume is.
+    /// Takes the volume down completely, from any state.
     pub fn end(&self, usage: &Usage) -> Result<(), Status> {
         self.unpublish(usage)?;
         self.unstage(usage)?;

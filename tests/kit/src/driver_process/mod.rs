@@ -18,7 +18,7 @@ pub use client::{Client, Usage};
 /// How long a driver may take to serve its socket, and to end.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// A driver, killed with the test if it was not stopped before.
+/// A driver, which is killed with the test if it was not stopped before.
 pub struct Driver {
     process: Child,
     socket: PathBuf,
@@ -39,7 +39,7 @@ impl Driver {
         Self::spawn(command, work)
     }
 
-    /// Two on one pool, each in a directory of its own below `work`, as during an upgrade.
+    /// Two drivers on one pool, each in a directory of its own below `work`, as during an upgrade.
     pub fn old_and_new(pool: &Path, work: &Path) -> [Self; 2] {
         ["old", "new"].map(|name| {
             let work = work.join(name);
@@ -59,7 +59,7 @@ impl Driver {
         let deadline = Instant::now() + PATIENCE;
         let socket = driver.socket.clone();
         let is_bound = || UnixStream::connect(&socket).is_ok();
-        // The socket is bound before the driver has put its pool in order; an answer comes after.
+        // The driver binds the socket before it reconciles the pool, and answers afterwards.
         while !(is_bound() && driver.client().probe().is_ok()) {
             if let Ok(Some(status)) = driver.process.try_wait() {
                 panic!("the driver ended with {status}:\n{}", driver.log());
@@ -103,7 +103,7 @@ impl Driver {
         self.process.wait().expect("wait for the driver");
     }
 
-    /// Whether it has ended by itself; waits a moment for it.
+    /// Whether it has ended without a signal; waits briefly for that.
     pub fn has_died(&mut self) -> bool {
         let deadline = Instant::now() + Duration::from_secs(5);
         while Instant::now() < deadline {
@@ -134,7 +134,7 @@ impl Drop for Driver {
     }
 }
 
-/// Where a driver in `work` has its socket.
+/// The path of the socket of a driver in `work`.
 pub fn socket(work: &Path) -> PathBuf {
     work.join("csi/csi.sock")
 }

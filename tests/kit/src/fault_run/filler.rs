@@ -15,15 +15,15 @@ impl Filler {
         let path = directory.join("filler");
         let file = File::create(&path).expect("a file");
         let space = statvfs(directory).expect("statvfs");
-        // Root may take what ext4 keeps back from others.
+        // Root can use the blocks that ext4 reserves for root.
         let available = space.f_bfree * space.f_frsize;
         let mut take = available.saturating_sub(free);
-        // The map of so large a file takes space as well.
+        // The block map of such a large file takes space too.
         while let Err(error) = fallocate(&file, FallocateFlags::empty(), 0, take) {
             assert_eq!(error, rustix::io::Errno::NOSPC);
             take -= 1 << 20;
         }
-        // Btrfs tells of free space that no data can have.
+        // Btrfs reports free space that is not available for data.
         let probe = directory.join("probe");
         let trial = File::create(&probe).expect("a file");
         let try_it = || fallocate(&trial, FallocateFlags::empty(), 0, free);

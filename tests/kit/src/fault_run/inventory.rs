@@ -1,4 +1,4 @@
-//! What the kernel and a pool's directory hold at one moment, to be compared with another.
+//! The content of the kernel and of a pool's directory at one moment, for comparison with another.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::thread;
 use std::time::{Duration, Instant};
 
-/// An autoclear loop device goes a moment after its last user.
+/// An autoclear loop device is detached shortly after its last user has gone.
 const SETTLE: Duration = Duration::from_secs(3);
 
 /// Device-mapper devices, attached loop devices, mounts, and the files of a pool.
@@ -19,14 +19,14 @@ pub struct Inventory {
 }
 
 impl Inventory {
-    /// What is there now, files of the pool at `pool` included.
+    /// The present content, including files of the pool at `pool`.
     pub fn take(pool: &Path) -> Self {
         let mut all = Self::of_kernel();
         walk(pool, &mut all.files);
         all
     }
 
-    /// What the kernel has.
+    /// The content of the kernel.
     pub fn of_kernel() -> Self {
         let mut all = Self::default();
         for entry in fs::read_dir("/sys/block").expect("sysfs").flatten() {
@@ -42,7 +42,7 @@ impl Inventory {
         all
     }
 
-    /// What is here and not in `before`, one line each.
+    /// The items that are not in `before`, one line each.
     pub fn beyond(&self, before: &Self) -> Vec<String> {
         let mut left = Vec::new();
         left.extend(self.mapped.difference(&before.mapped).map(|name| format!("device {name}")));
@@ -54,7 +54,7 @@ impl Inventory {
         left
     }
 
-    /// What is left in kernel and pool beyond `self`, after things had time to settle.
+    /// The items that are left in kernel and pool beyond `self`, after some time to settle.
     pub fn left(&self, pool: &Path) -> Vec<String> {
         let deadline = Instant::now() + SETTLE;
         loop {
@@ -67,7 +67,8 @@ impl Inventory {
     }
 }
 
-/// All below `directory` but the note of a template's last loop device, which is made at first use.
+/// Everything below `directory`, except the hint of a template's last loop device, which is written
+/// at first use.
 fn walk(directory: &Path, files: &mut BTreeSet<PathBuf>) {
     for entry in fs::read_dir(directory).into_iter().flatten().flatten() {
         if entry.file_name() == "loop" {

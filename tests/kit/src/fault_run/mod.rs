@@ -1,5 +1,5 @@
-//! What the fault runs of `tests/kernel` share: how often they try and from which seed, what they
-//! count, and what kernel and pool hold before and after.
+//! Shared code of the fault runs in `tests/kernel`: scale and seed, counting, and the content of
+//! kernel and pool before and after.
 
 mod filler;
 mod inventory;

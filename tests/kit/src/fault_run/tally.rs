@@ -1,21 +1,21 @@
-//! What a fault run counts: one line of the table.
+//! The counts of a fault run: one line of the table.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
-/// What a line of the table starts with in a test's output; tests/torture.sh collects them.
+/// The prefix of a line of the table in a test's output; tests/torture.sh collects these lines.
 const MARK: &str = "TORTURE";
 
-/// So many violations say enough.
+/// Stop after this many violations.
 const ENOUGH: usize = 20;
 
 /// The count of one fault.
 ///
 /// * *tries*: how often the fault was injected;
-/// * *found*: promises found broken: a wrong code, a hang, a holder that was not named;
-/// * *lost*: bytes or volumes that had to be there and were not, or were others;
-/// * *leaked*: devices, loop devices, mounts, files or memory that nobody uses and nobody frees.
+/// * *found*: how many promises were found broken: a wrong code, a hang, a holder that was not named;
+/// * *lost*: bytes or volumes that should exist and were missing or different;
+/// * *leaked*: devices, loop devices, mounts, files or memory that nothing uses and nothing frees.
 pub struct Tally {
     fault: String,
     seed: u64,
@@ -38,7 +38,7 @@ impl Tally {
         Self { fault: fault.to_owned(), seed, begin: Instant::now(), tries, violations }
     }
 
-    /// Goes on after a reboot with what was counted before it.
+    /// Continues after a reboot with the counts from before it.
     pub fn resume(fault: &str, seed: u64, tries: u64) -> Self {
         let tally = Self::new(fault, seed);
         tally.tries.store(tries, Ordering::Relaxed);
@@ -53,17 +53,17 @@ impl Tally {
         self.tries.load(Ordering::Relaxed)
     }
 
-    /// A promise was broken.
+    /// Counts a broken promise.
     pub fn found(&self, what: impl Into<String>) {
         self.note("found", what.into(), |all| &mut all.found);
     }
 
-    /// Something is lost.
+    /// Counts a loss.
     pub fn lost(&self, what: impl Into<String>) {
         self.note("lost", what.into(), |all| &mut all.lost);
     }
 
-    /// Something is left behind.
+    /// Counts a leak.
     pub fn leaked(&self, what: impl Into<String>) {
         self.note("leaked", what.into(), |all| &mut all.leaked);
     }
@@ -84,13 +84,13 @@ impl Tally {
         result.map_err(|error| self.found(format!("{}: {error:?}", what()))).ok()
     }
 
-    /// Whether so much is broken that going on tells nothing new.
+    /// Whether so much is broken that continuing would show nothing new.
     pub fn hopeless(&self) -> bool {
         let all = self.lock();
         all.found.len() + all.lost.len() + all.leaked.len() >= ENOUGH
     }
 
-    /// Forgets the count, before a reboot that goes on with it; fails if a promise was broken.
+    /// Drops the tally before a reboot that continues the count; fails if a promise was broken.
     pub fn stop_here(self) {
         let all = self.violations.into_inner().unwrap_or_else(PoisonError::into_inner);
         let broken = [all.found, all.lost, all.leaked].concat();

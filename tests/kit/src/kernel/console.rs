@@ -1,4 +1,4 @@
-//! The guest kernel's messages: kept for the moment when something goes wrong.
+//! The guest kernel's messages, kept to show them if something goes wrong.
 
 use std::collections::VecDeque;
 use std::io::{BufRead, BufReader, Read};
@@ -7,14 +7,14 @@ use std::thread;
 
 use super::environment;
 
-/// Enough for a panic, or for the stacks of a few blocked tasks.
+/// Lines to keep: enough for a panic, or for the stacks of a few blocked tasks.
 const LINES_KEPT: usize = 300;
 
-/// Signs that the kernel itself is broken, as it prints them.
+/// Messages that show that the kernel itself is broken.
 const ALARMS: [&str; 5] =
     ["BUG: ", "Oops", "general protection fault", "WARNING: CPU", "Kernel panic"];
 
-/// The end of what the kernel said. Clones share it.
+/// The last messages of the kernel. Clones share them.
 #[derive(Clone, Default)]
 pub struct Console(Arc<Mutex<Lines>>);
 
@@ -56,7 +56,7 @@ impl Console {
         lines.kept.push_back(line);
     }
 
-    /// The first message since the start that says the kernel is broken.
+    /// The first message since the start that shows that the kernel is broken.
     pub fn alarm(&self) -> Option<String> {
         self.lock().alarm.clone()
     }
@@ -65,7 +65,7 @@ impl Console {
         self.lock().kept.iter().any(|line| line.contains(text))
     }
 
-    /// The last messages, ready to be shown below a failure.
+    /// The last messages, formatted to appear below a failure.
     pub fn tail(&self) -> String {
         let lines = self.lock();
         if lines.kept.is_empty() {

@@ -1,6 +1,6 @@
 //! Real file systems on real disks, for pools.
 //!
-//! A loop device would be in the way of what is tested, so the guest has sparse disks of its own.
+//! A loop device would interfere with the tests, so the guest has sparse disks of its own.
 
 use std::fs;
 use std::io;
@@ -17,7 +17,7 @@ use super::environment::{DISKS, work_dir};
 /// How many disks a machine has, and so how many pools on disk one test can have.
 pub(crate) const DISK_COUNT: usize = 2;
 
-/// Size of each; sparse, so it costs what is written.
+/// Size of each disk; disks are sparse, and occupy only what is written.
 pub const DISK_BYTES: u64 = 8 << 30;
 
 /// A file system for a pool.
@@ -37,7 +37,7 @@ pub struct PoolDir {
     takes_a_disk: bool,
 }
 
-/// Of the machine's disks, how many have pools.
+/// How many of the machine's disks have pools.
 static DISKS_USED: AtomicUsize = AtomicUsize::new(0);
 
 /// A new, empty file system of 8 GiB (tmpfs: 1 GiB), mounted.
@@ -72,7 +72,7 @@ fn open(fs: Fs, format: bool) -> PoolDir {
     PoolDir { path, takes_a_disk: fs != Fs::Tmpfs }
 }
 
-/// The device of a disk of the machine, for a test that does not want a pool on it.
+/// The device of one of the machine's disks, for a test that needs no pool on it.
 pub fn disk(index: usize) -> String {
     let disks = std::env::var(DISKS).unwrap_or_default();
     let disk = disks.split(':').filter(|disk| !disk.is_empty()).nth(index);
@@ -118,7 +118,7 @@ impl Drop for PoolDir {
         if self.takes_a_disk {
             DISKS_USED.fetch_sub(1, Ordering::Relaxed);
         }
-        // A loop device whose last user just went may hold a file for a moment.
+        // A loop device whose last user has just gone may briefly hold a file.
         let deadline = Instant::now() + Duration::from_secs(2);
         loop {
             match rustix::mount::unmount(&self.path, UnmountFlags::empty()) {
@@ -126,7 +126,7 @@ impl Drop for PoolDir {
                     thread::sleep(Duration::from_millis(20));
                 }
                 Ok(()) => break,
-                // The leak check fails the test; this says why it found the mount.
+                // The leak check fails the test; this message explains why the mount is left.
                 Err(error) => {
                     let error = io::Error::from(error);
                     eprintln!("cannot unmount the pool at {}: {error}", self.path.display());

@@ -1,11 +1,11 @@
-//! What the environment says: which kernel, how much memory, where to write.
+//! Settings from the environment: which kernel, how much memory, where to write.
 
 use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::built;
 
-/// Where the tests run. The last two are the kit's own and set only inside a guest.
+/// Where the tests run. The last two are internal to the kit and set only inside a guest.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kernel {
     None,
@@ -46,7 +46,7 @@ impl Kernel {
     }
 }
 
-/// The variables that a test may want to see, from the environment of `cargo test`.
+/// The variables that are passed to tests, from the environment of `cargo test`.
 pub(crate) fn passed_on() -> Vec<(String, String)> {
     std::env::vars()
         .filter(|(name, _)| {
@@ -73,8 +73,8 @@ pub(crate) fn console_is_shown() -> bool {
     std::env::var_os("CALF_KERNEL_CONSOLE").is_some_and(|value| value != "0")
 }
 
-/// A writable directory for the running test: sockets, mount points, small files. In memory
-/// in a guest; for what must be on a disk there is [`super::pool_dir`].
+/// A writable directory for the running test: sockets, mount points, small files. In a guest, it is
+/// in memory; use [`super::pool_dir`] for files that must be on a disk.
 pub fn work_dir() -> PathBuf {
     let dir = std::env::var_os(WORK).expect("work_dir() is for use inside a kernel test");
     PathBuf::from(dir)

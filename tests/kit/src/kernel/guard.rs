@@ -1,10 +1,10 @@
-//! Sees to it that a kernel does not outlive the process that booted it.
+//! Ensures that a kernel does not outlive the process that booted it.
 
 use std::os::unix::process::CommandExt;
 use std::process::{Child, Command, Stdio};
 
 /// Kills a kernel whose host died: a kernel must not outlive this process, however it ends, and
-/// User-Mode Linux is several processes.
+/// User-Mode Linux consists of several processes.
 pub struct Guard(Child);
 
 impl Guard {
@@ -38,7 +38,7 @@ mod tests {
     fn a_kernel_ends_with_its_host() {
         let mut kernel = Command::new("sleep").arg("600").process_group(0).spawn().unwrap();
         let mut guard = Guard::over(&kernel).unwrap();
-        // As when this process ends: its end of the pipe closes.
+        // Simulates the end of this process: its end of the pipe closes.
         drop(guard.0.stdin.take());
         assert_eq!(kernel.wait().unwrap().signal(), Some(9));
     }

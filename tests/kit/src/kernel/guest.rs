@@ -1,4 +1,4 @@
-//! The guest's first process: sets the machine up, then runs one test after the other.
+//! The guest's first process: sets up the machine, then runs one test after the other.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{BufRead, BufReader};
@@ -16,16 +16,17 @@ use super::modules;
 use super::process;
 use super::protocol::{self, Reply, Request, Run, SetUp};
 
-/// Where a guest may write: in memory.
+/// The directory in which a guest may write, in memory.
 const SCRATCH_DIRS: [&str; 2] = ["/run", "/tmp"];
 
-/// As many open files as a container runtime allows; the default of a bare kernel is 1024.
+/// The limit of open files, the same as in a container runtime; the default of a bare kernel is
+/// 1024.
 const OPEN_FILES: u64 = 65_536;
 
 /// Serves the host until it hangs up, then powers off. For PID 1.
 pub fn serve() -> ! {
     if let Err(error) = try_serve() {
-        // Standard error is the console, and the host shows the console of a guest that ends.
+        // Standard error is the console, which the host shows if a guest ends.
         eprintln!("the test guest cannot go on: {error}");
     }
     power_off()
@@ -33,7 +34,7 @@ pub fn serve() -> ! {
 
 /// Ends the machine at once.
 pub(crate) fn power_off() -> ! {
-    // Returns only on failure; then PID 1 ends, which ends the kernel as well.
+    // Returns only on failure; then PID 1 ends, and so does the kernel.
     let _ = rustix::system::reboot(RebootCommand::PowerOff);
     std::process::exit(1)
 }
@@ -65,7 +66,7 @@ fn try_serve() -> Result<(), String> {
     Ok(())
 }
 
-/// `/proc`, `/sys` and `/dev` with what belongs below it.
+/// Mounts `/proc`, `/sys` and `/dev`, with the mounts below it.
 pub(crate) fn mount_virtual_file_systems() -> Result<(), String> {
     let all = [
         ("proc", "/proc"),
@@ -86,11 +87,11 @@ pub(crate) fn mount_virtual_file_systems() -> Result<(), String> {
     Ok(())
 }
 
-/// Opens the line to the host, as raw bytes where it is a terminal.
+/// Opens the line to the host, in raw mode if it is a terminal.
 fn open_channel(path: &str) -> std::io::Result<File> {
     let channel = OpenOptions::new().read(true).write(true).open(path)?;
     if path.contains("tty") {
-        // The settings live as long as the line is open, that is: from here on.
+        // The settings last as long as the line is open, which is from here on.
         let status =
             Command::new("stty").args(["raw", "-echo"]).stdin(channel.try_clone()?).status()?;
         if !status.success() {
@@ -100,7 +101,7 @@ fn open_channel(path: &str) -> std::io::Result<File> {
     Ok(channel)
 }
 
-/// Hears requests in a thread, since some are for while a test runs.
+/// Receives requests in a thread, since some arrive while a test runs.
 fn listen(from: File) -> Receiver<Request> {
     let (sender, requests) = mpsc::channel();
     thread::spawn(move || {
@@ -125,7 +126,7 @@ fn show_blocked_tasks() {
     }
 }
 
-/// Loads modules, makes room to write, and returns the directory for the tests.
+/// Loads modules, sets up writable directories, and returns the directory for the tests.
 fn prepare(set_up: &SetUp) -> Result<PathBuf, String> {
     modules::load(&set_up.modules_dir, &set_up.modules)?;
     let limit = Rlimit { current: Some(OPEN_FILES), maximum: Some(OPEN_FILES) };
@@ -149,7 +150,8 @@ fn prepare(set_up: &SetUp) -> Result<PathBuf, String> {
 }
 
 fn run_test(mut run: Run, work: &Path, channel: &mut File) -> protocol::Report {
-    // Nothing of an earlier test; what cannot be removed is a leaked mount, told already.
+    // Remove files of earlier tests. What cannot be removed is a leaked mount, which was already
+    // reported.
     let _ = fs::remove_dir_all(work);
     let temporary = work.join("tmp");
     if let Err(error) = fs::create_dir_all(&temporary) {
@@ -166,7 +168,7 @@ fn run_test(mut run: Run, work: &Path, channel: &mut File) -> protocol::Report {
         // If the host is gone, the listener powers off.
         let _ = protocol::send(channel, &Reply::Output(line));
     });
-    // Orphans of the test are ours.
+    // This process inherits orphans of the test.
     while let Ok(Some(_)) = rustix::process::wait(WaitOptions::NOHANG) {}
     report
 }

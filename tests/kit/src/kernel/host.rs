@@ -18,11 +18,11 @@ use crate::built;
 /// More reboots than any test needs.
 const REBOOTS: u32 = 20;
 
-/// Runs the tests that `arguments` select, and prints what `cargo test` would.
+/// Runs the tests that `arguments` select, and prints results like `cargo test`.
 pub(crate) fn run(kernel: Kernel, suite: Suite, arguments: &Arguments) -> ExitCode {
     let ignored = kernel == Kernel::None;
     let kernel = if ignored { Kernel::UserMode } else { kernel };
-    // One kernel, one test at a time; and the kernel must be started by the thread that stays.
+    // One kernel runs one test at a time, and the thread that starts the kernel must outlive it.
     let arguments = Arguments { test_threads: Some(1), ..arguments.clone() };
     let show_output = arguments.nocapture;
     let tests = suite.tests.clone();
@@ -42,7 +42,7 @@ struct Runner {
     booted: Option<Booted>,
 }
 
-/// A kernel with its disks. The machine goes before its files.
+/// A kernel with its disks. The machine is dropped before its files.
 struct Booted {
     machine: Option<Machine>,
     disks: Disks,
@@ -64,7 +64,7 @@ impl Runner {
                 return Ok(Completion::Completed);
             }
             Ok(report) => {
-                // What one test left must not disturb the next.
+                // Leftovers of one test must not disturb the next.
                 if !report.leaks.is_empty() {
                     self.booted = None;
                 }
@@ -125,7 +125,7 @@ impl Runner {
         if self.kernel == Kernel::Qemu { qemu::SLOWNESS } else { 1 }
     }
 
-    /// Boots a kernel if there is none; with the disks of the last, if there are some.
+    /// Boots a kernel if none is running, with the disks of the previous one, if any.
     fn boot(&mut self) -> Result<(), String> {
         let booted = match &mut self.booted {
             Some(Booted { machine: Some(_), .. }) => return Ok(()),
@@ -172,8 +172,8 @@ impl Runner {
     }
 }
 
-/// Takes those of the suite's optional modules that the kernel has; on this machine's own kernel,
-/// loading modules is its owner's matter.
+/// Selects the suite's optional modules that the kernel has. On this machine's own kernel, its
+/// owner loads modules.
 fn optional_modules(kernel: Kernel, suite: &mut Suite) -> Result<Vec<String>, String> {
     let names = std::mem::take(&mut suite.optional_modules);
     match kernel {
@@ -184,7 +184,7 @@ fn optional_modules(kernel: Kernel, suite: &mut Suite) -> Result<Vec<String>, St
     }
 }
 
-/// Everything that a boot needs on the host's disk.
+/// The files that a boot needs on the host's disk.
 fn prepare(kernel: Kernel, suite: &Suite) -> Result<Booted, String> {
     let failed = |error: std::io::Error| format!("cannot prepare the test kernel: {error}");
     let scratch = Scratch::new().map_err(failed)?;
@@ -208,7 +208,7 @@ fn prepare(kernel: Kernel, suite: &Suite) -> Result<Booted, String> {
     Ok(Booted { machine: None, disks, _scratch: scratch, root })
 }
 
-/// What must be visible in the guest.
+/// The paths that must be visible in the guest.
 fn files(suite: &Suite) -> Vec<PathBuf> {
     let mut files = suite.files.clone();
     files.extend(this_program().ok());
@@ -248,7 +248,7 @@ fn in_words(report: &Report) -> String {
 struct Disks {
     files: Vec<PathBuf>,
     devices: Vec<String>,
-    /// Of the devices, those that are loop devices of this very machine.
+    /// Those of the devices that are loop devices of this machine itself.
     attached: Vec<String>,
 }
 

@@ -13,7 +13,7 @@ const DIRECTORY: u32 = 0o040_755;
 const PROGRAM: u32 = 0o100_755;
 const SYMLINK: u32 = 0o120_777;
 
-/// What is there at a path of the new root.
+/// The file at a path of the new root.
 pub enum Entry {
     Directory,
     /// A copy of this file of the host.
@@ -22,7 +22,7 @@ pub enum Entry {
 }
 
 pub struct Initramfs {
-    /// Sorted, so a directory comes before what is in it.
+    /// Sorted, so that a directory precedes its content.
     entries: BTreeMap<PathBuf, Entry>,
 }
 
@@ -62,7 +62,7 @@ impl Initramfs {
         self.entries.insert(path.into(), Entry::File(file.into()));
     }
 
-    /// What is there, for archives of other formats: a directory comes before what is in it.
+    /// The files, for archives of other formats: a directory precedes its content.
     pub fn entries(&self) -> impl Iterator<Item = (&Path, &Entry)> {
         self.entries.iter().map(|(path, entry)| (path.as_path(), entry))
     }
@@ -72,14 +72,15 @@ impl Initramfs {
         self.add_file(file)?;
         let output = Command::new("ldd").arg(file).output();
         let output = output.map_err(|error| format!("cannot start ldd: {error}"))?;
-        // A static program, or no program at all, has none and makes ldd complain.
+        // A static program, or a file that is not a program, has no libraries, and ldd reports an
+        // error.
         for library in libraries(&String::from_utf8_lossy(&output.stdout)) {
             self.add_file(&library)?;
         }
         Ok(())
     }
 
-    /// Busybox, and its name for each common command that is not there yet.
+    /// Adds busybox, under the name of each common command that is missing.
     pub fn add_busybox(&mut self, file: &Path) -> Result<(), String> {
         self.add_program(file)?;
         let output = Command::new(file).arg("--list").output();
@@ -157,7 +158,7 @@ fn pad(to: &mut impl Write, length: u64) -> io::Result<()> {
     to.write_all(&[0; 3][..missing as usize])
 }
 
-/// The paths in what `ldd` prints: `name => /path (0x…)`, or `/path (0x…)`.
+/// The paths in the output of `ldd`: `name => /path (0x…)`, or `/path (0x…)`.
 fn libraries(ldd: &str) -> Vec<PathBuf> {
     let words = ldd.lines().flat_map(str::split_whitespace);
     words.filter(|word| word.starts_with('/')).map(PathBuf::from).collect()

@@ -1,11 +1,11 @@
-//! What a test left behind in the kernel.
+//! Finds what a test left behind in the kernel.
 
 use std::collections::BTreeSet;
 use std::fs;
 use std::thread;
 use std::time::{Duration, Instant};
 
-/// An autoclear loop device goes a moment after its last user.
+/// An autoclear loop device is detached shortly after its last user has gone.
 const SETTLE: Duration = Duration::from_secs(2);
 
 /// Every device-mapper device, attached loop device and mount, one line each.
@@ -32,13 +32,13 @@ impl Inventory {
         Self(found)
     }
 
-    /// What is here and was not there `before`.
+    /// The items that did not exist `before`.
     pub fn beyond(&self, before: &Self) -> Vec<String> {
         self.0.difference(&before.0).cloned().collect()
     }
 }
 
-/// What is left beyond `before`, after things had time to settle.
+/// The items that are left beyond `before`, after some time to settle.
 pub fn left_beyond(before: &Inventory) -> Vec<String> {
     let deadline = Instant::now() + SETTLE;
     loop {
@@ -50,7 +50,7 @@ pub fn left_beyond(before: &Inventory) -> Vec<String> {
     }
 }
 
-/// A line of mountinfo in words. The mount id tells stacked mounts apart.
+/// A description of a line of mountinfo. The mount id distinguishes stacked mounts.
 fn mount(line: &str) -> Option<String> {
     let fields: Vec<&str> = line.split(' ').collect();
     let separator = fields.iter().position(|field| *field == "-")?;

@@ -14,7 +14,7 @@ use super::environment;
 use super::guard::Guard;
 use super::protocol::{self, Outcome, Reply, Report, Request, Run, SetUp};
 
-/// What QEMU says when the machine's KVM cannot run a guest after all.
+/// QEMU's message if the machine's KVM cannot run a guest.
 const KVM_IS_BROKEN: &str = "KVM internal error";
 
 pub struct Machine {
@@ -94,7 +94,7 @@ impl Machine {
         }
     }
 
-    /// Runs one test. An error means that this machine cannot be used again, and tells why.
+    /// Runs one test. An error means that this machine cannot be used again, and says why.
     pub fn run(
         &mut self,
         run: Run,
@@ -108,7 +108,7 @@ impl Machine {
                 Ok(Reply::Output(line)) => output(&line),
                 Ok(Reply::Done(report)) => match (self.console.alarm(), &report.outcome) {
                     (Some(alarm), _) => break format!("the kernel reported: {alarm}"),
-                    // Out of memory, for one: the kernel knows why.
+                    // Out of memory, for instance: the kernel's messages say why.
                     (None, Outcome::Killed(signal)) => {
                         break format!("the test was killed by signal {signal}");
                     }
@@ -116,7 +116,7 @@ impl Machine {
                 },
                 Ok(other) => break format!("the guest sent an unexpected {other:?}"),
                 Err(RecvTimeoutError::Disconnected) => {
-                    // The last words may still be on their way.
+                    // The last messages may still be arriving.
                     thread::sleep(Duration::from_millis(300));
                     break "the kernel died during this test".into();
                 }
@@ -139,7 +139,7 @@ impl Machine {
 
 impl Drop for Machine {
     fn drop(&mut self) {
-        // Nothing in a guest is worth a shutdown, and for a test that reboots this is the crash.
+        // A guest needs no orderly shutdown, and for a test that reboots, this is the crash.
         let _ = rustix::process::kill_process_group(Pid::from_child(&self.process), Signal::KILL);
         let _ = self.process.wait();
     }

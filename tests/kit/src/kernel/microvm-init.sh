@@ -1,5 +1,5 @@
 #!/bin/busybox sh
-# Early user space of the microVM: finds the root disk, and hands over to the system on it.
+# Early user space of the microVM: finds the root disk, and starts the system on it.
 for module in @MODULES@; do
     busybox insmod "$module"
 done

@@ -8,12 +8,13 @@ use super::modules;
 use super::qemu_kernel::QemuKernel;
 
 pub const BUSYBOX: &str = "/bin/busybox";
-/// The root disk, and the bus that the machine type has. All else is built into the kernel.
+/// Modules for the root disk and for the bus of the machine type. Everything else is built into the
+/// kernel.
 const MODULES: [&str; 2] = ["virtio_mmio", "virtio_blk"];
 const SCRIPT: &str = include_str!("microvm-init.sh");
 
-/// A root that loads what `kernel` needs for its root disk, and hands over to the program `init`
-/// there. What it says begins with `mark`. Its script is kept at `script`.
+/// An early root that loads the modules that `kernel` needs for its root disk, and starts the
+/// program `init` on that disk. Its output begins with `mark`. Its script is kept at `script`.
 pub fn early_user_space(
     kernel: &QemuKernel,
     script: &Path,
@@ -32,7 +33,7 @@ pub fn early_user_space(
         .replace("@MARK@", mark)
         .replace("@INIT@", init);
     fs::write(script, text).map_err(|error| format!("{}: {error}", script.display()))?;
-    // Where the kernel looks for it by itself.
+    // The path at which the kernel looks for it.
     root.add_file_as(script, Path::new("/init"));
     root.add_busybox(Path::new(BUSYBOX))?;
     Ok(root)

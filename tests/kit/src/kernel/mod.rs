@@ -29,20 +29,20 @@
 //!   host            host          host        serial line           guest               guest
 //! ```
 //!
-//! The host decides which tests run (filters and flags are those of `cargo test`), the guest
-//! runs them one at a time. Each test is a process of its own. When it ends, the guest proves
-//! that no device-mapper device, loop device, mount or process is left. Whatever leaves a kernel
-//! in doubt (a leak, a hang, a panic, an oops) fails that test, and the next one gets a fresh
-//! kernel.
+//! The host decides which tests run (filters and flags are those of `cargo test`), the guest runs
+//! them one at a time. Each test is a process of its own. When it ends, the guest checks that no
+//! device-mapper device, loop device, mount or process is left. Whatever may have damaged the
+//! kernel's state (a leak, a hang, a panic, an oops) fails that test, and the next test gets a
+//! fresh kernel.
 //!
 //! In User-Mode Linux each page of a process may cost one of the host's mappings, of which there
 //! are 65 530 (`vm.max_map_count`): a process that touches more than ~250 MiB can be killed with
-//! signal 9 (`fix_range_common` on the console). Tests work on large content in pieces.
+//! signal 9 (`fix_range_common` on the console). Tests therefore process large content in pieces.
 //!
 //! Other variables: `CALF_KERNEL_CONSOLE=1` shows the kernel's messages as they come,
-//! `CALF_KERNEL_MEMORY` (default `2G`) sizes the guest, `CALF_KERNEL_TIMEOUT` (a factor)
-//! stretches every time limit on a slow machine. `CALF_*`, `RUST_LOG`, `RUST_BACKTRACE` and
-//! `PROPTEST_*` reach the tests.
+//! `CALF_KERNEL_MEMORY` (default `2G`) sizes the guest, `CALF_KERNEL_TIMEOUT` (a factor) multiplies
+//! every time limit on a slow machine. `CALF_*`, `RUST_LOG`, `RUST_BACKTRACE` and `PROPTEST_*` are
+//! passed on to the tests.
 
 pub mod console;
 mod disk;

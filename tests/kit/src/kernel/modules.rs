@@ -1,7 +1,7 @@
-//! Kernel modules: which files, in which order.
+//! Kernel modules: which files to load, in which order.
 //!
-//! A guest has no `/lib/modules` of its own, so `modprobe` finds nothing there; `modules.dep`
-//! says all that is needed.
+//! A guest has no `/lib/modules` of its own, so `modprobe` would find nothing; `modules.dep` has
+//! the necessary information.
 
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
@@ -18,7 +18,7 @@ pub(crate) fn load_order(directory: &Path, names: &[String]) -> Result<Vec<PathB
         .map_err(|name| format!("the kernel of {} has no module {name}", directory.display()))
 }
 
-/// Those of `names` that the kernel has.
+/// The modules among `names` that the kernel has.
 pub(crate) fn available(directory: &Path, names: &[String]) -> Vec<String> {
     let has = |name: &&String| load_order(directory, std::slice::from_ref(*name)).is_ok();
     names.iter().filter(has).cloned().collect()

@@ -1,4 +1,4 @@
-//! One test, one process: started, listened to, and judged by what it leaves.
+//! One process per test: started, read, and judged by what it leaves behind.
 
 use std::io::{BufRead, BufReader, Read};
 use std::os::unix::process::{CommandExt, ExitStatusExt};
@@ -16,7 +16,7 @@ use super::protocol::{Outcome, Report, Run};
 /// The exit code by which a test asks for a reboot.
 const REBOOT: i32 = 86;
 
-/// How long output may linger in a pipe once the test is gone.
+/// How long to wait for output in a pipe after the test has ended.
 const DRAIN: Duration = Duration::from_millis(500);
 
 /// Crashes the machine as a power loss would (nothing is synced), boots it again with the same
@@ -30,7 +30,7 @@ pub fn boot_count() -> u32 {
     std::env::var(BOOT).ok().and_then(|text| text.parse().ok()).unwrap_or(0)
 }
 
-/// Runs one test to its end. `limit` is for a kernel that nobody watches from outside.
+/// Runs one test to its end. `limit` is for a kernel without a watchdog outside.
 pub(crate) fn run(run: &Run, limit: Option<Duration>, output: &mut dyn FnMut(String)) -> Report {
     let before = Inventory::take();
     let (outcome, mut leaks) = match start(run) {
@@ -49,7 +49,8 @@ fn start(run: &Run) -> std::io::Result<(std::process::Child, Receiver<String>)> 
         .envs(run.environment.iter().cloned())
         .env(KERNEL, ONE_TEST)
         .env(TEST, &run.test)
-        // There is no udev to wait for in a guest, and none that should touch test devices here.
+        // In a guest there is no udev to wait for; on this machine, udev must not touch test
+        // devices.
         .env("DM_DISABLE_UDEV", "1")
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
@@ -117,7 +118,7 @@ fn judge(status: ExitStatus) -> Outcome {
     match (status.code(), status.signal()) {
         (Some(0), _) => Outcome::Passed,
         (Some(REBOOT), _) => Outcome::Reboot,
-        // The exit code of a panic, which has told its story on standard error.
+        // The exit code of a panic, whose message is on standard error.
         (Some(101), _) => Outcome::Failed("the test panicked".into()),
         (Some(code), _) => Outcome::Failed(format!("the test exited with code {code}")),
         (None, signal) => Outcome::Killed(signal.unwrap_or(0)),

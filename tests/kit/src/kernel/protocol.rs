@@ -1,7 +1,7 @@
-//! What host and guest say to each other: one JSON document per line, over a serial line.
+//! The messages between host and guest: one JSON document per line, over a serial line.
 //!
-//! The guest says [`Reply::Hello`] when it can listen. Lines that are no JSON are the kernel's
-//! own and belong to the console.
+//! The guest sends [`Reply::Hello`] when it is ready. Lines that are not JSON come from the kernel
+//! and belong to the console.
 
 use std::io::{self, Write};
 use std::path::PathBuf;
@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 pub(crate) enum Request {
     SetUp(SetUp),
     Run(Run),
-    /// Write to the console which tasks are blocked, and where.
+    /// Write the blocked tasks and their stacks to the console.
     ShowBlockedTasks,
 }
 
@@ -55,11 +55,11 @@ pub struct Report {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Outcome {
     Passed,
-    /// With the exit status in words.
+    /// With this exit status, in words.
     Failed(String),
     /// By this signal.
     Killed(i32),
-    /// It asks for a crash of the machine, and to be run again after the reboot.
+    /// It requests a crash of the machine, and another run after the reboot.
     Reboot,
 }
 

@@ -20,8 +20,7 @@ use crate::built;
 const BOOT_LIMIT: Duration = Duration::from_secs(180);
 const KVM_BOOT_LIMIT: Duration = Duration::from_secs(30);
 
-/// Programs that tests and calf start, where this machine has them. Busybox stands in for
-/// the common commands that are not here.
+/// Programs that tests start, if this machine has them. Busybox replaces missing common commands.
 const TOOLS: [&str; 18] = [
     "bash",
     "blkdiscard",
@@ -90,7 +89,7 @@ pub(crate) fn boot(
         match Machine::boot(command, set_up(&kernel.modules_dir), KVM_BOOT_LIMIT) {
             Ok(machine) => return Ok(machine),
             Err(why) => {
-                // Nested virtualization is often there in name only.
+                // Nested virtualization often exists in name only.
                 KVM_FAILED.store(true, Ordering::Relaxed);
                 let why = why.lines().next().unwrap_or_default();
                 eprintln!("KVM does not work here, so the CPUs are emulated ({why})");

@@ -1,4 +1,4 @@
-//! Debian's kernel for guests in QEMU, where tests/qemu-kernel.sh has put it.
+//! Debian's kernel for guests in QEMU, in the directory of tests/qemu-kernel.sh.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -10,7 +10,7 @@ pub struct QemuKernel {
 }
 
 impl QemuKernel {
-    /// The one that the script was told to put into `directory`.
+    /// The kernel that the script has put into `directory`.
     pub fn at(directory: &Path) -> Result<Self, String> {
         let release = fs::read_to_string(directory.join("release")).map_err(|error| {
             format!(

@@ -1,4 +1,4 @@
-//! Big files of a run: sparse disks, the guest's root. They never outlive it for long.
+//! Large files of a run: sparse disks, the guest's root. They do not outlive the run for long.
 //!
 //! A run holds a lock on its directory. A directory whose lock is free belonged to a run that
 //! was killed, and the next run removes it.
@@ -47,7 +47,7 @@ impl Drop for Scratch {
     }
 }
 
-/// Beside the directory, so that it can be held while the directory goes.
+/// The lock is next to the directory, so that it can be held while the directory is removed.
 fn lock_of(directory: &Path) -> PathBuf {
     directory.with_extension("lock")
 }

@@ -1,4 +1,4 @@
-//! The tests of one file, and what they need of the kernel.
+//! The tests of one file, and their requirements for the kernel.
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -9,10 +9,10 @@ use libtest_mimic::Arguments;
 use super::environment::{self, Kernel};
 use super::{guest, host};
 
-/// How long a test may take, unless it says otherwise.
+/// How long a test may take by default.
 const LIMIT: Duration = Duration::from_secs(120);
 
-/// Every module that the tests of calf may want, as far as it is not built in.
+/// Every module that calf's tests may need, unless it is built in.
 const MODULES: [&str; 5] = ["loop", "ext4", "xfs", "btrfs", "virtio_blk"];
 const DEVICE_MAPPER_MODULES: [&str; 5] =
     ["dm-mod", "dm-snapshot", "dm-zero", "dm-flakey", "dm-delay"];
@@ -31,8 +31,8 @@ pub fn test(name: &'static str, body: fn()) -> Test {
 }
 
 impl Test {
-    /// The same test with another time limit, for a machine with a CPU of its own; under
-    /// emulation it has longer.
+    /// The same test with another time limit, which is for a real CPU; under emulation the limit is
+    /// longer.
     pub fn timeout(self, limit: Duration) -> Self {
         Self { limit, ..self }
     }
@@ -75,7 +75,7 @@ impl Suite {
         self
     }
 
-    /// With one more kernel module where the kernel has it; tests look whether it is there.
+    /// With one more kernel module if the kernel has it; tests must check whether it is available.
     pub fn optional_module(mut self, name: &str) -> Self {
         self.optional_modules.push(name.into());
         self
@@ -94,13 +94,13 @@ impl Suite {
         self
     }
 
-    /// With a listener on this side for each line that a test writes, as it comes.
+    /// With a listener on the host for each line that a test writes, as it arrives.
     pub fn listener(mut self, listener: fn(&str)) -> Self {
         self.listener = Some(listener);
         self
     }
 
-    /// Does what `CALF_KERNEL` and the command line say.
+    /// Runs the suite as `CALF_KERNEL` and the command line demand.
     pub fn run(mut self) -> ExitCode {
         let kernel = match Kernel::from_environment() {
             Ok(kernel) => kernel,
@@ -119,7 +119,7 @@ impl Suite {
         }
     }
 
-    /// In the process of one test: a panic ends it with an exit code that says so.
+    /// Runs in the process of one test: a panic ends it with a distinct exit code.
     fn run_one(self) -> ExitCode {
         let name = std::env::var(environment::TEST).unwrap_or_default();
         let Some(test) = self.tests.iter().find(|test| test.name == name) else {

@@ -35,8 +35,8 @@ pub fn boot(
     Machine::boot(command, SetUp { modules_dir, ..set_up }, BOOT_LIMIT)
 }
 
-/// The kernel with this machine's root, its console on standard error, and `disks`. Its init, and
-/// the line to it, are the caller's to add.
+/// The kernel with this machine's root, its console on standard error, and `disks`. The caller adds
+/// its init, and the line to it.
 pub fn command(memory: &str, scratch: &Path, disks: &[PathBuf]) -> Result<Command, String> {
     let mut command = Command::new(PROGRAM);
     command
@@ -61,7 +61,7 @@ fn has_large_registers() -> bool {
     processors.split_whitespace().any(|flag| flag == "amx_tile")
 }
 
-/// Builds what lets the kernel run on such a processor.
+/// Builds the library that lets the kernel run on such a processor.
 fn build_xstate(scratch: &Path) -> Result<PathBuf, String> {
     let (source, library) = (scratch.join("xstate.c"), scratch.join("xstate.so"));
     let failed = |why: String| format!("cannot build {}: {why}", library.display());

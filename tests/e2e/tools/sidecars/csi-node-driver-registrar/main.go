@@ -1,5 +1,5 @@
 // Command csi-node-driver-registrar stands in for the sidecar of that name, which no Go module
-// proxy serves. It takes the same flags, and does what kubelet needs: it asks the driver for its
+// proxy serves. It takes the same flags, and does what kubelet needs: it queries the driver for its
 // name and answers kubelet's plugin registration.
 package main
 
@@ -67,8 +67,8 @@ func acceptedPath() string {
 	return filepath.Join(filepath.Dir(*csiAddress), "registration")
 }
 
-// driverName waits for the driver and asks for its name. The connection is closed again: what
-// becomes of the driver later is kubelet's and livenessprobe's business.
+// driverName waits for the driver and queries its name, then closes the connection: kubelet and
+// livenessprobe watch the driver from then on.
 func driverName(ctx context.Context) (string, error) {
 	conn, err := connection.ConnectWithoutMetrics(ctx, *csiAddress)
 	if err != nil {
