@@ -124,7 +124,7 @@ fn list(context: &Context, sort: SortKey, reverse: bool) -> Result<()> {
                 t.name.clone(),
                 format_size(t.size),
                 t.fs_type.clone().unwrap_or_else(|| "-".into()),
-                short(&t.digest).to_owned(),
+                short(t.digest.as_str()).to_owned(),
                 age(t.created, now),
             ]
         });

@@ -87,13 +87,13 @@ mod tests {
         let masked = |path: std::path::PathBuf, name: &str| {
             path.display().to_string().replace(name, &"?".repeat(name.len()))
         };
-        let digest = "0".repeat(64);
+        let digest = calf::Digest::parse(&"0".repeat(64)).unwrap();
         for pattern in [
             masked(layout.store(&key, Backing::Snapshot), key.as_str()),
             masked(layout.store(&key, Backing::Copy), key.as_str()),
             masked(Layout::spare_store(&layout.spare_directory(&key)), key.as_str()),
             masked(Layout::spare_store(&layout.claim(&key)), key.as_str()),
-            masked(layout.image(&digest), &digest),
+            masked(layout.image(&digest), digest.as_str()),
         ] {
             assert!(UDEV_RULES.contains(&format!("==\"{pattern}\"")), "{pattern}");
         }

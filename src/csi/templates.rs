@@ -16,6 +16,7 @@ use crate::api::Pool;
 use crate::error::{Error, ErrorKind, Result};
 use crate::kubernetes::Events;
 use crate::metrics::{ImportOutcome, Metrics};
+use crate::model::digest::Digest;
 use crate::model::units::format_size;
 use crate::pool::record::TemplateRecord;
 use crate::template::required::{RequiredTemplate, RequiredTemplates};
@@ -79,7 +80,7 @@ impl Keeper {
             Ok((outcome, digest)) => {
                 if outcome == ImportOutcome::Imported || !task.seen {
                     self.metrics.template_import(name, outcome);
-                    tracing::info!(target: "calf::csi", template = name, digest, "template ready");
+                    tracing::info!(target: "calf::csi", template = name, digest = digest.as_str(), "template ready");
                     self.changed.notify_one();
                 }
                 if outcome == ImportOutcome::Imported {
@@ -118,7 +119,7 @@ fn ensure(
     spec: &ImportSpec,
     seen: bool,
     metrics: &Metrics,
-) -> Result<(ImportOutcome, String)> {
+) -> Result<(ImportOutcome, Digest)> {
     let before = match pool.template(&spec.name).and_then(|template| template.record()) {
         Ok(record) => Some(record),
         Err(error) if error.kind() == ErrorKind::NotFound => None,
@@ -150,7 +151,7 @@ fn ensure(
 
 fn is_it(record: &TemplateRecord, spec: &ImportSpec, seen: bool) -> bool {
     match &spec.digest {
-        Some(digest) => digest.as_str() == record.digest,
+        Some(digest) => *digest == record.digest,
         None => seen,
     }
 }

@@ -12,6 +12,7 @@ use crate::kubernetes::KubernetesConfig;
 use crate::kubernetes::api::{Answer, Api};
 use crate::kubernetes::objects::{Claim, Event, List, Posted, StorageClass, Subject};
 use crate::metrics::Metrics;
+use crate::model::digest::Digest;
 
 /// Maximum number of waiting notices; more are dropped.
 const QUEUE: usize = 64;
@@ -43,7 +44,7 @@ const REASONS: [&str; 3] = [TEMPLATE_MISSING, TEMPLATE_IMPORTED, TEMPLATE_IMPORT
 /// A fact that the driver reports.
 enum Notice {
     Missing { template: String },
-    Imported { template: String, digest: String },
+    Imported { template: String, digest: Digest },
     ImportFailed { template: String, error: String },
 }
 
@@ -89,8 +90,8 @@ impl Events {
     }
 
     /// A required template is now in the pool.
-    pub(crate) fn template_imported(&self, template: &str, digest: &str) {
-        let (template, digest) = (template.to_owned(), digest.to_owned());
+    pub(crate) fn template_imported(&self, template: &str, digest: &Digest) {
+        let (template, digest) = (template.to_owned(), digest.clone());
         self.tell(|| Notice::Imported { template, digest });
     }
 

@@ -117,10 +117,10 @@ pub(super) fn encode(
 fn ready(pool: &Pool, required: &RequiredTemplates, registry: &mut Registry) {
     let family = Family::<Template, Gauge>::default();
     for RequiredTemplate { import: spec, .. } in required.templates() {
-        let found =
-            pool.template(&spec.name).and_then(|template| template.record()).is_ok_and(|record| {
-                spec.digest.as_ref().is_none_or(|digest| digest.as_str() == record.digest)
-            });
+        let found = pool
+            .template(&spec.name)
+            .and_then(|template| template.record())
+            .is_ok_and(|record| spec.digest.as_ref().is_none_or(|digest| *digest == record.digest));
         let labels = Template { template: spec.name.clone() };
         family.get_or_create(&labels).set(found.into());
     }

@@ -1,28 +1,42 @@
-//! The digest that content must have.
+//! The digest by which content is known.
 
 use std::fmt;
 
+use serde::{Deserialize, Serialize};
+use sha2::Sha256;
+
 use crate::error::{Error, ErrorKind, Result};
 
-/// A SHA-256, in lower-case hexadecimal.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// A SHA-256 as 64 lower-case hexadecimal digits. In the pool, digests are file names.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
 pub struct Digest(String);
 
 impl Digest {
     /// Parses 64 hexadecimal digits, with or without `sha256:` in front.
     pub fn parse(text: &str) -> Result<Self> {
         let digits = text.strip_prefix("sha256:").unwrap_or(text);
-        let lower = digits.to_ascii_lowercase();
-        if is_valid(&lower) {
-            return Ok(Self(lower));
-        }
-        Err(Error::new(
-            ErrorKind::InvalidArgument,
-            "use digest",
-            format_args!("{text:.80?}"),
-            "it is not a SHA-256",
-        )
-        .remedy("give the 64 hexadecimal digits that `sha256sum IMAGE` prints"))
+        Self::from_file_name(&digits.to_ascii_lowercase()).ok_or_else(|| {
+            Error::new(
+                ErrorKind::InvalidArgument,
+                "use digest",
+                format_args!("{text:.80?}"),
+                "it is not a SHA-256",
+            )
+            .remedy("give the 64 hexadecimal digits that `sha256sum IMAGE` prints")
+        })
+    }
+
+    /// The digest that is written exactly so.
+    pub(crate) fn from_file_name(name: &str) -> Option<Self> {
+        let is_digit = |b: u8| b.is_ascii_digit() || (b'a'..=b'f').contains(&b);
+        (name.len() == 64 && name.bytes().all(is_digit)).then(|| Self(name.to_owned()))
+    }
+
+    /// The digest of everything that `hash` took in.
+    pub(crate) fn of(hash: Sha256) -> Self {
+        use sha2::Digest as _;
+        Self(hex::encode(hash.finalize()))
     }
 
     /// The 64 digits.
@@ -31,14 +45,23 @@ impl Digest {
     }
 }
 
-/// Whether `text` is a SHA-256 digest in lower-case hexadecimal: digests become paths.
-pub(crate) fn is_valid(text: &str) -> bool {
-    text.len() == 64 && text.bytes().all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b))
-}
-
 impl fmt::Display for Digest {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "sha256:{}", self.0)
+        f.write_str(&self.0)
+    }
+}
+
+impl TryFrom<String> for Digest {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<Self, String> {
+        Self::from_file_name(&text).ok_or_else(|| format!("digest cannot be {text:?}"))
+    }
+}
+
+impl From<Digest> for String {
+    fn from(digest: Digest) -> Self {
+        digest.0
     }
 }
 

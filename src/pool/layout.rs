@@ -20,6 +20,7 @@
 use std::path::{Path, PathBuf};
 
 use crate::model::device_id::Role;
+use crate::model::digest::Digest;
 use crate::model::key::Key;
 use crate::model::policy::Backing;
 
@@ -69,18 +70,18 @@ impl Layout {
     }
 
     /// The directory of the content with this digest (hexadecimal).
-    pub fn image_directory(&self, digest: &str) -> PathBuf {
-        self.images().join(digest)
+    pub fn image_directory(&self, digest: &Digest) -> PathBuf {
+        self.images().join(digest.as_str())
     }
 
     /// The content with this digest.
-    pub fn image(&self, digest: &str) -> PathBuf {
+    pub fn image(&self, digest: &Digest) -> PathBuf {
         self.image_directory(digest).join("image")
     }
 
     /// Number of the loop device that was last attached to the content: a hint, checked
     /// before use.
-    pub fn image_loop(&self, digest: &str) -> PathBuf {
+    pub fn image_loop(&self, digest: &Digest) -> PathBuf {
         self.image_directory(digest).join("loop")
     }
 

@@ -12,6 +12,7 @@
 //! | 8 | `pool` | the pool is made, or its format raised |
 
 use crate::error::Result;
+use crate::model::digest::Digest;
 use crate::model::key::Key;
 use crate::pool::PoolDir;
 use crate::sys::lock::{Lock, Mode};
@@ -36,13 +37,13 @@ impl PoolDir {
 
     /// Takes the lock of a template's content, waiting for its holder: shared to use the
     /// content, exclusive to make or to remove it.
-    pub(crate) fn lock_image(&self, digest: &str, mode: Mode) -> Result<Lock> {
+    pub(crate) fn lock_image(&self, digest: &Digest, mode: Mode) -> Result<Lock> {
         self.host().lock(&self.layout().lock_file(), &format!("image/{digest}"), mode)
     }
 
     /// Takes the lock of who attaches a template's content or extends its file, waiting for its holder.
     /// That of the content is held too, shared, and taken first.
-    pub(crate) fn lock_origin(&self, digest: &str) -> Result<Lock> {
+    pub(crate) fn lock_origin(&self, digest: &Digest) -> Result<Lock> {
         self.host().lock(&self.layout().lock_file(), &format!("origin/{digest}"), Mode::Exclusive)
     }
 

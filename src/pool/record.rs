@@ -23,10 +23,11 @@ use serde::{Deserialize, Serialize};
 
 use crate::cow;
 use crate::error::{Error, ErrorKind, Result};
+use crate::model::digest::Digest;
 use crate::model::key::{Key, PoolId};
 use crate::model::limits::{MAX_SIZE, MAX_WARM, SECTOR};
 use crate::model::policy::{Backing, Durability, NodeOwner, Reserve};
-use crate::model::{digest, template_name, volume_id};
+use crate::model::{template_name, volume_id};
 use crate::sys::Host;
 
 /// The formats of layout and records that this calf reads and writes.
@@ -68,7 +69,7 @@ pub struct TemplateRecord {
     /// The template's name.
     pub name: String,
     /// SHA-256 of the content, in hexadecimal.
-    pub digest: String,
+    pub digest: Digest,
     /// Size of the content in bytes; the least size of a volume.
     pub size: u64,
     /// File system found in the content's superblock, as `mount` names it.
@@ -94,7 +95,7 @@ pub struct VolumeRecord {
     /// Name of the template at the time of creation, for people.
     pub template: String,
     /// Content that the volume started from, SHA-256 in hexadecimal.
-    pub digest: String,
+    pub digest: Digest,
     /// Size of that content, in bytes.
     pub template_size: u64,
     /// File system in that content.
@@ -210,7 +211,6 @@ impl Record for PoolRecord {
 impl Record for TemplateRecord {
     fn check(&self) -> Result<(), String> {
         require(template_name::is_valid(&self.name), "name", &self.name)?;
-        require(digest::is_valid(&self.digest), "digest", &self.digest)?;
         require(is_device_size(self.size), "size", self.size)?;
         require(self.warm <= MAX_WARM, "warm", self.warm)
     }
@@ -219,7 +219,6 @@ impl Record for TemplateRecord {
 impl Record for VolumeRecord {
     fn check(&self) -> Result<(), String> {
         require(volume_id::is_valid(&self.id), "id", &self.id)?;
-        require(digest::is_valid(&self.digest), "digest", &self.digest)?;
         require(is_device_size(self.template_size), "templateSize", self.template_size)?;
         require(is_device_size(self.size), "size", self.size)?;
         require(self.size >= self.template_size, "size", self.size)?;

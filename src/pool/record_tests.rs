@@ -10,7 +10,7 @@ type Edit<T> = fn(&mut T);
 fn template() -> TemplateRecord {
     TemplateRecord {
         name: "base".into(),
-        digest: "0a".repeat(32),
+        digest: Digest::parse(&"0a".repeat(32)).expect("a digest"),
         size: 1 << 20,
         fs_type: None,
         fs_block_size: None,
@@ -22,11 +22,9 @@ fn template() -> TemplateRecord {
 
 #[test]
 fn a_record_that_cannot_be_right_is_refused_by_field() {
-    let edits: [(&str, Edit<VolumeRecord>); 13] = [
+    let edits: [(&str, Edit<VolumeRecord>); 11] = [
         ("id", |v| v.id.clear()),
         ("id", |v| v.id = "a\nb".into()),
-        ("digest", |v| v.digest = "../../../etc".into()),
-        ("digest", |v| v.digest = "0A".repeat(32)),
         ("templateSize", |v| v.template_size = 0),
         ("size", |v| v.size = 512),
         ("size", |v| v.size = u64::MAX),
@@ -44,9 +42,8 @@ fn a_record_that_cannot_be_right_is_refused_by_field() {
         let why = parse::<VolumeRecord>(&to_bytes(&record)).expect_err(field);
         assert!(why.starts_with(field), "{field}: {why}");
     }
-    let edits: [(&str, Edit<TemplateRecord>); 5] = [
+    let edits: [(&str, Edit<TemplateRecord>); 4] = [
         ("name", |t| t.name = "../x".into()),
-        ("digest", |t| t.digest = "..".into()),
         ("size", |t| t.size = 0),
         ("size", |t| t.size = 513),
         ("warm", |t| t.warm = 1000),
@@ -57,6 +54,21 @@ fn a_record_that_cannot_be_right_is_refused_by_field() {
         edit(&mut record);
         let why = parse::<TemplateRecord>(&to_bytes(&record)).expect_err(field);
         assert!(why.starts_with(field), "{field}: {why}");
+    }
+}
+
+#[test]
+fn a_digest_that_leads_elsewhere_is_refused() {
+    let digits = volume().digest.to_string();
+    for wrong in ["..", "../../../etc", &digits.to_uppercase(), &digits[1..]] {
+        let edited = |bytes: Vec<u8>| {
+            let text = String::from_utf8(bytes).expect("JSON").replace(&digits, wrong);
+            text.into_bytes()
+        };
+        let why = parse::<VolumeRecord>(&edited(to_bytes(&volume()))).expect_err(wrong);
+        assert!(why.starts_with("digest cannot be"), "{why}");
+        let why = parse::<TemplateRecord>(&edited(to_bytes(&template()))).expect_err(wrong);
+        assert!(why.starts_with("digest cannot be"), "{why}");
     }
 }
 

@@ -2,6 +2,7 @@
 
 use jiff::Timestamp;
 
+use crate::model::digest::Digest;
 use crate::model::policy::{Backing, Durability, NodeOwner, Reserve};
 use crate::pool::record::VolumeRecord;
 
@@ -10,7 +11,7 @@ pub(crate) fn volume() -> VolumeRecord {
     VolumeRecord {
         id: "v".into(),
         template: "base".into(),
-        digest: "0a".repeat(32),
+        digest: Digest::parse(&"0a".repeat(32)).expect("a digest"),
         template_size: 1 << 20,
         fs_type: None,
         size: 1 << 20,

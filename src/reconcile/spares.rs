@@ -9,6 +9,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use crate::error::Result;
 use crate::model::cancel::Cancel;
 use crate::model::device_id;
+use crate::model::digest::Digest;
 use crate::pool::PoolDir;
 use crate::pool::locks::SpareGuard;
 use crate::reconcile::report::{ReconcileReport, Removal, RemovalKind};
@@ -68,8 +69,8 @@ pub(crate) struct Wanted {
 }
 
 /// What is wanted, by the content's digest.
-fn wanted(pool: &PoolDir) -> Result<BTreeMap<String, Wanted>> {
-    let mut wanted = BTreeMap::<String, Wanted>::new();
+fn wanted(pool: &PoolDir) -> Result<BTreeMap<Digest, Wanted>> {
+    let mut wanted = BTreeMap::<Digest, Wanted>::new();
     for template in catalog::survey(pool)?.0.into_iter().filter(|template| template.warm > 0) {
         wanted
             .entry(template.digest)
@@ -80,7 +81,7 @@ fn wanted(pool: &PoolDir) -> Result<BTreeMap<String, Wanted>> {
 }
 
 /// Whether one more of the content is wanted; from now on, one less.
-fn take_one(wanted: &mut BTreeMap<String, Wanted>, digest: &str) -> bool {
+fn take_one(wanted: &mut BTreeMap<Digest, Wanted>, digest: &Digest) -> bool {
     match wanted.get_mut(digest) {
         Some(Wanted { count, .. }) if *count > 0 => {
             *count -= 1;
@@ -98,7 +99,7 @@ pub(crate) fn tidy(
     names: &BTreeSet<String>,
     dry_run: bool,
     report: &mut ReconcileReport,
-) -> Result<BTreeMap<String, Wanted>> {
+) -> Result<BTreeMap<Digest, Wanted>> {
     let boot = pool.host().boot_id()?;
     let mut wanted = wanted(pool)?;
     let tokens = spare::tokens(pool)?;

@@ -5,8 +5,9 @@
 //! lock while they write their records.
 
 use crate::error::{Error, ErrorKind, Result};
+use crate::model::digest::Digest;
 use crate::model::limits::MAX_WARM;
-use crate::model::{digest, template_name};
+use crate::model::template_name;
 use crate::pool::record::TemplateRecord;
 use crate::pool::{PoolDir, index, record};
 
@@ -98,11 +99,12 @@ pub(crate) fn set_warm(pool: &PoolDir, name: &str, warm: u32) -> Result<Template
 }
 
 /// Digests of all content that is in its place, whole or not.
-pub(crate) fn image_digests(pool: &PoolDir) -> Result<Vec<String>> {
-    let mut names = index::names_in(pool, &pool.layout().images())?;
-    names.retain(|name| digest::is_valid(name));
-    names.sort();
-    Ok(names)
+pub(crate) fn image_digests(pool: &PoolDir) -> Result<Vec<Digest>> {
+    let names = index::names_in(pool, &pool.layout().images())?;
+    let mut digests: Vec<_> =
+        names.iter().filter_map(|name| Digest::from_file_name(name)).collect();
+    digests.sort();
+    Ok(digests)
 }
 
 /// The first few names, and how many more there are.

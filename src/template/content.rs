@@ -1,6 +1,7 @@
 //! The content of a template, as volumes are made of it.
 
 use crate::error::{Error, ErrorKind, Result};
+use crate::model::digest::Digest;
 use crate::pool::PoolDir;
 use crate::pool::record::TemplateRecord;
 use crate::sys::FileKind;
@@ -25,14 +26,14 @@ pub(crate) fn hold_content(pool: &PoolDir, name: &str) -> Result<(TemplateRecord
 }
 
 /// Bytes that the content occupies; none if it is missing.
-pub(crate) fn allocated(pool: &PoolDir, digest: &str) -> Result<u64> {
+pub(crate) fn allocated(pool: &PoolDir, digest: &Digest) -> Result<u64> {
     let image = pool.host().file(&pool.layout().image(digest))?;
     Ok(image.map_or(0, |image| image.allocated))
 }
 
 /// Refuses content that is missing, or that is not the file that an import made: it would be
 /// extended, or read as another disk.
-pub(crate) fn check_content(pool: &PoolDir, digest: &str, size: u64) -> Result<()> {
+pub(crate) fn check_content(pool: &PoolDir, digest: &Digest, size: u64) -> Result<()> {
     let layout = pool.layout();
     let directory = pool.host().file(&layout.image_directory(digest))?;
     let image = pool.host().file(&layout.image(digest))?;
@@ -49,7 +50,7 @@ pub(crate) fn check_content(pool: &PoolDir, digest: &str, size: u64) -> Result<(
 }
 
 /// Whether the content is in its place and can be used.
-pub(crate) fn is_whole(pool: &PoolDir, digest: &str, size: u64) -> Result<bool> {
+pub(crate) fn is_whole(pool: &PoolDir, digest: &Digest, size: u64) -> Result<bool> {
     match check_content(pool, digest, size) {
         Ok(()) => Ok(true),
         Err(error) if error.kind() == ErrorKind::Corrupt => Ok(false),

@@ -10,6 +10,7 @@
 //! largest volume's size, and one loop device serves volumes of every size.
 
 use crate::error::Result;
+use crate::model::digest::Digest;
 use crate::pool::PoolDir;
 use crate::pool::record::VolumeRecord;
 use crate::sys::lock::Mode;
@@ -47,7 +48,7 @@ pub(crate) fn acquire(pool: &PoolDir, record: &VolumeRecord, size: u64) -> Resul
 }
 
 /// Makes the loop device `origin`, which a live table holds, at least `size` bytes large.
-pub(crate) fn grow(pool: &PoolDir, digest: &str, origin: DeviceNumber, size: u64) -> Result<()> {
+pub(crate) fn grow(pool: &PoolDir, digest: &Digest, origin: DeviceNumber, size: u64) -> Result<()> {
     if pool.host().device_size(origin)? >= size {
         return Ok(());
     }
@@ -57,21 +58,21 @@ pub(crate) fn grow(pool: &PoolDir, digest: &str, origin: DeviceNumber, size: u64
     pool.host().refresh_loop(origin)
 }
 
-fn open_sufficient(pool: &PoolDir, digest: &str, size: u64) -> Result<Option<LoopHandle>> {
+fn open_sufficient(pool: &PoolDir, digest: &Digest, size: u64) -> Result<Option<LoopHandle>> {
     match open_hinted(pool, digest)? {
         Some(handle) if pool.host().device_size(handle.number)? >= size => Ok(Some(handle)),
         _ => Ok(None),
     }
 }
 
-fn open_hinted(pool: &PoolDir, digest: &str) -> Result<Option<LoopHandle>> {
+fn open_hinted(pool: &PoolDir, digest: &Digest) -> Result<Option<LoopHandle>> {
     match read_hint(pool, digest) {
         Some(number) => pool.host().open_loop(number, &pool.layout().image(digest)),
         None => Ok(None),
     }
 }
 
-fn read_hint(pool: &PoolDir, digest: &str) -> Option<DeviceNumber> {
+fn read_hint(pool: &PoolDir, digest: &Digest) -> Option<DeviceNumber> {
     // `4294967295:4294967295` and the end of the line.
     const LONGEST: u64 = 22;
     let text = pool.host().read_file(&pool.layout().image_loop(digest), LONGEST).ok()??;
@@ -80,7 +81,7 @@ fn read_hint(pool: &PoolDir, digest: &str) -> Option<DeviceNumber> {
 }
 
 /// Losing the hint costs one more loop device, so a failure is not worth failing for.
-fn write_hint(pool: &PoolDir, digest: &str, number: DeviceNumber) {
+fn write_hint(pool: &PoolDir, digest: &Digest, number: DeviceNumber) {
     let path = pool.layout().image_loop(digest);
     if let Err(error) = pool.host().write_hint(&path, format!("{number}\n").as_bytes()) {
         tracing::warn!(error = error.report(), "cannot note the template's loop device");

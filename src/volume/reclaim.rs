@@ -5,6 +5,7 @@
 //! lock while they write their records.
 
 use crate::error::{Error, ErrorKind, Result};
+use crate::model::digest::Digest;
 use crate::model::template_name;
 use crate::pool::record::VolumeRecord;
 use crate::pool::{PoolDir, index};
@@ -14,7 +15,7 @@ use crate::volume::machine::observe;
 use crate::volume::spare;
 
 /// Ids of the volumes that started from the content, ordered.
-pub(crate) fn users(pool: &PoolDir, digest: &str) -> Result<Vec<String>> {
+pub(crate) fn users(pool: &PoolDir, digest: &Digest) -> Result<Vec<String>> {
     let mut ids = Vec::new();
     for user in find_users(pool, digest)? {
         ids.push(user?.id);
@@ -24,19 +25,19 @@ pub(crate) fn users(pool: &PoolDir, digest: &str) -> Result<Vec<String>> {
 }
 
 /// Whether a volume started from the content. Of many that did, the first one that is met is enough.
-fn has_user(pool: &PoolDir, digest: &str) -> Result<bool> {
+fn has_user(pool: &PoolDir, digest: &Digest) -> Result<bool> {
     Ok(find_users(pool, digest)?.next().transpose()?.is_some())
 }
 
 /// Volumes that started from the content, ordered by key, each record read when it is asked for.
 fn find_users<'a>(
     pool: &'a PoolDir,
-    digest: &'a str,
+    digest: &'a Digest,
 ) -> Result<impl Iterator<Item = Result<VolumeRecord>> + 'a> {
     let keys = index::keys(pool)?.into_iter();
     let records = keys.filter_map(|key| observe::read_record(pool, &key).transpose());
     Ok(records.filter(move |read: &Result<VolumeRecord>| {
-        read.as_ref().map_or(true, |volume| volume.digest == digest)
+        read.as_ref().map_or(true, |volume| volume.digest == *digest)
     }))
 }
 
@@ -75,8 +76,8 @@ pub(crate) fn remove_template(pool: &PoolDir, name: &str) -> Result<()> {
 
 /// Removes content that no name and no volume refers to; true if it did. Called when a volume
 /// is gone or a name has moved. Cheap where a name still points to the content.
-pub(crate) fn release_image(pool: &PoolDir, digest: &str) -> Result<bool> {
-    let named = || -> Result<bool> { Ok(templates(pool)?.iter().any(|t| t.digest == digest)) };
+pub(crate) fn release_image(pool: &PoolDir, digest: &Digest) -> Result<bool> {
+    let named = || -> Result<bool> { Ok(templates(pool)?.iter().any(|t| t.digest == *digest)) };
     if named()? {
         return Ok(false);
     }
@@ -91,7 +92,7 @@ pub(crate) fn release_image(pool: &PoolDir, digest: &str) -> Result<bool> {
 }
 
 /// Whether no name and no volume refers to the content, at this moment.
-pub(crate) fn is_unused(pool: &PoolDir, digest: &str) -> Result<bool> {
-    let named = templates(pool)?.iter().any(|t| t.digest == digest);
+pub(crate) fn is_unused(pool: &PoolDir, digest: &Digest) -> Result<bool> {
+    let named = templates(pool)?.iter().any(|t| t.digest == *digest);
     Ok(!named && !has_user(pool, digest)?)
 }

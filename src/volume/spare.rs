@@ -23,6 +23,7 @@ use std::path::Path;
 use crate::error::{Error, ErrorKind, Result};
 use crate::model::device_id;
 use crate::model::device_id::{DeviceId, Role};
+use crate::model::digest::Digest;
 use crate::model::key::Key;
 use crate::model::policy::Backing;
 use crate::model::volume::VolumeSpec;
@@ -199,10 +200,10 @@ pub(crate) fn discard(pool: &PoolDir, guard: &SpareGuard) -> Result<()> {
 /// # Errors
 ///
 /// `InUse` if one of them is being made or claimed.
-pub(crate) fn discard_all(pool: &PoolDir, digest: &str) -> Result<()> {
+pub(crate) fn discard_all(pool: &PoolDir, digest: &Digest) -> Result<()> {
     for token in tokens(pool)? {
         // One without a record may be of any content.
-        if read(pool, &token)?.is_some_and(|spare| spare.digest != digest) {
+        if read(pool, &token)?.is_some_and(|spare| spare.digest != *digest) {
             continue;
         }
         match pool.try_lock_spare(&token)? {

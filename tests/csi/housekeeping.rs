@@ -60,7 +60,7 @@ async fn a_shutdown_during_the_first_reconciliation_is_heeded() {
     config.drain_timeout = Duration::from_secs(60);
     let served = calf::csi::serve(environment.pool(), config, std::future::ready(()));
     served.await.expect("a graceful end");
-    let content = pool.root().join("images").join(digest);
+    let content = pool.root().join("images").join(digest.as_str());
     pool.reconcile().expect("reconcile");
     assert!(!content.exists(), "the next one went on");
 }

@@ -354,7 +354,7 @@ async fn a_required_file_is_imported_and_a_moved_name_follows_its_digest() {
         eventually(name, async || {
             let found =
                 node.environment.pool().template(name).and_then(|template| template.record()).ok();
-            found.filter(|record| record.digest == digest)
+            found.filter(|record| record.digest.as_str() == digest)
         })
         .await;
     }

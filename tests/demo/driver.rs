@@ -6,6 +6,7 @@ use std::process::{Command, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use calf::Digest;
 use rustix::process::Signal;
 
 use crate::command::{self, Process};
@@ -81,14 +82,14 @@ pub(crate) fn remove_template(stage: &Stage) -> Result<String> {
     command::output(remove, COMMAND_LIMIT)
 }
 
-/// The template's digest: SHA-256 of its content, in hexadecimal.
-pub(crate) fn template_digest(stage: &Stage) -> Result<String> {
+/// The template's digest.
+pub(crate) fn template_digest(stage: &Stage) -> Result<Digest> {
     let mut inspect = calf(stage);
     inspect.args(["template", "inspect", TEMPLATE, "--output", "json"]);
     let text = command::output(inspect, COMMAND_LIMIT)?;
     let view = serde_json::from_str::<serde_json::Value>(&text).unwrap_or_default();
-    let digest = view["digest"].as_str().and_then(|digest| digest.strip_prefix("sha256:"));
-    digest.map(str::to_owned).ok_or_else(|| format!("calf template inspect printed {text}"))
+    let digest = view["digest"].as_str().and_then(|digest| Digest::parse(digest).ok());
+    digest.ok_or_else(|| format!("calf template inspect printed {text}"))
 }
 
 fn calf(stage: &Stage) -> Command {

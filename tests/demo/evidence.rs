@@ -25,7 +25,7 @@ pub(crate) fn show(
     csi: &mut Csi,
     volumes: &[Volume],
     written: &Written,
-    digest: &str,
+    digest: &calf::Digest,
 ) -> Result<()> {
     let [booted, others @ ..] = volumes else { return Err("there are no volumes".into()) };
     let is_in = |device: &Path| file_sha256(stage, device, &written.path);
@@ -38,7 +38,7 @@ pub(crate) fn show(
         if is_in(&volume.target)?.is_some() {
             return Err(format!("{} is in {} as well", written.path, volume.id));
         }
-        if content_sha256(&volume.target, volume.size)? != digest {
+        if content_sha256(&volume.target, volume.size)? != digest.as_str() {
             return Err(format!("{} is no longer what its template is", volume.id));
         }
         let used = format_size(csi.used(&volume.id, &volume.target)?);
@@ -49,10 +49,13 @@ pub(crate) fn show(
     }
     let image = Layout::new(&stage.pool).image(digest);
     let size = booted.size;
-    if is_in(&image)?.is_some() || content_sha256(&image, size)? != digest {
+    if is_in(&image)?.is_some() || content_sha256(&image, size)? != digest.as_str() {
         return Err("the template has changed".into());
     }
-    ui::good(&format!("template  no such file, SHA-256 as at the import: {}…", &digest[..16]));
+    ui::good(&format!(
+        "template  no such file, SHA-256 as at the import: {}…",
+        &digest.as_str()[..16]
+    ));
     Ok(())
 }
 

@@ -55,7 +55,7 @@ fn create_one(stage: &Stage, csi: &mut Csi, name: &str) -> Result<Volume> {
 
 /// Makes a full copy of the template's content on the same file system; returns the time, and the
 /// bytes on disk.
-fn full_copy(stage: &Stage, digest: &str) -> Result<(Duration, u64)> {
+fn full_copy(stage: &Stage, digest: &calf::Digest) -> Result<(Duration, u64)> {
     let copy = stage.full_copy();
     let mut cp = Command::new("cp");
     cp.args(["--reflink=never", "--sparse=auto"]);
@@ -73,7 +73,7 @@ pub(crate) fn compare(
     stage: &Stage,
     csi: &mut Csi,
     volumes: &[Volume],
-    digest: &str,
+    digest: &calf::Digest,
 ) -> Result<()> {
     row(["VOLUME", "SIZE", "CREATE", "STAGE", "PUBLISH", "READY IN", "DISK USED"].map(String::from));
     let mut used_by_all = 0;

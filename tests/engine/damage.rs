@@ -51,6 +51,7 @@ impl Damaged {
             .and_then(|template| template.record())
             .expect("the template")
             .digest
+            .to_string()
     }
 
     /// Checks that the healthy volume works, is listed and reconciled, and that the directory

@@ -47,7 +47,8 @@ fn import(pool: &Pool, spec: &ImportSpec) -> Result<TemplateRecord> {
 
 /// The content of a template in the pool.
 fn content(pool: &Pool, record: &TemplateRecord) -> Vec<u8> {
-    fs::read(pool.root().join("images").join(&record.digest).join("image")).expect("content")
+    fs::read(pool.root().join("images").join(record.digest.as_str()).join("image"))
+        .expect("content")
 }
 
 /// Names in the pool's directory of content.
@@ -135,7 +136,7 @@ fn a_name_moves_to_other_content() {
         pool.template("base").and_then(|template| template.record()).expect("a template").digest,
         new.digest
     );
-    assert!(!images(&pool).contains(&old.digest), "content without a name goes");
+    assert!(!images(&pool).contains(&old.digest.to_string()), "content without a name goes");
 }
 
 #[test]

@@ -125,7 +125,8 @@ fn a_template_is_imported_whole_whatever_call_fails() {
             let pool = environment.pool();
             let template =
                 pool.template("holes").and_then(|template| template.record()).expect("a template");
-            let image = environment.directory.path().join("pool/images").join(&template.digest);
+            let image =
+                environment.directory.path().join("pool/images").join(template.digest.as_str());
             let [made, given] = [image.join("image"), image_with_a_hole(environment)].map(fs::read);
             assert!(made.expect("content") == given.expect("an image"), "{context}");
             assert_eq!(contents(environment), 2, "{context}");

@@ -27,8 +27,8 @@ fn images(pool: &Pool) -> usize {
     fs::read_dir(pool.root().join("images")).expect("images").count()
 }
 
-fn digest(content: &[u8]) -> String {
-    hex::encode(Sha256::digest(content))
+fn digest(content: &[u8]) -> Digest {
+    Digest::parse(&hex::encode(Sha256::digest(content))).expect("a digest")
 }
 
 #[test]
@@ -150,7 +150,7 @@ fn a_file_that_looks_like_one_that_was_read_is_read() {
     fs::write(path, ext4_image(2)).expect("an image");
     let second = import(&pool, path, "b").expect("an import");
     assert_eq!(second.digest, digest(&ext4_image(2)));
-    let content = pool.root().join("images").join(&second.digest).join("image");
+    let content = pool.root().join("images").join(second.digest.as_str()).join("image");
     assert!(fs::read(content).expect("content") == ext4_image(2));
 }
 
@@ -161,8 +161,7 @@ fn a_digest_is_compared_with_the_bytes() {
     let path = lookalike.path.as_path();
     import(&pool, path, "a").expect("an import");
     lookalike.replace();
-    let right = Digest::parse(&digest(&ext4_image(2))).expect("a digest");
-    let spec = ImportSpec::new(path, "b").digest(right);
+    let spec = ImportSpec::new(path, "b").digest(digest(&ext4_image(2)));
     let record = pool.import_template(&spec, &mut |_| ()).expect("it is what was asked for");
     assert_eq!(record.digest, digest(&ext4_image(2)));
 }
@@ -181,7 +180,7 @@ fn a_file_beside_the_pool_is_not_read_twice() {
         let spec = ImportSpec::new(path.as_path(), "b").digest(digest);
         pool.import_template(&spec.cancel(Cancel::when(|| true)), &mut |_| ())
     };
-    let wrong = Digest::parse(&digest(&ext4_image(2))).expect("a digest");
+    let wrong = digest(&ext4_image(2));
     let error = import(Some(wrong)).expect_err("it is read, and that is cancelled");
     assert_eq!(error.kind(), ErrorKind::Cancelled);
     import(None).expect("nothing is read, so nothing is cancelled");
@@ -201,7 +200,7 @@ fn an_interrupted_import_does_not_go_on_in_another_file() {
         lookalike.replace();
         let record = import(&pool, path, "a").expect("an import");
         assert_eq!(record.digest, digest(&ext4_image(2)), "after a failure of call {n}");
-        let content = pool.root().join("images").join(&record.digest).join("image");
+        let content = pool.root().join("images").join(record.digest.as_str()).join("image");
         assert!(fs::read(content).expect("content") == ext4_image(2), "after call {n}");
     }
 }

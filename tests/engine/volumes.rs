@@ -628,7 +628,7 @@ fn a_creation_starts_from_where_the_name_has_moved_meanwhile() {
         let record = fs::read_to_string(templates.join("new.json")).expect("a record");
         let record = record.replace("\"name\": \"new\"", "\"name\": \"debian\"");
         fs::write(templates.join("debian.json"), record).expect("a record");
-        fs::remove_dir_all(pool.root().join("images").join(old)).expect("the content");
+        fs::remove_dir_all(pool.root().join("images").join(old.as_str())).expect("the content");
         drop(held);
         assert_eq!(
             creation

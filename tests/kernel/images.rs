@@ -402,7 +402,7 @@ fn lookalike() {
         seen.push((found.dev(), found.ino(), found.size(), found.ctime(), found.ctime_nsec()));
         let record = import(&rig, &image, name).expect("an import");
         run("umount", &[], &[&mounted]);
-        let content = rig.pool.root().join("images").join(&record.digest).join("image");
+        let content = rig.pool.root().join("images").join(record.digest.as_str()).join("image");
         let content = fs::read(content).expect("content");
         assert!(content == vec![byte; 8 << 20], "{name} has the content of another file");
     }

@@ -51,7 +51,8 @@ fn isolation() {
         .template("random")
         .and_then(|template| template.record())
         .expect("the template")
-        .digest;
+        .digest
+        .to_string();
     let image = rig.pool.root().join("images").join(&digest).join("image");
     let mut random = Random(11);
     let mut volumes: Vec<(File, BTreeMap<u64, Box<Page>>)> = (0..4)

@@ -3,6 +3,8 @@
 use sha2::digest::common::hazmat::{SerializableState as _, SerializedState};
 use sha2::{Digest as _, Sha256};
 
+use crate::model::digest::Digest;
+
 /// A SHA-256 under way.
 #[derive(Clone, Default)]
 pub(crate) struct ContentHash(Sha256);
@@ -35,9 +37,9 @@ impl ContentHash {
         Sha256::deserialize(&state).ok().map(Self)
     }
 
-    /// The digest in hexadecimal.
-    pub(crate) fn finish(self) -> String {
-        hex::encode(self.0.finalize())
+    /// The digest of all that was taken in.
+    pub(crate) fn finish(self) -> Digest {
+        Digest::of(self.0)
     }
 }
 
@@ -59,7 +61,7 @@ mod tests {
             let mut hash = ContentHash::restore(&hash.save()).unwrap();
             hash.update(&after);
             let whole = [before, vec![0; hole as usize], after].concat();
-            prop_assert_eq!(hash.finish(), hex::encode(Sha256::digest(whole)));
+            prop_assert_eq!(hash.finish(), Digest::of(Sha256::new_with_prefix(whole)));
         }
 
         #[test]

@@ -57,7 +57,7 @@ pub(crate) struct Imported {
     /// What the name points to now.
     pub(crate) record: TemplateRecord,
     /// The digest of other content, to which the name pointed before.
-    pub(crate) former: Option<String>,
+    pub(crate) former: Option<Digest>,
 }
 
 /// Imports an image and points a name to it.
@@ -90,8 +90,8 @@ pub(crate) fn import(
 fn present(pool: &PoolDir, spec: &ImportSpec) -> Result<Option<Imported>> {
     let Some(digest) = &spec.digest else { return Ok(None) };
     // A record that cannot be read is no proof: the content is brought in once more.
-    let Ok(Some(known)) = state::of_content(pool, digest.as_str()) else { return Ok(None) };
-    let found = Found { digest: digest.as_str(), size: known.identity.size(), made_by: None };
+    let Ok(Some(known)) = state::of_content(pool, digest) else { return Ok(None) };
+    let found = Found { digest, size: known.identity.size(), made_by: None };
     point_name(pool, spec, &spec.source.to_string(), &found)
 }
 
@@ -111,7 +111,7 @@ fn import_file(
             Some(digest) => digest,
             None => fetch(pool, &source, &spec.cancel, progress)?,
         };
-        if let Some(expected) = spec.digest.as_ref().filter(|d| d.as_str() != digest) {
+        if let Some(expected) = spec.digest.as_ref().filter(|expected| **expected != digest) {
             Staging::new(pool, &origin, &shown).discard();
             return Err(unexpected(&shown, &digest, expected));
         }
@@ -144,7 +144,7 @@ fn import_url(
     loop {
         let origin = download(pool, url, expected, &spec.cancel, progress)?;
         let size = origin.size();
-        let found = Found { digest: expected.as_str(), size, made_by: Some(&origin) };
+        let found = Found { digest: expected, size, made_by: Some(&origin) };
         if let Some(record) = point_name(pool, spec, &url.to_string(), &found)? {
             progress(Progress { done: size, total: size });
             return Ok(record);
@@ -153,8 +153,8 @@ fn import_url(
 }
 
 /// The error for content that is not what was asked for.
-fn unexpected(shown: &str, digest: &str, expected: &Digest) -> Error {
-    let why = format!("its content is sha256:{digest}, and {expected} was expected");
+fn unexpected(shown: &str, digest: &Digest, expected: &Digest) -> Error {
+    let why = format!("its content is sha256:{digest}, and sha256:{expected} was expected");
     Error::new(ErrorKind::InvalidArgument, OPERATION, shown, why)
         .remedy("check the digest, and that this is the image that was meant")
 }
@@ -192,7 +192,7 @@ fn fly_alone(pool: &PoolDir, id: &str, shown: impl std::fmt::Display) -> Result<
 
 /// The digest of content that was read from this very state of the source, where that can be told
 /// without reading it. A digest that the caller gave is compared with nothing less than the bytes.
-fn known_content(pool: &PoolDir, spec: &ImportSpec, source: &Source) -> Result<Option<String>> {
+fn known_content(pool: &PoolDir, spec: &ImportSpec, source: &Source) -> Result<Option<Digest>> {
     if spec.digest.is_some() || !source.is_beside(pool)? {
         return Ok(None);
     }
@@ -207,7 +207,7 @@ fn known_content(pool: &PoolDir, spec: &ImportSpec, source: &Source) -> Result<O
 
 /// Content in its place, or complete in the directory of the import that made it.
 struct Found<'a> {
-    digest: &'a str,
+    digest: &'a Digest,
     size: u64,
     made_by: Option<&'a Origin>,
 }
@@ -233,7 +233,7 @@ fn point_name(
     }
     let mut template = describe(pool.host(), &layout.image(digest), name, shown, found)?;
     match &previous {
-        Some(same) if same.digest == digest => template = same.clone(),
+        Some(same) if same.digest == *digest => template = same.clone(),
         _ => {
             template.warm = previous.as_ref().map_or(0, |previous| previous.warm);
             pool.host().write_record(&path, &record::to_bytes(&template))?;
@@ -252,7 +252,7 @@ fn install(pool: &PoolDir, found: &Found<'_>) -> Result<bool> {
     let home = layout.image_directory(digest);
     let fetched = record::read::<ImportRecord>(pool.host(), &Layout::import_record(&directory))?
         .filter(|r| r.identity == *origin)
-        .filter(|r| r.state == State::Complete { digest: digest.to_owned() });
+        .filter(|r| r.state == State::Complete { digest: digest.clone() });
     if there {
         if let Some(fetched) = fetched {
             let path = Layout::import_record(&home);
@@ -273,7 +273,7 @@ fn install(pool: &PoolDir, found: &Found<'_>) -> Result<bool> {
 }
 
 /// Refuses to replace damaged content under the devices of volumes.
-fn refuse_attached(pool: &PoolDir, digest: &str) -> Result<()> {
+fn refuse_attached(pool: &PoolDir, digest: &Digest) -> Result<()> {
     let image = pool.layout().image(digest);
     if pool.host().file(&image)?.is_none() {
         return Ok(());
@@ -307,7 +307,7 @@ fn describe(
     };
     Ok(TemplateRecord {
         name: name.to_owned(),
-        digest: found.digest.to_owned(),
+        digest: found.digest.clone(),
         size: found.size,
         fs_type: file_system.as_ref().map(|f| f.fs_type.to_owned()),
         fs_block_size: file_system.as_ref().map(|f| f.block_size),

@@ -17,6 +17,7 @@ use std::thread;
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::model::cancel::Cancel;
+use crate::model::digest::Digest;
 use crate::sys::ImageFile;
 use crate::template::import::hash::ContentHash;
 
@@ -84,7 +85,7 @@ enum Order {
 }
 
 /// Runs the job and returns the digest of the whole content. `progress` is told the bytes done.
-pub(crate) fn run(job: Job<'_>, progress: &mut dyn FnMut(u64)) -> Result<String> {
+pub(crate) fn run(job: Job<'_>, progress: &mut dyn FnMut(u64)) -> Result<Digest> {
     thread::scope(|scope| {
         let (free, used) = channel();
         let (parts, read) = sync_channel(BUFFERS);
@@ -313,7 +314,7 @@ mod tests {
         size: u64,
         start: u64,
         hash: ContentHash,
-    ) -> Result<String> {
+    ) -> Result<Digest> {
         run_job(Input::File(source), destination, size, start, hash)
     }
 
@@ -323,7 +324,7 @@ mod tests {
         size: u64,
         start: u64,
         hash: ContentHash,
-    ) -> Result<String> {
+    ) -> Result<Digest> {
         let job = Job {
             source,
             size,
@@ -361,7 +362,7 @@ mod tests {
             let mut hash = ContentHash::default();
             hash.update(&content[..start]);
             let digest = copy(&source, &destination, size, start as u64, hash).unwrap();
-            prop_assert_eq!(digest, hex::encode(Sha256::digest(&content)));
+            prop_assert_eq!(digest, Digest::of(Sha256::new_with_prefix(&content)));
             let mut copied = vec![0; content.len()];
             destination.read_exact_at(&mut copied, 0).unwrap();
             prop_assert!(copied == content);
@@ -411,7 +412,7 @@ mod tests {
         assert_eq!(offset, cut as u64);
         let rest = Input::Stream(Mutex::new(Box::new(&content[cut..])));
         let digest = run_job(rest, &destination, size, offset, hash).unwrap();
-        assert_eq!(digest, hex::encode(Sha256::digest(&content)));
+        assert_eq!(digest, Digest::of(Sha256::new_with_prefix(&content)));
         let mut copied = vec![0; content.len()];
         destination.read_exact_at(&mut copied, 0).unwrap();
         assert!(copied == content);

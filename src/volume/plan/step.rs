@@ -4,6 +4,7 @@ use std::fmt;
 
 use crate::cow;
 use crate::model::device_id::Role;
+use crate::model::digest::Digest;
 use crate::model::policy::Backing;
 use crate::pool::record::VolumeRecord;
 use crate::sys::DeviceNumber;
@@ -45,7 +46,7 @@ pub(crate) enum Step {
     /// Make the template's loop device, which a live table uses, at least this large.
     GrowOrigin {
         /// The template's content.
-        digest: String,
+        digest: Digest,
         /// The loop device.
         origin: DeviceNumber,
         /// The volume's size in bytes.

@@ -4,6 +4,7 @@
 use proptest::prelude::*;
 
 use super::*;
+use crate::model::digest::Digest;
 use crate::model::policy::Durability;
 use crate::pool::sample;
 use crate::sys::{DeviceNumber, LoopDevice, SnapshotUsage, Table};
@@ -14,7 +15,7 @@ fn record(size: u64, durability: Durability, backing: Backing) -> VolumeRecord {
     VolumeRecord {
         id: "volume".to_owned(),
         template: "template".to_owned(),
-        digest: "0".repeat(64),
+        digest: Digest::parse(&"0".repeat(64)).expect("a digest"),
         template_size: TEMPLATE_SIZE,
         size,
         durability,

@@ -90,7 +90,7 @@ impl Importer {
                 format!("{}: {found:?}, the model says {:?}", template.name, template.present)
             });
             let Some(found) = found else { continue };
-            let image = self.pool.join("images").join(&found.digest).join("image");
+            let image = self.pool.join("images").join(found.digest.as_str()).join("image");
             match fs::read(&image) {
                 Ok(content) if hex::encode(Sha256::digest(&content)) == template.digest => {}
                 Ok(_) => tally.lost(format!("{} has other content", template.name)),

@@ -108,7 +108,8 @@ pub(crate) fn template() {
         .template("random")
         .and_then(|template| template.record())
         .expect("the template")
-        .digest;
+        .digest
+        .to_string();
     let image = rig.pool.root().join("images").join(&digest).join("image");
     let volumes: Vec<File> = (0..8)
         .map(|n| {

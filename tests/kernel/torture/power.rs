@@ -359,7 +359,7 @@ fn read(tally: &Tally, when: &str, pool: &Pool, id: &str, durability: Durability
 /// Checks that the template is complete or does not exist.
 fn template(tally: &Tally, when: &str, pool: &Pool, known: &Known) {
     let found = match pool.template("other").and_then(|template| template.record()) {
-        Ok(found) => Some(found.digest),
+        Ok(found) => Some(found.digest.to_string()),
         Err(error) if error.kind() == calf::ErrorKind::NotFound => None,
         Err(error) => return tally.found(format!("{when}: {error:?}")),
     };

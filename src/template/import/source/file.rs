@@ -16,6 +16,7 @@ use jiff::Timestamp;
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::model::cancel::Cancel;
+use crate::model::digest::Digest;
 use crate::model::units::format_size;
 use crate::pool::PoolDir;
 use crate::sys::{CopyMode, Flush, OpenMode};
@@ -36,7 +37,7 @@ pub(crate) fn fetch(
     source: &Source,
     cancel: &Cancel,
     progress: &mut dyn FnMut(Progress),
-) -> Result<String> {
+) -> Result<Digest> {
     let origin = Origin::File(source.identity.clone());
     let fetch =
         Fetch { staging: Staging::new(pool, &origin, source.path.display()), source, cancel };
@@ -57,7 +58,7 @@ struct Fetch<'a> {
 }
 
 impl Fetch<'_> {
-    fn run(&self, progress: &mut dyn FnMut(Progress)) -> Result<String> {
+    fn run(&self, progress: &mut dyn FnMut(Progress)) -> Result<Digest> {
         let previous = self.previous(progress)?;
         if let Some(ImportRecord { state: State::Complete { digest }, .. }) = previous {
             return Ok(digest);
@@ -173,7 +174,7 @@ impl Fetch<'_> {
     }
 
     /// Reads, hashes and writes the rest, and makes it durable and read-only.
-    fn read(&self, start: &Start, progress: &mut dyn FnMut(u64)) -> Result<String> {
+    fn read(&self, start: &Start, progress: &mut dyn FnMut(u64)) -> Result<Digest> {
         let staging = &self.staging;
         let image = staging.open_image()?;
         let size = self.source.size;

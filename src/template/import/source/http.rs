@@ -265,10 +265,13 @@ impl Download<'_> {
         &self,
         record: ImportRecord,
         image: &dyn ImageFile,
-        digest: String,
+        digest: Digest,
     ) -> Result<Origin, Failure> {
-        if digest != self.expected.as_str() {
-            let why = format!("its content is sha256:{digest}, and {} was expected", self.expected);
+        if digest != *self.expected {
+            let why = format!(
+                "its content is sha256:{digest}, and sha256:{} was expected",
+                self.expected
+            );
             return Err(self
                 .refuse(why)
                 .remedy(
