@@ -17,7 +17,7 @@ pub fn superblock(data: &[u8]) {
             assert!(!finding.what.contains(['\0', '\n', '\u{1b}']), "{finding:?}");
         }
     }
-    // What is found on a volume before it is mounted is what its first bytes alone tell.
+    // The check before a mount reads only these bytes, and must find the same.
     let start = &data[..data.len().min(MOUNTABLE_PREFIX)];
     assert_eq!(content::mountable(start), content::mountable(data));
     let _ = format::check_tail(&data[data.len().saturating_sub(format::TAIL)..], "it");

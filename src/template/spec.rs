@@ -62,7 +62,7 @@ impl ImportSource {
     ///
     /// # Errors
     ///
-    /// `InvalidArgument` for what is neither: `-`, URLs of other kinds, container images.
+    /// `InvalidArgument` for `-`, URLs with other schemes, and container images.
     pub fn parse(text: &str) -> Result<Self> {
         if ImageUrl::is_meant(text) {
             return ImageUrl::parse(text).map(Self::Url);

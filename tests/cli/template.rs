@@ -99,12 +99,12 @@ fn a_file_system_is_recognised_and_its_pitfalls_are_told() {
     assert!(run.stderr.contains("not unmounted cleanly"), "{}", run.stderr);
     assert!(run.stderr.contains("blocks of 1024 bytes"), "{}", run.stderr);
     assert!(!run.stderr.contains("errors"), "{}", run.stderr);
-    // With its error flag, and options of its own.
+    // With its error flag, and mount options.
     file.write_all_at(&[3], 1024 + 0x3A).unwrap();
     file.write_all_at(b"errors=panic", 1024 + 0x200).unwrap();
     let run = env.ok(&["template", "import", image.to_str().unwrap(), "-n", "b"]);
     assert!(run.stderr.contains("flagged as having errors"), "{}", run.stderr);
-    assert!(run.stderr.contains("mount options of its own (\"errors=panic\")"), "{}", run.stderr);
+    assert!(run.stderr.contains("contains mount options (\"errors=panic\")"), "{}", run.stderr);
     let inspected = env.json(&["template", "inspect", "a"]);
     assert_eq!((&inspected["fsType"], &inspected["fsBlockSize"]), (&json!("ext4"), &json!(1024)));
 }

@@ -301,8 +301,8 @@ fn what_is_no_raw_image_is_refused_before_it_is_read() {
         zip[..4].copy_from_slice(b"PK\x03\x04");
         Reply::body(&zip)
     });
-    // An ext4 of 4 MiB, of which the server has 2.
-    fails(kind, "4 MiB (4194304 bytes), and the image at 2 MiB", |_, _, _| {
+    // An ext4 of 4 MiB, of which the server has only 2 MiB.
+    fails(kind, "4 MiB (4194304 bytes), but the image ends at 2 MiB", |_, _, _| {
         let mut cut = vec![0; 2 * MIB];
         cut[1024 + 0x05] = 4;
         cut[1024 + 0x18] = 2;

@@ -1,4 +1,4 @@
-//! Images that were not made kindly, and volumes that a tenant wrote to before the host mounts them.
+//! Unusual, damaged and hostile images, and volumes that a tenant wrote to before the host mounts them.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -9,7 +9,7 @@ use calf::{Cancel, Digest, ErrorKind, ImportSource, ImportSpec, Pool, Result, Te
 use calf_test_kit::simulated_pool::{Environment, block, ext4_image, mount, publication, spec};
 use sha2::{Digest as _, Sha256};
 
-/// Where the superblock of an ext4 is.
+/// Offset of an ext4 superblock.
 const SUPERBLOCK: usize = 1024;
 
 /// The kit's image, with `bytes` written into its superblock.
@@ -42,10 +42,10 @@ fn what_a_tenant_wrote_is_looked_at_before_each_mount() {
         (with(0x200, b"journal_path=/dev/sda"), ErrorKind::Unsupported, "journal_path=/dev/sda"),
         (with(0x200, b"errors=panic"), ErrorKind::Unsupported, "errors=panic"),
         (with(0x61, &[1]), ErrorKind::Unsupported, "mmp"),
-        (with(0x04, &[1, 1]), ErrorKind::Corrupt, "and the volume only"),
-        (with(0x38, &[0, 0]), ErrorKind::Corrupt, "does not hold ext4"),
-        (xfs, ErrorKind::Corrupt, "does not hold ext4"),
-        (vec![], ErrorKind::Corrupt, "does not hold ext4"),
+        (with(0x04, &[1, 1]), ErrorKind::Corrupt, "but the volume has only"),
+        (with(0x38, &[0, 0]), ErrorKind::Corrupt, "does not contain ext4"),
+        (xfs, ErrorKind::Corrupt, "does not contain ext4"),
+        (vec![], ErrorKind::Corrupt, "does not contain ext4"),
     ] {
         let environment = Environment::new();
         let pool = environment.pool();
@@ -69,7 +69,7 @@ fn what_a_tenant_wrote_is_looked_at_before_each_mount() {
             assert!(!left.iter().any(|what| what.starts_with("mount")), "{words}: {left:?}");
         }
 
-        // As a block device it serves on, and as a file system once it is in order.
+        // It still works as a block device, and as a file system once the superblock is in order.
         volume.publish(&disk).expect("publish");
         environment.host.write_start(device, &ext4_image(0xca));
         volume.unpublish(&disk.target).expect("unpublish");
@@ -99,7 +99,7 @@ fn an_image_that_no_volume_can_use_is_refused_before_it_is_read() {
         assert!(error.report().contains(words), "{words}: {}", error.report());
         assert_eq!(images(&pool), before);
     }
-    // Options of its own are its guests' matter.
+    // Mount options matter only to those who mount it.
     fs::write(&path, with(0x200, b"errors=panic")).expect("an image");
     import(&pool, &path, "odd").expect("an import");
 }
@@ -120,8 +120,8 @@ fn a_source_that_calf_does_not_read_is_no_missing_file() {
     assert!(error.report().contains("docker export"), "{}", error.report());
 }
 
-/// A file of another file system than the pool's, and one that takes its place with other content and
-/// the same looks.
+/// A file on another file system than the pool's. Another one with other content and the same status can
+/// replace it.
 struct Lookalike {
     environment: Environment,
     path: PathBuf,
@@ -132,7 +132,7 @@ impl Lookalike {
         let environment = Environment::new();
         let path = environment.path("image.img");
         fs::write(&path, ext4_image(1)).expect("an image");
-        environment.host.freeze(&path);
+        environment.host.freeze_status(&path);
         Self { environment, path }
     }
 
@@ -171,9 +171,9 @@ fn a_file_beside_the_pool_is_not_read_twice() {
     let environment = Environment::new();
     let pool = environment.pool();
     let path = environment.path("image.img");
-    // Of several parts, so that reading it can be cancelled.
+    // It has several parts, so that reading it can be cancelled.
     fs::write(&path, [ext4_image(1), vec![1; 7 << 20]].concat()).expect("an image");
-    // Time stamps that are as young as an import prove nothing.
+    // Time stamps that are as recent as the import prove nothing.
     std::thread::sleep(Duration::from_millis(150));
     import(&pool, &path, "a").expect("an import");
     let import = |digest: Option<Digest>| {

@@ -1,4 +1,4 @@
-//! Images that were not made kindly, in a real kernel: what they ask of it, they do not get.
+//! Unusual, damaged and hostile images in a real kernel.
 
 use std::fs::{self, File, OpenOptions};
 use std::os::unix::fs::{FileExt as _, MetadataExt as _};
@@ -51,7 +51,7 @@ fn import(rig: &Rig, path: &Path, name: &str) -> Result<TemplateRecord> {
 }
 
 fn assert_refused<T>(outcome: Result<T>, kind: ErrorKind, words: &[&str]) {
-    let Err(error) = outcome else { panic!("it was taken, in spite of {words:?}") };
+    let Err(error) = outcome else { panic!("it was not refused: {words:?}") };
     let report = error.report();
     assert_eq!(error.kind(), kind, "{report}");
     assert!(words.iter().all(|word| report.contains(word)), "{words:?}: {report}");
@@ -84,7 +84,7 @@ impl<'a> Shown<'a> {
         self.volume.publish(&self.publish).expect("publish");
     }
 
-    /// Lets `write` have the volume's device, as a guest does.
+    /// Runs `write` on the volume's device, as a guest would.
     fn as_disk(&self, write: impl FnOnce(&Path)) {
         let disk = self.rig.publication(self.volume.id(), Access::Block);
         self.volume.stage(&disk.stage).expect("stage");
@@ -123,7 +123,7 @@ fn panic() {
         let trigger = format!("/sys/fs/ext4/dm-{}/trigger_fs_error", device.minor);
         fs::write(&trigger, "1").expect("an error in the file system");
         let written = fs::write(shown.publish.target.join("after"), "after");
-        // Debian's 6.1 goes on where there is no journal to stop.
+        // Without a journal to stop it, Debian's 6.1 continues to write.
         assert!(written.is_err() || fs_type == "ext2", "{fs_type}: an error makes it read-only");
         assert_eq!(fs::read(&file).expect("read"), b"before");
         shown.tear_down();
@@ -136,7 +136,7 @@ fn mount_options() {
         let path = ext4(&rig, "image", &[]);
         run("tune2fs", &["-E", &format!("mount_opts={options}")], &[&path]);
         let name = format!("options-{n}");
-        import(&rig, &path, &name).expect("a guest may want them");
+        import(&rig, &path, &name).expect("a guest may want these options");
         let shown = Shown::new(&rig, &name, None);
         assert_refused(shown.stage(), ErrorKind::Unsupported, &[options, "tune2fs -E mount_opts="]);
         shown.as_disk(|device| drop(run("tune2fs", &["-E", "mount_opts="], &[device])));
@@ -192,7 +192,7 @@ fn external_log() {
     for (option, words) in [("-llogdev", "keeps its log"), ("-rrtdev", "keeps a realtime section")]
     {
         let option = format!("{option}={}", other.0.display());
-        // Neither goes together with these features.
+        // mkfs.xfs allows neither with these features.
         let options = ["-m", "reflink=0,rmapbt=0", &option];
         let path = image(&rig, "image", 320 * MIB, "mkfs.xfs", &options);
         assert_refused(import(&rig, &path, "two"), ErrorKind::InvalidArgument, &[words]);
@@ -227,14 +227,14 @@ fn rewritten() {
 
     shown.as_disk(|disk| {
         let options = ["-q", "-f", "-m", "uuid=4b5a3e6e-0000-4000-8000-000000000001"];
-        // Too small for mkfs.xfs: what counts is what is at the start.
+        // The volume is too small for mkfs.xfs, but only its start matters.
         let xfs = image(&rig, "other", 320 * MIB, "mkfs.xfs", &options[2..]);
         let mut start = vec![0; 4096];
         File::open(xfs).and_then(|file| file.read_exact_at(&mut start, 0)).expect("read");
         let disk = OpenOptions::new().write(true).open(disk).expect("the device");
         disk.write_all_at(&start, 0).and_then(|()| disk.sync_all()).expect("write");
     });
-    assert_refused(shown.stage(), ErrorKind::Corrupt, &["does not hold ext4"]);
+    assert_refused(shown.stage(), ErrorKind::Corrupt, &["does not contain ext4"]);
     shown.volume.delete().expect("delete");
 }
 
@@ -293,7 +293,7 @@ fn not_unmounted() {
         let file = File::create(mounted.join("file")).expect("create");
         file.write_all_at(b"synced", 0).and_then(|()| file.sync_all()).expect("write");
         run("sync", &["-f"], &[&path]);
-        fs::copy(&path, &copy).expect("a copy of what is mounted");
+        fs::copy(&path, &copy).expect("a copy of the mounted image");
         drop(file);
         run("umount", &[], &[&mounted]);
 
@@ -306,7 +306,7 @@ fn not_unmounted() {
         assert_eq!(fs::read(shown.publish.target.join("file")).expect("read"), b"synced");
         shown.volume.unpublish(&shown.publish.target).expect("unpublish");
         shown.volume.unstage(&shown.publish.stage.path).expect("unstage");
-        shown.volume.stage(&readers).expect("after that, readers too");
+        shown.volume.stage(&readers).expect("after that, readers can mount it");
         shown.tear_down();
     }
 }
@@ -325,7 +325,7 @@ fn not_growing() {
         assert_refused(shown.stage(), ErrorKind::Unsupported, &[word, remedy]);
         shown.volume.delete().expect("delete");
 
-        // Not grown, it is served; and an expansion says the same.
+        // Without growth it works, and an expansion reports the same error.
         let shown = Shown::new(&rig, name, None);
         shown.publish();
         shown.volume.expand(128 * MIB).expect("expand the volume");
@@ -359,7 +359,7 @@ fn not_mountable() {
     }
 }
 
-/// What the kit's other tests use is told nothing about.
+/// Images of the kind that other tests use cause no warning and no error.
 fn usual() {
     let rig = Rig::new(kernel::Fs::Xfs);
     for (name, size, mkfs, options) in [
@@ -377,8 +377,8 @@ fn usual() {
     }
 }
 
-/// The same file system but for a file's bytes, mounted in the same place: name, inode, size, times and
-/// device number of the file are the same.
+/// Two file systems that differ only in the bytes of one file, mounted in the same place: name, inode,
+/// size, times and device number of the file are the same.
 fn lookalike() {
     let rig = Rig::new(kernel::Fs::Xfs);
     let (one, other) = (ext4(&rig, "one", &[]), rig.path("other"));
@@ -398,7 +398,7 @@ fn lookalike() {
     for (path, name, byte) in [(&one, "first", 0xA1), (&other, "second", 0xB2)] {
         run("mount", &["-o", "loop,ro"], &[path, &mounted]);
         let image = mounted.join("image");
-        let found = fs::metadata(&image).expect("it is there");
+        let found = fs::metadata(&image).expect("its status");
         seen.push((found.dev(), found.ino(), found.size(), found.ctime(), found.ctime_nsec()));
         let record = import(&rig, &image, name).expect("an import");
         run("umount", &[], &[&mounted]);
@@ -406,5 +406,5 @@ fn lookalike() {
         let content = fs::read(content).expect("content");
         assert!(content == vec![byte; 8 << 20], "{name} has the content of another file");
     }
-    assert_eq!(seen[0], seen[1], "the two are not told apart by their looks");
+    assert_eq!(seen[0], seen[1], "the two files have the same identity");
 }

@@ -10,7 +10,7 @@ use crate::sys::{FileStatus, ImageFile};
 pub(super) struct FakeImage {
     faults: Faults,
     file: File,
-    /// What it looks like, if that was settled once and for all.
+    /// The status that it keeps, if the test froze it.
     frozen: Option<FileStatus>,
 }
 

@@ -327,7 +327,7 @@ impl Kernel {
         self.starts.insert(number, bytes.to_owned());
     }
 
-    /// What a guest wrote to the start of the device, if one did, or else the file that it shows.
+    /// What a guest wrote to the start of the device, or else the file behind the device.
     pub(super) fn start(&self, number: DeviceNumber) -> Result<Start<'_>> {
         if let Some(bytes) = self.starts.get(&number) {
             return Ok(Start::Written(bytes));

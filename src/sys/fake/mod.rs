@@ -46,7 +46,7 @@ struct State {
     snapshot_missing: bool,
     free: u64,
     confined: Option<PathBuf>,
-    /// Files that look as they did once, whatever happens to them.
+    /// The status of files whose status does not change any more.
     frozen: HashMap<PathBuf, FileStatus>,
 }
 
@@ -134,14 +134,14 @@ impl FakeHost {
         self.state().kernel.write_start(number, bytes);
     }
 
-    /// Freezes what calf sees of the file at `path`: its present inode, size and times, but an hour old
-    /// and on another device. Later writes do not change them. A file of another file system, mounted in
-    /// the first one's place, can look like that.
+    /// Freezes the status that calf sees of the file at `path`: the present inode, size and times, but an
+    /// hour old and on another device. Later writes do not change it. So the file can stand for a file of
+    /// another file system, and for the one that replaces it when another file system is mounted there.
     ///
     /// # Panics
     ///
     /// If there is no such file.
-    pub fn freeze(&self, path: &Path) {
+    pub fn freeze_status(&self, path: &Path) {
         let found = FileStatus::at(path).ok().flatten().expect("a file");
         let device = found.device.wrapping_add(1);
         let changed = [found.changed[0] - 3600, found.changed[1]];

@@ -46,12 +46,12 @@ const OURS: [&str; 20] = [
     "group",
 ];
 
-/// Options that name other devices or files of the node, or another superblock than the one that is
-/// looked at before the mount.
+/// Options that name other devices or files of the node, or a superblock that calf does not check
+/// before the mount.
 const REACHING: [&str; 6] = ["logdev", "rtdev", "journal_dev", "journal_path", "device", "sb"];
 
-/// What a superblock of ext2, ext3 or ext4 would decide otherwise: what the host does about an error (it
-/// might be a panic), and whether a sync reaches the disk. An option that a user gives comes later.
+/// Options that calf adds for ext2, ext3 and ext4. Otherwise the superblock decides how the host reacts to
+/// an error, perhaps with a panic, and whether a sync reaches the disk. The user's options follow these.
 const EXT_DEFAULTS: [(&str, Option<&str>); 2] = [("errors", Some("remount-ro")), ("barrier", None)];
 
 /// Sorts `options` for a file system of type `fs_type`.
@@ -97,8 +97,8 @@ pub(super) fn parse(fs_type: &str, options: &[String], read_only: bool) -> Resul
     Ok(MountOptions { attributes, parameters })
 }
 
-/// The kernel's driver for a file system. That of ext4 mounts its predecessors too: with growth, which a
-/// driver for ext2 alone does not have, and with one set of options.
+/// The kernel's driver for a file system. The ext4 driver also mounts ext2 and ext3; unlike the separate
+/// ext2 driver, it can grow them, and it has one set of options for all three.
 pub(super) fn driver(fs_type: &str) -> &str {
     match fs_type {
         "ext2" | "ext3" => "ext4",

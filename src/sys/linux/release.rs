@@ -1,14 +1,14 @@
-//! Which kernel runs.
+//! The version of the running kernel.
 
 use crate::error::{Error, ErrorKind, Result};
 
-/// The first two numbers of its version.
+/// The first two numbers of the version.
 pub(super) fn version() -> Result<(u32, u32)> {
     let name = rustix::system::uname();
     let release = name.release().to_string_lossy();
     parse(&release).ok_or_else(|| {
-        let why = format!("it calls itself {release:?}");
-        Error::new(ErrorKind::Internal, "tell the version of", "the kernel", why)
+        let why = format!("its release is {release:?}");
+        Error::new(ErrorKind::Internal, "read the version of", "the kernel", why)
     })
 }
 

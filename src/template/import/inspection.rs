@@ -1,7 +1,7 @@
-//! What is found out about an image before anybody relies on it: what is refused, and what is told.
+//! Checks an image before anything relies on it: refuses unusable images, and warns of unusual ones.
 //!
-//! A superblock is believed in what it demands, not in what it promises: a file system that says that it
-//! is larger than its image is refused, and one that is damaged behind its superblock is not noticed.
+//! The checks read the superblock only. They find a file system that is larger than its image, but no
+//! damage behind the superblock.
 
 use std::fmt;
 
@@ -9,15 +9,15 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::model::units::format_size;
 use crate::sys::{Host, ImageFile};
 use crate::template::import::format::{self, HEAD, TAIL};
-use crate::template::superblock::{self, Bars, Content, FileSystem};
+use crate::template::superblock::{self, Content, FileSystem, Impact};
 
 const OPERATION: &str = "import";
 
-/// How much of an image a file system may leave unused without a word: `mkfs` drops a last group that
+/// How much of an image a file system may leave unused without a warning: `mkfs` omits a last group that
 /// would be too small.
 const SLACK: u64 = 16 << 20;
 
-/// Refuses an image that cannot be a template, and tells what it holds.
+/// Refuses an image that cannot be a template; returns its content otherwise.
 pub(crate) fn inspect(
     image: &dyn ImageFile,
     size: u64,
@@ -32,7 +32,7 @@ pub(crate) fn inspect(
     Ok(content)
 }
 
-/// The same by its first [`PREFIX`](superblock::PREFIX) bytes alone.
+/// Does the same, by the first [`PREFIX`](superblock::PREFIX) bytes only.
 pub(crate) fn inspect_prefix(
     prefix: &[u8],
     size: u64,
@@ -57,11 +57,11 @@ fn read_prefix(image: &dyn ImageFile) -> std::io::Result<Vec<u8>> {
     Ok(bytes)
 }
 
-/// Refuses a file system that is not whole in an image of `size` bytes.
+/// Refuses a file system that does not fit an image of `size` bytes, or that no volume can use.
 fn refuse(found: &FileSystem, size: u64, subject: impl fmt::Display) -> Result<()> {
     refuse_cut(found.fs_type, found.size, size, &subject)?;
     let refused = |why: String| Error::new(ErrorKind::InvalidArgument, OPERATION, &subject, why);
-    match found.barring(|bars| bars == Bars::Use).next() {
+    match found.findings_with(|impact| impact == Impact::Unusable).next() {
         None => Ok(()),
         Some(finding) => {
             Err(refused(format!("its {} {finding}", found.fs_type)).remedy(finding.remedy))
@@ -75,21 +75,21 @@ fn refuse_cut(what: &str, end: u64, size: u64, subject: impl fmt::Display) -> Re
         return Ok(());
     }
     let why = format!(
-        "its {what} ends at {}, and the image at {}: it was cut short",
+        "its {what} ends at {}, but the image ends at {}: it was cut short",
         exact(end),
         exact(size)
     );
     Err(Error::new(ErrorKind::InvalidArgument, OPERATION, subject, why)
-        .remedy("make or copy the image anew, and compare its SHA-256"))
+        .remedy("make or copy the image again, and compare its SHA-256"))
 }
 
-/// A size that may differ from another one by little.
+/// A size that may differ only slightly from another.
 fn exact(size: u64) -> String {
     format!("{} ({size} bytes)", format_size(size))
 }
 
-/// Tells what users of the template may stumble over.
-pub(crate) fn tell(host: &dyn Host, name: &str, content: &Content, size: u64) -> Result<()> {
+/// Logs a warning for each property of a template that may surprise its users.
+pub(crate) fn warn(host: &dyn Host, name: &str, content: &Content, size: u64) -> Result<()> {
     let kernel = host.kernel_version()?;
     for warning in warnings(content, size, kernel) {
         tracing::warn!("template {name}: {warning}");
@@ -98,53 +98,54 @@ pub(crate) fn tell(host: &dyn Host, name: &str, content: &Content, size: u64) ->
 }
 
 fn warnings(content: &Content, size: u64, kernel: (u32, u32)) -> Vec<String> {
-    const BLOCK: &str = "its volumes serve as block devices, and cannot be mounted by calf";
+    const BLOCK: &str = "its volumes work as block devices, but calf cannot mount them";
     let found = match content {
         Content::Disk(disk) => {
             let what = disk.what;
             return vec![format!(
-                "the image holds {what}: {BLOCK}; for mount volumes, import the file system alone \
-                 (`losetup --find --show --partscan IMAGE` shows each partition as a device)"
+                "the image contains {what}: {BLOCK}; for mount volumes, import only the file system \
+                 (`losetup --find --show --partscan IMAGE` makes a device of each partition)"
             )];
         }
         Content::Unknown => {
-            return vec![format!("the image holds no file system that calf knows: {BLOCK}")];
+            return vec![format!("the image contains no file system that calf knows: {BLOCK}")];
         }
         Content::FileSystem(found) => found,
     };
     let mut warnings = Vec::new();
     if found.needs_recovery {
         warnings.push(format!(
-            "its {} was not unmounted cleanly: each volume replays its journal when it is first \
-             mounted, and volumes for readers alone cannot be mounted; repair the image (`fsck`) and \
-             import it again",
+            "its {} was not unmounted cleanly: each volume replays its journal at its first mount, \
+             and reader-only mounts fail until then; repair the image (`fsck`) and import it again",
             found.fs_type
         ));
     }
     if !found.is_read_only() && found.block_size != 4096 {
         warnings.push(format!(
-            "its {} has blocks of {} bytes: with other than 4096, TRIM in a volume frees little or \
-             nothing",
+            "its {} has blocks of {} bytes: with a size other than 4096, TRIM in a volume frees \
+             little or nothing",
             found.fs_type, found.block_size
         ));
     }
     if !found.is_read_only() && found.size.saturating_add(SLACK) < size {
         warnings.push(format!(
-            "its {} has {} of the image's {}: it grows in volumes that are larger than the template \
-             only; grow it first (`resize2fs`, `xfs_growfs`), or cut the image to its size",
+            "its {} uses {} of the image's {}: it grows only in volumes that are larger than the \
+             template; grow it first (`resize2fs`, `xfs_growfs`), or cut the image to its size",
             found.fs_type,
             format_size(found.size),
             format_size(size)
         ));
     }
     for finding in &found.findings {
-        let effect = match finding.bars {
-            Bars::Use | Bars::Nothing => "",
-            Bars::KernelsBefore(major, minor) if kernel >= (major, minor) => continue,
-            Bars::Mount => "; its volumes serve as block devices, and are not mounted by calf",
-            Bars::SomeKernels => "; without that, its volumes serve as block devices only",
-            Bars::KernelsBefore(..) => "; until then, its volumes serve as block devices only",
-            Bars::Growth => "; volumes larger than the template cannot be mounted",
+        let effect = match finding.impact {
+            Impact::Unusable | Impact::Harmless => "",
+            Impact::NeedsKernel(major, minor) if kernel >= (major, minor) => continue,
+            Impact::Unmountable => {
+                "; its volumes work as block devices, but calf does not mount them"
+            }
+            Impact::KernelDependent => "; on other kernels its volumes work only as block devices",
+            Impact::NeedsKernel(..) => "; on this kernel its volumes work only as block devices",
+            Impact::NotGrowable => "; volumes larger than the template cannot be mounted",
         };
         let (fs_type, remedy) = (found.fs_type, finding.remedy);
         warnings.push(format!("its {fs_type} {finding}{effect}; {remedy}"));

@@ -8,9 +8,9 @@
 //!
 //! `<id>` names the source file, or the digest that a download must have, so that a repeated
 //! command finds what an interrupted one left and goes on from there. One import per source runs
-//! at a time, across processes; the next one finds the content by its digest, or by the identity of
-//! its source where that proves anything, and reads nothing. A name points to content that is complete and durable, or does
-//! not exist.
+//! at a time, across processes; the next one finds the content by its digest, or by the identity of a
+//! source on the pool's own file system, and reads nothing. A name points to content that is complete
+//! and durable, or does not exist.
 //!
 //! Locks, in the order in which they are taken: import, template name, image.
 
@@ -190,8 +190,8 @@ fn fly_alone(pool: &PoolDir, id: &str, shown: impl std::fmt::Display) -> Result<
     }
 }
 
-/// The digest of content that was read from this very state of the source, where that can be told
-/// without reading it. A digest that the caller gave is compared with nothing less than the bytes.
+/// The digest of content that was read from this very state of the source, if the source's identity
+/// proves that. It does not replace a comparison of the bytes with a digest that the caller gave.
 fn known_content(pool: &PoolDir, spec: &ImportSpec, source: &Source) -> Result<Option<Digest>> {
     if spec.digest.is_some() || !source.is_beside(pool)? {
         return Ok(None);
@@ -290,7 +290,7 @@ fn refuse_attached(pool: &PoolDir, digest: &Digest) -> Result<()> {
     }
 }
 
-/// What there is to know of the content, and to warn of.
+/// Describes the content in a record, and logs its warnings.
 fn describe(
     host: &dyn Host,
     image: &Path,
@@ -300,7 +300,7 @@ fn describe(
 ) -> Result<TemplateRecord> {
     let file = host.open_image(image, OpenMode::Read)?;
     let content = inspection::inspect(&*file, found.size, shown)?;
-    inspection::tell(host, name, &content, found.size)?;
+    inspection::warn(host, name, &content, found.size)?;
     let file_system = match content {
         Content::FileSystem(file_system) => Some(file_system),
         Content::Disk(_) | Content::Unknown => None,

@@ -1,10 +1,10 @@
-//! Bounds-checked reads of what may be any bytes; anything outside is `None`.
+//! Bounds-checked reads of untrusted bytes; a read outside them is `None`.
 
 #[derive(Clone, Copy)]
 pub(super) struct Bytes<'a>(pub(super) &'a [u8]);
 
 impl<'a> Bytes<'a> {
-    /// What begins at `offset`; nothing where the bytes end before it.
+    /// The bytes from `offset` on; none if they end before it.
     pub(super) fn from(self, offset: usize) -> Self {
         Self(self.0.get(offset..).unwrap_or_default())
     }
@@ -45,7 +45,7 @@ impl<'a> Bytes<'a> {
         self.from(offset).0.starts_with(magic)
     }
 
-    /// The text at `offset`, up to its first zero byte or `length` bytes, with what is not printable
+    /// The text at `offset`, up to its first zero byte or `length` bytes, with unprintable bytes
     /// escaped.
     pub(super) fn text(self, offset: usize, length: usize) -> String {
         let field = self.from(offset).0;
@@ -55,12 +55,12 @@ impl<'a> Bytes<'a> {
     }
 }
 
-/// A block size of `1 << shift` bytes, if a file system could have that.
+/// A block size of `1 << shift` bytes, if it is plausible.
 pub(super) fn power(shift: u32) -> Option<u32> {
     (9..=16).contains(&shift).then(|| 1 << shift)
 }
 
-/// A block size as stored, if a file system could have that.
+/// A stored block size, if it is plausible.
 pub(super) fn block_size(size: u32) -> Option<u32> {
     (size.is_power_of_two() && (512..=1 << 20).contains(&size)).then_some(size)
 }

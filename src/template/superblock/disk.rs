@@ -1,13 +1,13 @@
-//! What lies over a whole disk without being a file system.
+//! Content of a whole disk that is not a file system.
 
 use crate::template::superblock::bytes::Bytes;
 
-/// What a disk bears.
+/// The content of a disk.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Disk {
     /// Its name, with its article.
     pub(crate) what: &'static str,
-    /// Bytes of the disk up to the end of its last partition, as far as that is known.
+    /// Bytes of the disk up to the end of its last partition; 0 if that is not known.
     pub(crate) size: u64,
 }
 
@@ -16,19 +16,19 @@ pub(super) fn parse(bytes: Bytes) -> Option<Disk> {
         (0, b"LUKS\xBA\xBE", "an encrypted volume (LUKS)"),
         (512, b"LABELONE", "an LVM physical volume"),
         (4086, b"SWAPSPACE2", "swap space"),
-        (4096, b"\xFC\x4E\x2B\xA9", "a part of a RAID array (md)"),
+        (4096, b"\xFC\x4E\x2B\xA9", "a member of a RAID array (md)"),
     ];
     let named = NAMED.iter().find(|(at, magic, _)| bytes.has(*at, magic));
     named
         .map(|(_, _, what)| Disk { what, size: 0 })
-        // With sectors of 512 bytes, and of 4096.
+        // Sectors have 512 or 4096 bytes.
         .or_else(|| gpt(bytes, 512))
         .or_else(|| gpt(bytes, 4096))
         .or_else(|| mbr(bytes))
 }
 
 fn gpt(bytes: Bytes, sector: usize) -> Option<Disk> {
-    /// Most partitions that are looked at: as many as there are by default.
+    /// Maximum number of partitions to read: the default size of a table.
     const MOST: u32 = 128;
     let header = bytes.from(sector);
     if !header.has(0, b"EFI PART") {
@@ -48,7 +48,7 @@ fn gpt(bytes: Bytes, sector: usize) -> Option<Disk> {
 
 fn mbr(bytes: Bytes) -> Option<Disk> {
     const ENTRIES: usize = 446;
-    /// Stands for a GPT, and may reach anywhere.
+    /// Represents a GPT, and may have any size.
     const PROTECTIVE: u8 = 0xEE;
     if !bytes.has(510, &[0x55, 0xAA]) {
         return None;
@@ -56,7 +56,7 @@ fn mbr(bytes: Bytes) -> Option<Disk> {
     let (mut used, mut size) = (false, 0);
     for entry in 0..4 {
         let at = ENTRIES + 16 * entry;
-        // A boot sector of something else has code here, not a boot flag.
+        // Other boot sectors have code here, not a boot flag.
         if !matches!(bytes.u8(at)?, 0 | 0x80) {
             return None;
         }

@@ -1,46 +1,46 @@
-//! What calf knows of a file system from its superblock, and what of it stands in the way.
+//! What calf knows about a file system from its superblock, and what makes it unsuitable.
 
 use std::fmt;
 
 /// A file system found in an image or on a volume.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct FileSystem {
-    /// As `mount` names it.
+    /// The name that `mount` uses.
     pub(crate) fs_type: &'static str,
-    /// Bytes per block: what it allocates and frees at least.
+    /// Bytes per block, the smallest unit that it allocates and frees.
     pub(crate) block_size: u32,
-    /// Bytes that it takes up of its device.
+    /// Bytes of its device that it uses.
     pub(crate) size: u64,
-    /// It was not unmounted cleanly: a journal waits to be replayed.
+    /// Whether it was not unmounted cleanly, so that its journal must be replayed.
     pub(crate) needs_recovery: bool,
-    /// What is unusual about it.
+    /// Its unusual properties.
     pub(crate) findings: Vec<Finding>,
 }
 
-/// Something about a file system, what it is in the way of, and what to do about it.
+/// An unusual property of a file system, its impact, and the remedy.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Finding {
-    pub(crate) bars: Bars,
-    /// What the file system has or does: a phrase that goes on from its name.
+    pub(crate) impact: Impact,
+    /// What the file system has or does: a phrase that continues "its ext4".
     pub(crate) what: String,
     pub(crate) remedy: &'static str,
 }
 
-/// What a finding is in the way of.
+/// What a finding prevents.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Bars {
-    /// Every use: it is not whole, or not on this device alone.
-    Use,
-    /// Being mounted by calf, whatever the kernel would do.
-    Mount,
-    /// Being mounted by kernels that were built without something.
-    SomeKernels,
-    /// Being mounted by kernels before this version.
-    KernelsBefore(u32, u32),
-    /// Growing while it is mounted.
-    Growth,
-    /// Nothing; who imports it may want to know.
-    Nothing,
+pub(crate) enum Impact {
+    /// Every use: the file system is incomplete, or needs another device.
+    Unusable,
+    /// Mounting: calf refuses, whatever the kernel would do.
+    Unmountable,
+    /// Mounting, on kernels that were built without a feature.
+    KernelDependent,
+    /// Mounting, on kernels older than this version.
+    NeedsKernel(u32, u32),
+    /// Growing while mounted.
+    NotGrowable,
+    /// Nothing, but users may want to know.
+    Harmless,
 }
 
 impl FileSystem {
@@ -48,15 +48,26 @@ impl FileSystem {
         Self { fs_type, block_size, size, needs_recovery: false, findings: Vec::new() }
     }
 
-    /// Whether it is never written, whatever it is mounted on.
+    /// Whether file systems of this type are always read-only.
     pub(crate) fn is_read_only(&self) -> bool {
         matches!(self.fs_type, "squashfs" | "erofs" | "iso9660")
     }
 
-    /// The findings that are in the way of something.
-    pub(crate) fn barring(&self, what: impl Fn(Bars) -> bool) -> impl Iterator<Item = &Finding> {
-        self.findings.iter().filter(move |finding| what(finding.bars))
+    /// The findings whose impact `matches`.
+    pub(crate) fn findings_with(
+        &self,
+        matches: impl Fn(Impact) -> bool,
+    ) -> impl Iterator<Item = &Finding> {
+        self.findings.iter().filter(move |finding| matches(finding.impact))
     }
+}
+
+/// Describes feature bits that calf does not know, for a finding.
+pub(super) fn unknown_features(incompat: u32, ro_compat: u32) -> String {
+    format!(
+        "uses features that calf does not know and the kernel may not support (incompat \
+         {incompat:#x}, ro_compat {ro_compat:#x})"
+    )
 }
 
 impl fmt::Display for Finding {

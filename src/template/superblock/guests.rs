@@ -1,7 +1,7 @@
-//! File systems that guests mount and calf never does.
+//! File systems that only guests mount.
 
 use crate::template::superblock::bytes::{Bytes, block_size, power};
-use crate::template::superblock::file_system::{Bars, FileSystem, Finding};
+use crate::template::superblock::file_system::{FileSystem, Finding, Impact};
 
 pub(super) fn squashfs(bytes: Bytes) -> Option<FileSystem> {
     if !bytes.has(0, b"hsqs") {
@@ -22,9 +22,9 @@ pub(super) fn erofs(bytes: Bytes) -> Option<FileSystem> {
     let devices = bytes.le16(86)?;
     if bytes.le32(80)? & DEVICE_TABLE != 0 && devices != 0 {
         found.findings.push(Finding {
-            bars: Bars::Use,
+            impact: Impact::Unusable,
             what: format!("keeps data on {devices} other devices"),
-            remedy: "make the image of one device, with its data inside",
+            remedy: "make the image without extra devices, with all data inside",
         });
     }
     Some(found)

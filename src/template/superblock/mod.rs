@@ -1,7 +1,7 @@
-//! What a template holds, told from its first bytes.
+//! Detects the content of a template from its first bytes.
 //!
-//! Pure: bytes in, facts out. The bytes of a template come from an administrator, those of a volume
-//! from its tenant; whatever they are, no read here can leave them.
+//! Pure: bytes in, facts out. An administrator supplies the bytes of a template, a tenant those of a
+//! volume. Whatever they are, every read here stays within them.
 
 mod btrfs;
 mod bytes;
@@ -14,29 +14,30 @@ mod xfs;
 pub(crate) use disk::Disk;
 #[cfg(test)]
 pub(crate) use file_system::Finding;
-pub(crate) use file_system::{Bars, FileSystem};
+pub(crate) use file_system::{FileSystem, Impact};
 
 use bytes::Bytes;
 
-/// How many bytes from the start of an image [`detect`] wants to see. The farthest superblock,
-/// that of Btrfs, is at 64 KiB.
+/// How many bytes from the start of an image [`detect`] needs. The farthest superblock, that of
+/// Btrfs, is at 64 KiB.
 pub(crate) const PREFIX: usize = 128 << 10;
 
-/// How many bytes from its start hold the superblock of every file system that calf mounts.
+/// How many bytes from the start of a device include the superblock of every file system that calf
+/// mounts.
 pub(crate) const MOUNTABLE_PREFIX: usize = 4096;
 
-/// What an image holds.
+/// The content of an image.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Content {
-    /// A file system over the whole image.
+    /// A file system that fills the image.
     FileSystem(FileSystem),
-    /// Something else over the whole image, such as a partition table.
+    /// Something else for the whole image, such as a partition table.
     Disk(Disk),
-    /// Neither that we know.
+    /// Nothing that calf knows.
     Unknown,
 }
 
-/// Tells what an image holds from its first [`PREFIX`] bytes (or fewer, if it is smaller).
+/// Detects the content of an image from its first [`PREFIX`] bytes, or from all if it is smaller.
 pub(crate) fn detect(prefix: &[u8]) -> Content {
     let bytes = Bytes(prefix);
     let found = mountable(prefix)
@@ -48,7 +49,7 @@ pub(crate) fn detect(prefix: &[u8]) -> Content {
     if let Some(file_system) = found {
         return Content::FileSystem(file_system);
     }
-    // Installation media carry a partition table and ISO 9660: firmware reads the one, `mount` the other.
+    // Installation media have both a partition table, for firmware, and ISO 9660, for `mount`.
     match (guests::iso9660(bytes), disk::parse(bytes)) {
         (Some(file_system), _) => Content::FileSystem(file_system),
         (None, Some(disk)) => Content::Disk(disk),
@@ -56,7 +57,7 @@ pub(crate) fn detect(prefix: &[u8]) -> Content {
     }
 }
 
-/// The file system that calf may mount, from the first [`MOUNTABLE_PREFIX`] bytes of its device.
+/// A file system of a type that calf mounts, from the first [`MOUNTABLE_PREFIX`] bytes of its device.
 pub(crate) fn mountable(prefix: &[u8]) -> Option<FileSystem> {
     let bytes = Bytes(prefix);
     ext::parse(bytes).or_else(|| xfs::parse(bytes))

@@ -17,7 +17,7 @@ fn with(mut bytes: Vec<u8>, at: usize, part: &[u8]) -> Vec<u8> {
     bytes
 }
 
-/// With 1000 blocks and, where it has a journal, that in inode 8.
+/// With 1000 blocks and, if it has a journal, the journal in inode 8.
 fn ext_image(log_block: u32, compat: u32, incompat: u32, ro_compat: u32) -> Vec<u8> {
     image(&[
         (1024 + 0x04, &1000u32.to_le_bytes()),
@@ -74,17 +74,17 @@ fn found(bytes: &[u8]) -> (&'static str, u32, bool) {
     (fs_type, block_size, needs_recovery)
 }
 
-/// The findings, as what they bar and their words.
-fn findings(bytes: &[u8]) -> Vec<(Bars, String)> {
+/// The impact and the words of each finding.
+fn findings(bytes: &[u8]) -> Vec<(Impact, String)> {
     let found = file_system(bytes);
-    found.findings.into_iter().map(|finding| (finding.bars, finding.what)).collect()
+    found.findings.into_iter().map(|finding| (finding.impact, finding.what)).collect()
 }
 
-/// The only finding bars `bars`, and says `word`.
-fn assert_finding(bytes: &[u8], bars: Bars, word: &str) {
+/// Checks that the only finding has this impact and contains `word`.
+fn assert_finding(bytes: &[u8], impact: Impact, word: &str) {
     let found = findings(bytes);
     assert!(
-        matches!(&found[..], [(what, words)] if *what == bars && words.contains(word)),
+        matches!(&found[..], [(what, words)] if *what == impact && words.contains(word)),
         "{word}: {found:?}"
     );
 }
@@ -123,11 +123,7 @@ fn a_file_system_says_how_large_it_is() {
     let wide = with(ext4_image(), 1024 + 0x150, &[1]);
     assert_eq!(size(&wide), 4096 * (1000 + (1 << 32)));
     let narrow = with(ext_image(2, 0x3C, 0x242, 0x46B), 1024 + 0x150, &[1]);
-    assert_eq!(
-        size(&narrow),
-        4096 * 1000,
-        "without the feature 64bit, what is there means nothing"
-    );
+    assert_eq!(size(&narrow), 4096 * 1000, "without the feature 64bit, this field means nothing");
     assert_eq!(size(&with(wide, 1024 + 0x150, &[0xFF; 4])), u64::MAX);
     assert_eq!(size(&xfs_image()), 4096 * 1000);
     assert_eq!(size(&with(xfs_image(), 8, &[0xFF; 8])), u64::MAX);
@@ -162,68 +158,68 @@ fn what_mkfs_makes_has_nothing_unusual() {
 #[test]
 fn a_file_system_that_needs_another_device_is_found() {
     let no_inode = with(ext4_image(), 1024 + 0xE0, &[0]);
-    assert_finding(&no_inode, Bars::Use, "journal on another device");
+    assert_finding(&no_inode, Impact::Unusable, "journal on another device");
     let device = with(ext4_image(), 1024 + 0xE4, &[1]);
-    assert_finding(&device, Bars::Use, "journal on another device");
+    assert_finding(&device, Impact::Unusable, "journal on another device");
     let none = with(ext_image(2, 0x38, 0x2C2, 0x46B), 1024 + 0xE0, &[0]);
     assert_eq!(findings(&none), [], "it has no journal at all");
-    assert_finding(&ext_image(2, 0, 0x8, 0), Bars::Use, "is the journal of another");
-    assert_finding(&with(xfs_image(), 48, &[0; 8]), Bars::Use, "log on another device");
-    assert_finding(&with(xfs_image(), 23, &[1]), Bars::Use, "realtime");
-    assert_finding(&btrfs_image(2), Bars::Use, "2 devices");
+    assert_finding(&ext_image(2, 0, 0x8, 0), Impact::Unusable, "is the journal of another");
+    assert_finding(&with(xfs_image(), 48, &[0; 8]), Impact::Unusable, "log on another device");
+    assert_finding(&with(xfs_image(), 23, &[1]), Impact::Unusable, "realtime");
+    assert_finding(&btrfs_image(2), Impact::Unusable, "2 devices");
     let erofs = with(with(erofs_image(), 1024 + 80, &[8]), 1024 + 86, &[3]);
-    assert_finding(&erofs, Bars::Use, "3 other devices");
+    assert_finding(&erofs, Impact::Unusable, "3 other devices");
 }
 
 #[test]
 fn a_file_system_that_is_not_whole_is_found() {
-    assert_finding(&with(xfs_image(), 126, &[1]), Bars::Use, "not finished");
-    assert_finding(&with(xfs_image(), 219, &[0x1B]), Bars::Use, "in need of repair");
+    assert_finding(&with(xfs_image(), 126, &[1]), Impact::Unusable, "is unfinished");
+    assert_finding(&with(xfs_image(), 219, &[0x1B]), Impact::Unusable, "in need of repair");
     let dump = with(btrfs_image(1), 0x10038, &(1u64 << 33).to_le_bytes());
-    assert_finding(&dump, Bars::Use, "metadata");
+    assert_finding(&dump, Impact::Unusable, "metadata");
 }
 
 #[test]
 fn what_an_image_would_decide_for_the_host_is_found() {
     let options = with(ext4_image(), 1024 + 0x200, b"errors=panic,journal_path=/dev/sda");
-    assert_finding(&options, Bars::Mount, "\"errors=panic,journal_path=/dev/sda\"");
+    assert_finding(&options, Impact::Unmountable, "\"errors=panic,journal_path=/dev/sda\"");
     let hostile = with(ext4_image(), 1024 + 0x200, &[b'\n'; 64]);
-    assert_finding(&hostile, Bars::Mount, &"\\n".repeat(64));
-    assert_finding(&ext_image(2, 0x3C, 0x3C2, 0x46B), Bars::Mount, "mmp");
-    assert_finding(&ext_image(2, 0x3C, 0x2C2, 0x146B), Bars::Mount, "read-only");
-    // What to do about errors, and barriers: there, calf's own mount options decide.
+    assert_finding(&hostile, Impact::Unmountable, &"\\n".repeat(64));
+    assert_finding(&ext_image(2, 0x3C, 0x3C2, 0x46B), Impact::Unmountable, "mmp");
+    assert_finding(&ext_image(2, 0x3C, 0x2C2, 0x146B), Impact::Unmountable, "read-only");
+    // Reactions to errors and barriers are not found: calf's own mount options override them.
     let overridden = with(ext4_image(), 1024 + 0x101, &[1]);
     assert_eq!(findings(&with(overridden, 1024 + 0x3C, &[3])), []);
 }
 
 #[test]
 fn what_some_kernels_do_not_mount_is_found() {
-    assert_finding(&ext_image(2, 0x3C, 0x2_02C2, 0x46B), Bars::SomeKernels, "casefold");
-    assert_finding(&ext_image(2, 0x3C, 0x2C2, 0x56B), Bars::SomeKernels, "quotas");
-    assert_finding(&ext_image(2, 0x3C, 0x2C2, 0x256B), Bars::SomeKernels, "quotas");
-    assert_finding(&ext_image(6, 0x3C, 0x2C2, 0x46B), Bars::SomeKernels, "64 KiB");
+    assert_finding(&ext_image(2, 0x3C, 0x2_02C2, 0x46B), Impact::KernelDependent, "casefold");
+    assert_finding(&ext_image(2, 0x3C, 0x2C2, 0x56B), Impact::KernelDependent, "quotas");
+    assert_finding(&ext_image(2, 0x3C, 0x2C2, 0x256B), Impact::KernelDependent, "quotas");
+    assert_finding(&ext_image(6, 0x3C, 0x2C2, 0x46B), Impact::KernelDependent, "64 KiB");
     let unknown = ext_image(2, 0x3C, 0x8000_02C2, 0x8000_046B);
-    assert_finding(&unknown, Bars::SomeKernels, "incompat 0x80000000, ro_compat 0x80000000");
+    assert_finding(&unknown, Impact::KernelDependent, "incompat 0x80000000, ro_compat 0x80000000");
     let old = with(xfs_image(), 100, &0xB4A4u16.to_be_bytes());
-    assert_finding(&old, Bars::SomeKernels, "version 4");
+    assert_finding(&old, Impact::KernelDependent, "version 4");
     let later = with(xfs_image(), 219, &[0x2B]);
-    assert_finding(&later, Bars::KernelsBefore(5, 19), "nrext64");
+    assert_finding(&later, Impact::NeedsKernel(5, 19), "nrext64");
     let unknown = with(xfs_image(), 216, &[0x80]);
-    assert_finding(&unknown, Bars::SomeKernels, "incompat 0x80000000, ro_compat 0x0");
+    assert_finding(&unknown, Impact::KernelDependent, "incompat 0x80000000, ro_compat 0x0");
     let large = with(xfs_image(), 4, &65536u32.to_be_bytes());
-    assert_finding(&large, Bars::KernelsBefore(6, 12), "64 KiB");
+    assert_finding(&large, Impact::NeedsKernel(6, 12), "64 KiB");
 }
 
 #[test]
 fn what_does_not_grow_is_found() {
-    assert_finding(&ext_image(2, 0x23C, 0x2C2, 0x46B), Bars::Growth, "sparse_super2");
-    assert_finding(&with(ext4_image(), 1024 + 0x3A, &[3]), Bars::Growth, "errors");
+    assert_finding(&ext_image(2, 0x23C, 0x2C2, 0x46B), Impact::NotGrowable, "sparse_super2");
+    assert_finding(&with(ext4_image(), 1024 + 0x3A, &[3]), Impact::NotGrowable, "errors");
     let seed = with(btrfs_image(1), 0x10038, &(1u64 << 32).to_le_bytes());
-    assert_finding(&seed, Bars::Nothing, "seed");
+    assert_finding(&seed, Impact::Harmless, "seed");
 }
 
 #[test]
-fn what_lies_over_a_whole_disk_is_named() {
+fn what_fills_a_whole_disk_is_named() {
     let mbr: (usize, &[u8]) = (510, &[0x55, 0xAA]);
     let entry: &[u8] = &[0x80, 0, 0, 0, 0x83, 0, 0, 0, 0, 8, 0, 0, 0, 0, 1, 0];
     let is = |parts: &[(usize, &[u8])], word: &str| match detect(&image(parts)) {
@@ -245,7 +241,7 @@ fn what_lies_over_a_whole_disk_is_named() {
     let end = 9_999_u64.to_le_bytes();
     let parts = [mbr, gpt, (446, &protective), (1024 + 128, second), (1024 + 168, &end)];
     assert_eq!(is(&[&parts[..], &table].concat(), "GPT"), 10_000 * 512);
-    assert_eq!(is(&[(446, &protective), mbr], "MBR"), 0, "it may reach anywhere");
+    assert_eq!(is(&[(446, &protective), mbr], "MBR"), 0, "it may have any size");
     is(&[(0, b"LUKS\xBA\xBE")], "LUKS");
     is(&[(512, b"LABELONE")], "LVM");
     is(&[(4086, b"SWAPSPACE2")], "swap");

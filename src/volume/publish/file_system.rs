@@ -1,9 +1,9 @@
-//! The file system on a volume, looked at before the host mounts it.
+//! Checks the file system of a volume before the host mounts it.
 //!
-//! Its superblock is whatever the template held, and whatever a tenant wrote since who had the volume
-//! as a block device. The kernel would follow it to other devices, and let it decide how the host takes
-//! an error; what it may demand is looked up here, on the device, each time before it is mounted. What
-//! else is wrong with the file system is for the kernel to find.
+//! The superblock is the template's, or was written by a tenant that had the volume as a block device.
+//! The kernel obeys it: it uses the devices that it names, and reacts to errors as it says. So calf
+//! reads the superblock on the device before each mount, and refuses what an image must not decide for
+//! the host. The kernel finds everything else that is wrong with the file system.
 
 use std::fmt;
 use std::io;
@@ -13,12 +13,12 @@ use crate::model::units::format_size;
 use crate::pool::PoolDir;
 use crate::pool::record::VolumeRecord;
 use crate::sys::DeviceNumber;
-use crate::template::superblock::{self, Bars, FileSystem, MOUNTABLE_PREFIX};
+use crate::template::superblock::{self, FileSystem, Impact, MOUNTABLE_PREFIX};
 
 const MOUNT: &str = "mount the file system of volume";
 const GROW: &str = "grow the file system of volume";
 
-/// What the superblock on `device` says. Refuses a file system that calf does not mount.
+/// Reads the superblock on `device`, and refuses a file system that calf does not mount.
 pub(crate) fn check(
     pool: &PoolDir,
     record: &VolumeRecord,
@@ -26,27 +26,32 @@ pub(crate) fn check(
 ) -> Result<FileSystem> {
     let refused = |kind, why: String| Error::new(kind, MOUNT, &record.id, why);
     let expected = record.fs_type.as_deref().unwrap_or_default();
-    let found = look(pool, device)?.filter(|found| is_xfs(found.fs_type) == is_xfs(expected));
+    let found =
+        read_superblock(pool, device)?.filter(|found| is_xfs(found.fs_type) == is_xfs(expected));
     let Some(found) = found else {
-        let why = format!("its device does not hold {expected}, as its template does");
+        let why = format!("its device does not contain {expected}, unlike its template");
         return Err(refused(ErrorKind::Corrupt, why).remedy(
-            "who had it as a block device wrote something else: use it as one, or delete the volume",
+            "a user of the block device has overwritten it: use the volume as a block device, or delete it",
         ));
     };
     if found.size > record.size {
         let (needs, has) = (format_size(found.size), format_size(record.size));
-        let why = format!("its {} has {needs}, and the volume only {has}", found.fs_type);
-        return Err(refused(ErrorKind::Corrupt, why)
-            .remedy("if its template was cut short, import the whole image and make new volumes"));
+        let why = format!("its {} needs {needs}, but the volume has only {has}", found.fs_type);
+        return Err(refused(ErrorKind::Corrupt, why).remedy(
+            "if the template's image was cut short, import the whole image and make new volumes",
+        ));
     }
-    if let Some(finding) = found.barring(|bars| matches!(bars, Bars::Use | Bars::Mount)).next() {
+    if let Some(finding) = found
+        .findings_with(|impact| matches!(impact, Impact::Unusable | Impact::Unmountable))
+        .next()
+    {
         let why = format!("its {} {finding}", found.fs_type);
         return Err(refused(ErrorKind::Unsupported, why).remedy(finding.remedy));
     }
     Ok(found)
 }
 
-/// The error of a mount that the kernel refused, with what may be the reason.
+/// Adds the likely reason to the error of a mount that the kernel refused.
 pub(crate) fn explain_mount(
     record: &VolumeRecord,
     found: &FileSystem,
@@ -55,7 +60,8 @@ pub(crate) fn explain_mount(
 ) -> Error {
     if read_only && is_about_writing(&error) {
         let why = format!(
-            "its {} was not unmounted cleanly, and the device of a reader refuses to replay the journal",
+            "its {} was not unmounted cleanly, and a reader's device refuses the writes that replay the \
+             journal",
             found.fs_type
         );
         return explained(ErrorKind::Unsupported, MOUNT, record, why, error).remedy(
@@ -63,38 +69,38 @@ pub(crate) fn explain_mount(
              again",
         );
     }
-    // Mount options that it refused, a busy device: the kernel has told.
+    // Other kinds, such as refused mount options or a busy device, already say why.
     if error.kind() != ErrorKind::Internal {
         return error;
     }
-    let kernels = |bars| matches!(bars, Bars::SomeKernels | Bars::KernelsBefore(..));
+    let kernels = |impact| matches!(impact, Impact::KernelDependent | Impact::NeedsKernel(..));
     explain(MOUNT, record, found, kernels, error)
 }
 
-/// The error of growing a file system, with what may be the reason.
+/// Adds the likely reason to the error of growing a file system.
 pub(crate) fn explain_growth(
     pool: &PoolDir,
     record: &VolumeRecord,
     device: DeviceNumber,
     error: Error,
 ) -> Error {
-    let tells = matches!(
+    let is_vague = matches!(
         error.kind(),
         ErrorKind::Internal | ErrorKind::Unsupported | ErrorKind::Permission
     );
-    match look(pool, device) {
-        Ok(Some(found)) if tells => {
-            explain(GROW, record, &found, |bars| bars == Bars::Growth, error)
+    match read_superblock(pool, device) {
+        Ok(Some(found)) if is_vague => {
+            explain(GROW, record, &found, |impact| impact == Impact::NotGrowable, error)
         }
         _ => error,
     }
 }
 
-fn look(pool: &PoolDir, device: DeviceNumber) -> Result<Option<FileSystem>> {
+fn read_superblock(pool: &PoolDir, device: DeviceNumber) -> Result<Option<FileSystem>> {
     Ok(superblock::mountable(&pool.host().device_start(device, MOUNTABLE_PREFIX)?))
 }
 
-/// Whether the kernel would have had to write where it may not.
+/// Whether the kernel failed because it may not write.
 fn is_about_writing(error: &Error) -> bool {
     let kind = error.raw_os_error().map(|code| io::Error::from_raw_os_error(code).kind());
     kind == Some(io::ErrorKind::ReadOnlyFilesystem)
@@ -108,10 +114,10 @@ fn explain(
     operation: &'static str,
     record: &VolumeRecord,
     found: &FileSystem,
-    bars: impl Fn(Bars) -> bool,
+    impact: impl Fn(Impact) -> bool,
     error: Error,
 ) -> Error {
-    let findings: Vec<_> = found.barring(bars).collect();
+    let findings: Vec<_> = found.findings_with(impact).collect();
     if findings.is_empty() {
         return error;
     }
@@ -121,7 +127,7 @@ fn explain(
     explained(ErrorKind::Unsupported, operation, record, join(why), error).remedy(join(remedies))
 }
 
-/// An error whose cause is known better than the kernel tells it.
+/// An error with a better description of the kernel's error.
 fn explained(
     kind: ErrorKind,
     operation: &'static str,

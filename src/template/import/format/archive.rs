@@ -1,13 +1,13 @@
-//! Archives: what holds an image or its files, and what a container image is saved as.
+//! Archives: of an image, of the files of a file system, or of a container image.
 
-use crate::template::import::format::mark::{Format, Mark, marked};
+use crate::template::import::format::signature::{self, Format, Signature};
 
-/// What a registry names, too.
+/// How to make a raw image of a container image.
 pub(crate) const CONTAINER: &str = "make a file system of its files: `docker export $(docker create IMAGE) \
      | tar -xC DIRECTORY`, then `mkfs.ext4 -d DIRECTORY image.raw SIZE`";
 
 const CONTAINER_IMAGE: Format = Format {
-    name: "a container image in an archive, whose layers are no file system yet",
+    name: "an archive of a container image, whose layers are not a file system yet",
     remedy: CONTAINER,
 };
 const APPLIANCE: Format = Format {
@@ -16,15 +16,15 @@ const APPLIANCE: Format = Format {
 };
 const TAR: Format = Format {
     name: "a tar archive",
-    remedy: "make a file system of it: unpack it and run `mkfs.ext4 -d DIRECTORY image.raw SIZE`; if it \
-             holds an image, import that",
+    remedy: "unpack it; if it contains an image, import that; otherwise make a file system of its files with \
+             `mkfs.ext4 -d DIRECTORY image.raw SIZE`",
 };
 
 const fn unpack(name: &'static str, remedy: &'static str) -> Format {
     Format { name, remedy }
 }
 
-const MARKS: [Mark; 6] = [
+const SIGNATURES: [Signature; 6] = [
     (
         0,
         b"PK\x03\x04",
@@ -42,10 +42,10 @@ const MARKS: [Mark; 6] = [
 ];
 
 pub(super) fn of_head(head: &[u8]) -> Option<Format> {
-    marked(head, &MARKS).or_else(|| tar(head))
+    signature::find(head, &SIGNATURES).or_else(|| tar(head))
 }
 
-/// Tells a tar by the names of its first members.
+/// Distinguishes tar archives by the names of their first members.
 fn tar(head: &[u8]) -> Option<Format> {
     let mut names = Members(head).peekable();
     names.peek()?;
@@ -57,7 +57,7 @@ fn tar(head: &[u8]) -> Option<Format> {
     Some(told.unwrap_or(TAR))
 }
 
-/// Whether a member is one of those that OCI's layout and `docker save` begin with.
+/// Whether OCI layouts or archives of `docker save` start with a member of this name.
 fn is_of_container(name: &[u8]) -> bool {
     let name = name.strip_prefix(b"./").unwrap_or(name);
     let named: [&[u8]; 5] =
@@ -65,13 +65,13 @@ fn is_of_container(name: &[u8]) -> bool {
     if named.contains(&name) || name.starts_with(b"blobs/sha256") {
         return true;
     }
-    // A layer, or the configuration, by its digest.
+    // A layer or a configuration, named by its digest.
     let (digest, rest) = name.split_at_checked(64).unwrap_or_default();
     let rests: [&[u8]; 5] = [b"/", b"/layer.tar", b"/VERSION", b".json", b".tar"];
     !digest.is_empty() && digest.iter().all(u8::is_ascii_hexdigit) && rests.contains(&rest)
 }
 
-/// The names of a tar's members whose headers are in the bytes.
+/// The names of the members whose headers are in these bytes of a tar archive.
 struct Members<'a>(&'a [u8]);
 
 impl<'a> Iterator for Members<'a> {

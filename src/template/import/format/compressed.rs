@@ -1,12 +1,12 @@
 //! Compressed files.
 
-use crate::template::import::format::mark::{Format, Mark, marked};
+use crate::template::import::format::signature::{self, Format, Signature};
 
 const fn packed(name: &'static str, remedy: &'static str) -> Format {
     Format { name, remedy }
 }
 
-const MARKS: [Mark; 7] = [
+const SIGNATURES: [Signature; 7] = [
     (0, b"\x1F\x8B\x08", packed("gzip-compressed", "unpack it with `gzip -dc FILE >image.raw`")),
     (
         0,
@@ -21,5 +21,5 @@ const MARKS: [Mark; 7] = [
 ];
 
 pub(super) fn of_head(head: &[u8]) -> Option<Format> {
-    marked(head, &MARKS)
+    signature::find(head, &SIGNATURES)
 }

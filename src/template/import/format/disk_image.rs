@@ -1,12 +1,12 @@
-//! Disk images that are not raw: a header, or a footer, and a map of blocks.
+//! Disk images that are not raw: they have a header or a footer, and most a map of blocks.
 
-use crate::template::import::format::mark::{Format, Mark, marked};
+use crate::template::import::format::signature::{self, Format, Signature};
 
 const fn image(name: &'static str) -> Format {
     Format { name, remedy: "convert it with `qemu-img convert -O raw FILE image.raw`" }
 }
 
-const MARKS: [Mark; 12] = [
+const SIGNATURES: [Signature; 12] = [
     (0, b"QFI\xFB", image("a qcow2 image")),
     (0, b"QED\0", image("a QED image")),
     (0, b"KDMV", image("a VMDK image")),
@@ -29,21 +29,21 @@ const MARKS: [Mark; 12] = [
         0,
         b"\x3A\xFF\x26\xED",
         Format {
-            name: "a sparse image of Android",
+            name: "an Android sparse image",
             remedy: "convert it with `simg2img FILE image.raw`",
         },
     ),
 ];
 
-/// A raw image with a footer: what `qemu-img` calls a fixed VPC image.
+/// A raw image with a footer; `qemu-img` calls it a fixed VPC image.
 const FIXED_VHD: Format = Format {
-    name: "a VHD image of fixed size (a raw image and a footer)",
-    remedy: "cut the footer off a copy of it: `truncate -s -512 FILE`",
+    name: "a VHD image of fixed size (a raw image with a footer)",
+    remedy: "cut the footer off a copy of the file: `truncate -s -512 COPY`",
 };
 const DMG: Format = image("an Apple disk image (DMG)");
 
 pub(super) fn of_head(head: &[u8]) -> Option<Format> {
-    marked(head, &MARKS)
+    signature::find(head, &SIGNATURES)
 }
 
 pub(super) fn of_tail(tail: &[u8]) -> Option<Format> {

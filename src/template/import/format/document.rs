@@ -1,19 +1,19 @@
-//! Text: what a server says instead of sending an image, and what stands for one elsewhere.
+//! Text: messages of a server that does not send the image, and pointers to images.
 
-use crate::template::import::format::mark::Format;
+use crate::template::import::format::signature::Format;
 
 pub(super) const TEXT: Format =
-    Format { name: "a text", remedy: "look into it: it may say where the image is, or why not" };
+    Format { name: "a text file", remedy: "read it: it may say where the image is" };
 const HTML: Format = Format {
     name: "a web page (HTML)",
-    remedy: "give the address of the image itself: this one may want a login, or show a page about it",
+    remedy: "give the URL of the image itself: this one may need a login, or show a page about the image",
 };
 const XML: Format = Format {
     name: "an XML document",
-    remedy: "look into it: object stores say so that access was denied; a signed URL may help",
+    remedy: "read it: an object store that denies access answers like this, and a signed URL may help",
 };
 const LFS: Format =
-    Format { name: "a pointer of Git LFS", remedy: "fetch what it stands for with `git lfs pull`" };
+    Format { name: "a Git LFS pointer", remedy: "fetch the file itself with `git lfs pull`" };
 
 pub(super) fn of_head(head: &[u8]) -> Option<Format> {
     let head = head.strip_prefix(b"\xEF\xBB\xBF").unwrap_or(head).trim_ascii_start();
@@ -29,12 +29,12 @@ pub(super) fn of_head(head: &[u8]) -> Option<Format> {
     begins("version https://git-lfs").then_some(LFS)
 }
 
-/// Whether an XML document is a page all the same (XHTML).
+/// Whether an XML document is a web page (XHTML).
 fn contains_html(head: &[u8]) -> bool {
     head.windows(5).any(|part| part.eq_ignore_ascii_case(b"<html"))
 }
 
-/// Whether the bytes are printable text, and more than none.
+/// Whether the bytes are printable text, and not empty.
 pub(super) fn is_text(head: &[u8]) -> bool {
     let printable = |byte: &u8| matches!(byte, b'\t' | b'\n' | b'\r' | 0x20..=0x7E | 0x80..);
     !head.is_empty()

@@ -1,37 +1,37 @@
-//! What people give instead of a raw image, and how to make one of it.
+//! Formats that users supply instead of a raw image, and how to make a raw image of each.
 //!
-//! Pure: bytes in, a verdict out. Raw images have no mark of their own, so what is not recognised here
-//! is taken for one.
+//! Pure: bytes in, a verdict out. Raw images have no signature, so a file of no known format counts as a
+//! raw image.
 
 mod archive;
 mod compressed;
 mod disk_image;
 mod document;
-mod mark;
+mod signature;
 
 use std::fmt;
 
 use crate::error::{Error, ErrorKind, Result};
 
 pub(crate) use archive::CONTAINER;
-use mark::Format;
+use signature::Format;
 
-/// Bytes from the start of a file that tell its format.
+/// How many bytes from the start of a file show its format.
 pub(crate) const HEAD: usize = 4096;
-/// Bytes from the end of a file that tell its format.
+/// How many bytes from the end of a file show its format.
 pub(crate) const TAIL: usize = 512;
 
-/// Refuses what is no raw image by its first bytes, [`HEAD`] of them or all.
+/// Refuses a file that is not a raw image, by its first [`HEAD`] bytes, or all if it is smaller.
 pub(crate) fn check_head(head: &[u8], subject: impl fmt::Display) -> Result<()> {
     refuse(of_head(head), subject)
 }
 
-/// Refuses what is no raw image by its last [`TAIL`] bytes.
+/// Refuses a file that is not a raw image, by its last [`TAIL`] bytes.
 pub(crate) fn check_tail(tail: &[u8], subject: impl fmt::Display) -> Result<()> {
     refuse(disk_image::of_tail(tail), subject)
 }
 
-/// Refuses a size that no raw image has. To be called when the format is not known.
+/// Refuses a size that no raw image has. To be called after [`check_head`], which knows more.
 pub(crate) fn check_size(size: u64, head: &[u8], subject: impl fmt::Display) -> Result<()> {
     if size == 0 {
         let error = Error::new(ErrorKind::InvalidArgument, OPERATION, subject, "it is empty");
@@ -45,7 +45,7 @@ pub(crate) fn check_size(size: u64, head: &[u8], subject: impl fmt::Display) -> 
     }
     let why = format!("its size of {size} bytes is not a multiple of 512");
     Err(Error::new(ErrorKind::InvalidArgument, OPERATION, subject, why)
-        .remedy("a raw disk image has whole sectors: if it is one, round it up with `truncate -s %512 FILE`"))
+        .remedy("a raw disk image has whole sectors: if this is one, round its size up with `truncate -s %512 FILE`"))
 }
 
 const OPERATION: &str = "import";

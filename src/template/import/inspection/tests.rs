@@ -3,14 +3,14 @@ use crate::template::superblock::{Disk, Finding};
 
 const KERNEL: (u32, u32) = (6, 1);
 
-fn ext4(size: u64, bars: Option<Bars>) -> FileSystem {
-    let finding = |bars| Finding { bars, what: "is odd".to_owned(), remedy: "mend it" };
+fn ext4(size: u64, impact: Option<Impact>) -> FileSystem {
+    let finding = |impact| Finding { impact, what: "is odd".to_owned(), remedy: "repair it" };
     FileSystem {
         fs_type: "ext4",
         block_size: 4096,
         size,
         needs_recovery: false,
-        findings: bars.map(finding).into_iter().collect(),
+        findings: impact.map(finding).into_iter().collect(),
     }
 }
 
@@ -47,45 +47,41 @@ fn a_disk_that_its_image_does_not_hold_is_refused() {
 }
 
 #[test]
-fn what_is_no_use_at_all_is_refused_and_all_else_is_told() {
-    let refused = refusal(&ext4(4096, Some(Bars::Use)), 4096);
-    assert!(refused.contains("its ext4 is odd; mend it"), "{refused}");
-    for (bars, effect) in [
-        (Bars::Mount, "not mounted by calf"),
-        (Bars::SomeKernels, "block devices only"),
-        (Bars::KernelsBefore(6, 2), "until then"),
-        (Bars::Growth, "larger than the template"),
-        (Bars::Nothing, "is odd; mend it"),
+fn an_unusable_image_is_refused_and_an_unusual_one_causes_a_warning() {
+    let refused = refusal(&ext4(4096, Some(Impact::Unusable)), 4096);
+    assert!(refused.contains("its ext4 is odd; repair it"), "{refused}");
+    for (impact, effect) in [
+        (Impact::Unmountable, "calf does not mount them"),
+        (Impact::KernelDependent, "on other kernels"),
+        (Impact::NeedsKernel(6, 2), "on this kernel"),
+        (Impact::NotGrowable, "larger than the template"),
+        (Impact::Harmless, "is odd; repair it"),
     ] {
-        let found = ext4(4096, Some(bars));
+        let found = ext4(4096, Some(impact));
         assert_eq!(refusal(&found, 4096), "");
         let told = warnings(&Content::FileSystem(found), 4096, KERNEL);
         let [told] = &told[..] else { panic!("{told:?}") };
-        assert!(told.contains("its ext4 is odd") && told.contains("mend it"), "{told}");
+        assert!(told.contains("its ext4 is odd") && told.contains("repair it"), "{told}");
         assert!(told.contains(effect), "{told}");
     }
-    let here = Content::FileSystem(ext4(4096, Some(Bars::KernelsBefore(6, 1))));
+    let here = Content::FileSystem(ext4(4096, Some(Impact::NeedsKernel(6, 1))));
     assert_eq!(warnings(&here, 4096, KERNEL), Vec::<String>::new());
 }
 
 #[test]
-fn what_users_may_stumble_over_is_told() {
+fn what_may_surprise_users_causes_a_warning() {
     let told =
         |found: FileSystem, size| warnings(&Content::FileSystem(found), size, KERNEL).join("\n");
     assert_eq!(told(ext4(1 << 30, None), 1 << 30), "");
-    assert_eq!(
-        told(ext4((1 << 30) - (8 << 20), None), 1 << 30),
-        "",
-        "a last group may be left out"
-    );
+    assert_eq!(told(ext4((1 << 30) - (8 << 20), None), 1 << 30), "", "mkfs may omit a last group");
     let small = told(ext4(700 << 20, None), 1 << 30);
     assert!(small.contains("700 MiB of the image's 1 GiB"), "{small}");
     let dirty = told(FileSystem { needs_recovery: true, ..ext4(4096, None) }, 4096);
-    assert!(dirty.contains("readers alone"), "{dirty}");
+    assert!(dirty.contains("reader-only mounts fail"), "{dirty}");
     let blocks = told(FileSystem { block_size: 1024, ..ext4(4096, None) }, 4096);
     assert!(blocks.contains("1024 bytes") && blocks.contains("TRIM"), "{blocks}");
     let squashfs = FileSystem { fs_type: "squashfs", block_size: 131_072, ..ext4(4096, None) };
-    assert_eq!(told(squashfs, 1 << 30), "", "nobody writes to it");
+    assert_eq!(told(squashfs, 1 << 30), "", "a read-only file system");
 
     let disk = Disk { what: "a partition table (GPT)", size: 4096 };
     let disk = warnings(&Content::Disk(disk), 4096, KERNEL).join("\n");

@@ -1,4 +1,4 @@
-//! Sources that people name and calf does not read: standard input, object stores, registries.
+//! Sources that users name but calf does not read: standard input, object stores, registries.
 
 use std::path::Path;
 
@@ -8,16 +8,16 @@ use crate::template::import::format::CONTAINER;
 const FETCH: &str = "fetch the image to a file first, or give an http(s) URL";
 const SIGN: &str = "give an https URL, such as a signed one (`aws s3 presign`, `gcloud storage sign-url`), \
                     or fetch the image to a file first";
-const FILE: &str = "give the path alone, from the first / after the host on";
-const SAVE: &str = "save it to a file first: an import that was interrupted goes on from there";
+const FILE: &str = "give only the path, without file:// and the host";
+const SAVE: &str = "save it to a file first, from which calf can resume an interrupted import";
 
-/// Where skopeo and podman find container images, besides schemes.
+/// How skopeo and podman name the locations of container images.
 const TRANSPORTS: [&str; 6] =
     ["docker:", "oci:", "docker-archive:", "oci-archive:", "docker-daemon:", "containers-storage:"];
 
-/// Refuses what is meant as neither the path of a file nor an http(s) URL.
+/// Refuses a source that is neither the path of a file nor an http(s) URL.
 pub(crate) fn refuse(source: &str) -> Result<()> {
-    // What follows may hold a password.
+    // Errors show only the scheme, since the rest may contain a password.
     let refused = |subject: &str, why: &'static str, remedy: &'static str| {
         Err(Error::new(ErrorKind::InvalidArgument, "import", subject, why).remedy(remedy))
     };
@@ -28,7 +28,7 @@ pub(crate) fn refuse(source: &str) -> Result<()> {
     if let Some(transport) = transport {
         return refused(
             &format!("{transport}…"),
-            "it is a container image, whose layers are no file system yet",
+            "it is a container image, whose layers are not a file system yet",
             CONTAINER,
         );
     }
@@ -36,7 +36,7 @@ pub(crate) fn refuse(source: &str) -> Result<()> {
     let (why, remedy) = match scheme.to_ascii_lowercase().as_str() {
         "file" => ("calf reads paths, not file URLs", FILE),
         "s3" | "s3a" | "gs" | "az" | "abfs" | "abfss" | "wasb" | "swift" => {
-            ("calf does not speak to object stores in their own ways", SIGN)
+            ("calf does not use the APIs of object stores", SIGN)
         }
         _ => ("calf reads files, block devices, and http(s) URLs", FETCH),
     };
@@ -52,7 +52,7 @@ fn scheme(source: &str) -> Option<&str> {
     (begins && goes_on).then_some(scheme)
 }
 
-/// What to do instead, where a path that leads to nothing looks as registries name images.
+/// A remedy for a path that does not exist, if it looks like the name of an image in a registry.
 pub(crate) fn remedy_for_missing(path: &Path) -> Option<&'static str> {
     let text = path.to_str().filter(|_| path.is_relative())?;
     let name = text.split_once('@').map_or(text, |(name, _)| name);
@@ -78,7 +78,7 @@ mod tests {
             ("-", "standard input", "save it to a file"),
             ("s3://bucket/key.img", "s3://…", "aws s3 presign"),
             ("GS://bucket/key.img", "GS://…", "sign-url"),
-            ("file:///images/a.img", "file://…", "path alone"),
+            ("file:///images/a.img", "file://…", "only the path"),
             ("ftp://user:secret@host/a.img", "ftp://…", "fetch the image"),
             ("oci://registry/image", "oci:…", "docker export"),
             ("docker://debian:12", "docker:…", "docker export"),

@@ -95,7 +95,7 @@ impl Fetch<'_> {
         Ok(goes_on.then_some(previous))
     }
 
-    /// Whether the source begins with what was read from it before: reads that part once more, and
+    /// Whether the source still starts with the bytes that were read before. Reads them again, and
     /// writes nothing.
     fn begins_as(
         &self,
@@ -105,7 +105,7 @@ impl Fetch<'_> {
         let total = self.source.size;
         let (offset, expected) = match &previous.state {
             State::Complete { digest } => (total, digest.clone()),
-            // A clone has all of it, and only part of that is hashed.
+            // A clone has all of the source, but only a part was hashed.
             State::Reading { cloned: true, .. } => return Ok(false),
             State::Reading { offset, hash, .. } => match ContentHash::restore(hash) {
                 Some(hash) => (*offset, hash.finish()),

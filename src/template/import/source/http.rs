@@ -191,7 +191,7 @@ impl Download<'_> {
         let mut body = response.into_body().into_reader();
         let mut prefix = Vec::new();
         let read = (&mut body).take(PREFIX as u64).read_to_end(&mut prefix);
-        // A page that asks for a login often has no length: what it is says more.
+        // A login page often has no length, and its format says more.
         format::check_head(&prefix[..prefix.len().min(format::HEAD)], self.url)?;
         read.map_err(|error| self.cut(error))?;
         let Some(size) = length else {
@@ -280,7 +280,7 @@ impl Download<'_> {
                 )
                 .into());
         }
-        // What its end tells is known only now.
+        // The end of the image is available only now.
         inspection::inspect(image, record.identity.size(), self.url)?;
         self.staging.seal(image)?;
         let identity = record.identity.clone();

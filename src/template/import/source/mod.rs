@@ -33,7 +33,7 @@ pub(crate) struct Identity {
     size: u64,
     /// Seconds and nanoseconds of `st_mtime`.
     modified: [i64; 2],
-    /// Seconds and nanoseconds of `st_ctime`, which no one can set back in a mounted file system.
+    /// Seconds and nanoseconds of `st_ctime`, which nobody can set back in a mounted file system.
     changed: [i64; 2],
 }
 
@@ -90,7 +90,7 @@ impl Source {
         let file = host.open_image(path, OpenMode::Read).map_err(|error| {
             match elsewhere::remedy_for_missing(path) {
                 Some(remedy) if error.kind() == ErrorKind::NotFound => {
-                    error.remedy(format!("if a container image is meant: {remedy}"))
+                    error.remedy(format!("if this is the name of a container image: {remedy}"))
                 }
                 _ => error,
             }
@@ -121,10 +121,10 @@ impl Source {
         self.allocated.is_some()
     }
 
-    /// Whether it lies in the file system of the pool. There alone, a file that looks like one that was
-    /// read before is that file: elsewhere, another file system may be mounted under the same number
-    /// meanwhile, with a file of the same inode, size and times, as reproducible builds make them. The
-    /// records of the pool went with the pool's own.
+    /// Whether it is on the pool's file system. Only there does an equal identity prove that a file is the
+    /// one that was read before. Elsewhere, another file system with the same device number may be mounted
+    /// meanwhile, with a file of the same inode, size and times, as reproducible builds make them. If that
+    /// happens to the pool's file system, the record of the identity is gone too.
     pub(crate) fn is_beside(&self, pool: &PoolDir) -> Result<bool> {
         let images = pool.host().file(&pool.layout().images())?;
         Ok(self.is_regular() && images.is_some_and(|images| images.device == self.identity.device))
