@@ -167,7 +167,7 @@ fn a_digest_is_compared_with_the_bytes() {
 }
 
 #[test]
-fn a_file_beside_the_pool_is_not_read_twice() {
+fn a_file_on_the_pools_file_system_is_not_read_twice() {
     let environment = Environment::new();
     let pool = environment.pool();
     let path = environment.path("image.img");

@@ -193,7 +193,7 @@ fn fly_alone(pool: &PoolDir, id: &str, shown: impl std::fmt::Display) -> Result<
 /// The digest of content that was read from this very state of the source, if the source's identity
 /// proves that. It does not replace a comparison of the bytes with a digest that the caller gave.
 fn known_content(pool: &PoolDir, spec: &ImportSpec, source: &Source) -> Result<Option<Digest>> {
-    if spec.digest.is_some() || !source.is_beside(pool)? {
+    if spec.digest.is_some() || !source.is_on_file_system_of(pool)? {
         return Ok(None);
     }
     let Ok(digests) = catalog::image_digests(pool) else { return Ok(None) };

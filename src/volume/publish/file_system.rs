@@ -64,7 +64,7 @@ pub(crate) fn explain_mount(
              journal",
             found.fs_type
         );
-        return explained(ErrorKind::Unsupported, MOUNT, record, why, error).remedy(
+        return explained(MOUNT, record, why, error).remedy(
             "stage it once with an access mode that writes, or repair the image (`fsck`) and import it \
              again",
         );
@@ -84,16 +84,13 @@ pub(crate) fn explain_growth(
     device: DeviceNumber,
     error: Error,
 ) -> Error {
-    let is_vague = matches!(
-        error.kind(),
-        ErrorKind::Internal | ErrorKind::Unsupported | ErrorKind::Permission
-    );
-    match read_superblock(pool, device) {
-        Ok(Some(found)) if is_vague => {
-            explain(GROW, record, &found, |impact| impact == Impact::NotGrowable, error)
-        }
-        _ => error,
+    if !matches!(error.kind(), ErrorKind::Internal | ErrorKind::Unsupported | ErrorKind::Permission)
+    {
+        return error;
     }
+    // An error of this reading would hide the one that matters.
+    let Ok(Some(found)) = read_superblock(pool, device) else { return error };
+    explain(GROW, record, &found, |impact| impact == Impact::NotGrowable, error)
 }
 
 fn read_superblock(pool: &PoolDir, device: DeviceNumber) -> Result<Option<FileSystem>> {
@@ -124,18 +121,12 @@ fn explain(
     let join = |words: Vec<String>| words.join("; ");
     let why = findings.iter().map(|finding| format!("its {} {finding}", found.fs_type)).collect();
     let remedies = findings.iter().map(|finding| finding.remedy.to_owned()).collect();
-    explained(ErrorKind::Unsupported, operation, record, join(why), error).remedy(join(remedies))
+    explained(operation, record, join(why), error).remedy(join(remedies))
 }
 
-/// An error with a better description of the kernel's error.
-fn explained(
-    kind: ErrorKind,
-    operation: &'static str,
-    record: &VolumeRecord,
-    why: String,
-    error: Error,
-) -> Error {
-    Error::new(kind, operation, &record.id, Explained { why, error })
+/// The kernel's error, with the reason in front of it.
+fn explained(operation: &'static str, record: &VolumeRecord, why: String, error: Error) -> Error {
+    Error::new(ErrorKind::Unsupported, operation, &record.id, Explained { why, error })
 }
 
 #[derive(Debug)]

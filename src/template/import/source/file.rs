@@ -90,8 +90,8 @@ impl Fetch<'_> {
                 && self.source.identity.settled_before(previous.started)
         });
         let Some(previous) = previous else { return Ok(None) };
-        let goes_on =
-            self.source.is_beside(self.staging.pool)? || self.begins_as(&previous, progress)?;
+        let goes_on = self.source.is_on_file_system_of(self.staging.pool)?
+            || self.begins_as(&previous, progress)?;
         Ok(goes_on.then_some(previous))
     }
 

@@ -22,7 +22,7 @@ use crate::template::import::inspection;
 const OPERATION: &str = "import";
 
 /// Which file, and which state of it. Two equal identities are the same content as far as
-/// [`Identity::settled_before`] and [`Source::is_beside`] say so.
+/// [`Identity::settled_before`] and [`Source::is_on_file_system_of`] say so.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "camelCase")]
 pub(crate) struct Identity {
@@ -125,7 +125,7 @@ impl Source {
     /// one that was read before. Elsewhere, another file system with the same device number may be mounted
     /// meanwhile, with a file of the same inode, size and times, as reproducible builds make them. If that
     /// happens to the pool's file system, the record of the identity is gone too.
-    pub(crate) fn is_beside(&self, pool: &PoolDir) -> Result<bool> {
+    pub(crate) fn is_on_file_system_of(&self, pool: &PoolDir) -> Result<bool> {
         let images = pool.host().file(&pool.layout().images())?;
         Ok(self.is_regular() && images.is_some_and(|images| images.device == self.identity.device))
     }
