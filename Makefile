@@ -21,7 +21,7 @@ FILTER ?=
 
 .DEFAULT_GOAL := help
 .PHONY: help demo build release image test test-unit test-kernel test-smp torture e2e bench micro fuzz lint fmt \
-	install clean chart-docs deps deps-build deps-smp deps-demo deps-chart deps-e2e rust-components cargo-deny \
+	install clean package chart-docs deps deps-build deps-smp deps-demo deps-chart deps-e2e rust-components cargo-deny \
 	cargo-fuzz advisories
 
 help: ## List these commands
@@ -98,6 +98,9 @@ fmt: rust-components ## Format the code
 install: release ## Install calf and its manual into PREFIX (default /usr/local)
 	install -D -m 0755 $(TARGET_DIR)/release/calf $(DESTDIR)$(PREFIX)/bin/calf
 	$(TARGET_DIR)/release/calf man --quiet --install $(DESTDIR)$(PREFIX)/share/man/man1
+
+package: deps-build ## Make the package for crates.io, and build calf from it
+	$(CARGO) publish --dry-run --locked
 
 clean: ## Remove everything that was built
 	$(CARGO) clean

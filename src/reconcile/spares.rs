@@ -55,7 +55,7 @@ pub(crate) fn spares(pool: &PoolDir) -> Result<BTreeMap<String, u64>> {
     let mut counts = BTreeMap::new();
     for token in spare::tokens(pool)? {
         if let Some(spare) = spare::read(pool, &token)? {
-            *counts.entry(spare.template).or_default() += 1;
+            *counts.entry(spare.template().to_owned()).or_default() += 1;
         }
     }
     Ok(counts)
@@ -108,14 +108,14 @@ pub(crate) fn tidy(
         if pool.host().file(&pool.layout().spare_directory(token))?.is_none() {
             continue;
         }
-        let (record, name) = (spare::read(pool, token)?, device_id::spare_name(pool.id(), token));
+        let (spare, name) = (spare::read(pool, token)?, device_id::spare_name(pool.id(), token));
         // It may have been made since the names were asked for.
         let live = names.contains(&name) || pool.host().device_names()?.contains(&name);
-        let useful = record
+        let useful = spare
             .as_ref()
-            .is_some_and(|r| live && r.boot == boot && take_one(&mut wanted, &r.digest));
+            .is_some_and(|r| live && r.boot() == boot && take_one(&mut wanted, r.digest()));
         if !useful {
-            let of = record.map_or("an unknown template".to_owned(), |r| r.template);
+            let of = spare.map_or("an unknown template".to_owned(), |r| r.template().to_owned());
             remove(pool, &guard, format!("spare {token} of {of}"), dry_run, report);
         }
     }

@@ -4,3 +4,4 @@ mod architecture;
 mod features;
 #[cfg(feature = "driver")]
 mod fuzz_corpus;
+mod package;

@@ -18,6 +18,8 @@
 //! A device without a UUID that names the pool is never suspended or removed, spares included. To remove
 //! a spare, calf first gives it a UUID, exactly as a claim does; from then on it is an ordinary device.
 
+mod record;
+
 use std::path::Path;
 
 use crate::error::{Error, ErrorKind, Result};
@@ -26,32 +28,27 @@ use crate::model::device_id::{DeviceId, Role};
 use crate::model::digest::Digest;
 use crate::model::key::Key;
 use crate::model::policy::Backing;
-use crate::model::volume::VolumeSpec;
 use crate::pool::layout::Layout;
 use crate::pool::locks::{SpareGuard, VolumeGuard};
-use crate::pool::record::{SPARES_FORMAT, TemplateRecord, VolumeRecord};
-use crate::pool::{PoolDir, index, record};
-use crate::sys::{Device, Flush, Table};
+use crate::pool::record::{SPARES_FORMAT, VolumeRecord, to_bytes};
+use crate::pool::{PoolDir, index};
+use crate::sys::{Device, Flush};
 use crate::template::{content, origin};
 use crate::volume::machine::execute::{snapshot_table, store_loop};
 use crate::volume::machine::teardown;
-use crate::volume::plan::health::Health;
 use crate::volume::plan::stack::Stack;
 use crate::volume::plan::step::store_length;
-use crate::volume::{provision, space};
+use crate::volume::space;
+use crate::volume::spare::record::SpareRecord;
 
 /// The tokens of all spares, whole or not, sorted; one may be claimed since.
 pub(crate) fn tokens(pool: &PoolDir) -> Result<Vec<Key>> {
     index::keys_in(pool, &pool.layout().spares())
 }
 
-/// What the spare would be as a volume; `None` if it is not there, or nobody knows.
-pub(crate) fn read(pool: &PoolDir, token: &Key) -> Result<Option<VolumeRecord>> {
-    read_in(pool, &pool.layout().spare_directory(token))
-}
-
-fn read_in(pool: &PoolDir, directory: &Path) -> Result<Option<VolumeRecord>> {
-    record::read_usable(pool.host(), &Layout::spare_record(directory))
+/// The record of a spare; `None` if there is none, or it cannot be used.
+pub(crate) fn read(pool: &PoolDir, token: &Key) -> Result<Option<SpareRecord>> {
+    SpareRecord::read_in(pool, &pool.layout().spare_directory(token))
 }
 
 /// Makes a spare of the template. After a failure nothing of it is left, or what the next [`discard`] of
@@ -72,32 +69,20 @@ fn assemble(pool: &PoolDir, token: &Key, template: &str) -> Result<()> {
     let host = pool.host();
     let directory = pool.layout().spare_directory(token);
     // Once the record is there, the content is not removed before the spare.
-    let record = {
+    let spare = {
         let (template, _image) = content::hold_content(pool, template)?;
-        let record = as_volume(pool, token, &template)?;
-        space::check_free(pool, &record)?;
+        let spare = SpareRecord::new(pool, token, &template)?;
+        space::check_free(pool, spare.model())?;
         pool.require_format(SPARES_FORMAT)?;
-        host.write_record(&Layout::spare_record(&directory), &record::to_bytes(&record))?;
-        record
+        host.write_record(&Layout::spare_record(&directory), &to_bytes(&spare))?;
+        spare
     };
-    let store = Layout::spare_store(&directory);
-    host.create_file(&store, store_length(&record), Flush::Later)?;
-    let origin = origin::acquire(pool, &record, record.size)?;
-    let cow = host.attach_loop(&store_loop(store, &record, false))?;
-    let table = snapshot_table(&record, origin.number, cow.number);
+    let (store, model) = (Layout::spare_store(&directory), spare.model());
+    host.create_file(&store, store_length(model), Flush::Later)?;
+    let origin = origin::acquire(pool, model, model.size)?;
+    let cow = host.attach_loop(&store_loop(store, model, false))?;
+    let table = snapshot_table(model, origin.number, cow.number);
     host.create_spare(&device_id::spare_name(pool.id(), token), &table).map(drop)
-}
-
-/// The record of a volume of the template with everything at its default.
-fn as_volume(pool: &PoolDir, token: &Key, template: &TemplateRecord) -> Result<VolumeRecord> {
-    let backing = pool.backing()?;
-    if backing != Backing::Snapshot {
-        let why = "volumes are private copies here, and a copy is made for one volume";
-        return Err(Error::new(ErrorKind::Unsupported, "make a spare of", &template.name, why)
-            .remedy("load dm-snapshot, or set `warm` to 0"));
-    }
-    let default = VolumeSpec::new(token.as_str(), &template.name);
-    provision::record(&default, template, backing, pool.host().boot_id()?)
 }
 
 /// Lets a spare become the device of the volume of `record`, which has a store that was never used and
@@ -116,7 +101,7 @@ pub(crate) fn claim(
     }
     for token in tokens {
         let Some(_lock) = pool.try_lock_spare(&token)? else { continue };
-        let fitting = read(pool, &token)?.filter(|spare| fits(spare, record));
+        let fitting = read(pool, &token)?.filter(|spare| spare.fits(record));
         let Some(spare) = fitting else { continue };
         let (from, to) = (pool.layout().spare_directory(&token), pool.layout().claim(key));
         match pool.host().rename(&from, &to) {
@@ -130,16 +115,6 @@ pub(crate) fn claim(
         }
     }
     Ok(None)
-}
-
-/// Whether the device of a spare is the one that the volume would be given.
-fn fits(spare: &VolumeRecord, wanted: &VolumeRecord) -> bool {
-    let [spare, wanted] = [spare, wanted].map(|record| {
-        let VolumeRecord { digest, size, cow_limit, chunk_size, durability, .. } = record;
-        let VolumeRecord { backing, boot, reserve, .. } = record;
-        (digest, size, cow_limit, chunk_size, durability, backing, boot, reserve)
-    });
-    spare == wanted
 }
 
 /// Whether a claim for the volume has begun and not ended.
@@ -158,22 +133,22 @@ pub(crate) fn settle(pool: &PoolDir, guard: &VolumeGuard) -> Result<()> {
         // All that matters was done.
         return pool.host().discard_directory(&claim);
     }
-    complete(pool, key, read_in(pool, &claim)?).map(drop)
+    complete(pool, key, SpareRecord::read_in(pool, &claim)?).map(drop)
 }
 
 /// Makes the device of a spare that was moved to the volume, with its store, the volume's. One that is no
 /// more, or is not sound, is taken away.
-fn complete(pool: &PoolDir, key: &Key, spare: Option<VolumeRecord>) -> Result<Option<Device>> {
+fn complete(pool: &PoolDir, key: &Key, spare: Option<SpareRecord>) -> Result<Option<Device>> {
     let (host, claim) = (pool.host(), pool.layout().claim(key));
     let id = DeviceId::new(pool.id(), key, Role::Snapshot);
     let store = Layout::spare_store(&claim);
-    if let Some(token) = spare.as_ref().and_then(|spare| Key::parse(&spare.id)) {
-        adopt(pool, &token, &id)?;
+    if let Some(spare) = &spare {
+        adopt(pool, spare.token(), &id)?;
     }
     if let Some(device) = host.device(&id)?
         && is_over(pool, &device, &store)?
     {
-        if spare.is_some_and(|spare| is_sound(&device, &spare)) {
+        if spare.is_some_and(|spare| spare.is_sound(&device)) {
             host.rename(&store, &pool.layout().store(key, Backing::Snapshot))?;
             host.discard_directory(&claim)?;
             return Ok(Some(device));
@@ -203,7 +178,7 @@ pub(crate) fn discard(pool: &PoolDir, guard: &SpareGuard) -> Result<()> {
 pub(crate) fn discard_all(pool: &PoolDir, digest: &Digest) -> Result<()> {
     for token in tokens(pool)? {
         // One without a record may be of any content.
-        if read(pool, &token)?.is_some_and(|spare| spare.digest != *digest) {
+        if read(pool, &token)?.is_some_and(|spare| spare.digest() != digest) {
             continue;
         }
         match pool.try_lock_spare(&token)? {
@@ -242,14 +217,4 @@ fn is_over(pool: &PoolDir, device: &Device, store: &Path) -> Result<bool> {
         Some(stack) => Ok(pool.host().open_loop(stack.store, store)?.is_some()),
         None => Ok(device.table.is_none()),
     }
-}
-
-/// Whether a device works as the spare of `record` was made to.
-fn is_sound(device: &Device, record: &VolumeRecord) -> bool {
-    let shape = match device.table {
-        Some(Table::Snapshot { size, chunk_size, .. }) => Some((size, chunk_size)),
-        _ => None,
-    };
-    let well = device.usage.is_some() && Health::of(device, record).is_well();
-    well && shape == Some((record.size, record.chunk_size))
 }

@@ -1,0 +1,71 @@
+//! Removes devices whose volume is gone.
+
+use std::collections::BTreeSet;
+
+use crate::error::Result;
+use crate::model::device_id::{DeviceId, Role};
+use crate::model::key::Key;
+use crate::pool::PoolDir;
+use crate::reconcile::report::{ReconcileOptions, ReconcileReport, Removal, RemovalKind};
+use crate::volume::machine::execute::Executor;
+use crate::volume::machine::observe;
+use crate::volume::plan::step::Step;
+use crate::volume::usage;
+
+/// Removes devices of this pool whose volume has no directory any more.
+pub(super) fn remove_orphans(
+    pool: &PoolDir,
+    keys: &[Key],
+    names: &BTreeSet<String>,
+    options: &ReconcileOptions,
+    report: &mut ReconcileReport,
+) -> Result<()> {
+    let mut orphans: Vec<(Role, Key, DeviceId)> = Vec::new();
+    for name in names {
+        let known =
+            DeviceId::parse_name(name).is_some_and(|(key, _)| keys.binary_search(&key).is_ok());
+        if known {
+            continue;
+        }
+        // The UUID says whose it is: somebody may have given it another name.
+        let Some(id) = pool.host().device_id(name)? else { continue };
+        if let Some((key, role)) = DeviceId::parse_uuid(pool.id(), &id.uuid) {
+            orphans.push((role, key, id));
+        }
+    }
+    // Views first: they hold the snapshots open.
+    orphans.sort_by_key(|(role, ..)| std::cmp::Reverse(*role));
+    for (role, key, id) in orphans {
+        match remove_orphan(pool, role, &key, options) {
+            Ok(true) => {
+                let what = format!("device {}", id.name);
+                report.removed.push(Removal { kind: RemovalKind::Device, what });
+            }
+            Ok(false) => {}
+            Err(error) => report.failed.push(error.report()),
+        }
+    }
+    Ok(())
+}
+
+fn remove_orphan(
+    pool: &PoolDir,
+    role: Role,
+    key: &Key,
+    options: &ReconcileOptions,
+) -> Result<bool> {
+    // The common case, without a lock. What is there instead of a directory is told elsewhere.
+    if pool.host().file(&pool.layout().volume_directory(key))?.is_some() {
+        return Ok(false);
+    }
+    let Some(guard) = pool.try_lock_volume(key)? else { return Ok(false) };
+    let observed = observe::observe(pool, key)?;
+    if observed.directory {
+        return Ok(false);
+    }
+    if !options.dry_run {
+        usage::refuse_if_mounted(pool, key, &observed, key, "remove what is left of volume")?;
+        Executor::new(pool, &guard).run(&[Step::RemoveDevice(role)])?;
+    }
+    Ok(true)
+}

@@ -1,0 +1,97 @@
+//! Finds volumes that nobody needs any more.
+
+use std::path::Path;
+
+use jiff::{SignedDuration, Timestamp};
+use serde::{Deserialize, Serialize};
+
+use crate::error::Result;
+use crate::model::key::Key;
+use crate::pool::record::VolumeRecord;
+use crate::pool::{PoolDir, record};
+use crate::reconcile::report::{ReconcileOptions, RemovalKind};
+use crate::volume::kata;
+use crate::volume::plan::state::Observed;
+use crate::volume::usage::mounts_of_device;
+
+/// `abandoned`: since when the directory of an inline volume's target has been gone.
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Abandoned {
+    since: Timestamp,
+}
+
+impl record::Record for Abandoned {
+    fn check(&self) -> Result<(), String> {
+        Ok(())
+    }
+}
+
+/// Why nobody needs the volume any more, if so.
+pub(super) fn superfluous(
+    pool: &PoolDir,
+    key: &Key,
+    record: &VolumeRecord,
+    observed: &Observed,
+    options: &ReconcileOptions,
+) -> Result<Option<RemovalKind>> {
+    let kind = if record.expires().is_some_and(|end| end <= Timestamp::now()) {
+        RemovalKind::Expired
+    } else if record.inline && is_abandoned(pool, key, record, options)? {
+        RemovalKind::Inline
+    } else {
+        return Ok(None);
+    };
+    // What tells Kata of a pod that is gone goes with the volume.
+    let shown = kind == RemovalKind::Expired && !kata::targets(pool, record)?.is_empty();
+    Ok((!shown && !is_used(pool, key, observed)?).then_some(kind))
+}
+
+/// Whether somebody has the volume open or mounted, or its node bound.
+fn is_used(pool: &PoolDir, key: &Key, observed: &Observed) -> Result<bool> {
+    // The view's table holds the snapshot open.
+    let view = observed.view.as_ref().map_or(0, |view| view.open_count);
+    let held = u32::from(observed.view.as_ref().is_some_and(|view| view.table.is_some()));
+    let open = observed.snapshot.as_ref().map_or(0, |snapshot| snapshot.open_count);
+    if view > 0 || open > held {
+        return Ok(true);
+    }
+    for number in observed.devices() {
+        if !mounts_of_device(pool, key, number)?.is_empty() {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}
+
+/// Whether the directory around an inline volume's target has been gone for the time of grace. The
+/// first look that misses it writes down when that was.
+fn is_abandoned(
+    pool: &PoolDir,
+    key: &Key,
+    record: &VolumeRecord,
+    options: &ReconcileOptions,
+) -> Result<bool> {
+    let Some(parent) = record.target.as_deref().and_then(|t| Path::new(t).parent()) else {
+        return Ok(false);
+    };
+    let path = pool.layout().abandoned(key);
+    if pool.host().file(parent)?.is_some() {
+        if !options.dry_run && pool.host().file(&path)?.is_some() {
+            pool.host().remove_file(&path)?;
+        }
+        return Ok(false);
+    }
+    let now = Timestamp::now();
+    let since = match record::read::<Abandoned>(pool.host(), &path)? {
+        Some(abandoned) => abandoned.since,
+        None if options.dry_run => now,
+        None => {
+            let abandoned = Abandoned { since: now };
+            pool.host().write_record(&path, &record::to_bytes(&abandoned))?;
+            now
+        }
+    };
+    let grace = SignedDuration::try_from(options.grace).unwrap_or(SignedDuration::MAX);
+    Ok(now.duration_since(since) >= grace)
+}

@@ -1,0 +1,49 @@
+//! Tells in as few calls as possible that a volume needs nothing.
+
+use std::collections::BTreeSet;
+
+use crate::model::device_id::{DeviceId, Role};
+use crate::model::key::Key;
+use crate::model::policy::{Backing, Reserve};
+use crate::pool::PoolDir;
+use crate::sys::FileKind;
+use crate::volume::machine::observe;
+use crate::volume::plan::health::Health;
+use crate::volume::plan::step::store_length;
+use crate::volume::spare;
+
+/// A volume about which there is nothing to do.
+pub(super) enum Glance {
+    Inactive,
+    Live,
+}
+
+/// Looks at a volume in as few calls as will do: at its record, and at its store and its device if
+/// that is among `names`. `None` wherever that does not show that all is well: then a closer look
+/// tells. What it asks for is what [`plan`] would find nothing to do about. `may_claim` says that the
+/// pool has had spares.
+pub(super) fn glance(
+    pool: &PoolDir,
+    key: &Key,
+    names: &BTreeSet<String>,
+    may_claim: bool,
+) -> Option<Glance> {
+    let record = observe::read_record(pool, key).ok()??;
+    let may_go = record.inline || record.ttl.is_some();
+    let [snapshot, view] =
+        [Role::Snapshot, Role::ReadOnlyView].map(|role| DeviceId::new(pool.id(), key, role));
+    let plain = record.backing == Backing::Snapshot && !may_go;
+    if !plain || names.contains(&view.name) || may_claim && spare::is_claiming(pool, key).ok()? {
+        return None;
+    }
+    if !names.contains(&snapshot.name) {
+        return Some(Glance::Inactive);
+    }
+    let device = pool.host().glance(&snapshot).ok()??;
+    let well = Health::at_a_glance(&device, &record).is_well();
+    let store = pool.host().file(&pool.layout().store(key, record.backing)).ok()??;
+    let length = store_length(&record);
+    let reserved = record.reserve == Reserve::None || store.allocated >= length;
+    let stored = store.kind == FileKind::Regular && store.length >= length && reserved;
+    (well && stored).then_some(Glance::Live)
+}

@@ -1,0 +1,106 @@
+//! Completes, undoes or deletes one volume.
+
+use std::path::Path;
+
+use crate::error::Result;
+use crate::model::key::Key;
+use crate::pool::PoolDir;
+use crate::reconcile::disuse;
+use crate::reconcile::report::{ReconcileOptions, ReconcileReport, Removal, RemovalKind, Repair};
+use crate::volume::machine::execute::Executor;
+use crate::volume::machine::observe;
+use crate::volume::plan::state::Observed;
+use crate::volume::plan::step::Step;
+use crate::volume::plan::{Goal, plan};
+use crate::volume::{lifecycle, publish, spare, status};
+
+/// What is to be done about a volume.
+enum Verdict {
+    /// Nothing; whether it is active.
+    Well { active: bool },
+    /// These steps.
+    Repair(Repair, Vec<Step>),
+    /// It, or what is left of it, is to go.
+    Remove(Removal),
+}
+
+/// Looks closely at a volume, and does what is to be done about it under its lock.
+pub(super) fn reconcile(
+    pool: &PoolDir,
+    key: &Key,
+    options: &ReconcileOptions,
+    report: &mut ReconcileReport,
+) -> Result<()> {
+    let claiming = spare::is_claiming(pool, key)?;
+    let first = judge(pool, key, &observe::observe(pool, key)?, options)?;
+    if let (false, Verdict::Well { active }) = (claiming, first) {
+        report.live += usize::from(active);
+        return Ok(());
+    }
+    let Some(guard) = pool.try_lock_volume(key)? else { return Ok(()) };
+    if claiming {
+        if !options.dry_run {
+            spare::settle(pool, &guard)?;
+        }
+        let volume = observe::read_record(pool, key)?.map_or(key.to_string(), |record| record.id);
+        let steps = vec!["complete the claim for a spare".to_owned()];
+        report.repaired.push(Repair { volume, steps });
+    }
+    let observed = observe::observe(pool, key)?;
+    match judge(pool, key, &observed, options)? {
+        Verdict::Well { active } => report.live += usize::from(active),
+        Verdict::Repair(repair, steps) => {
+            if !options.dry_run {
+                Executor::new(pool, &guard).run(&steps)?;
+            }
+            report.repaired.push(repair);
+        }
+        Verdict::Remove(removal) => {
+            if !options.dry_run {
+                if let Some(target) = observed.record.as_ref().and_then(|r| r.target.as_deref()) {
+                    publish::kata::withdraw(pool, key, Path::new(target))?;
+                }
+                lifecycle::delete(pool, &guard, &removal.what, &observed)?;
+            }
+            report.removed.push(removal);
+        }
+    }
+    Ok(())
+}
+
+fn judge(
+    pool: &PoolDir,
+    key: &Key,
+    observed: &Observed,
+    options: &ReconcileOptions,
+) -> Result<Verdict> {
+    let well = Verdict::Well { active: !observed.devices().is_empty() };
+    let Some(record) = &observed.record else {
+        if plan(Goal::Absent, observed)?.is_empty() {
+            return Ok(well);
+        }
+        let what = format!("remains of a volume that was never made or half deleted ({key})");
+        return Ok(Verdict::Remove(Removal { kind: RemovalKind::Remains, what }));
+    };
+    let lost = status::is_lost(pool, key, record, observed);
+    if let Some(kind) = disuse::superfluous(pool, key, record, observed, options)? {
+        return Ok(Verdict::Remove(Removal { kind, what: record.id.clone() }));
+    }
+    if lost {
+        // That was told; its owner deletes it.
+        return Ok(well);
+    }
+    let goal = match &observed.snapshot {
+        // Nobody can have used it yet.
+        Some(device) if device.table.is_none() => Goal::Inactive,
+        None if observed.copies.is_empty() => return Ok(well),
+        // A live one: whatever stopped in the middle, growth for instance, is completed.
+        _ => Goal::Active { record, view: false },
+    };
+    let steps = plan(goal, observed)?;
+    if steps.is_empty() {
+        return Ok(well);
+    }
+    let words = steps.iter().map(ToString::to_string).collect();
+    Ok(Verdict::Repair(Repair { volume: record.id.clone(), steps: words }, steps))
+}
