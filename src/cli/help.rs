@@ -60,10 +60,11 @@ Environment:
   NO_COLOR                                              no colours";
 
 pub(super) const IMPORT: &str = "\
-IMAGE is a raw disk image, a block device or a URL, preferably with one file system and no partition \
-table. The pool shares blocks with an image file if the file system supports it (XFS, Btrfs), and \
-holes stay holes. A URL needs the image's SHA-256; calf does not download content that the pool \
-already has.
+IMAGE is a raw disk image, a block device or an http(s) URL, preferably with one file system and no \
+partition table. calf refuses other formats and says how to make a raw image of them. It does not \
+check the file system for damage (`e2fsck -fn` and `xfs_repair -n` do). The pool shares blocks with \
+an image file if the file system supports it (XFS, Btrfs), and holes stay holes. A URL needs the \
+image's SHA-256; calf does not download content that the pool already has.
 
 To resume an interrupted import, repeat the command. If the name exists, it moves to the new \
 content; existing volumes keep the content that they started from.

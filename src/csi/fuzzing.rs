@@ -137,5 +137,6 @@ fn image() -> Vec<u8> {
     superblock[0x38..0x3a].copy_from_slice(&0xef53_u16.to_le_bytes());
     superblock[0x5c..0x60].copy_from_slice(&0x4_u32.to_le_bytes());
     superblock[0x60..0x64].copy_from_slice(&0x40_u32.to_le_bytes());
+    superblock[0xe0..0xe4].copy_from_slice(&8_u32.to_le_bytes());
     image
 }

@@ -43,7 +43,7 @@ pub struct FileStatus {
     pub inode: u64,
     /// Seconds and nanoseconds of `st_mtime`.
     pub modified: [i64; 2],
-    /// Seconds and nanoseconds of `st_ctime`, which nobody can set back.
+    /// Seconds and nanoseconds of `st_ctime`, which nobody can set back in a mounted file system.
     pub changed: [i64; 2],
 }
 

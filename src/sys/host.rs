@@ -45,6 +45,9 @@ pub trait Host: Files + Loops + Mapper + Mounts + Send + Sync + 'static {
     /// An identifier of the running kernel's boot, which changes with each reboot.
     fn boot_id(&self) -> Result<String>;
 
+    /// Version of the running kernel: its first two numbers.
+    fn kernel_version(&self) -> Result<(u32, u32)>;
+
     /// The features of this kernel. Called at start and by `calf doctor`.
     fn capabilities(&self) -> Result<Capabilities>;
 
@@ -175,6 +178,9 @@ pub trait Loops {
 
     /// Size of a block device in bytes.
     fn device_size(&self, number: DeviceNumber) -> Result<u64>;
+
+    /// The first `length` bytes of a block device; fewer if it is smaller.
+    fn device_start(&self, number: DeviceNumber, length: usize) -> Result<Vec<u8>>;
 }
 
 /// Device-mapper devices. Part of [`Host`].

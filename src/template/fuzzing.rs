@@ -5,14 +5,26 @@ use std::path::Path;
 use crate::model::{template_name, units};
 use crate::pool::record;
 use crate::template::import::state::ImportRecord;
-use crate::template::superblock as content;
-use crate::template::superblock::Content;
+use crate::template::import::{format, inspection};
+use crate::template::superblock::{self as content, Content, MOUNTABLE_PREFIX};
 
 /// The first bytes of an image, and the record of its import.
 pub fn superblock(data: &[u8]) {
     if let Content::FileSystem(found) = content::detect(data) {
         assert!(found.block_size.is_power_of_two() && found.block_size >= 512, "{found:?}");
         found.is_read_only();
+        for finding in &found.findings {
+            assert!(!finding.what.contains(['\0', '\n', '\u{1b}']), "{finding:?}");
+        }
+    }
+    // The check before a mount reads only these bytes, and must find the same.
+    let start = &data[..data.len().min(MOUNTABLE_PREFIX)];
+    assert_eq!(content::mountable(start), content::mountable(data));
+    let _ = format::check_tail(&data[data.len().saturating_sub(format::TAIL)..], "it");
+    if let Ok(Content::FileSystem(found)) =
+        inspection::inspect_prefix(data, data.len() as u64, "it")
+    {
+        assert!(found.size <= data.len() as u64, "{found:?}");
     }
     let _ = record::parse::<ImportRecord>(data);
 }

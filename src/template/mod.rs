@@ -14,4 +14,4 @@ pub(crate) mod origin;
 #[cfg(feature = "driver")]
 pub(crate) mod required;
 pub(crate) mod spec;
-mod superblock;
+pub(crate) mod superblock;

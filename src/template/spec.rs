@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use crate::error::Result;
 use crate::model::cancel::Cancel;
 use crate::model::digest::Digest;
+use crate::template::import::source::elsewhere;
 use crate::template::import::source::url::ImageUrl;
 
 /// An image to be imported as a template.
@@ -58,10 +59,15 @@ pub enum ImportSource {
 
 impl ImportSource {
     /// A URL if it starts as one, the path of a file otherwise.
+    ///
+    /// # Errors
+    ///
+    /// `InvalidArgument` for `-`, URLs with other schemes, and container images.
     pub fn parse(text: &str) -> Result<Self> {
         if ImageUrl::is_meant(text) {
             return ImageUrl::parse(text).map(Self::Url);
         }
+        elsewhere::refuse(text)?;
         Ok(Self::File(text.into()))
     }
 }

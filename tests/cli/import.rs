@@ -83,6 +83,27 @@ fn a_source_that_changed_after_the_kill_is_read_anew() {
 }
 
 #[test]
+fn a_killed_import_from_another_file_system_is_compared_and_goes_on() {
+    let env = TestEnv::new();
+    let device = |path: &Path| fs::metadata(path).map(|found| found.dev()).ok();
+    let Ok(elsewhere) = tempfile::tempdir_in("/dev/shm") else { return };
+    if device(elsewhere.path()) == device(&env.path("")) {
+        return;
+    }
+    let image = elsewhere.path().join("a.img");
+    fs::rename(env.image("a.img", 288 * MIB, 256 * MIB), &image)
+        .or_else(|_| fs::copy(env.path("a.img"), &image).map(drop))
+        .unwrap();
+    std::thread::sleep(Duration::from_millis(150));
+    kill_after_checkpoint(&env, &image);
+    let run = finish(spawn(&env, &image, "a"));
+    assert_eq!(run.code, Some(0), "{run:?}");
+    assert!(run.stderr.contains("resuming the import"), "{}", run.stderr);
+    assert_eq!(env.images(), [digest(&image)]);
+    assert_eq!(digest(&env.content("a")), digest(&image));
+}
+
+#[test]
 fn a_kill_at_any_moment_leaves_a_template_or_none() {
     let env = TestEnv::new();
     let image = env.image("a.img", 96 * MIB, 64 * MIB);

@@ -2,6 +2,7 @@
 
 use std::fs::{self, OpenOptions};
 use std::os::unix::fs::{FileExt as _, MetadataExt as _};
+use std::path::Path;
 
 use calf_test_kit::command_line::{TestEnv, digest};
 use serde_json::json;
@@ -90,13 +91,20 @@ fn a_file_system_is_recognised_and_its_pitfalls_are_told() {
     let image = env.image("a.img", 1 << 20, 0);
     let file = OpenOptions::new().write(true).open(&image).unwrap();
     // An ext4 of 1 KiB blocks with a journal to be replayed.
-    for (at, value) in [(0x18, 0u32), (0x5C, 0x3C), (0x60, 0x2C6), (0x64, 0x46B)] {
+    for (at, value) in [(0x18, 0u32), (0x5C, 0x3C), (0x60, 0x2C6), (0x64, 0x46B), (0xE0, 8)] {
         file.write_all_at(&value.to_le_bytes(), 1024 + at).unwrap();
     }
     file.write_all_at(&[0x53, 0xEF], 1024 + 0x38).unwrap();
     let run = env.ok(&["template", "import", image.to_str().unwrap(), "-n", "a"]);
     assert!(run.stderr.contains("not unmounted cleanly"), "{}", run.stderr);
     assert!(run.stderr.contains("blocks of 1024 bytes"), "{}", run.stderr);
+    assert!(!run.stderr.contains("errors"), "{}", run.stderr);
+    // With its error flag, and mount options.
+    file.write_all_at(&[3], 1024 + 0x3A).unwrap();
+    file.write_all_at(b"errors=panic", 1024 + 0x200).unwrap();
+    let run = env.ok(&["template", "import", image.to_str().unwrap(), "-n", "b"]);
+    assert!(run.stderr.contains("flagged as having errors"), "{}", run.stderr);
+    assert!(run.stderr.contains("contains mount options (\"errors=panic\")"), "{}", run.stderr);
     let inspected = env.json(&["template", "inspect", "a"]);
     assert_eq!((&inspected["fsType"], &inspected["fsBlockSize"]), (&json!("ext4"), &json!(1024)));
 }
@@ -108,7 +116,7 @@ fn what_cannot_be_imported_is_refused_with_the_way_out() {
     fs::write(&qcow2, b"QFI\xFB\0\0\0\x03").unwrap();
     let odd = env.image("odd.img", 1000, 10);
     let good = env.image("good.img", 1 << 20, 4096);
-    let import = |file: &std::path::Path, name: &str, more: &[&str]| {
+    let import = |file: &Path, name: &str, more: &[&str]| {
         env.run(&[&["template", "import", file.to_str().unwrap(), "--name", name], more].concat())
     };
     for (run, code, error, help) in [
@@ -116,6 +124,9 @@ fn what_cannot_be_imported_is_refused_with_the_way_out() {
         (import(&odd, "a", &[]), 2, "1000 bytes is not a multiple of 512", "truncate -s %512"),
         (import(&good, "a/b", &[]), 2, "must not contain '/'", "such as debian-12.5"),
         (import(&env.path("none.img"), "a", &[]), 3, "No such file", ""),
+        (import(Path::new("-"), "a", &[]), 2, "it can be read only once", "save it to a file"),
+        (import(Path::new("s3://b/a.img"), "a", &[]), 2, "object stores", "aws s3 presign"),
+        (import(Path::new("docker.io/x/y:1"), "a", &[]), 3, "No such file", "docker export"),
         (import(&env.path(""), "a", &[]), 2, "it is a directory", "raw disk image"),
         (import(&good, "a", &["--reserve", "1000Ti"]), 7, "above its reserve", "remove templates"),
     ] {

@@ -285,16 +285,54 @@ fn another_digest_leaves_nothing() {
 fn what_is_no_raw_image_is_refused_before_it_is_read() {
     let kind = ErrorKind::InvalidArgument;
     fails(kind, "gzip -dc", |_, _, _| {
-        let mut packed = vec![0; 4096];
+        let mut packed = vec![0; 4097];
         packed[..3].copy_from_slice(b"\x1F\x8B\x08");
         Reply::body(&packed)
     });
-    fails(kind, "multiple of 512", |_, _, _| Reply::body(b"<html>log in first</html>"));
+    fails(kind, "HTML", |_, _, _| Reply::body(b"<html>log in first</html>"));
+    fails(kind, "HTML", |_, _, _| Reply {
+        endless: true,
+        ..Reply::body(b"<!doctype html>\n<title>Log in</title>")
+    });
+    fails(kind, "it is a text", |_, _, _| Reply::body(b"{\"error\": \"expired\"}"));
+    fails(kind, "multiple of 512", |_, _, content| Reply::body(&content[..MIB + 1]));
+    fails(kind, "unzip", |_, _, _| {
+        let mut zip = vec![0; 4096];
+        zip[..4].copy_from_slice(b"PK\x03\x04");
+        Reply::body(&zip)
+    });
+    // An ext4 of 4 MiB, of which the server has only 2 MiB.
+    fails(kind, "4 MiB (4194304 bytes), but the image ends at 2 MiB", |_, _, _| {
+        let mut cut = vec![0; 2 * MIB];
+        cut[1024 + 0x05] = 4;
+        cut[1024 + 0x18] = 2;
+        cut[1024 + 0x38..1024 + 0x3A].copy_from_slice(&[0x53, 0xEF]);
+        Reply::body(&cut)
+    });
     fails(kind, "empty", |_, _, _| Reply::body(b""));
     fails(kind, "Content-Length", |_, _, content| Reply { endless: true, ..Reply::body(content) });
     fails(kind, "gzip-encoded", |_, _, content| {
         Reply::body(content).header("Content-Encoding", "gzip")
     });
+}
+
+#[test]
+fn a_footer_is_refused_though_it_comes_last() {
+    let environment = Environment::new();
+    let pool = pool(&environment);
+    let before = images(&pool);
+    let mut vhd = [image(), vec![0; 512]].concat();
+    let footer = image().len();
+    vhd[footer..footer + 8].copy_from_slice(b"conectix");
+    vhd[footer + 12..footer + 16].copy_from_slice(&[0, 1, 0, 0]);
+    let web = HttpServer::start({
+        let vhd = vhd.clone();
+        move |_, _| Reply::body(&vhd)
+    });
+    let error = import(&pool, &spec(&web, "base", &vhd)).expect_err("a refusal");
+    assert_eq!(error.kind(), ErrorKind::InvalidArgument, "{}", error.report());
+    assert!(error.report().contains("VHD"), "{}", error.report());
+    assert_eq!(images(&pool), before);
 }
 
 #[test]

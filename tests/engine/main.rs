@@ -9,6 +9,7 @@ mod faults;
 mod faults_templates;
 mod handles;
 mod housekeeping;
+mod images;
 mod pool_formats;
 mod space;
 mod spares;

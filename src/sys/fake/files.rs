@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use crate::cow::header::StoreHeader;
 use crate::error::{Error, Result};
-use crate::sys::{Target, TargetKind};
+use crate::sys::{ImageFile as _, Target, TargetKind};
 
 pub(super) fn resolve(path: &Path) -> PathBuf {
     let parent = path.parent().and_then(|parent| fs::canonicalize(parent).ok());
@@ -68,6 +68,13 @@ pub(super) fn store_header(path: &Path) -> Result<StoreHeader> {
     fs::File::open(path)
         .and_then(StoreHeader::read)
         .map_err(|e| Error::io("read", path.display(), e))
+}
+
+pub(super) fn start(path: &Path, length: usize) -> Result<Vec<u8>> {
+    let mut bytes = vec![0; length];
+    let filled = fs::File::open(path).and_then(|file| file.fill_from(&mut bytes, 0));
+    bytes.truncate(filled.map_err(|e| Error::io("read", path.display(), e))?);
+    Ok(bytes)
 }
 
 pub(super) fn remove(path: &Path) -> Result<()> {

@@ -10,11 +10,13 @@ use crate::sys::{FileStatus, ImageFile};
 pub(super) struct FakeImage {
     faults: Faults,
     file: File,
+    /// The status that it keeps, if the test froze it.
+    frozen: Option<FileStatus>,
 }
 
 impl FakeImage {
-    pub(super) fn new(faults: Faults, file: File) -> Self {
-        Self { faults, file }
+    pub(super) fn new(faults: Faults, file: File, frozen: Option<FileStatus>) -> Self {
+        Self { faults, file, frozen }
     }
 
     fn call<T>(
@@ -29,7 +31,7 @@ impl FakeImage {
 
 impl ImageFile for FakeImage {
     fn status(&self) -> io::Result<FileStatus> {
-        self.call("status of an image", |file| file.status())
+        self.call("status of an image", |file| self.frozen.map_or_else(|| file.status(), Ok))
     }
 
     fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize> {

@@ -20,6 +20,8 @@ pub(super) struct Kernel {
     mapped: BTreeMap<u32, Mapped>,
     mounts: Vec<Mount>,
     pub(super) nodes: HashMap<PathBuf, DeviceNumber>,
+    /// What a guest wrote to the start of a device.
+    starts: HashMap<DeviceNumber, Vec<u8>>,
     /// Open files on devices, one entry each.
     pub(super) opened: Vec<DeviceNumber>,
 }
@@ -39,6 +41,12 @@ struct Mapped {
     usage: SnapshotUsage,
 }
 
+/// Where the first bytes of a device are.
+pub(super) enum Start<'a> {
+    Written(&'a [u8]),
+    File(&'a Path),
+}
+
 struct Mount {
     target: PathBuf,
     device: DeviceNumber,
@@ -55,6 +63,7 @@ impl Kernel {
             mapped: BTreeMap::new(),
             mounts: Vec::new(),
             nodes: HashMap::new(),
+            starts: HashMap::new(),
             opened: Vec::new(),
         }
     }
@@ -292,6 +301,7 @@ impl Kernel {
             return Err(busy(number));
         }
         self.mapped.remove(&minor);
+        self.starts.remove(&number);
         self.autoclear();
         Ok(())
     }
@@ -311,6 +321,25 @@ impl Kernel {
                 .map(|device| device.live.as_ref().map_or(0, Table::size)),
         };
         size.ok_or_else(|| no_device(number))
+    }
+
+    pub(super) fn write_start(&mut self, number: DeviceNumber, bytes: &[u8]) {
+        self.starts.insert(number, bytes.to_owned());
+    }
+
+    /// What a guest wrote to the start of the device, or else the file behind the device.
+    pub(super) fn start(&self, number: DeviceNumber) -> Result<Start<'_>> {
+        if let Some(bytes) = self.starts.get(&number) {
+            return Ok(Start::Written(bytes));
+        }
+        if number.major == LOOP_MAJOR {
+            return self.loop_file(number).map(Start::File).ok_or_else(|| no_device(number));
+        }
+        match self.mapped.get(&number.minor).and_then(|device| device.live.as_ref()) {
+            Some(Table::Snapshot { origin, .. }) => self.start(*origin),
+            Some(Table::ReadOnly { device, .. }) => self.start(*device),
+            None => Err(no_device(number)),
+        }
     }
 
     fn mapped_mut(&mut self, id: &DeviceId) -> Result<&mut Mapped> {

@@ -10,7 +10,7 @@ mod files;
 mod image;
 mod kernel;
 
-use std::collections::{BTreeSet, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::ffi::OsString;
 use std::path::{Component, Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -22,7 +22,7 @@ use crate::model::device_id::DeviceId;
 use crate::model::policy::NodeOwner;
 use crate::sys::fake::faults::Faults;
 use crate::sys::fake::image::FakeImage;
-use crate::sys::fake::kernel::Kernel;
+use crate::sys::fake::kernel::{Kernel, Start};
 use crate::sys::image as images;
 use crate::sys::lock::{Lock, Mode};
 use crate::sys::{
@@ -46,6 +46,8 @@ struct State {
     snapshot_missing: bool,
     free: u64,
     confined: Option<PathBuf>,
+    /// The status of files whose status does not change any more.
+    frozen: HashMap<PathBuf, FileStatus>,
 }
 
 impl Default for FakeHost {
@@ -63,6 +65,7 @@ impl FakeHost {
                 snapshot_missing: false,
                 free: 1 << 40,
                 confined: None,
+                frozen: HashMap::new(),
             })),
             faults: Faults::default(),
         }
@@ -126,6 +129,25 @@ impl FakeHost {
         self.state().kernel.fail_file_system(number);
     }
 
+    /// Overwrites the start of a device, as a guest can that has the device as its disk.
+    pub fn write_start(&self, number: DeviceNumber, bytes: &[u8]) {
+        self.state().kernel.write_start(number, bytes);
+    }
+
+    /// Freezes the status that calf sees of the file at `path`: the present inode, size and times, but an
+    /// hour old and on another device. Later writes do not change it. So the file can stand for a file of
+    /// another file system, and for the one that replaces it when another file system is mounted there.
+    ///
+    /// # Panics
+    ///
+    /// If there is no such file.
+    pub fn freeze_status(&self, path: &Path) {
+        let found = FileStatus::at(path).ok().flatten().expect("a file");
+        let device = found.device.wrapping_add(1);
+        let changed = [found.changed[0] - 3600, found.changed[1]];
+        self.state().frozen.insert(path.to_owned(), FileStatus { device, changed, ..found });
+    }
+
     /// Descriptions of everything that is left in the kernel; empty if nothing leaked.
     pub fn leftovers(&self) -> Vec<String> {
         self.state().kernel.leftovers()
@@ -184,6 +206,10 @@ impl Host for FakeHost {
         self.call("boot_id", |state| Ok(state.kernel.boot_id()))
     }
 
+    fn kernel_version(&self) -> Result<(u32, u32)> {
+        self.call("kernel_version", |_| Ok((6, 1)))
+    }
+
     fn capabilities(&self) -> Result<Capabilities> {
         self.call("capabilities", |state| {
             let snapshot = if state.snapshot_missing {
@@ -217,7 +243,10 @@ impl Files for FakeHost {
 
     fn file(&self, path: &Path) -> Result<Option<FileStatus>> {
         self.check(path);
-        self.call("file", |_| FileStatus::at(path))
+        self.call("file", |state| match state.frozen.get(path) {
+            Some(frozen) => Ok(Some(*frozen)),
+            None => FileStatus::at(path),
+        })
     }
 
     fn list(&self, directory: &Path) -> Result<Vec<OsString>> {
@@ -281,7 +310,8 @@ impl Files for FakeHost {
     fn open_image(&self, path: &Path, mode: OpenMode) -> Result<Box<dyn ImageFile>> {
         self.check(path);
         let file = self.call("open_image", |_| images::open(path, mode))?;
-        Ok(Box::new(FakeImage::new(self.faults.clone(), file)))
+        let frozen = self.state().frozen.get(path).copied();
+        Ok(Box::new(FakeImage::new(self.faults.clone(), file, frozen)))
     }
 
     fn canonical_path(&self, path: &Path) -> Result<PathBuf> {
@@ -387,6 +417,13 @@ impl Loops for FakeHost {
 
     fn device_size(&self, number: DeviceNumber) -> Result<u64> {
         self.call("device_size", |state| state.kernel.size(number))
+    }
+
+    fn device_start(&self, number: DeviceNumber, length: usize) -> Result<Vec<u8>> {
+        self.call("device_start", |state| match state.kernel.start(number)? {
+            Start::Written(bytes) => Ok(bytes[..bytes.len().min(length)].to_owned()),
+            Start::File(path) => files::start(path, length),
+        })
     }
 }
 

@@ -61,7 +61,7 @@ pub fn mount_options(data: &[u8]) {
         for (key, value) in &parsed.parameters {
             let text = format!("{key}{}", value.as_deref().unwrap_or_default());
             assert!(!text.contains([',', '\0', '\n']), "it is more than one option: {text:?}");
-            assert!(!["source", "device", "bind", "logdev"].contains(&key.as_str()), "{key}");
+            assert!(!["source", "device", "bind", "logdev", "sb"].contains(&key.as_str()), "{key}");
         }
     }
 }

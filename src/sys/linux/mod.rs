@@ -21,6 +21,7 @@ mod options;
 mod places;
 mod raw;
 pub(crate) mod readiness;
+mod release;
 mod sysfs;
 mod table;
 mod targets;
@@ -74,6 +75,10 @@ impl Host for LinuxHost {
         }
         let id = std::fs::read_to_string(PATH).map_err(|e| Error::io("read", PATH, e))?;
         Ok(self.boot_id.get_or_init(|| id.trim_end().to_owned()).clone())
+    }
+
+    fn kernel_version(&self) -> Result<(u32, u32)> {
+        release::version()
     }
 
     fn capabilities(&self) -> Result<Capabilities> {
@@ -220,6 +225,17 @@ impl Loops for LinuxHost {
 
     fn device_size(&self, number: DeviceNumber) -> Result<u64> {
         sysfs::size(number)
+    }
+
+    fn device_start(&self, number: DeviceNumber, length: usize) -> Result<Vec<u8>> {
+        let read = || {
+            let device = nodes::open_block(number, nodes::Access::Read)?;
+            let mut bytes = vec![0; length];
+            let filled = device.fill_from(&mut bytes, 0)?;
+            bytes.truncate(filled);
+            Ok(bytes)
+        };
+        read().map_err(|e: std::io::Error| Error::io("read the start of device", number, e))
     }
 }
 

@@ -29,15 +29,18 @@ pub(super) fn mount(spec: &MountSpec) -> Result<()> {
         .and_then(|_| nodes::block_node(spec.device))
         .map_err(|e| Error::io(OPERATION, spec.device, e))?;
     let subject = format!("{} ({}) on {}", source.display(), spec.fs_type, spec.target.display());
+    let driver = options::driver(&spec.fs_type);
     let context =
-        rustix::mount::fsopen(&*spec.fs_type, FsOpenFlags::FSOPEN_CLOEXEC).map_err(|errno| {
-            match errno {
+        rustix::mount::fsopen(driver, FsOpenFlags::FSOPEN_CLOEXEC).map_err(
+            |errno| match errno {
                 Errno::NODEV => Error::io(OPERATION, &subject, errno)
                     .with_kind(ErrorKind::Unsupported)
-                    .remedy("the kernel does not know this file system: load its module"),
+                    .remedy(format!(
+                        "the kernel does not know this file system: load the module {driver}"
+                    )),
                 _ => unsupported_or(OPERATION, &subject, errno),
-            }
-        })?;
+            },
+        )?;
     configure(context.as_fd(), &source, &options)
         .map_err(|(kind, cause)| Error::new(kind, OPERATION, &subject, cause))?;
     let mount = rustix::mount::fsmount(&context, FsMountFlags::FSMOUNT_CLOEXEC, options.attributes)

@@ -46,8 +46,13 @@ const OURS: [&str; 20] = [
     "group",
 ];
 
-/// Options that name other devices or files of the node.
-const REACHING: [&str; 5] = ["logdev", "rtdev", "journal_dev", "journal_path", "device"];
+/// Options that name other devices or files of the node, or a superblock that calf does not check
+/// before the mount.
+const REACHING: [&str; 6] = ["logdev", "rtdev", "journal_dev", "journal_path", "device", "sb"];
+
+/// Options that calf adds for ext2, ext3 and ext4. Otherwise the superblock decides how the host reacts to
+/// an error, perhaps with a panic, and whether a sync reaches the disk. The user's options follow these.
+const EXT_DEFAULTS: [(&str, Option<&str>); 2] = [("errors", Some("remount-ro")), ("barrier", None)];
 
 /// Sorts `options` for a file system of type `fs_type`.
 pub(super) fn parse(fs_type: &str, options: &[String], read_only: bool) -> Result<MountOptions> {
@@ -57,6 +62,9 @@ pub(super) fn parse(fs_type: &str, options: &[String], read_only: bool) -> Resul
         attributes |= MountAttrFlags::MOUNT_ATTR_RDONLY;
         parameters.push(("ro".to_owned(), None));
     }
+    let defaults = if driver(fs_type) == "ext4" { &EXT_DEFAULTS[..] } else { &[] };
+    parameters
+        .extend(defaults.iter().map(|(key, value)| ((*key).to_owned(), value.map(str::to_owned))));
     for option in options {
         if option.is_empty() || option.contains([',', '\0', '\n']) {
             return Err(refused(option, "it is not a single option"));
@@ -87,6 +95,15 @@ pub(super) fn parse(fs_type: &str, options: &[String], read_only: bool) -> Resul
         parameters.push(("nouuid".to_owned(), None));
     }
     Ok(MountOptions { attributes, parameters })
+}
+
+/// The kernel's driver for a file system. The ext4 driver also mounts ext2 and ext3; unlike the separate
+/// ext2 driver, it can grow them, and it has one set of options for all three.
+pub(super) fn driver(fs_type: &str) -> &str {
+    match fs_type {
+        "ext2" | "ext3" => "ext4",
+        other => other,
+    }
 }
 
 fn check(key: &str, value: Option<&str>) -> Result<(), &'static str> {
@@ -144,27 +161,41 @@ mod tests {
     fn options_go_to_whom_they_concern() {
         use MountAttrFlags as M;
         for (fs_type, options, read_only, attributes, rest) in [
-            ("ext4", "", false, M::empty(), ""),
-            ("ext4", "defaults rw relatime", false, M::empty(), ""),
-            ("ext4", "", true, M::MOUNT_ATTR_RDONLY, "ro"),
-            ("ext4", "ro", true, M::MOUNT_ATTR_RDONLY, "ro"),
-            ("ext4", "ro", false, M::MOUNT_ATTR_RDONLY, "ro"),
-            ("ext4", "rw", true, M::MOUNT_ATTR_RDONLY, "ro"),
+            ("ext4", "", false, M::empty(), "HOST"),
+            ("ext4", "defaults rw relatime", false, M::empty(), "HOST"),
+            ("ext4", "", true, M::MOUNT_ATTR_RDONLY, "ro HOST"),
+            ("ext4", "ro", true, M::MOUNT_ATTR_RDONLY, "ro HOST"),
+            ("ext4", "ro", false, M::MOUNT_ATTR_RDONLY, "HOST ro"),
+            ("ext4", "rw", true, M::MOUNT_ATTR_RDONLY, "ro HOST"),
             (
                 "ext4",
                 "noatime nodev discard commit=30 sync",
                 false,
                 M::MOUNT_ATTR_NOATIME.union(M::MOUNT_ATTR_NODEV),
-                "discard commit=30 sync",
+                "HOST discard commit=30 sync",
             ),
-            ("ext4", "noatime strictatime", false, M::MOUNT_ATTR_STRICTATIME, ""),
-            ("ext4", "errors=remount-ro", false, M::empty(), "errors=remount-ro"),
+            ("ext4", "noatime strictatime", false, M::MOUNT_ATTR_STRICTATIME, "HOST"),
             ("xfs", "", false, M::empty(), "nouuid"),
             ("xfs", "nouuid", false, M::empty(), "nouuid"),
             ("btrfs", "compress=zstd:1", false, M::empty(), "compress=zstd:1"),
         ] {
-            let expected = MountOptions { attributes, parameters: parameters(rest) };
+            let rest = rest.replace("HOST", "errors=remount-ro barrier");
+            let expected = MountOptions { attributes, parameters: parameters(&rest) };
             assert_eq!(sorted(fs_type, options, read_only).unwrap(), expected, "{options}");
+        }
+    }
+
+    #[test]
+    fn the_host_decides_unless_the_user_does() {
+        for (fs_type, options, expected) in [
+            ("ext2", "", "errors=remount-ro barrier"),
+            ("ext3", "", "errors=remount-ro barrier"),
+            // The kernel takes the last one.
+            ("ext4", "errors=continue", "errors=remount-ro barrier errors=continue"),
+            ("ext4", "nobarrier", "errors=remount-ro barrier nobarrier"),
+        ] {
+            let found = sorted(fs_type, options, false).unwrap().parameters;
+            assert_eq!(found, parameters(expected), "{fs_type} {options}");
         }
     }
 
@@ -181,6 +212,7 @@ mod tests {
             "x-systemd.automount",
             "logdev=/dev/sda",
             "journal_path=/dev/sda",
+            "sb=131072",
             "device=/dev/sda",
             "errors=panic",
             "fatal_errors=panic",

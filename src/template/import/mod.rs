@@ -8,14 +8,16 @@
 //!
 //! `<id>` names the source file, or the digest that a download must have, so that a repeated
 //! command finds what an interrupted one left and goes on from there. One import per source runs
-//! at a time, across processes; the next one finds the content by its digest or by the identity of
-//! its source, and reads nothing. A name points to content that is complete and durable, or does
-//! not exist.
+//! at a time, across processes; the next one finds the content by its digest, or by the identity of a
+//! source on the pool's own file system, and reads nothing. A name points to content that is complete
+//! and durable, or does not exist.
 //!
 //! Locks, in the order in which they are taken: import, template name, image.
 
 pub(crate) mod abandoned;
+pub(crate) mod format;
 pub(crate) mod hash;
+pub(crate) mod inspection;
 mod pipeline;
 pub(crate) mod source;
 mod staging;
@@ -33,7 +35,9 @@ use crate::pool::record::TemplateRecord;
 use crate::pool::{PoolDir, record};
 use crate::sys::lock::{Lock, Mode};
 use crate::sys::{Host, OpenMode};
+use crate::template::catalog;
 use crate::template::content::is_whole;
+use crate::template::import::source::Source;
 use crate::template::import::source::file::fetch;
 #[cfg(feature = "http")]
 use crate::template::import::source::http::download;
@@ -41,12 +45,10 @@ use crate::template::import::source::http::download;
 use crate::template::import::source::remote::Remote;
 #[cfg(feature = "http")]
 use crate::template::import::source::url::ImageUrl;
-use crate::template::import::source::{Source, read_prefix};
 use crate::template::import::staging::Staging;
 use crate::template::import::state::{ImportRecord, Origin, State};
 use crate::template::spec::{ImportSource, ImportSpec, Progress};
 use crate::template::superblock::Content;
-use crate::template::{catalog, superblock};
 
 const OPERATION: &str = "import";
 
@@ -105,7 +107,7 @@ fn import_file(
     let origin = Origin::File(source.identity.clone());
     let shown = source.path.display().to_string();
     loop {
-        let digest = match known_content(pool, &source) {
+        let digest = match known_content(pool, spec, &source)? {
             Some(digest) => digest,
             None => fetch(pool, &source, &spec.cancel, progress)?,
         };
@@ -188,14 +190,19 @@ fn fly_alone(pool: &PoolDir, id: &str, shown: impl std::fmt::Display) -> Result<
     }
 }
 
-/// The digest of content that was read from this very state of the source.
-fn known_content(pool: &PoolDir, source: &Source) -> Option<Digest> {
-    catalog::image_digests(pool).ok()?.into_iter().find(|digest| {
+/// The digest of content that was read from this very state of the source, if the source's identity
+/// proves that. It does not replace a comparison of the bytes with a digest that the caller gave.
+fn known_content(pool: &PoolDir, spec: &ImportSpec, source: &Source) -> Result<Option<Digest>> {
+    if spec.digest.is_some() || !source.is_on_file_system_of(pool)? {
+        return Ok(None);
+    }
+    let Ok(digests) = catalog::image_digests(pool) else { return Ok(None) };
+    Ok(digests.into_iter().find(|digest| {
         let Ok(Some(known)) = state::of_content(pool, digest) else { return false };
         known.identity == Origin::File(source.identity.clone())
             && source.identity.settled_before(known.started)
             && is_whole(pool, digest, source.size).unwrap_or(false)
-    })
+    }))
 }
 
 /// Content in its place, or complete in the directory of the import that made it.
@@ -283,7 +290,7 @@ fn refuse_attached(pool: &PoolDir, digest: &Digest) -> Result<()> {
     }
 }
 
-/// What there is to know of the content, and to warn of.
+/// Describes the content in a record, and logs its warnings.
 fn describe(
     host: &dyn Host,
     image: &Path,
@@ -291,15 +298,12 @@ fn describe(
     shown: &str,
     found: &Found<'_>,
 ) -> Result<TemplateRecord> {
-    let length = superblock::PREFIX.min(usize::try_from(found.size).unwrap_or(usize::MAX));
     let file = host.open_image(image, OpenMode::Read)?;
-    let prefix =
-        read_prefix(&*file, length).map_err(|e| Error::io(OPERATION, image.display(), e))?;
-    let content = superblock::detect(&prefix);
-    warn_of(name, &content);
+    let content = inspection::inspect(&*file, found.size, shown)?;
+    inspection::warn(host, name, &content, found.size)?;
     let file_system = match content {
         Content::FileSystem(file_system) => Some(file_system),
-        Content::Partitioned(_) | Content::Unknown => None,
+        Content::Disk(_) | Content::Unknown => None,
     };
     Ok(TemplateRecord {
         name: name.to_owned(),
@@ -311,34 +315,4 @@ fn describe(
         source: shown.to_owned(),
         warm: 0,
     })
-}
-
-fn warn_of(name: &str, content: &Content) {
-    match content {
-        Content::Partitioned(table) => tracing::warn!(
-            "template {name} holds a {table} partition table: \
-             its volumes serve as block devices, and cannot be mounted by calf"
-        ),
-        Content::Unknown => tracing::warn!(
-            "template {name} holds no file system that calf knows: \
-             its volumes serve as block devices, and cannot be mounted by calf"
-        ),
-        Content::FileSystem(f) => {
-            if f.needs_recovery {
-                tracing::warn!(
-                    "the {} of template {name} was not unmounted cleanly: each volume replays its \
-                     journal when it is first mounted; run `fsck` on the image and import it again",
-                    f.fs_type
-                );
-            }
-            if !f.is_read_only() && f.block_size != 4096 {
-                tracing::warn!(
-                    "the {} of template {name} has blocks of {} bytes: with other than 4096, \
-                     TRIM in a volume frees little or nothing",
-                    f.fs_type,
-                    f.block_size
-                );
-            }
-        }
-    }
 }

@@ -11,6 +11,7 @@
 //! plain directories and files behind, so each call looks at what is at its path first, and
 //! publishing stages again where the staging is gone.
 
+pub(crate) mod file_system;
 pub(crate) mod kata;
 pub(crate) mod mount_point;
 pub(crate) mod stage;

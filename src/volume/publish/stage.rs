@@ -13,6 +13,7 @@ use crate::volume::activate::Found;
 use crate::volume::kata::{is_at, is_direct};
 use crate::volume::machine::{converge, observe};
 use crate::volume::plan::Goal;
+use crate::volume::publish::file_system;
 use crate::volume::publish::mount_point::{Shown, check_path, refuse_other_use, show, unmount_all};
 use crate::volume::usage::{elsewhere, is_device_of, mounts_of};
 use crate::volume::{activate, lifecycle, lock};
@@ -66,7 +67,7 @@ pub(crate) fn expand_file_system(pool: &PoolDir, id: &str, path: &Path) -> Resul
             if read_only {
                 Ok(())
             } else {
-                grow(pool, &record, path)
+                grow(pool, &record, device, path)
             }
         }
         Target::Node { device } if is_device_of(pool, key, device)? => Ok(()),
@@ -104,11 +105,12 @@ fn mount(
     let read_only = stage.is_read_only();
     let grow_if_larger = || match read_only || record.size == record.template_size {
         true => Ok(()),
-        false => grow(pool, record, &stage.path),
+        false => grow(pool, record, device, &stage.path),
     };
     let mounted = Target::FileSystem { device, read_only, failed: false };
     let shown = show(volume, &stage.path, TargetKind::Directory, mounted, || {
         refuse_other_use(volume, TargetKind::Directory)?;
+        let found = file_system::check(pool, record, device)?;
         pool.host()
             .mount(&MountSpec {
                 device,
@@ -117,6 +119,7 @@ fn mount(
                 options: options.to_vec(),
                 read_only,
             })
+            .map_err(|error| file_system::explain_mount(record, &found, read_only, error))
             .and_then(|()| grow_if_larger())
     })?;
     match shown {
@@ -126,6 +129,8 @@ fn mount(
     }
 }
 
-fn grow(pool: &PoolDir, record: &VolumeRecord, path: &Path) -> Result<()> {
-    pool.host().grow_file_system(path, record.fs_type.as_deref().unwrap_or_default())
+fn grow(pool: &PoolDir, record: &VolumeRecord, device: DeviceNumber, path: &Path) -> Result<()> {
+    pool.host()
+        .grow_file_system(path, record.fs_type.as_deref().unwrap_or_default())
+        .map_err(|error| file_system::explain_growth(pool, record, device, error))
 }

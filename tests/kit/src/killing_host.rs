@@ -87,6 +87,7 @@ macro_rules! pass_on {
 impl Host for KillingHost {
     pass_on! {
         look boot_id() -> Result<String>;
+        look kernel_version() -> Result<(u32, u32)>;
         look capabilities() -> Result<Capabilities>;
         look pause(duration: Duration) -> ();
     }
@@ -146,6 +147,7 @@ impl Loops for KillingHost {
         change detach_loop(number: DeviceNumber, path: &Path) -> Result<()>;
         look device_node(number: DeviceNumber) -> Result<PathBuf>;
         look device_size(number: DeviceNumber) -> Result<u64>;
+        look device_start(number: DeviceNumber, length: usize) -> Result<Vec<u8>>;
     }
 }
 

@@ -122,7 +122,7 @@ pub fn publication(environment: &Environment, id: &str, access: Access) -> Publi
 
 /// An image that has only an ext4 superblock: magic, a 4 KiB block size, the features that make it
 /// ext4.
-fn ext4_image(seed: u8) -> Vec<u8> {
+pub fn ext4_image(seed: u8) -> Vec<u8> {
     let mut image = vec![0; usize::try_from(TEMPLATE_SIZE).expect("a size")];
     let superblock = &mut image[1024..2048];
     superblock[0x04..0x08].copy_from_slice(&256u32.to_le_bytes());
@@ -131,6 +131,7 @@ fn ext4_image(seed: u8) -> Vec<u8> {
     superblock[0x4c..0x50].copy_from_slice(&1u32.to_le_bytes());
     superblock[0x5c..0x60].copy_from_slice(&0x4u32.to_le_bytes());
     superblock[0x60..0x64].copy_from_slice(&0x40u32.to_le_bytes());
+    superblock[0xe0..0xe4].copy_from_slice(&8u32.to_le_bytes());
     image[4096] = seed;
     image
 }

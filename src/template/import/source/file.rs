@@ -59,7 +59,7 @@ struct Fetch<'a> {
 
 impl Fetch<'_> {
     fn run(&self, progress: &mut dyn FnMut(Progress)) -> Result<Digest> {
-        let previous = self.previous()?;
+        let previous = self.previous(progress)?;
         if let Some(ImportRecord { state: State::Complete { digest }, .. }) = previous {
             return Ok(digest);
         }
@@ -84,11 +84,48 @@ impl Fetch<'_> {
     }
 
     /// The record of an interrupted import of the same state of the source.
-    fn previous(&self) -> Result<Option<ImportRecord>> {
-        Ok(self.staging.previous()?.filter(|previous| {
+    fn previous(&self, progress: &mut dyn FnMut(Progress)) -> Result<Option<ImportRecord>> {
+        let previous = self.staging.previous()?.filter(|previous| {
             previous.identity == Origin::File(self.source.identity.clone())
                 && self.source.identity.settled_before(previous.started)
-        }))
+        });
+        let Some(previous) = previous else { return Ok(None) };
+        let goes_on = self.source.is_on_file_system_of(self.staging.pool)?
+            || self.begins_as(&previous, progress)?;
+        Ok(goes_on.then_some(previous))
+    }
+
+    /// Whether the source still starts with the bytes that were read before. Reads them again, and
+    /// writes nothing.
+    fn begins_as(
+        &self,
+        previous: &ImportRecord,
+        progress: &mut dyn FnMut(Progress),
+    ) -> Result<bool> {
+        let total = self.source.size;
+        let (offset, expected) = match &previous.state {
+            State::Complete { digest } => (total, digest.clone()),
+            // A clone has all of the source, but only a part was hashed.
+            State::Reading { cloned: true, .. } => return Ok(false),
+            State::Reading { offset, hash, .. } => match ContentHash::restore(hash) {
+                Some(hash) => (*offset, hash.finish()),
+                None => return Ok(false),
+            },
+        };
+        let job = pipeline::Job {
+            source: Input::File(&*self.source.file),
+            size: offset,
+            destination: None,
+            start: 0,
+            hash: ContentHash::default(),
+            read_failed: &|e| self.read_failed(e),
+            write_failed: &|e| self.staging.write_failed(e),
+            cancel: self.cancel.clone(),
+            room: &|| Ok(()),
+            checkpoint: &|_, _| Ok(()),
+        };
+        let digest = pipeline::run(job, &mut |done| progress(Progress { done, total }))?;
+        Ok(digest == expected)
     }
 
     /// Begins anew: with a clone where the file system can, with an empty file where not.

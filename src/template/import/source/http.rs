@@ -33,13 +33,13 @@ use crate::pool::PoolDir;
 use crate::sys::ImageFile;
 use crate::template::import::hash::ContentHash;
 use crate::template::import::pipeline::Input;
-use crate::template::import::source::HEAD;
 use crate::template::import::source::remote::Remote;
 use crate::template::import::source::url::ImageUrl;
 use crate::template::import::staging::Staging;
 use crate::template::import::state::{ImportRecord, Origin, Start, State};
-use crate::template::import::{pipeline, source};
+use crate::template::import::{format, inspection, pipeline};
 use crate::template::spec::Progress;
+use crate::template::superblock::PREFIX;
 
 const OPERATION: &str = "import";
 /// How often in a row a connection may fail without a byte of progress.
@@ -185,17 +185,23 @@ impl Download<'_> {
             let why = format!("the server sends it {encoding}-encoded, though asked not to");
             return Err(self.refuse(why).remedy("have the server send the image as it is").into());
         }
-        let length = header(&response, CONTENT_LENGTH).and_then(|length| length.parse().ok());
+        let length =
+            header(&response, CONTENT_LENGTH).and_then(|length| length.parse::<u64>().ok());
+        let validator = validator(&response);
+        let mut body = response.into_body().into_reader();
+        let mut prefix = Vec::new();
+        let read = (&mut body).take(PREFIX as u64).read_to_end(&mut prefix);
+        // A login page often has no length, and its format says more.
+        format::check_head(&prefix[..prefix.len().min(format::HEAD)], self.url)?;
+        read.map_err(|error| self.cut(error))?;
         let Some(size) = length else {
             let why = "the server does not tell its size (Content-Length)";
             return Err(self.refuse(why).remedy("use a server that does").into());
         };
-        source::check_size(size, self.url)?;
-        let validator = validator(&response);
-        let mut body = response.into_body().into_reader();
-        let mut head = vec![0; HEAD.min(usize::try_from(size).unwrap_or(HEAD))];
-        body.read_exact(&mut head).map_err(|error| self.cut(error))?;
-        source::check_format(&head, self.url)?;
+        if (prefix.len() as u64) < size.min(PREFIX as u64) {
+            return Err(self.cut(io::ErrorKind::UnexpectedEof.into()));
+        }
+        inspection::inspect_prefix(&prefix, size, self.url)?;
 
         self.staging.clear()?;
         self.staging.check_room(size)?;
@@ -209,7 +215,7 @@ impl Download<'_> {
         };
         self.staging.write_record(&record)?;
         self.staging.create_image()?;
-        let body: Box<dyn Read + Send> = Box::new(Cursor::new(head).chain(body));
+        let body: Box<dyn Read + Send> = Box::new(Cursor::new(prefix).chain(body));
         Ok((Start { record, offset: 0, hash, cloned: false }, Content(body)))
     }
 
@@ -274,6 +280,8 @@ impl Download<'_> {
                 )
                 .into());
         }
+        // The end of the image is available only now.
+        inspection::inspect(image, record.identity.size(), self.url)?;
         self.staging.seal(image)?;
         let identity = record.identity.clone();
         let state = State::Complete { digest };

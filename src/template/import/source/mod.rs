@@ -1,5 +1,6 @@
 //! The file that an import reads: is it a raw image, and is it still the same one?
 
+pub(crate) mod elsewhere;
 pub(crate) mod file;
 #[cfg(feature = "http")]
 pub(crate) mod http;
@@ -14,14 +15,14 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
 use crate::error::{Error, ErrorKind, Result};
+use crate::pool::PoolDir;
 use crate::sys::{FileKind, FileStatus, Host, ImageFile, OpenMode};
+use crate::template::import::inspection;
 
 const OPERATION: &str = "import";
-/// Bytes that tell a raw image from what people give instead.
-pub(crate) const HEAD: usize = 512;
 
-/// Which file, and which state of it. Two equal identities are the same content, as far as
-/// [`Identity::settled_before`] says so.
+/// Which file, and which state of it. Two equal identities are the same content as far as
+/// [`Identity::settled_before`] and [`Source::is_on_file_system_of`] say so.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "camelCase")]
 pub(crate) struct Identity {
@@ -32,7 +33,7 @@ pub(crate) struct Identity {
     size: u64,
     /// Seconds and nanoseconds of `st_mtime`.
     modified: [i64; 2],
-    /// Seconds and nanoseconds of `st_ctime`, which no one can set back.
+    /// Seconds and nanoseconds of `st_ctime`, which nobody can set back in a mounted file system.
     changed: [i64; 2],
 }
 
@@ -86,7 +87,14 @@ impl Source {
     /// Opens `path` and checks that it is a raw image.
     pub(crate) fn open(host: &dyn Host, path: &Path) -> Result<Self> {
         let failed = |e| Error::io(OPERATION, path.display(), e);
-        let file = host.open_image(path, OpenMode::Read)?;
+        let file = host.open_image(path, OpenMode::Read).map_err(|error| {
+            match elsewhere::remedy_for_missing(path) {
+                Some(remedy) if error.kind() == ErrorKind::NotFound => {
+                    error.remedy(format!("if this is the name of a container image: {remedy}"))
+                }
+                _ => error,
+            }
+        })?;
         let found = file.status().map_err(failed)?;
         let foreign = match found.kind {
             FileKind::Regular | FileKind::Linked | FileKind::BlockDevice => None,
@@ -98,9 +106,7 @@ impl Source {
                 refuse(path.display(), what).remedy("give a raw disk image or a block device")
             );
         }
-        let head = read_prefix(&*file, HEAD).map_err(failed)?;
-        check_format(&head, path.display())?;
-        check_size(found.length, path.display())?;
+        inspection::inspect(&*file, found.length, path.display())?;
         Ok(Self {
             identity: Identity::new(found),
             allocated: found.is_file().then_some(found.allocated),
@@ -113,6 +119,15 @@ impl Source {
     /// Whether it can be cloned, and its state be told by its time stamps.
     pub(crate) fn is_regular(&self) -> bool {
         self.allocated.is_some()
+    }
+
+    /// Whether it is on the pool's file system. Only there does an equal identity prove that a file is the
+    /// one that was read before. Elsewhere, another file system with the same device number may be mounted
+    /// meanwhile, with a file of the same inode, size and times, as reproducible builds make them. If that
+    /// happens to the pool's file system, the record of the identity is gone too.
+    pub(crate) fn is_on_file_system_of(&self, pool: &PoolDir) -> Result<bool> {
+        let images = pool.host().file(&pool.layout().images())?;
+        Ok(self.is_regular() && images.is_some_and(|images| images.device == self.identity.device))
     }
 
     /// Fails if the file is not what it was when it was opened.
@@ -135,63 +150,6 @@ fn refuse(subject: impl fmt::Display, why: impl Into<String>) -> Error {
     Error::new(ErrorKind::InvalidArgument, OPERATION, subject, why.into())
 }
 
-/// Refuses a size that no raw image has.
-pub(crate) fn check_size(size: u64, subject: impl fmt::Display) -> Result<()> {
-    if size == 0 {
-        return Err(refuse(subject, "it is empty").remedy("give a raw disk image"));
-    }
-    if !size.is_multiple_of(512) {
-        let why = format!("its size of {size} bytes is not a multiple of 512");
-        return Err(refuse(subject, why).remedy(
-            "a raw disk image has whole sectors: round it up with `truncate -s %512 FILE`",
-        ));
-    }
-    Ok(())
-}
-
-/// Refuses what is no raw image, by its first [`HEAD`] bytes.
-pub(crate) fn check_format(head: &[u8], subject: impl fmt::Display) -> Result<()> {
-    let Some((what, remedy)) = foreign_format(head) else { return Ok(()) };
-    let why = format!("it is {what}, and templates are made from raw images");
-    Err(refuse(subject, why).remedy(remedy))
-}
-
-/// What people give instead of a raw image, and how to make one of it.
-fn foreign_format(head: &[u8]) -> Option<(&'static str, &'static str)> {
-    const CONVERT: &str = "convert it with `qemu-img convert -O raw FILE image.raw`";
-    const FORMATS: [(usize, &[u8], &str, &str); 12] = [
-        (0, b"QFI\xFB", "a qcow2 image", CONVERT),
-        (0, b"KDMV", "a VMDK image", CONVERT),
-        (0, b"# Disk Descriptor", "a VMDK descriptor", CONVERT),
-        (0, b"vhdxfile", "a VHDX image", CONVERT),
-        (0, b"conectix", "a VHD image", CONVERT),
-        (0x40, b"\x7F\x10\xDA\xBE", "a VDI image", CONVERT),
-        (0, b"\x1F\x8B", "gzip-compressed", "unpack it with `gzip -dc FILE >image.raw`"),
-        (0, b"\x28\xB5\x2F\xFD", "zstd-compressed", "unpack it with `zstd -dc FILE >image.raw`"),
-        (0, b"\xFD7zXZ\0", "xz-compressed", "unpack it with `xz -dc FILE >image.raw`"),
-        (0, b"BZh", "bzip2-compressed", "unpack it with `bzip2 -dc FILE >image.raw`"),
-        (0, b"\x04\x22\x4D\x18", "lz4-compressed", "unpack it with `lz4 -dc FILE >image.raw`"),
-        (
-            257,
-            b"ustar",
-            "a tar archive",
-            "make a file system of it: unpack it and run `mkfs.ext4 -d DIRECTORY image.raw SIZE`",
-        ),
-    ];
-    FORMATS
-        .iter()
-        .find(|(at, magic, ..)| head.get(*at..).is_some_and(|rest| rest.starts_with(magic)))
-        .map(|(_, _, what, remedy)| (*what, *remedy))
-}
-
-/// Reads up to `length` bytes from the start of a file.
-pub(crate) fn read_prefix(file: &dyn ImageFile, length: usize) -> std::io::Result<Vec<u8>> {
-    let mut bytes = vec![0; length];
-    let filled = file.fill_from(&mut bytes, 0)?;
-    bytes.truncate(filled);
-    Ok(bytes)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -209,13 +167,16 @@ mod tests {
     #[test]
     fn what_is_no_raw_image_is_refused_with_the_way_out() {
         assert!(refusal(b"").contains("empty"));
-        assert!(refusal(&[1; 513]).contains("513 bytes"));
         assert!(refusal(b"QFI\xFB").contains("qemu-img convert -O raw"));
-        assert!(refusal(b"\x1F\x8B\x08").contains("gzip -dc"));
-        assert!(refusal(b"\x28\xB5\x2F\xFD").contains("zstd -dc"));
-        let mut tar = vec![0; 1024];
-        tar[257..262].copy_from_slice(b"ustar");
-        assert!(refusal(&tar).contains("mkfs.ext4 -d"));
+        let mut vhd = vec![0; 4096];
+        vhd[3584..3592].copy_from_slice(b"conectix");
+        vhd[3596..3600].copy_from_slice(&[0, 1, 0, 0]);
+        assert!(refusal(&vhd).contains("VHD"));
+        let mut cut = vec![0; 4096];
+        cut[1024 + 0x04] = 2;
+        cut[1024 + 0x18] = 2;
+        cut[1024 + 0x38..1024 + 0x3A].copy_from_slice(&[0x53, 0xEF]);
+        assert!(refusal(&cut).contains("cut short"));
         let error = Source::open(&LinuxHost::new(), Path::new("/")).err().unwrap();
         assert!(error.report().contains("directory"), "{error:?}");
         let error = Source::open(&LinuxHost::new(), Path::new("/nowhere/at/all")).err().unwrap();

@@ -21,7 +21,10 @@ pub struct ImageUrl {
 impl ImageUrl {
     /// Whether a source is meant as a URL, rather than as the path of a file.
     pub fn is_meant(source: &str) -> bool {
-        source.starts_with("http://") || source.starts_with("https://")
+        let begins = |with: &str| {
+            source.get(..with.len()).is_some_and(|start| start.eq_ignore_ascii_case(with))
+        };
+        begins("http://") || begins("https://")
     }
 
     /// Checks a URL.
