@@ -1,9 +1,10 @@
-//! How a volume is used, and whether its template allows that.
+//! How a volume is used, and whether its template allows this use.
 
 use crate::error::{Error, ErrorKind, Result};
 
-/// File systems that calf mounts: their `st_dev` is their device, clones can be mounted side by
-/// side, and they grow while mounted. Others serve as block volumes, where the guest mounts them.
+/// File systems that calf mounts: their `st_dev` is their device, clones of them can be mounted
+/// side by side, and they grow while mounted. Templates with other file systems serve block
+/// volumes, which the guest mounts.
 const MOUNTABLE: [&str; 4] = ["ext2", "ext3", "ext4", "xfs"];
 
 /// How a volume is used.
@@ -14,7 +15,7 @@ pub enum Access {
     Block,
     /// As a mounted file system.
     Mount {
-        /// The file system that the caller expects; must agree with the template.
+        /// The file system that the caller expects; must match the template's.
         fs_type: Option<String>,
         /// Mount options as users write them.
         options: Vec<String>,
@@ -22,21 +23,24 @@ pub enum Access {
 }
 
 impl Access {
-    /// Refuses to mount `what` if its content, a file system of type `found`, is not what the
-    /// caller expects or not one that calf mounts. Block access is always fine.
+    /// Refuses to mount `what` unless its file system, `found`, is the one that the caller expects,
+    /// and calf can mount it. Block access is always fine.
     ///
     /// # Errors
     ///
-    /// `InvalidArgument`: another use, or another template, is needed.
+    /// `InvalidArgument` if another kind of access, or another template, is needed.
     pub fn check(&self, found: Option<&str>, what: &str) -> Result<()> {
         let Self::Mount { fs_type, .. } = self else { return Ok(()) };
         let asked = fs_type.as_deref().filter(|asked| !asked.is_empty());
         let block = "use it as a block volume (volumeMode: Block), or choose another template";
         let (why, remedy) = match found {
-            None => ("it holds no file system that calf knows".to_owned(), block.to_owned()),
+            None => ("it contains no file system that calf knows".to_owned(), block.to_owned()),
             Some(found) if asked.is_some_and(|asked| asked != found) => (
-                format!("fs_type is {}, but it holds {found}", asked.unwrap_or_default()),
-                format!("ask for fs_type {found} or for none, or choose another template"),
+                format!(
+                    "the request has fs_type {}, but the file system is {found}",
+                    asked.unwrap_or_default()
+                ),
+                format!("request fs_type {found} or none, or choose another template"),
             ),
             Some(found) if !MOUNTABLE.contains(&found) => (
                 format!("calf does not mount {found}, only {}", MOUNTABLE.join(", ")),
@@ -53,7 +57,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_mount_must_agree_with_the_template() {
+    fn a_mount_must_match_the_template() {
         let mount = |fs_type: Option<&str>| Access::Mount {
             fs_type: fs_type.map(str::to_owned),
             options: Vec::new(),

@@ -1,28 +1,28 @@
-//! Ending a long call early.
+//! A condition that ends a long call early.
 
 use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-/// Ends a long call early: an import, a reconciliation, the making of spares. The call asks between two
-/// pieces of its work, and leaves nothing half done behind.
+/// Ends a long call early: an import, a reconciliation, or the making of spares. The call checks
+/// the condition between two pieces of its work, and leaves nothing half done.
 ///
-/// Cheap to clone. The default never ends anything.
+/// Cheap to clone. The default never ends a call.
 #[derive(Clone, Default)]
 pub struct Cancel(Option<Arc<dyn Fn() -> bool + Send + Sync>>);
 
 impl Cancel {
-    /// Ends nothing.
+    /// Returns a condition that never holds.
     pub fn never() -> Self {
         Self::default()
     }
 
-    /// Ends the call once `condition` holds. It is asked often, and must be quick.
+    /// Ends the call once `condition` returns true. It is called often, and must be quick.
     pub fn when(condition: impl Fn() -> bool + Send + Sync + 'static) -> Self {
         Self(Some(Arc::new(condition)))
     }
 
-    /// Whether the call is to end now.
+    /// Whether the call should end now.
     pub fn is_requested(&self) -> bool {
         self.0.as_ref().is_some_and(|condition| condition())
     }
@@ -35,7 +35,7 @@ impl From<Arc<AtomicBool>> for Cancel {
     }
 }
 
-/// Two are equal if they ask the same condition.
+/// Two values are equal if they share the same condition.
 impl PartialEq for Cancel {
     fn eq(&self, other: &Self) -> bool {
         match (&self.0, &other.0) {

@@ -1,18 +1,18 @@
 //! The names and UUIDs of calf's device-mapper devices.
 //!
-//! A device's UUID starts with [`UUID_PREFIX`] and the pool's id: a device without both is never
-//! touched.
+//! The UUID of a device starts with [`UUID_PREFIX`] and the pool's id. calf never touches a device
+//! whose UUID does not.
 
 use crate::model::key::{Key, PoolId};
 
-/// Every device-mapper UUID of calf starts with this, as the field does it (`LVM-`, `mpath-`).
+/// Start of every device-mapper UUID of calf, by the convention of other owners (`LVM-`, `mpath-`).
 pub const UUID_PREFIX: &str = "CALF-";
 
-/// Every device-mapper name of calf starts with this.
+/// Start of every device-mapper name of calf.
 const NAME_PREFIX: &str = "calf-";
 
-/// The device-mapper name of each spare device starts with this, and goes on with the pool's id: a
-/// spare has no UUID yet that could say whose it is.
+/// Start of each spare's device-mapper name. The pool's id follows, since a spare does not yet have
+/// a UUID that names the pool.
 pub const SPARE_PREFIX: &str = "calf-spare-";
 
 /// The two devices that a volume may have.
@@ -34,7 +34,7 @@ pub struct DeviceId {
 }
 
 impl DeviceId {
-    /// The identity of the device that plays `role` for volume `key` of `pool`.
+    /// Returns the identity of the device in `role` of volume `key` of `pool`.
     pub fn new(pool: &PoolId, key: &Key, role: Role) -> Self {
         let suffix = match role {
             Role::Snapshot => "",
@@ -46,28 +46,30 @@ impl DeviceId {
         }
     }
 
-    /// The volume and role that a device of this name has, if it is calf's, of whichever pool.
+    /// Parses the name of a device into its volume and role; `None` if the name is not calf's. The
+    /// name does not identify the pool.
     pub fn parse_name(name: &str) -> Option<(Key, Role)> {
         parse_tail(name.strip_prefix(NAME_PREFIX)?)
     }
 
-    /// The volume and role behind a UUID, if the device belongs to `pool`.
+    /// Parses the UUID of a device into its volume and role; `None` if it does not belong to
+    /// `pool`.
     pub fn parse_uuid(pool: &PoolId, uuid: &str) -> Option<(Key, Role)> {
         parse_tail(uuid.strip_prefix(&uuid_prefix(pool))?)
     }
 }
 
-/// The device-mapper name of the spare `token` of `pool`.
+/// Returns the device-mapper name of the spare `token` of `pool`.
 pub(crate) fn spare_name(pool: &PoolId, token: &Key) -> String {
     format!("{SPARE_PREFIX}{pool}-{token}")
 }
 
-/// The spare that has this device-mapper name, if it is one of `pool`.
+/// Parses the device-mapper name of a spare into its token; `None` if it is not a spare of `pool`.
 pub(crate) fn parse_spare_name(pool: &PoolId, name: &str) -> Option<Key> {
     Key::parse(name.strip_prefix(SPARE_PREFIX)?.strip_prefix(pool.as_str())?.strip_prefix('-')?)
 }
 
-/// What names and UUIDs end in.
+/// Parses the common end of names and UUIDs.
 fn parse_tail(tail: &str) -> Option<(Key, Role)> {
     match tail.strip_suffix("-ro") {
         Some(key) => Some((Key::parse(key)?, Role::ReadOnlyView)),
@@ -75,7 +77,7 @@ fn parse_tail(tail: &str) -> Option<(Key, Role)> {
     }
 }
 
-/// What the UUIDs of all devices of `pool` start with.
+/// Returns the start of the UUIDs of all devices of `pool`.
 fn uuid_prefix(pool: &PoolId) -> String {
     format!("{UUID_PREFIX}{pool}-")
 }
@@ -98,7 +100,7 @@ mod tests {
         }
 
         #[test]
-        fn a_spares_name_tells_pool_and_spare_and_no_volume(bytes in any::<[u8; 16]>()) {
+        fn a_spares_name_identifies_pool_and_spare_but_no_volume(bytes in any::<[u8; 16]>()) {
             let (pool, token) = (PoolId::random(), Key::parse(&hex::encode(bytes)).unwrap());
             let name = spare_name(&pool, &token);
             prop_assert_eq!(parse_spare_name(&pool, &name), Some(token));

@@ -1,39 +1,34 @@
-//! The digest by which content is known.
+//! The digest that identifies content.
 
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
 use sha2::Sha256;
 
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{Error, Result};
 
-/// A SHA-256 as 64 lower-case hexadecimal digits. In the pool, digests are file names.
+/// A SHA-256 digest as 64 lower-case hexadecimal digits. In the pool, digests are file names.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct Digest(String);
 
 impl Digest {
-    /// Parses 64 hexadecimal digits, with or without `sha256:` in front.
+    /// Parses 64 hexadecimal digits, optionally prefixed with `sha256:`.
     pub fn parse(text: &str) -> Result<Self> {
         let digits = text.strip_prefix("sha256:").unwrap_or(text);
         Self::from_file_name(&digits.to_ascii_lowercase()).ok_or_else(|| {
-            Error::new(
-                ErrorKind::InvalidArgument,
-                "use digest",
-                format_args!("{text:.80?}"),
-                "it is not a SHA-256",
-            )
-            .remedy("give the 64 hexadecimal digits that `sha256sum IMAGE` prints")
+            Error::invalid(format_args!("digest {text:.80?}"), "it is not a SHA-256 digest")
+                .remedy("give the 64 hexadecimal digits that `sha256sum IMAGE` prints")
         })
     }
 
-    /// The digest that is written exactly so.
+    /// Parses a digest in its exact form: 64 lower-case digits without a prefix.
     pub(crate) fn from_file_name(name: &str) -> Option<Self> {
         let is_digit = |b: u8| b.is_ascii_digit() || (b'a'..=b'f').contains(&b);
         (name.len() == 64 && name.bytes().all(is_digit)).then(|| Self(name.to_owned()))
     }
 
-    /// The digest of everything that `hash` took in.
+    /// Returns the digest of everything that was fed into `hash`.
     pub(crate) fn of(hash: Sha256) -> Self {
         use sha2::Digest as _;
         Self(hex::encode(hash.finalize()))
@@ -68,6 +63,7 @@ impl From<Digest> for String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::error::ErrorKind;
 
     #[test]
     fn digests_are_64_hexadecimal_digits() {

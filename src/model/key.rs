@@ -1,7 +1,7 @@
 //! A volume's key: the name of its directory and of its kernel devices.
 //!
-//! CSI ids may be 128 bytes long and hold any character, so nothing on disk or in the kernel is
-//! named by them. A [`Key`] is the first half of the id's SHA-256 in hexadecimal.
+//! CSI ids may be 128 bytes long and contain almost any character, so they name nothing on disk or
+//! in the kernel. A [`Key`] is the first half of the id's SHA-256 in hexadecimal.
 
 use std::fmt;
 
@@ -13,17 +13,17 @@ use sha2::{Digest as _, Sha256};
 pub struct Key(String);
 
 impl Key {
-    /// The key of the volume with this id.
+    /// Returns the key of the volume with this id.
     pub fn of(volume_id: &str) -> Self {
         Self(hex::encode(&Sha256::digest(volume_id.as_bytes())[..16]))
     }
 
-    /// A key that belongs to no volume: the name of a spare.
+    /// Makes a random key, which names a spare instead of a volume.
     pub(crate) fn random() -> Self {
         Self(hex::encode(rand::random::<[u8; 16]>()))
     }
 
-    /// Parses a key, as found in a directory name or a device name.
+    /// Parses a key, as in the name of a directory or a device.
     pub fn parse(text: &str) -> Option<Self> {
         let valid = text.len() == 32
             && text.bytes().all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b));
@@ -36,13 +36,13 @@ impl Key {
     }
 }
 
-/// The identity of a pool: 16 hexadecimal digits, random, made once.
+/// The identity of a pool: 16 hexadecimal digits, chosen at random when the pool is made.
 #[derive(Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct PoolId(String);
 
 impl PoolId {
-    /// A new random id.
+    /// Makes a random id.
     pub fn random() -> Self {
         Self(format!("{:016x}", rand::random::<u64>()))
     }

@@ -1,11 +1,12 @@
-//! The bounds of what calf makes.
+//! Limits of volumes and spares.
 
-/// Bytes that a volume's size is a multiple of: the sector of the kernel's block layer.
+/// Unit of a volume's size, in bytes: the sector of the kernel's block layer.
 pub(crate) const SECTOR: u64 = 512;
 
-/// Largest volume, in bytes: 15 TiB. Its COW store, 0.4 % larger, still fits a file on ext4 with
-/// 4 KiB blocks, which ends one block below 16 TiB: the least of the file systems for pools.
+/// Largest size of a volume, in bytes: 15 TiB. Its COW store is 0.4 % larger, and still fits a file
+/// on ext4 with 4 KiB blocks. The limit of ext4, one block below 16 TiB, is the lowest among the
+/// file systems for pools.
 pub const MAX_SIZE: u64 = 15 << 40;
 
-/// Most spares of one template.
+/// Maximum number of spares of one template.
 pub const MAX_WARM: u32 = 256;

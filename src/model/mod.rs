@@ -1,4 +1,4 @@
-//! Values that everything above speaks of: names, ids, sizes, policies and states. No I/O.
+//! Values that all other modules share: names, ids, sizes, policies and states. No I/O.
 
 pub(crate) mod access;
 pub(crate) mod cancel;

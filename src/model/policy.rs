@@ -1,15 +1,15 @@
-//! What a volume promises: how its content is kept, for how long, and who may open its node.
+//! Policies of a volume: how its content is kept, for how long, and who may open its node.
 
 use serde::{Deserialize, Serialize};
 
-/// How much of the pool's space is set aside for a volume when it is made.
+/// How much of the pool's space is reserved for a volume when it is made.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Reserve {
-    /// Nothing: it takes what it writes, as long as there is any.
+    /// Nothing: the volume takes space as it writes, as long as the pool has any.
     #[default]
     None,
-    /// All that it may write: it cannot run out of space, and does not give any back.
+    /// All that the volume may write: it cannot run out of space, and returns none to the pool.
     Full,
 }
 
@@ -19,15 +19,15 @@ impl Reserve {
     }
 }
 
-/// What of a volume survives a reboot or a crash of the node.
+/// What part of a volume's content survives a reboot or a crash of the node.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Durability {
-    /// Flushes are elided, and the content lives as long as the boot: after any reboot, clean or
-    /// not, the volume starts from its template again.
+    /// Nothing survives: after any reboot, clean or not, the volume starts from its template again.
+    /// Flushes are elided.
     #[default]
     Ephemeral,
-    /// Flushes are honoured: what was synced survives reboots and crashes.
+    /// Synced content survives reboots and crashes. Flushes are honoured.
     Durable,
 }
 

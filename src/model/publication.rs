@@ -1,4 +1,4 @@
-//! Where a volume is to appear: stagings and publications, as CSI has them.
+//! Where a volume appears: stagings and publications, as CSI defines them.
 
 use std::path::PathBuf;
 
@@ -12,24 +12,24 @@ pub struct Stage {
     pub path: PathBuf,
     /// Block or mount.
     pub access: Access,
-    /// Every use of the volume is for reading: use a device that refuses writes.
+    /// The volume is only read: use a device that refuses writes.
     pub read_only: bool,
 }
 
 impl Stage {
-    /// A staging at `path`, for reading and writing.
+    /// Returns a staging at `path`, for reading and writing.
     pub fn new(path: impl Into<PathBuf>, access: Access) -> Self {
         Self { path: path.into(), access, read_only: false }
     }
 
-    /// Every use of the volume is for reading.
+    /// Sets whether the volume is only read.
     #[must_use]
     pub fn read_only(mut self, read_only: bool) -> Self {
         self.read_only = read_only;
         self
     }
 
-    /// Whether the device must refuse writes: by the mode of access, or by the mount option.
+    /// Whether the device must refuse writes, by this setting or by the mount option.
     pub(crate) fn is_read_only(&self) -> bool {
         let option = matches!(&self.access, Access::Mount { options, .. }
             if options.iter().any(|option| option == "ro"));
@@ -41,36 +41,36 @@ impl Stage {
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Publish {
-    /// Where the volume is to appear.
+    /// Where the volume appears.
     pub target: PathBuf,
-    /// The staging that it rests on, made (again) where it is missing.
+    /// The staging below the publication, made (again) if it is missing.
     pub stage: Stage,
-    /// This publication is for reading.
+    /// The volume is only read at this target.
     pub read_only: bool,
-    /// No other target may have the volume published.
+    /// The volume must not be published at any other target.
     pub exclusive: bool,
 }
 
 impl Publish {
-    /// A publication at `target` that rests on a staging, for reading and writing.
+    /// Returns a publication at `target` of what is staged by `stage`, for reading and writing.
     pub fn new(target: impl Into<PathBuf>, stage: Stage) -> Self {
         Self { target: target.into(), stage, read_only: false, exclusive: false }
     }
 
-    /// The block device at `target`: that needs no place for a staging.
+    /// Returns a publication of the block device at `target`, which needs no path for a staging.
     pub fn block(target: impl Into<PathBuf>) -> Self {
         let target = target.into();
         Self::new(target.clone(), Stage::new(target, Access::Block))
     }
 
-    /// This publication is for reading.
+    /// Sets whether the volume is only read at this target.
     #[must_use]
     pub fn read_only(mut self, read_only: bool) -> Self {
         self.read_only = read_only;
         self
     }
 
-    /// No other target may have the volume published.
+    /// Sets whether the volume must not be published at any other target.
     #[must_use]
     pub fn exclusive(mut self, exclusive: bool) -> Self {
         self.exclusive = exclusive;

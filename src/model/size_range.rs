@@ -1,7 +1,7 @@
-//! The size of a volume, chosen from those that its user would take.
+//! The choice of a volume's size from a requested range.
 
-/// Chosen sizes are multiples of this, in bytes: the block size of the file systems in templates. The
-/// exception is the size of a template, which a volume may always have.
+/// Unit of chosen sizes, in bytes: the block size of the file systems in templates. The exception
+/// is the size of the template itself, which a volume may always have.
 const GRANULARITY: u64 = 4096;
 
 /// The sizes that a volume may have, in bytes.
@@ -12,34 +12,34 @@ pub struct SizeRange {
 }
 
 impl SizeRange {
-    /// At least `least` bytes, and at most `most` if that is given.
+    /// Returns the range from `least` bytes to `most`, or without an upper limit.
     pub fn new(least: u64, most: Option<u64>) -> Self {
         Self { least, most }
     }
 
-    /// The smallest size that is wanted.
+    /// The smallest size in the range.
     pub fn least(self) -> u64 {
         self.least
     }
 
-    /// The largest.
+    /// The largest size in the range.
     pub fn most(self) -> Option<u64> {
         self.most
     }
 
-    /// Whether a volume of `size` bytes is what is wanted.
+    /// Whether the range contains `size`.
     pub fn contains(self, size: u64) -> bool {
         size >= self.least && self.most.is_none_or(|most| size <= most)
     }
 
-    /// The smallest size in the range for a volume of a template, or a volume that is there already,
-    /// with `existing` bytes. `Err` with the smallest size that would do if it is beyond the range.
+    /// Chooses the smallest size in the range for a volume whose template, or whose present size,
+    /// has `existing` bytes. Returns the smallest possible size as `Err` if it is beyond the range.
     pub fn choose(self, existing: u64) -> Result<u64, u64> {
         let size = if self.least <= existing { existing } else { Self::round_up(self.least) };
         if self.most.is_some_and(|most| size > most) { Err(size) } else { Ok(size) }
     }
 
-    /// The next size that file systems in templates can fill.
+    /// Rounds up to a size that the file systems in templates can fill.
     pub fn round_up(size: u64) -> u64 {
         size.checked_next_multiple_of(GRANULARITY).unwrap_or(u64::MAX)
     }
@@ -51,7 +51,7 @@ mod tests {
     use proptest::prelude::*;
 
     #[test]
-    fn the_least_size_that_fits_is_chosen() {
+    fn the_smallest_size_that_fits_is_chosen() {
         let template = 8192 + 512;
         for (least, most, size) in [
             (0, None, Ok(template)),

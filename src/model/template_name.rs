@@ -1,14 +1,14 @@
-//! Which names a template may have.
+//! The rules for names of templates.
 //!
-//! A name is a file name in the pool and a value in a StorageClass, so it is kept to what is safe
-//! in both: no separators, no leading dot, no need for quotes.
+//! A name is a file name in the pool and a value in a StorageClass, so it must be safe in both: no
+//! separators, no leading dot, no need for quotes.
 
 use crate::error::{Error, ErrorKind, Result};
 
-/// Most bytes in a name, as for the names of CSI.
+/// Maximum length of a name in bytes, as for names in CSI.
 const MAX_LENGTH: usize = 128;
 
-/// Whether `name` may name a template.
+/// Whether a template may have this name.
 pub(crate) fn is_valid(name: &str) -> bool {
     problem(name).is_none()
 }
@@ -27,14 +27,14 @@ fn problem(name: &str) -> Option<String> {
         return Some("the name is empty".into());
     }
     if name.len() > MAX_LENGTH {
-        return Some(format!("the name has {} bytes, {MAX_LENGTH} is the most", name.len()));
+        return Some(format!("the name has {} bytes, the limit is {MAX_LENGTH}", name.len()));
     }
     let allowed = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-');
     if let Some(c) = name.chars().find(|c| !allowed(*c)) {
-        return Some(format!("the name may not contain {c:?}"));
+        return Some(format!("the name must not contain {c:?}"));
     }
     let first = name.chars().next()?;
-    (!first.is_ascii_alphanumeric()).then(|| format!("the name may not start with {first:?}"))
+    (!first.is_ascii_alphanumeric()).then(|| format!("the name must not start with {first:?}"))
 }
 
 #[cfg(test)]
@@ -43,14 +43,14 @@ mod tests {
     use proptest::prelude::*;
 
     #[test]
-    fn names_that_people_use_are_valid() {
+    fn common_names_are_valid() {
         for name in ["a", "debian-12.5", "Ubuntu_24.04", "0", &"x".repeat(128)] {
             assert!(is_valid(name), "{name}");
         }
     }
 
     #[test]
-    fn a_refusal_says_what_is_wrong() {
+    fn a_refusal_states_the_fault() {
         for (name, why) in [
             ("", "empty"),
             (&"x".repeat(129), "129 bytes"),
@@ -68,7 +68,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn a_valid_name_is_one_visible_path_component(name in "\\PC{0,140}") {
+        fn a_valid_name_is_a_single_visible_path_component(name in "\\PC{0,140}") {
             if is_valid(&name) {
                 let path = std::path::Path::new(&name);
                 prop_assert_eq!(path.file_name(), Some(path.as_os_str()));

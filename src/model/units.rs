@@ -1,19 +1,14 @@
 //! Sizes as users write and read them.
 
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{Error, Result};
 
-/// Parses a size in bytes: a plain number, or one with `K`, `M`, `G`, `T` (powers of 1000) or
-/// `Ki`, `Mi`, `Gi`, `Ti` (powers of 1024), an optional `B` at the end: Kubernetes' quantities and
-/// what people type.
+/// Parses a size in bytes: a plain number, or a number with `K`, `M`, `G`, `T` (powers of 1000) or
+/// `Ki`, `Mi`, `Gi`, `Ti` (powers of 1024) and an optional `B` at the end. This covers Kubernetes'
+/// quantities and what people type.
 pub fn parse_size(field: &str, text: &str) -> Result<u64> {
     let invalid = |why: &str| {
-        Error::new(
-            ErrorKind::InvalidArgument,
-            "parse",
-            format_args!("{field} {text:?}"),
-            why.to_owned(),
-        )
-        .remedy("write bytes, or a whole number with Ki, Mi, Gi or Ti, such as 10Gi")
+        Error::invalid(format_args!("{field} {text:?}"), why.to_owned())
+            .remedy("give a number of bytes, or a whole number with Ki, Mi, Gi or Ti, such as 10Gi")
     };
     let digits = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
     let (number, unit) = text.split_at(digits);
@@ -34,12 +29,12 @@ pub fn parse_size(field: &str, text: &str) -> Result<u64> {
     number.checked_mul(factor).ok_or_else(|| invalid("it is too large"))
 }
 
-/// A size for people: at most four digits and a binary unit, such as `1.5 GiB`.
+/// Formats a size for people: at most four digits and a binary unit, such as `1.5 GiB`.
 pub fn format_size(bytes: u64) -> String {
     const UNITS: [&str; 6] = ["B", "KiB", "MiB", "GiB", "TiB", "PiB"];
     let mut value = bytes as f64;
     let mut unit = 0;
-    // What would be rounded to 1024.0 is one of the next unit.
+    // A value that would round to 1024.0 becomes 1 of the next unit.
     while value >= 1023.95 && unit + 1 < UNITS.len() {
         value /= 1024.0;
         unit += 1;

@@ -1,12 +1,13 @@
-//! A volume as a caller asks for it, and the states that it may be in.
+//! The specification of a volume, and the states of a volume.
 
 use std::time::Duration;
 
 use crate::model::policy::{Durability, NodeOwner, Reserve};
 
-/// A volume to be made.
+/// The specification of a volume to be made.
 ///
-/// Made by [`new`](Self::new), and by a method for each property that is not to have its default:
+/// Start with [`new`](Self::new), and set each property that should differ from its default with a
+/// method:
 ///
 /// ```
 /// # use calf::{Durability, VolumeSpec};
@@ -19,9 +20,9 @@ pub struct VolumeSpec {
     pub id: String,
     /// Name of the template.
     pub template: String,
-    /// Size in bytes, a multiple of 512; `None` for the template's.
+    /// Size in bytes, a multiple of 512; `None` for the template's size.
     pub size: Option<u64>,
-    /// Most bytes that the volume may write; `None` for all of it.
+    /// Maximum number of bytes that the volume may write; `None` for its whole size.
     pub cow_limit: Option<u64>,
     /// Bytes per chunk: a power of two from 4 KiB to 1 MiB.
     pub chunk_size: u64,
@@ -29,22 +30,22 @@ pub struct VolumeSpec {
     pub durability: Durability,
     /// Owner of the published device node.
     pub owner: NodeOwner,
-    /// How much of the pool's space is set aside for the volume when it is made.
+    /// How much of the pool's space is reserved for the volume when it is made.
     pub reserve: Reserve,
-    /// How long after its creation reconciliation may delete the volume, if nobody uses it then;
-    /// in whole seconds.
+    /// Age at which reconciliation deletes the volume, if it is unused; in whole seconds.
     pub ttl: Option<Duration>,
-    /// Made by an inline ephemeral Publish; deleted by its Unpublish.
+    /// The volume is made by an inline ephemeral Publish, and deleted by its Unpublish.
     pub inline: bool,
-    /// Mount access is given to Kata: the guest mounts the file system, the host never does.
+    /// Kata handles mount access: the guest mounts the file system, the host never does.
     pub kata_direct: bool,
 }
 
 impl VolumeSpec {
-    /// Bytes per chunk unless told otherwise.
+    /// Default number of bytes per chunk.
     pub const DEFAULT_CHUNK_SIZE: u64 = 4096;
 
-    /// A volume of `template` with everything else at its default.
+    /// Returns the specification of a volume of `template`, with every other property at its
+    /// default.
     pub fn new(id: impl Into<String>, template: impl Into<String>) -> Self {
         Self {
             id: id.into(),
@@ -61,63 +62,64 @@ impl VolumeSpec {
         }
     }
 
-    /// Size in bytes, a multiple of 512; `None` for the template's.
+    /// Sets the size in bytes, a multiple of 512; `None` for the template's size.
     #[must_use]
     pub fn size(mut self, size: impl Into<Option<u64>>) -> Self {
         self.size = size.into();
         self
     }
 
-    /// Most bytes that the volume may write; `None` for all of it.
+    /// Sets the maximum number of bytes that the volume may write; `None` for its whole size.
     #[must_use]
     pub fn cow_limit(mut self, cow_limit: impl Into<Option<u64>>) -> Self {
         self.cow_limit = cow_limit.into();
         self
     }
 
-    /// Bytes per chunk: a power of two from 4 KiB to 1 MiB.
+    /// Sets the bytes per chunk: a power of two from 4 KiB to 1 MiB.
     #[must_use]
     pub fn chunk_size(mut self, chunk_size: u64) -> Self {
         self.chunk_size = chunk_size;
         self
     }
 
-    /// What survives a reboot or a crash of the node.
+    /// Sets what survives a reboot or a crash of the node.
     #[must_use]
     pub fn durability(mut self, durability: Durability) -> Self {
         self.durability = durability;
         self
     }
 
-    /// Owner of the published device node.
+    /// Sets the owner of the published device node.
     #[must_use]
     pub fn owner(mut self, owner: NodeOwner) -> Self {
         self.owner = owner;
         self
     }
 
-    /// How much of the pool's space is set aside for the volume when it is made.
+    /// Sets how much of the pool's space is reserved for the volume when it is made.
     #[must_use]
     pub fn reserve(mut self, reserve: Reserve) -> Self {
         self.reserve = reserve;
         self
     }
 
-    /// How long after its creation reconciliation may delete the volume, if nobody uses it then.
+    /// Sets the age at which reconciliation deletes the volume, if it is unused.
     #[must_use]
     pub fn ttl(mut self, ttl: impl Into<Option<Duration>>) -> Self {
         self.ttl = ttl.into();
         self
     }
 
-    /// Whether it is made by an inline ephemeral Publish and deleted by its Unpublish.
+    /// Sets whether the volume is made by an inline ephemeral Publish and deleted by its Unpublish.
     #[must_use]
     pub fn inline(mut self, inline: bool) -> Self {
         self.inline = inline;
         self
     }
 
-    /// Whether mount access is given to Kata: the guest mounts the file system, the host never does.
+    /// Sets whether Kata handles mount access: the guest mounts the file system, the host never
+    /// does.
     #[must_use]
     pub fn kata_direct(mut self, kata_direct: bool) -> Self {
         self.kata_direct = kata_direct;
@@ -125,19 +127,19 @@ impl VolumeSpec {
     }
 }
 
-/// What the kernel has of a volume.
+/// The state of a volume in the kernel.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum VolumeState {
-    /// No device.
+    /// The volume has no device.
     Inactive,
-    /// Its device is in order.
+    /// Its device works.
     Active,
-    /// Its device is suspended or half made, as a crash leaves it until the next call.
+    /// Its device is suspended or half made, as after a crash, until the next call.
     Interrupted,
     /// An I/O error on the COW store made it unreadable.
     Invalid,
-    /// Its COW store is full: reads go on, writes fail.
+    /// Its COW store is full: reads work, writes fail.
     Overflow,
 }
 
@@ -146,7 +148,7 @@ impl VolumeState {
     pub const ALL: [Self; 5] =
         [Self::Inactive, Self::Active, Self::Interrupted, Self::Invalid, Self::Overflow];
 
-    /// A word for people, metrics and programs.
+    /// The name of the state for people, metrics and programs.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Inactive => "inactive",
@@ -157,7 +159,7 @@ impl VolumeState {
         }
     }
 
-    /// Whether the kernel gave the volume up: nothing brings it back.
+    /// Whether the kernel gave up the volume. This is final.
     pub fn is_lost(self) -> bool {
         matches!(self, Self::Invalid | Self::Overflow)
     }

@@ -1,43 +1,39 @@
-//! Which ids a volume may have: those that CSI allows.
+//! The rules for ids of volumes: those of CSI.
 
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{Error, Result};
 
-/// Longest id, in bytes: CSI's limit.
+/// Maximum length of an id in bytes: CSI's limit.
 const MAX_ID: usize = 128;
 
-/// What an id must be.
+/// The remedy for an id that is not valid.
 pub(crate) const FORM: &str = "give 1 to 128 bytes without control characters";
 
-/// Refuses an id that CSI would not allow.
+/// Refuses an id that CSI does not allow.
 pub(crate) fn check(id: &str) -> Result<()> {
     match fault(id) {
         None => Ok(()),
-        Some(why) => Err(Error::new(
-            ErrorKind::InvalidArgument,
-            "use volume id",
-            format_args!("{:?}", head(id)),
-            why,
-        )
-        .remedy(FORM)),
+        Some(why) => {
+            Err(Error::invalid(format_args!("volume id {:?}", head(id)), why).remedy(FORM))
+        }
     }
 }
 
-/// Why CSI would not allow the id, if so.
+/// Returns why CSI does not allow the id; `None` if it does.
 pub(crate) fn fault(id: &str) -> Option<&'static str> {
     match id {
         "" => Some("it is empty"),
         id if id.len() > MAX_ID => Some("it is longer than 128 bytes"),
-        id if id.chars().any(char::is_control) => Some("it has a control character"),
+        id if id.chars().any(char::is_control) => Some("it contains a control character"),
         _ => None,
     }
 }
 
-/// As much of an id, or of what was given for one, as a message shows.
+/// Returns the part of an id, or of text in place of an id, that a message shows.
 pub(crate) fn head(id: &str) -> &str {
     &id[..id.floor_char_boundary(MAX_ID)]
 }
 
-/// Whether CSI would allow the id.
+/// Whether CSI allows the id.
 pub(crate) fn is_valid(id: &str) -> bool {
     fault(id).is_none()
 }

@@ -6,7 +6,8 @@ use crate::cow;
 use crate::pool::record;
 use crate::pool::record::{PoolRecord, Record, TemplateRecord, VolumeRecord};
 
-/// Records: what is accepted is written and read back as the same, and harms nobody who uses it.
+/// Parses records. An accepted record survives writing and reading unchanged, and its values are
+/// safe to use.
 pub fn records(data: &[u8]) {
     if let Some(volume) = check::<VolumeRecord>(data) {
         let size = cow::store_size(volume.size, volume.cow_limit, volume.chunk_size);

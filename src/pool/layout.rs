@@ -1,19 +1,19 @@
-//! Where things are in a pool. The only place that knows its file names.
+//! The layout of a pool. Only this file knows the names of files in it.
 //!
 //! ```text
 //! <pool>/pool.json                   format version and pool id
 //! <pool>/lock                        byte-range locks, see sys::lock
 //! <pool>/templates/<name>.json       name -> digest; replaced by rename
 //! <pool>/images/<hex>/image          content, read-only, extended sparsely to the largest volume
-//! <pool>/images/<hex>/loop           which loop device was attached to it, a hint
-//! <pool>/images/<hex>/import.json    which file it was read from, so that it is not read twice
-//! <pool>/images/.import-<id>/        an import under way, or cut short: the same two files
-//! <pool>/volumes/<key>/volume.json   the intent: a volume exists while this file does
+//! <pool>/images/<hex>/loop           its last loop device, a hint
+//! <pool>/images/<hex>/import.json    the file that it was read from, to avoid reading it twice
+//! <pool>/images/.import-<id>/        a running or interrupted import: the same two files
+//! <pool>/volumes/<key>/volume.json   the intent: a volume exists as long as this file does
 //! <pool>/volumes/<key>/cow           its COW store (or `disk`, a private copy, in fallback)
-//! <pool>/volumes/<key>/abandoned     since when an inline volume's pod seems to be gone
+//! <pool>/volumes/<key>/abandoned     when an inline volume's pod was first found missing
 //! <pool>/volumes/<key>/node          its published device node (`node-ro` for readers)
-//! <pool>/volumes/<key>/claim/        the spare that is about to become its device
-//! <pool>/spares/<token>/spare.json   what a spare device would be as a volume
+//! <pool>/volumes/<key>/claim/        the spare that is becoming its device
+//! <pool>/spares/<token>/spare.json   the record of a volume with the spare's properties
 //! <pool>/spares/<token>/cow          its COW store
 //! ```
 
@@ -24,7 +24,7 @@ use crate::model::digest::Digest;
 use crate::model::key::Key;
 use crate::model::policy::Backing;
 
-/// What the directories of imports under way start with; a digest never does.
+/// Prefix of the directories of running imports; a digest never starts with it.
 pub const IMPORT_PREFIX: &str = ".import-";
 
 /// The paths of one pool.
@@ -34,7 +34,7 @@ pub struct Layout {
 }
 
 impl Layout {
-    /// The layout of the pool at `root`.
+    /// Returns the layout of the pool at `root`.
     pub fn new(root: impl Into<PathBuf>) -> Self {
         Self { root: root.into() }
     }
@@ -44,7 +44,7 @@ impl Layout {
         &self.root
     }
 
-    /// Format version and identity.
+    /// The record of the pool's format version and identity.
     pub fn pool_record(&self) -> PathBuf {
         self.root.join("pool.json")
     }
@@ -54,17 +54,17 @@ impl Layout {
         self.root.join("lock")
     }
 
-    /// All template names.
+    /// The directory of all template names.
     pub fn templates(&self) -> PathBuf {
         self.root.join("templates")
     }
 
-    /// What the template `name` points to. Names are checked by `template::name`.
+    /// The record of what the template `name` points to. The caller has checked the name.
     pub fn template_record(&self, name: &str) -> PathBuf {
         self.templates().join(format!("{name}.json"))
     }
 
-    /// All template content.
+    /// The directory of all template content.
     pub fn images(&self) -> PathBuf {
         self.root.join("images")
     }
@@ -79,18 +79,19 @@ impl Layout {
         self.image_directory(digest).join("image")
     }
 
-    /// Number of the loop device that was last attached to the content: a hint, checked
-    /// before use.
+    /// The file with the number of the loop device that was last attached to the content: a hint,
+    /// checked before use.
     pub fn image_loop(&self, digest: &Digest) -> PathBuf {
         self.image_directory(digest).join("loop")
     }
 
-    /// The import under way from the source with this id.
+    /// The directory of the import from the source with this id.
     pub fn import_directory(&self, id: &str) -> PathBuf {
         self.images().join(format!("{IMPORT_PREFIX}{id}"))
     }
 
-    /// How far an import is, in its directory or in that of the content it became.
+    /// The record of an import's progress, in its directory or in that of the content that it
+    /// became.
     pub fn import_record(directory: &Path) -> PathBuf {
         directory.join("import.json")
     }
@@ -100,22 +101,22 @@ impl Layout {
         directory.join("image")
     }
 
-    /// All volumes.
+    /// The directory of all volumes.
     pub fn volumes(&self) -> PathBuf {
         self.root.join("volumes")
     }
 
-    /// Everything of one volume.
+    /// The directory of one volume.
     pub fn volume_directory(&self, key: &Key) -> PathBuf {
         self.volumes().join(key.as_str())
     }
 
-    /// The intent; the volume exists while this file does.
+    /// The intent; the volume exists as long as this file does.
     pub fn volume_record(&self, key: &Key) -> PathBuf {
         self.volume_directory(key).join("volume.json")
     }
 
-    /// What the volume wrote: its COW store, or its private copy of the template.
+    /// The volume's store: its COW store, or its private copy of the template.
     pub fn store(&self, key: &Key, backing: Backing) -> PathBuf {
         self.volume_directory(key).join(match backing {
             Backing::Snapshot => "cow",
@@ -123,32 +124,32 @@ impl Layout {
         })
     }
 
-    /// The directory of the spare that is about to become the volume's device.
+    /// The directory of the spare that is becoming the volume's device.
     pub fn claim(&self, key: &Key) -> PathBuf {
         self.volume_directory(key).join("claim")
     }
 
-    /// All spares.
+    /// The directory of all spares.
     pub fn spares(&self) -> PathBuf {
         self.root.join("spares")
     }
 
-    /// Everything of one spare.
+    /// The directory of one spare.
     pub fn spare_directory(&self, token: &Key) -> PathBuf {
         self.spares().join(token.as_str())
     }
 
-    /// What a spare would be as a volume, in its directory or in that of the volume that claims it.
+    /// The record of a spare, in its own directory or in the `claim` directory of a volume.
     pub fn spare_record(directory: &Path) -> PathBuf {
         directory.join("spare.json")
     }
 
-    /// A spare's COW store, likewise.
+    /// The COW store of a spare, in the same directories.
     pub fn spare_store(directory: &Path) -> PathBuf {
         directory.join("cow")
     }
 
-    /// Since when the pod of an inline volume seems to be gone.
+    /// The record of when the pod of an inline volume was first found missing.
     pub fn abandoned(&self, key: &Key) -> PathBuf {
         self.volume_directory(key).join("abandoned")
     }
@@ -165,9 +166,9 @@ impl Layout {
         }
     }
 
-    /// The volume whose node a path leads to, in this pool or another, by the end of the path.
+    /// Parses the end of a path of a device node into its volume, in this pool or another.
     pub fn node_owner(path: &Path) -> Option<Key> {
-        // The kernel shows so that the node was made anew since it was bound.
+        // The kernel adds this suffix if the node was replaced since it was bound.
         let text = path.to_str()?;
         let path = Path::new(text.strip_suffix("//deleted").unwrap_or(text));
         let directory = path.parent()?;
@@ -185,7 +186,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_node_tells_its_volume_by_the_end_of_its_path() {
+    fn the_end_of_a_nodes_path_identifies_its_volume() {
         let layout = Layout::new("/pool");
         let key = Key::of("volume");
         let node = layout.node(&key, Role::Snapshot);

@@ -1,14 +1,14 @@
-//! The locks of a pool, one subject each, and the order in which they are taken.
+//! The locks of a pool, each with one subject, and the order in which they are taken.
 //!
 //! | order | subject | held while |
 //! | --- | --- | --- |
 //! | 1 | `import/<id>` | an import from that source runs |
 //! | 2 | `spares` | spares are made and removed |
-//! | 3 | `volume/<key>` | an operation on the volume runs; tried, never waited for |
-//! | 4 | `spare/<token>` | the spare is made, claimed or removed; tried, never waited for |
-//! | 5 | `template/<name>` | a name is pointed to content, or removed |
+//! | 3 | `volume/<key>` | an operation on the volume runs; taken without blocking |
+//! | 4 | `spare/<token>` | the spare is made, claimed or removed; taken without blocking |
+//! | 5 | `template/<name>` | a name is set or removed |
 //! | 6 | `image/<digest>` | content is used (shared), made or removed (exclusive) |
-//! | 7 | `origin/<digest>` | content is attached or its file extended |
+//! | 7 | `origin/<digest>` | content is attached, or its file extended |
 //! | 8 | `pool` | the pool is made, or its format raised |
 
 use crate::error::Result;
@@ -24,7 +24,7 @@ impl PoolDir {
         Ok(lock.map(|lock| VolumeGuard { key: key.clone(), _lock: lock }))
     }
 
-    /// Takes the lock of a spare; `None` while it is made, claimed or removed elsewhere.
+    /// Takes the lock of a spare; `None` while another call makes, claims or removes the spare.
     pub(crate) fn try_lock_spare(&self, token: &Key) -> Result<Option<SpareGuard>> {
         let lock = self.try_exclusive(&format!("spare/{token}"))?;
         Ok(lock.map(|lock| SpareGuard { token: token.clone(), _lock: lock }))
@@ -35,20 +35,20 @@ impl PoolDir {
         self.host().try_lock(&self.layout().lock_file(), "spares", Mode::Exclusive)
     }
 
-    /// Takes the lock of a template's content, waiting for its holder: shared to use the
-    /// content, exclusive to make or to remove it.
+    /// Takes the lock of a template's content, waiting for its holder: shared to use the content,
+    /// exclusive to make or remove it.
     pub(crate) fn lock_image(&self, digest: &Digest, mode: Mode) -> Result<Lock> {
         self.host().lock(&self.layout().lock_file(), &format!("image/{digest}"), mode)
     }
 
-    /// Takes the lock of who attaches a template's content or extends its file, waiting for its holder.
-    /// That of the content is held too, shared, and taken first.
+    /// Takes the lock that serializes attaching a template's content and extending its file,
+    /// waiting for its holder. The caller already holds the lock of the content, shared.
     pub(crate) fn lock_origin(&self, digest: &Digest) -> Result<Lock> {
         self.host().lock(&self.layout().lock_file(), &format!("origin/{digest}"), Mode::Exclusive)
     }
 
-    /// Takes the lock of an import by the id of its source; `None` while another process or
-    /// thread imports from that source.
+    /// Takes the lock of an import, by the id of its source; `None` while another process or thread
+    /// imports from that source.
     pub(crate) fn try_lock_import(&self, id: &str) -> Result<Option<Lock>> {
         self.try_exclusive(&format!("import/{id}"))
     }
@@ -68,7 +68,7 @@ impl PoolDir {
     }
 }
 
-/// The held lock of a volume: what changes the volume asks for it.
+/// The held lock of a volume, which each function that changes the volume requires.
 #[derive(Debug)]
 pub(crate) struct VolumeGuard {
     key: Key,

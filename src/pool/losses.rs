@@ -1,8 +1,8 @@
-//! Tells, once, of a volume that the kernel gave up.
+//! Reports, once, that the kernel gave up a volume.
 //!
-//! Statistics, lists and reconciliation all see the same state again and again; what is worth a line
-//! in the log and a count is the moment in which it changes. The kernel stays the truth: what is
-//! remembered here only keeps from telling it twice, and a new process tells it once more.
+//! Statistics, lists and reconciliation all see the same state repeatedly. Only a change of the
+//! state is worth a line in the log and a count. The kernel remains the truth: what is remembered
+//! here only prevents repeated reports. A new process reports each loss once more.
 
 use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -11,7 +11,7 @@ use crate::model::key::Key;
 use crate::model::volume::VolumeState;
 use crate::pool::record::VolumeRecord;
 
-/// How many volumes were seen to be given up since the pool was opened.
+/// Counts of the volumes that the kernel gave up, as noticed since the pool was opened.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Losses {
     /// Volumes that turned [`Invalid`](VolumeState::Invalid).
@@ -20,25 +20,25 @@ pub struct Losses {
     pub overflow: u64,
 }
 
-/// What was told.
+/// The losses that were reported.
 #[derive(Debug, Default)]
 pub(crate) struct LossLog(Mutex<State>);
 
 #[derive(Debug, Default)]
 struct State {
     losses: Losses,
-    told: BTreeMap<Key, VolumeState>,
+    reported: BTreeMap<Key, VolumeState>,
 }
 
 impl LossLog {
-    /// Takes note of a volume's state; tells it if it is a loss that was not told.
+    /// Takes note of a volume's state, and reports a loss that was not yet reported.
     pub(crate) fn notice(&self, key: &Key, record: &VolumeRecord, now: VolumeState) {
         let mut state = self.state();
         if !now.is_lost() {
-            state.told.remove(key);
+            state.reported.remove(key);
             return;
         }
-        if state.told.insert(key.clone(), now) == Some(now) {
+        if state.reported.insert(key.clone(), now) == Some(now) {
             return;
         }
         let what = match now {
@@ -48,19 +48,19 @@ impl LossLog {
             }
             _ => {
                 state.losses.overflow += 1;
-                "its COW store is full: reads go on, writes fail; save what is needed, then delete it"
+                "its COW store is full: reads work, writes fail; save what is needed, then delete it"
             }
         };
         drop(state);
         tracing::warn!(volume = record.id, template = record.template, what);
     }
 
-    /// The volume is gone.
+    /// Forgets a volume that was deleted.
     pub(crate) fn forget(&self, key: &Key) {
-        self.state().told.remove(key);
+        self.state().reported.remove(key);
     }
 
-    /// What was told so far.
+    /// The counts of losses so far.
     pub(crate) fn count(&self) -> Losses {
         self.state().losses
     }

@@ -1,6 +1,7 @@
-//! The pool's directory: its layout, its records, its locks, and the room in its file system.
+//! The pool's directory: its layout, its records, its locks, and the space in its file system.
 //!
-//! A pool keeps no state of its own: what exists is told by its directory and the kernel at each call.
+//! A pool keeps no state in memory: each call finds out what exists from the directory and the
+//! kernel.
 
 #[cfg(feature = "fuzzing")]
 pub(crate) mod fuzzing;
@@ -31,14 +32,14 @@ use crate::pool::record::{FORMATS, PoolRecord};
 use crate::sys::lock::Mode;
 use crate::sys::{FileSystemUsage, Host};
 
-/// Where Kata's runtimes look for direct-assigned volumes, unless a pool is told otherwise.
+/// Default path where Kata's runtimes look for direct-assigned volumes.
 pub(crate) const DEFAULT_KATA_ROOT: &str = "/run/kata-containers/shared/direct-volumes";
 
-/// What to do where the pool is full.
+/// The remedy for a pool that is full.
 pub(crate) const MORE_ROOM: &str =
     "remove templates or volumes that are not needed, or enlarge the pool's file system";
 
-/// How volumes are made where the kernel has no dm-snapshot.
+/// How volumes are made if the kernel has no dm-snapshot.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Fallback {
     /// A reflink copy of the template; needs a pool on XFS with reflink or on Btrfs.
@@ -47,14 +48,14 @@ pub enum Fallback {
     Copy,
 }
 
-/// What a pool is told when it is opened.
+/// Settings of a pool, given when it is opened.
 #[derive(Clone)]
 pub(crate) struct Settings {
-    /// Bytes of the pool's file system that must stay free when something is made.
+    /// Bytes of the pool's file system that new objects must leave free.
     pub(crate) reserve: u64,
     /// How long to wait for another operation on the same volume.
     pub(crate) wait: Duration,
-    /// What to do where the kernel has no dm-snapshot.
+    /// How to make volumes if the kernel has no dm-snapshot; `None` to refuse.
     pub(crate) fallback: Option<Fallback>,
     /// How images are downloaded.
     pub(crate) downloads: DownloadOptions,
@@ -63,7 +64,7 @@ pub(crate) struct Settings {
 }
 
 impl Settings {
-    /// Bytes that new volumes leave free, unless told otherwise.
+    /// Default number of bytes that new objects must leave free.
     pub(crate) const DEFAULT_RESERVE: u64 = 256 << 20;
 }
 
@@ -87,19 +88,18 @@ pub struct Capacity {
     pub total: u64,
     /// Free space, the reserve included.
     pub free: u64,
-    /// Free space that new volumes may use: what is free less the reserve.
+    /// Free space that new volumes may use: `free` without the reserve.
     pub available: u64,
-    /// What must stay free.
+    /// Space that must stay free.
     pub reserve: u64,
 }
 
-/// The pool's directory, its identity and the machine that it is on: what everything below `api`
-/// works on.
+/// The pool's directory, its identity and its host. Everything below `api` works on this value.
 pub(crate) struct PoolDir {
     host: Arc<dyn Host>,
     layout: Layout,
     id: PoolId,
-    /// What the pool's record said when it was last read: it only ever rises.
+    /// The format in the pool's record when it was last read. It only ever rises.
     format: AtomicU32,
     losses: LossLog,
     claims: AtomicU64,
@@ -142,7 +142,8 @@ impl PoolDir {
         Ok(Capacity { total, free, available: free.saturating_sub(reserve), reserve })
     }
 
-    /// Fails if `needed` bytes more would eat into the reserve, which running volumes live on.
+    /// Fails if another `needed` bytes would use up part of the reserve, which running volumes
+    /// depend on.
     pub(crate) fn require_free(
         &self,
         operation: &'static str,
@@ -154,7 +155,7 @@ impl PoolDir {
             return Ok(());
         }
         let why = format!(
-            "the pool at {} has {} left above its reserve of {}, and {} is needed",
+            "the pool at {} has {} free above its reserve of {}, and {} is needed",
             self.root().display(),
             format_size(available),
             format_size(reserve),
@@ -163,11 +164,11 @@ impl PoolDir {
         Err(Error::new(ErrorKind::NoSpace, operation, subject, why).remedy(MORE_ROOM))
     }
 
-    /// How new volumes are made on this kernel.
+    /// Returns how new volumes are made on this kernel.
     ///
     /// # Errors
     ///
-    /// `Unsupported` where the kernel lacks dm-snapshot and no fallback was chosen.
+    /// `Unsupported` if the kernel lacks dm-snapshot and no fallback was chosen.
     pub(crate) fn backing(&self) -> Result<Backing> {
         let capabilities = self.host().capabilities()?;
         if let Err(reason) = capabilities.loop_control {
@@ -177,7 +178,7 @@ impl PoolDir {
                 self.root().display(),
                 reason,
             )
-            .remedy("load the `loop` module and give calf /dev/loop-control"));
+            .remedy("load the `loop` module, and make /dev/loop-control available to calf"));
         }
         let missing = match (capabilities.snapshot, capabilities.linear) {
             (Ok(_), Ok(_)) => return Ok(Backing::Snapshot),
@@ -199,12 +200,12 @@ impl PoolDir {
         }
     }
 
-    /// The volumes that the kernel gave up, as far as they were noticed.
+    /// The losses of volumes, as far as they were noticed.
     pub(crate) fn losses(&self) -> &LossLog {
         &self.losses
     }
 
-    /// How many spares became volumes' devices since the pool was opened.
+    /// The number of spares that became volumes' devices since the pool was opened.
     pub(crate) fn claimed_spares(&self) -> u64 {
         self.claims.load(Ordering::Relaxed)
     }
@@ -214,7 +215,7 @@ impl PoolDir {
         self.claims.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// The machine that the pool works on.
+    /// The host that the pool is on.
     pub(crate) fn host(&self) -> &dyn Host {
         &*self.host
     }
@@ -224,7 +225,7 @@ impl PoolDir {
         self.settings.wait
     }
 
-    /// How images are downloaded.
+    /// The options for downloads of images.
     #[cfg(feature = "http")]
     pub(crate) fn download_options(&self) -> &DownloadOptions {
         &self.settings.downloads
@@ -235,12 +236,12 @@ impl PoolDir {
         &self.settings.kata_root
     }
 
-    /// Where the pool's files are.
+    /// The layout of the pool's directory.
     pub(crate) fn layout(&self) -> &Layout {
         &self.layout
     }
 
-    /// Raises the pool's format, durably, before something that needs it is written.
+    /// Raises the pool's format durably. Call this before writing a record that needs `format`.
     pub(crate) fn require_format(&self, format: u32) -> Result<()> {
         if self.format.load(Ordering::Acquire) >= format {
             return Ok(());
@@ -274,7 +275,7 @@ fn open_or_create(host: &dyn Host, layout: &Layout) -> Result<PoolRecord> {
             && !name.to_string_lossy().starts_with("pool.json")
     });
     if let Some(name) = stranger {
-        // Another process may have made the pool between the two looks.
+        // Another process may have made the pool between the read and the listing.
         if let Some(record) = record::read::<PoolRecord>(host, &path)? {
             return check_format(record, &path);
         }
@@ -282,11 +283,11 @@ fn open_or_create(host: &dyn Host, layout: &Layout) -> Result<PoolRecord> {
             ErrorKind::InvalidArgument,
             OPERATION,
             root.display(),
-            format!("it holds {name:?} but no pool.json"),
+            format!("it contains {name:?} but no pool.json"),
         )
-        .remedy("give an empty directory or one that calf made"));
+        .remedy("give an empty directory, or one that calf made"));
     }
-    // It holds tenants' disks.
+    // The directory contains tenants' disks.
     host.make_private_directory(root)?;
     let _lock = host.lock(&layout.lock_file(), "pool", Mode::Exclusive)?;
     if let Some(record) = record::read::<PoolRecord>(host, &path)? {
@@ -307,7 +308,7 @@ fn check_format(record: PoolRecord, path: &Path) -> Result<PoolRecord> {
         "open pool",
         path.display(),
         format!(
-            "its format is {}, this calf knows {} to {}",
+            "it has format {}; this calf knows {} to {}",
             record.format,
             FORMATS.start(),
             FORMATS.end()

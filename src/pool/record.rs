@@ -1,8 +1,8 @@
-//! What a pool remembers on disk: small JSON records, each replaced atomically.
+//! The pool's records on disk: small JSON files, each replaced atomically.
 //!
-//! Records are refused when they hold an unknown field or a format that this version does not
-//! know: a newer calf's pool is never damaged by an older one. They are refused as well when they
-//! make no sense, as after an edit by hand: what they say becomes paths and tables.
+//! calf refuses records with unknown fields, and pools with an unknown format, so that it never
+//! damages the pool of a newer version. It also refuses records with values that make no sense, as
+//! after an edit by hand, since the values become paths and tables.
 //!
 //! # Formats
 //!
@@ -12,8 +12,9 @@
 //! | 2 | volumes: `reserve`, `ttl`, `target`, `kataDirect` |
 //! | 3 | templates: `warm`; spares |
 //!
-//! Every record of a format is one of the next. A pool is raised to a format when the first record
-//! that needs it is about to be written, and not before: until then, an older calf can be put back.
+//! Every record of one format is also valid in the next. The format of a pool is raised only when
+//! the first record that needs it is about to be written. Until then, an older calf can still use
+//! the pool.
 
 use std::path::Path;
 
@@ -33,19 +34,19 @@ use crate::sys::Host;
 /// The formats of layout and records that this calf reads and writes.
 pub const FORMATS: std::ops::RangeInclusive<u32> = 1..=3;
 
-/// The format from which on a pool may hold spares.
+/// The first format in which a pool may contain spares.
 pub(crate) const SPARES_FORMAT: u32 = 3;
 
-/// Most bytes in a record: many times what the largest has.
+/// Maximum size of a record in bytes: many times the size of the largest.
 const MAX_RECORD: u64 = 64 << 10;
 
-/// What to do about a record that cannot be used.
+/// The remedy for a record that cannot be used.
 const RESTORE: &str = "it was edited by hand, damaged, or written by a newer calf: restore it or upgrade; \
      to give up what it describes, move its directory out of the pool and run `calf reconcile`";
 
-/// A record that can be read.
+/// A kind of record.
 pub trait Record: DeserializeOwned {
-    /// Says what is wrong with it, if what it holds cannot be.
+    /// Checks the record's values, or returns what is wrong.
     fn check(&self) -> Result<(), String>;
 }
 
@@ -57,7 +58,7 @@ pub struct PoolRecord {
     pub format: u32,
     /// Identity of the pool, part of each device's UUID.
     pub id: PoolId,
-    /// When it was made.
+    /// When the pool was made.
     pub created: Timestamp,
 }
 
@@ -70,7 +71,7 @@ pub struct TemplateRecord {
     pub name: String,
     /// SHA-256 of the content, in hexadecimal.
     pub digest: Digest,
-    /// Size of the content in bytes; the least size of a volume.
+    /// Size of the content in bytes; the smallest size of a volume.
     pub size: u64,
     /// File system found in the content's superblock, as `mount` names it.
     pub fs_type: Option<String>,
@@ -78,9 +79,9 @@ pub struct TemplateRecord {
     pub fs_block_size: Option<u32>,
     /// When the name was last pointed to this content.
     pub created: Timestamp,
-    /// Where the content came from, for people.
+    /// Source of the content, for people.
     pub source: String,
-    /// How many spare devices of it are to be ready (format 3).
+    /// Number of spare devices to keep ready (format 3).
     #[serde(default, skip_serializing_if = "is_zero")]
     pub warm: u32,
 }
@@ -102,7 +103,7 @@ pub struct VolumeRecord {
     pub fs_type: Option<String>,
     /// Size of the block device, in bytes.
     pub size: u64,
-    /// Most bytes that may be written, rounded to chunks; `None` for all of `size`.
+    /// Maximum number of bytes that may be written, rounded to chunks; `None` for the whole `size`.
     pub cow_limit: Option<u64>,
     /// Chunk size in bytes.
     pub chunk_size: u64,
@@ -112,26 +113,24 @@ pub struct VolumeRecord {
     pub owner: NodeOwner,
     /// How the volume is made.
     pub backing: Backing,
-    /// Made by an inline ephemeral Publish; deleted by its Unpublish.
+    /// The volume is made by an inline ephemeral Publish, and deleted by its Unpublish.
     pub inline: bool,
-    /// Mount access is given to Kata: the guest mounts the file system, the host never does
-    /// (format 2).
+    /// Kata handles mount access: the guest mounts the file system, the host never does (format 2).
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub kata_direct: bool,
     /// The boot in which the COW store was made. In a later boot, the store of an `ephemeral`
     /// volume may be torn, and is replaced.
     pub boot: String,
-    /// When it was created.
+    /// When the volume was created.
     pub created: Timestamp,
-    /// Whether all space that it may write is allocated in the pool (format 2).
+    /// How much of the pool's space is reserved for the volume (format 2).
     #[serde(default, skip_serializing_if = "Reserve::is_none")]
     pub reserve: Reserve,
-    /// Seconds after its creation from which on reconciliation deletes it, once nobody uses it
-    /// (format 2).
+    /// Age in seconds at which reconciliation deletes the volume, if it is unused (format 2).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ttl: Option<u64>,
-    /// Where an inline volume was published first: when the directory around it is gone, so is its
-    /// pod (format 2).
+    /// Path at which an inline volume was first published. If the directory of the path is gone, so
+    /// is the volume's pod (format 2).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub target: Option<String>,
 }
@@ -140,13 +139,13 @@ fn is_zero(number: &u32) -> bool {
     *number == 0
 }
 
-/// Reads the record at `path`; `None` if there is none. `Corrupt` if it cannot be understood or
-/// cannot be right.
+/// Reads the record at `path`; `None` if there is none. `Corrupt` if the record cannot be parsed,
+/// or has impossible values.
 pub fn read<T: Record>(host: &dyn Host, path: &Path) -> Result<Option<T>> {
     read_text(host, path)?.map(|text| understand(path, &text)).transpose()
 }
 
-/// The same, where a record that cannot be used counts as none.
+/// Like [`read`], but also returns `None` for a record that cannot be used.
 pub(crate) fn read_usable<T: Record>(host: &dyn Host, path: &Path) -> Result<Option<T>> {
     match read(host, path) {
         Err(error) if error.kind() == ErrorKind::Corrupt => Ok(None),
@@ -154,7 +153,7 @@ pub(crate) fn read_usable<T: Record>(host: &dyn Host, path: &Path) -> Result<Opt
     }
 }
 
-/// The text of the record at `path`; `None` if there is none.
+/// Reads the text of the record at `path`; `None` if there is none.
 pub(crate) fn read_text(host: &dyn Host, path: &Path) -> Result<Option<Vec<u8>>> {
     host.read_file(path, MAX_RECORD).map_err(|error| match error.kind() {
         ErrorKind::Corrupt => error.remedy(RESTORE),
@@ -162,30 +161,31 @@ pub(crate) fn read_text(host: &dyn Host, path: &Path) -> Result<Option<Vec<u8>>>
     })
 }
 
-/// What the text of the record at `path` says; `Corrupt` if it cannot be understood or cannot be right.
+/// Parses the text of the record at `path`; `Corrupt` if it cannot be parsed, or has impossible
+/// values.
 pub(crate) fn understand<T: Record>(path: &Path, text: &[u8]) -> Result<T> {
     parse(text).map_err(|why| corrupt(path, why))
 }
 
-/// Whether a record has nothing but its name: it is empty, or of zeros where a file system writes out
-/// lengths before data. That is what a loss of power may leave of a first record.
+/// Whether a record has no content, as a loss of power may leave a first record: it is empty, or
+/// all zeros if the file system writes out lengths before data.
 pub(crate) fn is_blank(text: &[u8]) -> bool {
     text.iter().all(|byte| *byte == 0)
 }
 
-/// Parses and checks a record, or says what is wrong with it.
+/// Parses and checks a record, or returns what is wrong with it.
 pub(crate) fn parse<T: Record>(text: &[u8]) -> Result<T, String> {
     let record: T = serde_json::from_slice(text).map_err(|e| e.to_string())?;
     record.check()?;
     Ok(record)
 }
 
-/// The error for a record that cannot be used.
+/// Returns the error for a record that cannot be used.
 pub(crate) fn corrupt(path: &Path, why: String) -> Error {
     Error::new(ErrorKind::Corrupt, "read record", path.display(), why).remedy(RESTORE)
 }
 
-/// The bytes of a record as it stands on disk.
+/// Formats a record as it is stored on disk.
 pub fn to_bytes(record: &impl Serialize) -> Vec<u8> {
     let mut bytes = serde_json::to_vec_pretty(record).expect("records have string keys only");
     bytes.push(b'\n');
@@ -232,7 +232,7 @@ impl Record for VolumeRecord {
 // === impl TemplateRecord ===
 
 impl TemplateRecord {
-    /// The oldest format that has all that the record says.
+    /// Returns the oldest format that supports all values of the record.
     pub(crate) fn format(&self) -> u32 {
         if self.warm > 0 { SPARES_FORMAT } else { 1 }
     }
@@ -241,7 +241,7 @@ impl TemplateRecord {
 // === impl VolumeRecord ===
 
 impl VolumeRecord {
-    /// The oldest format that has all that the record says.
+    /// Returns the oldest format that supports all values of the record.
     pub(crate) fn format(&self) -> u32 {
         let new = !self.reserve.is_none()
             || self.ttl.is_some()
@@ -250,12 +250,12 @@ impl VolumeRecord {
         if new { 2 } else { 1 }
     }
 
-    /// The key that the record belongs under.
+    /// Returns the key of the volume's directory.
     pub(crate) fn key(&self) -> Key {
         Key::of(&self.id)
     }
 
-    /// From when on reconciliation deletes the volume, if ever.
+    /// Returns when the volume expires, if ever: reconciliation then deletes it, if it is unused.
     pub fn expires(&self) -> Option<Timestamp> {
         let ttl = i64::try_from(self.ttl?).ok()?;
         self.created.checked_add(jiff::SignedDuration::from_secs(ttl)).ok()

@@ -4,7 +4,7 @@ use super::*;
 use crate::pool::sample::volume;
 use crate::sys::LinuxHost;
 
-/// Makes a record wrong.
+/// Makes a record invalid.
 type Edit<T> = fn(&mut T);
 
 fn template() -> TemplateRecord {
@@ -21,7 +21,7 @@ fn template() -> TemplateRecord {
 }
 
 #[test]
-fn a_record_that_cannot_be_right_is_refused_by_field() {
+fn a_record_with_an_impossible_value_is_refused_by_field() {
     let edits: [(&str, Edit<VolumeRecord>); 11] = [
         ("id", |v| v.id.clear()),
         ("id", |v| v.id = "a\nb".into()),
@@ -35,7 +35,7 @@ fn a_record_that_cannot_be_right_is_refused_by_field() {
         ("owner.uid", |v| v.owner.uid = u32::MAX),
         ("owner.gid", |v| v.owner.gid = u32::MAX),
     ];
-    parse::<VolumeRecord>(&to_bytes(&volume())).expect("it is right");
+    parse::<VolumeRecord>(&to_bytes(&volume())).expect("the sample is valid");
     for (field, edit) in edits {
         let mut record = volume();
         edit(&mut record);
@@ -48,7 +48,7 @@ fn a_record_that_cannot_be_right_is_refused_by_field() {
         ("size", |t| t.size = 513),
         ("warm", |t| t.warm = 1000),
     ];
-    parse::<TemplateRecord>(&to_bytes(&template())).expect("it is right");
+    parse::<TemplateRecord>(&to_bytes(&template())).expect("the sample is valid");
     for (field, edit) in edits {
         let mut record = template();
         edit(&mut record);
@@ -58,7 +58,7 @@ fn a_record_that_cannot_be_right_is_refused_by_field() {
 }
 
 #[test]
-fn a_digest_that_leads_elsewhere_is_refused() {
+fn a_digest_that_is_another_path_is_refused() {
     let digits = volume().digest.to_string();
     for wrong in ["..", "../../../etc", &digits.to_uppercase(), &digits[1..]] {
         let edited = |bytes: Vec<u8>| {
@@ -73,7 +73,7 @@ fn a_digest_that_leads_elsewhere_is_refused() {
 }
 
 #[test]
-fn what_is_no_small_regular_file_is_not_read() {
+fn only_a_small_regular_file_is_read() {
     let directory = tempfile::tempdir().unwrap();
     let at = |name: &str| directory.path().join(name);
     fs::write(at("good"), to_bytes(&volume())).unwrap();
@@ -98,7 +98,7 @@ fn what_is_no_small_regular_file_is_not_read() {
 }
 
 #[test]
-fn a_record_needs_the_format_of_what_it_says() {
+fn a_record_needs_the_format_of_its_fields() {
     let of = |edit: fn(&mut VolumeRecord)| {
         let mut record = volume();
         edit(&mut record);
@@ -107,7 +107,7 @@ fn a_record_needs_the_format_of_what_it_says() {
     let (format, text) = of(|_| ());
     assert_eq!(format, 1);
     for field in ["reserve", "ttl", "target"] {
-        assert!(!text.contains(field), "an older calf reads it: {text}");
+        assert!(!text.contains(field), "an older calf must be able to read it: {text}");
     }
     assert_eq!(of(|v| v.reserve = Reserve::Full).0, 2);
     assert_eq!(of(|v| v.ttl = Some(1)).0, 2);
@@ -115,13 +115,13 @@ fn a_record_needs_the_format_of_what_it_says() {
 }
 
 #[test]
-fn a_time_to_live_ends_or_is_endless() {
+fn a_volume_expires_by_its_ttl_or_never() {
     let mut record = volume();
     assert_eq!(record.expires(), None);
     record.ttl = Some(60);
     assert_eq!(record.expires(), Timestamp::new(60, 0).ok());
     record.ttl = Some(u64::MAX);
-    assert_eq!(record.expires(), None, "beyond the end of time");
+    assert_eq!(record.expires(), None, "beyond the largest time stamp");
 }
 
 #[test]

@@ -1,4 +1,5 @@
-//! Records for tests, which change what they are about: `VolumeRecord { size, ..sample::volume() }`.
+//! Sample records for tests. A test changes only the fields that matter: `VolumeRecord { size,
+//! ..sample::volume() }`.
 
 use jiff::Timestamp;
 
@@ -6,7 +7,8 @@ use crate::model::digest::Digest;
 use crate::model::policy::{Backing, Durability, NodeOwner, Reserve};
 use crate::pool::record::VolumeRecord;
 
-/// A volume of 1 MiB, as large as its template, and all else as by default.
+/// Returns the record of a volume of 1 MiB, the size of its template, with all other properties at
+/// their defaults.
 pub(crate) fn volume() -> VolumeRecord {
     VolumeRecord {
         id: "v".into(),

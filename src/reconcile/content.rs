@@ -1,4 +1,4 @@
-//! Clearing away what imports and removals that were cut short left behind.
+//! Removes what interrupted imports and removals left behind.
 
 use crate::error::Result;
 use crate::pool::{PoolDir, index};
@@ -7,8 +7,8 @@ use crate::template::catalog;
 use crate::template::import::abandoned;
 use crate::volume::reclaim;
 
-/// Removes abandoned imports, and content that no name and no volume refers to; with `dry_run`, only
-/// reports it. Safe at any time.
+/// Removes abandoned imports, and content that no name and no volume refers to. With `dry_run`,
+/// only reports them. Safe at any time.
 pub(crate) fn sweep(pool: &PoolDir, dry_run: bool, report: &mut ReconcileReport) {
     let mut take = |kind, result: Result<Vec<String>>| match result {
         Ok(removed) => {
@@ -23,7 +23,7 @@ pub(crate) fn sweep(pool: &PoolDir, dry_run: bool, report: &mut ReconcileReport)
     }
 }
 
-/// Removes content that nothing refers to.
+/// Removes unreferenced content.
 fn sweep_content(pool: &PoolDir, dry_run: bool) -> Result<Vec<String>> {
     let mut removed = Vec::new();
     for digest in catalog::image_digests(pool)? {
@@ -32,14 +32,14 @@ fn sweep_content(pool: &PoolDir, dry_run: bool) -> Result<Vec<String>> {
             false => reclaim::release_image(pool, &digest)?,
         };
         if unused {
-            removed.push(format!("template content {digest}, to which nothing refers"));
+            removed.push(format!("unreferenced template content {digest}"));
         }
     }
     Ok(removed)
 }
 
-/// Removes what writes of template records that were cut short left: small, and of no interest
-/// to anyone, so not told.
+/// Removes the temporary files of interrupted writes of template records. They are small and of no
+/// interest to users, so the report omits them.
 fn sweep_temporary(pool: &PoolDir) -> Result<()> {
     let templates = pool.layout().templates();
     for name in index::names_in(pool, &templates)? {

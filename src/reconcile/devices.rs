@@ -12,7 +12,7 @@ use crate::volume::machine::observe;
 use crate::volume::plan::step::Step;
 use crate::volume::usage;
 
-/// Removes devices of this pool whose volume has no directory any more.
+/// Removes devices of this pool whose volume no longer has a directory.
 pub(super) fn remove_orphans(
     pool: &PoolDir,
     keys: &[Key],
@@ -27,7 +27,7 @@ pub(super) fn remove_orphans(
         if known {
             continue;
         }
-        // The UUID says whose it is: somebody may have given it another name.
+        // The UUID identifies the owner: an administrator may have renamed the device.
         let Some(id) = pool.host().device_id(name)? else { continue };
         if let Some((key, role)) = DeviceId::parse_uuid(pool.id(), &id.uuid) {
             orphans.push((role, key, id));
@@ -54,7 +54,8 @@ fn remove_orphan(
     key: &Key,
     options: &ReconcileOptions,
 ) -> Result<bool> {
-    // The common case, without a lock. What is there instead of a directory is told elsewhere.
+    // The common case, decided without a lock. Anything else in the directory's place is reported
+    // with the volume.
     if pool.host().file(&pool.layout().volume_directory(key))?.is_some() {
         return Ok(false);
     }
@@ -64,7 +65,13 @@ fn remove_orphan(
         return Ok(false);
     }
     if !options.dry_run {
-        usage::refuse_if_mounted(pool, key, &observed, key, "remove what is left of volume")?;
+        usage::refuse_if_mounted(
+            pool,
+            key,
+            &observed,
+            key,
+            "remove the leftover device of volume",
+        )?;
         Executor::new(pool, &guard).run(&[Step::RemoveDevice(role)])?;
     }
     Ok(true)

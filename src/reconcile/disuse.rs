@@ -1,4 +1,4 @@
-//! Finds volumes that nobody needs any more.
+//! Finds volumes that are no longer needed.
 
 use std::path::Path;
 
@@ -14,7 +14,7 @@ use crate::volume::kata;
 use crate::volume::plan::state::Observed;
 use crate::volume::usage::mounts_of_device;
 
-/// `abandoned`: since when the directory of an inline volume's target has been gone.
+/// `abandoned`: when the directory of an inline volume's target was first found missing.
 #[derive(Clone, Copy, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Abandoned {
@@ -27,7 +27,7 @@ impl record::Record for Abandoned {
     }
 }
 
-/// Why nobody needs the volume any more, if so.
+/// Returns why the volume is no longer needed; `None` if it is still needed.
 pub(super) fn superfluous(
     pool: &PoolDir,
     key: &Key,
@@ -42,12 +42,12 @@ pub(super) fn superfluous(
     } else {
         return Ok(None);
     };
-    // What tells Kata of a pod that is gone goes with the volume.
+    // A publication to Kata counts as use, unless its pod is gone: then both go with the volume.
     let shown = kind == RemovalKind::Expired && !kata::targets(pool, record)?.is_empty();
     Ok((!shown && !is_used(pool, key, observed)?).then_some(kind))
 }
 
-/// Whether somebody has the volume open or mounted, or its node bound.
+/// Whether the volume is open or mounted, or its node is bound.
 fn is_used(pool: &PoolDir, key: &Key, observed: &Observed) -> Result<bool> {
     // The view's table holds the snapshot open.
     let view = observed.view.as_ref().map_or(0, |view| view.open_count);
@@ -64,8 +64,8 @@ fn is_used(pool: &PoolDir, key: &Key, observed: &Observed) -> Result<bool> {
     Ok(false)
 }
 
-/// Whether the directory around an inline volume's target has been gone for the time of grace. The
-/// first look that misses it writes down when that was.
+/// Whether the directory of an inline volume's target has been gone for the grace period. The first
+/// check that misses the directory records the time.
 fn is_abandoned(
     pool: &PoolDir,
     key: &Key,

@@ -1,4 +1,4 @@
-//! Tells in as few calls as possible that a volume needs nothing.
+//! Recognizes a volume that needs no work, in as few calls as possible.
 
 use std::collections::BTreeSet;
 
@@ -12,16 +12,16 @@ use crate::volume::plan::health::Health;
 use crate::volume::plan::step::store_length;
 use crate::volume::spare;
 
-/// A volume about which there is nothing to do.
+/// A volume that needs no work.
 pub(super) enum Glance {
     Inactive,
     Live,
 }
 
-/// Looks at a volume in as few calls as will do: at its record, and at its store and its device if
-/// that is among `names`. `None` wherever that does not show that all is well: then a closer look
-/// tells. What it asks for is what [`plan`] would find nothing to do about. `may_claim` says that the
-/// pool has had spares.
+/// Looks at a volume's record, and, if its device is among `names`, at its store and device, in as
+/// few calls as possible. Returns `None` unless these show that all is well: the caller must then
+/// look closely. A volume passes only if [`plan`](crate::volume::plan::plan) would find nothing to
+/// do. `may_claim` means that the pool has had spares.
 pub(super) fn glance(
     pool: &PoolDir,
     key: &Key,

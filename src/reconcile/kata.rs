@@ -1,4 +1,4 @@
-//! What tells Kata of volumes that do not exist any more.
+//! Withdraws publications to Kata of volumes that no longer exist.
 
 use crate::error::Result;
 use crate::pool::PoolDir;
@@ -6,8 +6,8 @@ use crate::reconcile::report::{ReconcileOptions, ReconcileReport, Removal, Remov
 use crate::volume::kata::published;
 use crate::volume::machine::observe;
 
-/// Removes publications of volumes that do not exist any more: somebody removed them by hand. Kata
-/// would attach whichever device has the number by then.
+/// Removes publications of volumes that no longer exist, as after a removal by hand. Otherwise Kata
+/// would attach whichever device reuses the number.
 pub(super) fn reconcile(
     pool: &PoolDir,
     options: &ReconcileOptions,
@@ -22,7 +22,7 @@ pub(super) fn reconcile(
             pool.host().remove_directory(&published.directory)?;
         }
         let what =
-            format!("Kata's mountInfo.json for {}, of no volume", published.target.display());
+            format!("Kata's mountInfo.json for {}, without a volume", published.target.display());
         report.removed.push(Removal { kind: RemovalKind::Remains, what });
     }
     Ok(())

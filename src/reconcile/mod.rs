@@ -1,23 +1,24 @@
-//! Completes or undoes what a crash left behind, and removes what nobody needs any more.
+//! Completes or undoes what a crash left behind, and removes what is no longer needed.
 //!
-//! Each volume is judged by its record and the kernel alone: at a glance, then closely if that does not
-//! show that all is well, and again under its lock if there is something to do. A volume whose lock is
-//! held is skipped: another call is working on it. Healthy volumes are never locked, so reconciliation
-//! cannot make a call fail. The kernel is asked once which devices there are, and then one thing of each
-//! live volume: that is what a start with a thousand of them waits for (ADR 0047).
+//! The record and the kernel alone decide what a volume needs. A glance at them suffices for most
+//! volumes. If the glance does not show that all is well, a closer look follows, and another under
+//! the volume's lock if there is something to do. A volume whose lock is held is skipped: another
+//! call is working on it. Healthy volumes are never locked, so reconciliation cannot make a call
+//! fail. Reconciliation lists the kernel's devices once, then makes one query for each live volume,
+//! since a start with a thousand volumes waits for these queries (ADR 0047).
 //!
-//! | what | goes when |
+//! | what | is removed |
 //! | --- | --- |
-//! | remains of a volume without a record | at once |
-//! | a device of this pool without a directory | at once |
-//! | a spare that is broken, or one more than its template is to have | at once |
-//! | what tells Kata of a volume without a record | at once |
-//! | an inline volume | nobody uses it, and the directory of its target has been gone for a while |
-//! | a volume with a time to live | that is over, and nobody uses it |
-//! | an unfinished import | its source changed or is gone, or a day has passed |
-//! | template content | no name and no volume refers to it |
+//! | remains of a volume without a record | immediately |
+//! | a device of this pool without a directory | immediately |
+//! | a spare that is broken, or in excess of its template's `warm` | immediately |
+//! | a publication to Kata of a volume without a record | immediately |
+//! | an unused inline volume | once its target's directory has been gone for the grace period |
+//! | an unused volume with a TTL | once the TTL has expired |
+//! | an unfinished import | once its source has changed or is gone, or after a day |
+//! | template content | once no name and no volume refers to it |
 //!
-//! Nobody uses a volume if no device of it is open and nothing of it is mounted.
+//! A volume is unused if none of its devices is open, mounted or bound.
 
 pub(crate) mod content;
 mod devices;
@@ -33,19 +34,19 @@ use crate::pool::{PoolDir, index};
 use crate::reconcile::glance::{Glance, glance};
 use crate::reconcile::report::{ReconcileOptions, ReconcileReport};
 
-/// Completes or undoes what a crash left behind, and removes what nobody needs any more; what is
-/// in use is not touched. To be called at start; safe at any time.
+/// Completes or undoes what a crash left behind, and removes what is no longer needed. Leaves
+/// everything that is in use alone. Meant for startup; safe at any time.
 pub(crate) fn reconcile(pool: &PoolDir) -> Result<ReconcileReport> {
     reconcile_with(pool, &ReconcileOptions::default())
 }
 
-/// The same, with options: to learn what would be done, for instance.
+/// Like [`reconcile`], with options, such as for a dry run.
 pub(crate) fn reconcile_with(
     pool: &PoolDir,
     options: &ReconcileOptions,
 ) -> Result<ReconcileReport> {
     let mut report = ReconcileReport::default();
-    // In this order: a volume's directory is there before its devices are.
+    // In this order, since a volume's directory is created before its devices.
     let names = pool.host().device_names()?;
     let keys = index::keys(pool)?;
     let may_claim = pool.host().file(&pool.layout().spares())?.is_some();
@@ -64,7 +65,7 @@ pub(crate) fn reconcile_with(
         }
     }
     devices::remove_orphans(pool, &keys, &names, options, &mut report)?;
-    // After the volumes: what a claim took out of a spare's directory has gone to its volume.
+    // After the volumes: settling a claim turns the spare's device into the volume's.
     spares::tidy(pool, &names, options.dry_run, &mut report)?;
     if let Err(error) = kata::reconcile(pool, options, &mut report) {
         report.failed.push(error.report());

@@ -1,4 +1,4 @@
-//! What reconciliation is asked for, and what it did.
+//! Options and report of a reconciliation.
 
 use std::fmt;
 use std::time::Duration;
@@ -14,29 +14,29 @@ pub struct ReconcileOptions {
     /// How long the directory of an inline volume's target must have been gone before the volume
     /// is deleted.
     pub grace: Duration,
-    /// Ends the work between two volumes; what was done until then is reported.
+    /// Ends the work between two volumes. The report covers the work done until then.
     pub cancel: Cancel,
 }
 
 impl ReconcileOptions {
-    /// Time of grace unless told otherwise: longer than kubelet takes for a restart.
+    /// Default grace period: longer than a restart of kubelet.
     pub const DEFAULT_GRACE: Duration = Duration::from_secs(10 * 60);
 
-    /// Whether to change nothing, and report what would be done.
+    /// Sets whether to change nothing and only report what would be done.
     #[must_use]
     pub fn dry_run(mut self, dry_run: bool) -> Self {
         self.dry_run = dry_run;
         self
     }
 
-    /// How long the directory of an inline volume's target must have been gone.
+    /// Sets how long the directory of an inline volume's target must have been gone.
     #[must_use]
     pub fn grace(mut self, grace: Duration) -> Self {
         self.grace = grace;
         self
     }
 
-    /// Ends the work early.
+    /// Sets the condition that ends the work early.
     #[must_use]
     pub fn cancel(mut self, cancel: Cancel) -> Self {
         self.cancel = cancel;
@@ -64,7 +64,7 @@ pub struct ReconcileReport {
     pub repaired: Vec<Repair>,
     /// What was removed.
     pub removed: Vec<Removal>,
-    /// Repairs that failed, in words; reconciliation goes on with the rest.
+    /// Descriptions of repairs that failed. Reconciliation continued with the rest.
     pub failed: Vec<String>,
 }
 
@@ -74,26 +74,26 @@ pub struct ReconcileReport {
 pub struct Repair {
     /// The volume's id.
     pub volume: String,
-    /// What was done to it, in words.
+    /// Descriptions of the steps that were taken.
     pub steps: Vec<String>,
 }
 
-/// Something that was removed. Displays in words.
+/// A removed object. Displays as a description.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Removal {
-    /// Why.
+    /// Why the object was removed.
     pub kind: RemovalKind,
-    /// What: a volume's id, or a description.
+    /// The volume's id, or a description of the object.
     pub what: String,
 }
 
-/// Why something was removed.
+/// Why an object was removed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[non_exhaustive]
 pub enum RemovalKind {
-    /// A directory without a record, of a volume that was never made or half deleted, or what tells
-    /// Kata of such a volume.
+    /// A directory without a record, left by an interrupted creation or deletion, or a publication
+    /// to Kata of a volume without a record.
     Remains,
     /// A device of this pool without a directory.
     Device,
@@ -101,16 +101,16 @@ pub enum RemovalKind {
     Inline,
     /// A volume whose TTL has expired.
     Expired,
-    /// An import that nobody can take up again.
+    /// An import that cannot be resumed.
     Import,
     /// Template content without a name or a volume.
     Content,
-    /// A spare that is broken, or one more than its template is to have.
+    /// A spare that is broken, or in excess of its template's `warm`.
     Spare,
 }
 
 impl RemovalKind {
-    /// All kinds.
+    /// Every kind.
     pub const ALL: [Self; 7] = [
         Self::Remains,
         Self::Device,
@@ -121,7 +121,7 @@ impl RemovalKind {
         Self::Spare,
     ];
 
-    /// A word for logs, metrics and programs.
+    /// The name of the kind for logs, metrics and programs.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Remains => "remains",

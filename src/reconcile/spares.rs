@@ -1,8 +1,8 @@
-//! The warm pool: as many spares of a template as its record asks for.
+//! The warm pool: as many spares of a template as its record requests.
 //!
-//! The number is in the pool, so it holds for whoever tends it: the driver in idle time, `calf template
-//! warm`, a program with the library. Making a spare takes what making a volume takes, and is refused
-//! like it where the pool is short of space.
+//! The number is in the pool, so it applies to each program that maintains the spares: the driver
+//! in idle time, `calf template warm`, or a program that uses the library. Making a spare takes the
+//! same resources as making a volume, and fails likewise if the pool is short of space.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -16,22 +16,22 @@ use crate::reconcile::report::{ReconcileReport, Removal, RemovalKind};
 use crate::template::catalog;
 use crate::volume::spare;
 
-/// What was done to have the spares that are wanted.
+/// Report of a run that removes unwanted spares and makes missing ones.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct SpareReport {
     /// Spares that were made.
     pub made: usize,
-    /// Spares that were removed: too many, broken, or of content that no name points to.
+    /// Spares that were removed: in excess, broken, or of content that no name points to.
     pub removed: usize,
     /// Spares still missing, because the run was stopped.
     pub missing: usize,
-    /// What could not be removed, in words; the rest was done.
+    /// Descriptions of removals that failed. The run continued with the rest.
     pub failed: Vec<String>,
 }
 
-/// Removes spares that nobody wants and makes those that are missing, asking `cancel` before
-/// each. Does nothing while another process does it.
+/// Removes unwanted spares and makes missing ones, checking `cancel` before each. Does nothing
+/// while another process is doing the same.
 pub(crate) fn tend_spares(pool: &PoolDir, cancel: &Cancel) -> Result<SpareReport> {
     let Some(_lock) = pool.try_lock_spares()? else { return Ok(SpareReport::default()) };
     let names = pool.host().device_names()?;
@@ -50,7 +50,7 @@ pub(crate) fn tend_spares(pool: &PoolDir, cancel: &Cancel) -> Result<SpareReport
     Ok(report)
 }
 
-/// How many spares there are, by template.
+/// Counts the spares of each template.
 pub(crate) fn spares(pool: &PoolDir) -> Result<BTreeMap<String, u64>> {
     let mut counts = BTreeMap::new();
     for token in spare::tokens(pool)? {
@@ -61,14 +61,14 @@ pub(crate) fn spares(pool: &PoolDir) -> Result<BTreeMap<String, u64>> {
     Ok(counts)
 }
 
-/// How many spares of a content there are to be.
+/// The number of spares that a content should have.
 pub(crate) struct Wanted {
-    /// A name of it.
+    /// A template with this content.
     template: String,
     count: u32,
 }
 
-/// What is wanted, by the content's digest.
+/// Counts the wanted spares of each content, by digest.
 fn wanted(pool: &PoolDir) -> Result<BTreeMap<Digest, Wanted>> {
     let mut wanted = BTreeMap::<Digest, Wanted>::new();
     for template in catalog::survey(pool)?.0.into_iter().filter(|template| template.warm > 0) {
@@ -80,7 +80,7 @@ fn wanted(pool: &PoolDir) -> Result<BTreeMap<Digest, Wanted>> {
     Ok(wanted)
 }
 
-/// Whether one more of the content is wanted; from now on, one less.
+/// Takes one spare of the content off the wanted ones. Returns false if none is wanted.
 fn take_one(wanted: &mut BTreeMap<Digest, Wanted>, digest: &Digest) -> bool {
     match wanted.get_mut(digest) {
         Some(Wanted { count, .. }) if *count > 0 => {
@@ -91,9 +91,9 @@ fn take_one(wanted: &mut BTreeMap<Digest, Wanted>, digest: &Digest) -> bool {
     }
 }
 
-/// Removes spares that nobody wants, and devices of spares that are no more; returns what is still
-/// wanted. `names` are those of all devices, asked for before. A spare whose lock is held is
-/// skipped: another call is working on it.
+/// Removes unwanted spares, and devices of spares whose directory is gone. Returns which spares are
+/// still wanted. `names` are the names of all devices, listed by the caller before. A spare whose
+/// lock is held is skipped: another call is working on it.
 pub(crate) fn tidy(
     pool: &PoolDir,
     names: &BTreeSet<String>,
@@ -109,7 +109,7 @@ pub(crate) fn tidy(
             continue;
         }
         let (spare, name) = (spare::read(pool, token)?, device_id::spare_name(pool.id(), token));
-        // It may have been made since the names were asked for.
+        // The device may have been made since the names were listed.
         let live = names.contains(&name) || pool.host().device_names()?.contains(&name);
         let useful = spare
             .as_ref()
@@ -124,7 +124,7 @@ pub(crate) fn tidy(
         if tokens.binary_search(&token).is_ok() {
             continue;
         }
-        // It may be claimed, made or gone since the names were asked for.
+        // The spare may have been claimed, made or removed since the names were listed.
         let Some(guard) = pool.try_lock_spare(&token)? else { continue };
         let kept = pool.host().file(&pool.layout().spare_directory(&token))?.is_some();
         if !kept && pool.host().device_names()?.contains(name) {

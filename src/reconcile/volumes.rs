@@ -14,17 +14,17 @@ use crate::volume::plan::step::Step;
 use crate::volume::plan::{Goal, plan};
 use crate::volume::{lifecycle, publish, spare, status};
 
-/// What is to be done about a volume.
+/// What a volume needs.
 enum Verdict {
-    /// Nothing; whether it is active.
+    /// Nothing. `active` if it has a device.
     Well { active: bool },
-    /// These steps.
+    /// The steps of a repair.
     Repair(Repair, Vec<Step>),
-    /// It, or what is left of it, is to go.
+    /// The removal of the volume, or of its remains.
     Remove(Removal),
 }
 
-/// Looks closely at a volume, and does what is to be done about it under its lock.
+/// Looks closely at a volume, and does what it needs under its lock.
 pub(super) fn reconcile(
     pool: &PoolDir,
     key: &Key,
@@ -79,7 +79,7 @@ fn judge(
         if plan(Goal::Absent, observed)?.is_empty() {
             return Ok(well);
         }
-        let what = format!("remains of a volume that was never made or half deleted ({key})");
+        let what = format!("remains of an interrupted creation or deletion of a volume ({key})");
         return Ok(Verdict::Remove(Removal { kind: RemovalKind::Remains, what }));
     };
     let lost = status::is_lost(pool, key, record, observed);
@@ -87,14 +87,14 @@ fn judge(
         return Ok(Verdict::Remove(Removal { kind, what: record.id.clone() }));
     }
     if lost {
-        // That was told; its owner deletes it.
+        // The loss has been reported; deleting the volume is up to its owner.
         return Ok(well);
     }
     let goal = match &observed.snapshot {
-        // Nobody can have used it yet.
+        // A device without a table cannot have been used yet.
         Some(device) if device.table.is_none() => Goal::Inactive,
         None if observed.copies.is_empty() => return Ok(well),
-        // A live one: whatever stopped in the middle, growth for instance, is completed.
+        // A live device: complete what was interrupted, such as growth.
         _ => Goal::Active { record, view: false },
     };
     let steps = plan(goal, observed)?;

@@ -1,4 +1,4 @@
-//! A volume that exists, as the holder of its lock found it: what is activated, staged and published.
+//! A volume as the holder of its lock found it, ready to be activated, staged or published.
 
 use crate::cow::header::StoreHeader;
 use crate::error::{Error, ErrorKind, Result};
@@ -14,8 +14,8 @@ use crate::volume::plan::state::Observed;
 use crate::volume::plan::{Goal, plan};
 use crate::volume::spare;
 
-/// The record, and what else there was when the call began: the lock is held, so there is no need to
-/// look again before acting.
+/// The volume as it was when the call began. The caller holds its lock, so it need not look again
+/// before acting.
 pub(crate) struct Found<'a> {
     pub(crate) pool: &'a PoolDir,
     pub(crate) guard: &'a VolumeGuard,
@@ -25,7 +25,7 @@ pub(crate) struct Found<'a> {
 }
 
 impl<'a> Found<'a> {
-    /// Looks at the volume `id`.
+    /// Looks at the volume `id`. `NotFound` if it does not exist.
     pub(crate) fn look(pool: &'a PoolDir, guard: &'a VolumeGuard, id: &str) -> Result<Self> {
         let key = guard.key();
         let before = observe::observe(pool, key)?;
@@ -35,8 +35,9 @@ impl<'a> Found<'a> {
         }
     }
 
-    /// Brings the device up, and with `view` the read-only one, then uses the one that was asked for.
-    /// If either fails, devices that were not there before are gone again.
+    /// Brings up the volume's device, and with `view` its read-only view, then calls `action` with
+    /// the requested one. If either fails, takes down the devices of a volume that was inactive
+    /// before.
     pub(crate) fn activate<T>(
         &self,
         view: bool,
@@ -57,7 +58,7 @@ impl<'a> Found<'a> {
             true => spare::claim(pool, guard, record)?,
             false => None,
         };
-        // Nothing else of the volume is other than before.
+        // A claim changes only the device: everything else is as before.
         let claimed = spare.map(|device| Observed { snapshot: Some(device), ..before.clone() });
         let now = claimed.as_ref().unwrap_or(before);
         let steps = plan(goal, now)?;
@@ -66,7 +67,7 @@ impl<'a> Found<'a> {
         } else {
             Executor::new(pool, guard).run(&steps)?;
             let after = observe::again(pool, key, now)?;
-            // A store that the kernel gave up earlier comes up like any other, and cannot be read.
+            // A store that the kernel gave up earlier comes up without an error, but is unreadable.
             plan(goal, &after)?;
             after.device(view)
         };
@@ -76,7 +77,8 @@ impl<'a> Found<'a> {
         })
     }
 
-    /// Whether it never had a device: then a spare may become it, and bring its own store.
+    /// Whether the volume never had a device. A spare may then become its device, with its own
+    /// store.
     fn is_untouched(&self) -> bool {
         let Self { record, before, .. } = self;
         let store = before
@@ -86,12 +88,12 @@ impl<'a> Found<'a> {
     }
 }
 
-/// The record of a volume that must exist.
+/// Reads the record of a volume that must exist.
 pub(crate) fn record(pool: &PoolDir, key: &Key, id: &str) -> Result<VolumeRecord> {
     observe::read_record(pool, key)?.ok_or_else(|| unknown(id))
 }
 
-/// The error for a volume that does not exist.
+/// Returns the error for a volume that does not exist.
 pub(crate) fn unknown(id: &str) -> Error {
     Error::new(ErrorKind::NotFound, "find volume", id, "no such volume in this pool")
         .remedy("list the volumes with `calf volume list`")

@@ -1,8 +1,9 @@
-//! What Kata was told of volumes: the reader of its `mountInfo.json` files.
+//! Reads Kata's `mountInfo.json` files, by which volumes are published to Kata.
 //!
-//! These files are publications, as the mount table is for others; `publish::kata` writes them. After a
-//! reboot they are gone with `/run`. Each names the volume's UUID in a field that Kata passes over, so
-//! calf knows its own; a device number alone may be another volume's by now.
+//! These files record publications, as the mount table does for other volumes; `publish::kata`
+//! writes them. A reboot clears them with `/run`. Each file names the volume's UUID in a field that
+//! Kata ignores, by which calf recognizes its own files. A device number alone would not do, since
+//! the kernel may have reused it.
 
 use std::ffi::OsString;
 use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
@@ -20,13 +21,13 @@ use crate::pool::PoolDir;
 use crate::pool::record::VolumeRecord;
 use crate::sys::MountedAt;
 
-/// The name of the file.
+/// The name of such a file.
 pub(crate) const FILE: &str = "mountInfo.json";
 
-/// Most bytes of such a file: many times what calf writes.
+/// Maximum size of such a file in bytes: many times what calf writes.
 pub(crate) const LARGEST: u64 = 64 << 10;
 
-/// What calf looks for in such a file, whoever wrote it.
+/// The fields of such a file that calf reads.
 #[derive(Deserialize)]
 struct Marker {
     #[serde(rename = "calf-volume")]
@@ -43,7 +44,7 @@ pub(crate) struct Published {
     read_only: bool,
 }
 
-/// Where the volume is published to Kata.
+/// Lists where the volume is published to Kata.
 pub(crate) fn targets(pool: &PoolDir, record: &VolumeRecord) -> Result<Vec<MountedAt>> {
     if !record.kata_direct {
         return Ok(Vec::new());
@@ -64,11 +65,12 @@ pub(crate) fn is_at(pool: &PoolDir, key: &Key, target: &Path) -> Result<bool> {
     Ok(owner(pool, &directory(pool, target))?.is_some_and(|(owner, _)| owner == *key))
 }
 
+/// Returns the directory of the file for a publication at `target`.
 pub(crate) fn directory(pool: &PoolDir, target: &Path) -> PathBuf {
     pool.kata_root().join(URL_SAFE.encode(target.as_os_str().as_bytes()))
 }
 
-/// All publications of this pool.
+/// Lists all publications of this pool.
 pub(crate) fn published(pool: &PoolDir) -> Result<Vec<Published>> {
     let root = pool.kata_root();
     let mut all = Vec::new();
@@ -83,13 +85,13 @@ pub(crate) fn published(pool: &PoolDir) -> Result<Vec<Published>> {
     Ok(all)
 }
 
-/// Whether a volume used so is mounted by its guest, and not by the host.
+/// Whether the guest mounts a volume with this access, instead of the host.
 pub(crate) fn is_direct(record: &VolumeRecord, access: &Access) -> bool {
     record.kata_direct && matches!(access, Access::Mount { .. })
 }
 
-/// The volume of this pool that the file in `directory` is of, and whether it is for reading only;
-/// `None` if there is none, or it is someone else's.
+/// Returns which volume of this pool the file in `directory` publishes, and whether it is
+/// read-only; `None` if there is no such file, or calf did not write it for this pool.
 pub(crate) fn owner(pool: &PoolDir, directory: &Path) -> Result<Option<(Key, bool)>> {
     let path = directory.join(FILE);
     let text = match pool.host().read_file(&path, LARGEST) {

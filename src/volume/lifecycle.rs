@@ -1,4 +1,4 @@
-//! Create, activate, expand, deactivate and delete: the calls that make and unmake devices.
+//! Creates, activates, expands, deactivates and deletes volumes.
 
 use std::path::Path;
 
@@ -21,7 +21,7 @@ use crate::volume::status::VolumeStatus;
 use crate::volume::usage::refuse_if_mounted;
 use crate::volume::{lock, provision, reclaim, status};
 
-/// Makes a volume. The same spec again returns the same volume.
+/// Creates a volume. A repeated call with the same spec returns the same volume.
 pub(crate) fn create_volume(pool: &PoolDir, spec: &VolumeSpec) -> Result<VolumeStatus> {
     provision::check(spec)?;
     let guard = lock::take(pool, &spec.id, "create volume")?;
@@ -32,16 +32,16 @@ pub(crate) fn create_volume(pool: &PoolDir, spec: &VolumeSpec) -> Result<VolumeS
     }
 }
 
-/// Deletes a volume: device, loops, files. An unknown id is fine. `InUse` (naming the
-/// holder) while it is mounted, published or open.
+/// Deletes a volume with its devices and files. Succeeds if the id is unknown. `InUse`, naming the
+/// holder, while the volume is mounted, published or open.
 pub(crate) fn delete_volume(pool: &PoolDir, id: &str) -> Result<()> {
     let guard = lock::take(pool, id, "delete volume")?;
     let key = guard.key();
     delete(pool, &guard, id, &observe::observe(pool, key)?)
 }
 
-/// Deletes a volume that is not active, as CSI wants it: of a staged block volume, its
-/// device is the only trace. `InUse` while it is active, even if nothing has it open.
+/// Deletes an inactive volume. `InUse` while the volume is active, even if nothing has it open. CSI
+/// needs this, since the device is the only trace of a staged block volume.
 pub(crate) fn delete_inactive_volume(pool: &PoolDir, id: &str) -> Result<()> {
     let guard = lock::take(pool, id, "delete volume")?;
     let key = guard.key();
@@ -51,27 +51,27 @@ pub(crate) fn delete_inactive_volume(pool: &PoolDir, id: &str) -> Result<()> {
             ErrorKind::InUse,
             "delete volume",
             id,
-            "it is staged: its device is up",
+            "it is staged: its device is active",
         )
         .remedy("unpublish and unstage it first"));
     }
     delete(pool, &guard, id, &observed)
 }
 
-/// Brings the volume's block device up, if it is not, and returns its number.
+/// Brings up the volume's block device, unless it is active, and returns its number.
 pub(crate) fn activate(pool: &PoolDir, id: &str) -> Result<DeviceNumber> {
     let guard = lock::take(pool, id, "activate volume")?;
     Found::look(pool, &guard, id)?.activate(false, Ok)
 }
 
-/// Takes the volume's devices down. An inactive or unknown volume is fine. `InUse` (naming
-/// the holder) while something has it open.
+/// Takes down the volume's devices. Succeeds if the volume is inactive or unknown. `InUse`, naming
+/// the holder, while the volume is open.
 pub(crate) fn deactivate(pool: &PoolDir, id: &str) -> Result<()> {
     let guard = lock::take(pool, id, "deactivate volume")?;
     take_down(pool, &guard, id)
 }
 
-/// Makes the volume at least `size` bytes large, at once if it is active. Never shrinks.
+/// Grows the volume to at least `size` bytes, and its device too if it is active. Never shrinks.
 pub(crate) fn expand_volume(pool: &PoolDir, id: &str, size: u64) -> Result<VolumeStatus> {
     provision::check_size(id, size)?;
     let guard = lock::take(pool, id, "expand volume")?;
@@ -89,16 +89,16 @@ pub(crate) fn expand_volume(pool: &PoolDir, id: &str, size: u64) -> Result<Volum
     status::look(pool, guard.key(), id)
 }
 
-/// How a volume came to be as asked for.
+/// A volume that matches its spec.
 pub(crate) enum Provisioned {
-    /// This call made it.
+    /// This call made the volume.
     Made(VolumeRecord),
-    /// An earlier one did.
+    /// The volume already existed.
     Found(VolumeRecord),
 }
 
-/// Makes the volume of a checked `spec`, or finds it as asked for. `target` is where an inline
-/// volume is about to be published.
+/// Makes the volume of a checked `spec`, or finds an existing one that matches. `target` is where
+/// an inline volume is about to be published.
 pub(crate) fn create(
     pool: &PoolDir,
     guard: &VolumeGuard,
@@ -112,7 +112,7 @@ pub(crate) fn create(
         return Ok(Provisioned::Found(record.clone()));
     }
     let backing = pool.backing()?;
-    // Until the record is written, the content must not be removed.
+    // The lock protects the content from removal until the record is written.
     let (template, _image) = hold_content(pool, &spec.template)?;
     let mut record = provision::record(spec, &template, backing, observed.boot.clone())?;
     record.target = target.and_then(Path::to_str).map(str::to_owned);
@@ -124,14 +124,14 @@ pub(crate) fn create(
     Ok(Provisioned::Made(record))
 }
 
-/// Takes the devices down, unless the volume is still shown somewhere.
+/// Takes down the devices. `InUse` if the volume is still mounted or published.
 pub(crate) fn take_down(pool: &PoolDir, guard: &VolumeGuard, id: &str) -> Result<()> {
     let observed = observe::observe(pool, guard.key())?;
     refuse_if_mounted(pool, guard.key(), &observed, id, "deactivate volume")?;
     reach(pool, guard, Goal::Inactive, &observed)
 }
 
-/// Deletes the volume, which is as `observed`.
+/// Deletes the volume, whose state is `observed`.
 pub(crate) fn delete(
     pool: &PoolDir,
     guard: &VolumeGuard,
@@ -145,8 +145,12 @@ pub(crate) fn delete(
     if let Some(record) = &observed.record
         && let Err(error) = reclaim::release_image(pool, &record.digest)
     {
-        // The volume is gone all the same; reconciliation removes content without users.
-        tracing::warn!(volume = id, error = error.report(), "cannot remove unused content yet");
+        // The volume is gone nevertheless. Reconciliation removes content without users.
+        tracing::warn!(
+            volume = id,
+            error = error.report(),
+            "could not remove unused content; reconciliation will retry"
+        );
     }
     Ok(())
 }

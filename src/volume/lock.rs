@@ -1,4 +1,4 @@
-//! The lock of a volume, as a value: what changes a volume asks for it.
+//! Takes the lock of a volume.
 
 use std::time::{Duration, Instant};
 
@@ -8,26 +8,26 @@ use crate::pool::PoolDir;
 use crate::pool::locks::VolumeGuard;
 use crate::volume::spare;
 
-/// Longest pause between two tries.
+/// Maximum pause between two tries.
 const PAUSE: Duration = Duration::from_millis(20);
 
-/// Takes the lock of the volume `id`, waiting for it as long as the pool's options say, and completes
-/// what a crash left of its claim for a spare.
+/// Takes the lock of the volume `id`, waiting for it as long as the pool's options allow, and
+/// completes a claim for a spare that a crash interrupted.
 ///
 /// # Errors
 ///
-/// `InProgress` if another operation on the volume is running, here or in another process.
+/// `InProgress` if another operation on the volume is running, in this process or another.
 pub(crate) fn take(pool: &PoolDir, id: &str, operation: &'static str) -> Result<VolumeGuard> {
     let guard = wait(pool, &Key::of(id))?.ok_or_else(|| {
         let why = "another operation on this volume is running";
-        Error::new(ErrorKind::InProgress, operation, id, why)
-            .remedy("repeat the call when it has ended")
+        Error::new(ErrorKind::InProgress, operation, id, why).remedy("repeat the call later")
     })?;
     spare::settle(pool, &guard)?;
     Ok(guard)
 }
 
-/// Tries until the time is over: a lock of a range of bytes cannot be waited for with a limit.
+/// Tries to take the lock until the wait is over, since the kernel cannot wait for a byte-range
+/// lock with a time limit.
 fn wait(pool: &PoolDir, key: &Key) -> Result<Option<VolumeGuard>> {
     let (start, mut pause) = (Instant::now(), Duration::from_millis(1));
     loop {

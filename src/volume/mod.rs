@@ -1,4 +1,4 @@
-//! Volumes: what to do about them, in which order, and with which guarantees.
+//! Volumes: their states, and the operations between them.
 //!
 //! ```text
 //!            create                activate             publish
@@ -7,8 +7,8 @@
 //!            delete               deactivate            unpublish
 //! ```
 //!
-//! [`plan`] is pure: it turns what is wanted and what is observed into steps. [`machine`] observes,
-//! and runs the steps on a [`Host`](crate::sys::Host).
+//! [`plan`] is pure: it turns a goal and an observed state into steps. [`machine`] observes the
+//! state, and runs the steps on a [`Host`](crate::sys::Host).
 
 pub(crate) mod activate;
 pub(crate) mod kata;

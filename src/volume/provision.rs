@@ -1,4 +1,4 @@
-//! From what a caller asks for to the record of a volume.
+//! Turns the spec of a volume into its record.
 
 use std::time::Duration;
 
@@ -14,7 +14,7 @@ use crate::pool::record::{TemplateRecord, VolumeRecord};
 
 const OPERATION: &str = "create volume";
 
-/// Refuses a spec that no template could make right.
+/// Refuses a spec that is invalid for every template.
 pub(crate) fn check(spec: &VolumeSpec) -> Result<()> {
     volume_id::check(&spec.id)?;
     let invalid = |what: String, remedy: &'static str| {
@@ -28,7 +28,7 @@ pub(crate) fn check(spec: &VolumeSpec) -> Result<()> {
     }
     if spec.cow_limit.is_some_and(|limit| limit < spec.chunk_size) {
         return Err(invalid(
-            format!("cowLimit is below one chunk of {} bytes", spec.chunk_size),
+            format!("cowLimit is smaller than one chunk of {} bytes", spec.chunk_size),
             "give at least one chunk, or no limit",
         ));
     }
@@ -39,14 +39,14 @@ pub(crate) fn check(spec: &VolumeSpec) -> Result<()> {
         ));
     }
     if spec.owner.uid == u32::MAX || spec.owner.gid == u32::MAX {
-        // chown(2) takes this number for "leave as it is".
+        // To chown(2), this number means "leave unchanged".
         return Err(invalid(
             format!("the device's owner is {}:{}", spec.owner.uid, spec.owner.gid),
             "give numbers up to 4294967294",
         ));
     }
     if spec.ttl.is_some_and(|ttl| ttl < Duration::from_secs(1)) {
-        return Err(invalid("its ttl is shorter than one second".into(), "give 1s or more"));
+        return Err(invalid("ttl is shorter than one second".into(), "give 1s or more"));
     }
     if let Some(size) = spec.size {
         check_size(&spec.id, size)?;
@@ -59,25 +59,25 @@ pub(crate) fn check_size(id: &str, size: u64) -> Result<()> {
     if !size.is_multiple_of(SECTOR) {
         return Err(Error::new(
             ErrorKind::InvalidArgument,
-            "size volume",
+            "set the size of volume",
             id,
             format!("{size} bytes is not a multiple of {SECTOR}"),
         )
-        .remedy("give whole sectors, better whole 4 KiB blocks"));
+        .remedy("give a multiple of 512 bytes, preferably of 4 KiB"));
     }
     if size > MAX_SIZE {
         return Err(Error::new(
             ErrorKind::OutOfRange,
-            "size volume",
+            "set the size of volume",
             id,
-            format!("{size} bytes is more than the largest volume, {MAX_SIZE} bytes"),
+            format!("{size} bytes is more than the largest size, {MAX_SIZE} bytes"),
         )
         .remedy("give at most 15Ti"));
     }
     Ok(())
 }
 
-/// The record of a new volume of `template`.
+/// Makes the record of a new volume of `template`.
 pub(crate) fn record(
     spec: &VolumeSpec,
     template: &TemplateRecord,
@@ -95,14 +95,14 @@ pub(crate) fn record(
                 template.name, template.size
             ),
         )
-        .remedy("ask for at least the template's size, or for none"));
+        .remedy("give at least the template's size, or no size"));
     }
     if spec.cow_limit.is_some() && backing != Backing::Snapshot {
         return Err(Error::new(
             ErrorKind::Unsupported,
             OPERATION,
             &spec.id,
-            "cowLimit was asked for, but a private copy has no COW store to limit",
+            "cowLimit is set, but a private copy has no COW store to limit",
         )
         .remedy("leave cowLimit out, or use a kernel with dm-snapshot"));
     }
@@ -111,7 +111,7 @@ pub(crate) fn record(
             ErrorKind::Unsupported,
             OPERATION,
             &spec.id,
-            "reserve was asked for, but a reflink copy shares its space until it is written",
+            "reserve is set, but a reflink copy shares its space until it is written",
         )
         .remedy("leave reserve out, or use a kernel with dm-snapshot, or `--fallback copy`"));
     }
@@ -137,32 +137,32 @@ pub(crate) fn record(
     })
 }
 
-/// Whether a limit lets the volume of `record` write as much as its own does.
-pub(crate) fn is_same_limit(asked: Option<u64>, record: &VolumeRecord) -> bool {
+/// Whether a limit allows as many chunks as the limit of the volume of `record`.
+pub(crate) fn is_same_limit(requested: Option<u64>, record: &VolumeRecord) -> bool {
     let chunks =
         |limit: Option<u64>| limit.map(|bytes| cow::size::limit_chunks(bytes, record.chunk_size));
-    chunks(asked) == chunks(record.cow_limit)
+    chunks(requested) == chunks(record.cow_limit)
 }
 
-/// Whether the volume of `record` is what `spec` asks for.
+/// Checks that the volume of `record` has the properties of `spec`.
 ///
-/// The template is compared by name: it may point to other content by now, and a repeated call
-/// still means the volume that the first one made.
+/// The template is compared by name. The name may point to other content by now, but a repeated
+/// call still means the volume that the first call made.
 pub(crate) fn agrees(spec: &VolumeSpec, record: &VolumeRecord) -> Result<()> {
-    let differs = |field: &str, has: String, asked: String| {
+    let differs = |field: &str, has: String, requested: String| {
         Err(Error::new(
             ErrorKind::AlreadyExists,
             OPERATION,
             &spec.id,
-            format!("it exists with {field} {has}, {asked} was asked for"),
+            format!("it exists with {field} {has}, {requested} was requested"),
         )
-        .remedy("use another name, or ask for the same properties"))
+        .remedy("use another name, or request the same properties"))
     };
     let limit = |limit: Option<u64>| limit.map_or("none".to_owned(), |bytes| bytes.to_string());
     if spec.template != record.template {
         return differs("template", record.template.clone(), spec.template.clone());
     }
-    // Without a size the template's was meant; the volume may have been expanded since.
+    // A spec without a size means the template's size. The volume may have been expanded since.
     if let Some(size) = spec.size.filter(|size| *size != record.size) {
         return differs("size", record.size.to_string(), size.to_string());
     }
@@ -191,15 +191,15 @@ pub(crate) fn agrees(spec: &VolumeSpec, record: &VolumeRecord) -> Result<()> {
     }
     if spec.ttl.map(|ttl| ttl.as_secs()) != record.ttl {
         let seconds = |ttl: Option<u64>| ttl.map_or("none".to_owned(), |ttl| format!("{ttl}s"));
-        let asked = spec.ttl.map(|ttl| ttl.as_secs());
-        return differs("time to live", seconds(record.ttl), seconds(asked));
+        let requested = spec.ttl.map(|ttl| ttl.as_secs());
+        return differs("ttl", seconds(record.ttl), seconds(requested));
     }
     if spec.inline != record.inline {
         return differs("inline", record.inline.to_string(), spec.inline.to_string());
     }
     if spec.kata_direct != record.kata_direct {
-        let (has, asked) = (record.kata_direct.to_string(), spec.kata_direct.to_string());
-        return differs("kataDirectVolume", has, asked);
+        let (has, requested) = (record.kata_direct.to_string(), spec.kata_direct.to_string());
+        return differs("kataDirectVolume", has, requested);
     }
     Ok(())
 }

@@ -1,7 +1,7 @@
-//! Who uses template content, and its removal with the last of them.
+//! Finds the users of template content, and removes content without users.
 //!
-//! Content goes when neither a name nor a volume refers to it, and only under its exclusive lock:
-//! an import that points a name to it and a creation that starts a volume from it hold the same
+//! Content is removed once no name and no volume refers to it, and only under its exclusive lock.
+//! An import that points a name to the content, and a creation of a volume from it, hold the same
 //! lock while they write their records.
 
 use crate::error::{Error, ErrorKind, Result};
@@ -14,7 +14,7 @@ use crate::template::catalog::{listing, template, templates};
 use crate::volume::machine::observe;
 use crate::volume::spare;
 
-/// Ids of the volumes that started from the content, ordered.
+/// Lists the ids of the volumes that started from the content, sorted.
 pub(crate) fn users(pool: &PoolDir, digest: &Digest) -> Result<Vec<String>> {
     let mut ids = Vec::new();
     for user in find_users(pool, digest)? {
@@ -24,12 +24,13 @@ pub(crate) fn users(pool: &PoolDir, digest: &Digest) -> Result<Vec<String>> {
     Ok(ids)
 }
 
-/// Whether a volume started from the content. Of many that did, the first one that is met is enough.
+/// Whether any volume started from the content. Stops at the first such volume.
 fn has_user(pool: &PoolDir, digest: &Digest) -> Result<bool> {
     Ok(find_users(pool, digest)?.next().transpose()?.is_some())
 }
 
-/// Volumes that started from the content, ordered by key, each record read when it is asked for.
+/// Iterates over the volumes that started from the content, sorted by key. Reads each record only
+/// when the iterator reaches it.
 fn find_users<'a>(
     pool: &'a PoolDir,
     digest: &'a Digest,
@@ -41,7 +42,7 @@ fn find_users<'a>(
     }))
 }
 
-/// Removes a name, and its content with the last name of it.
+/// Removes a name, and with the last name of a content also the content.
 pub(crate) fn remove_template(pool: &PoolDir, name: &str) -> Result<()> {
     const OPERATION: &str = "remove";
     template_name::check(OPERATION, name)?;
@@ -63,7 +64,8 @@ pub(crate) fn remove_template(pool: &PoolDir, name: &str) -> Result<()> {
                 .remedy("delete these volumes first, or import other content under the name"));
         }
     }
-    // The name goes first: content without a name is swept up, a name without content is a fault.
+    // The name goes first: reconciliation removes content without a name, but a name without
+    // content is a fault.
     let layout = pool.layout();
     pool.host().remove_file(&layout.template_record(name))?;
     pool.host().sync_directory(&layout.templates())?;
@@ -74,8 +76,8 @@ pub(crate) fn remove_template(pool: &PoolDir, name: &str) -> Result<()> {
     Ok(())
 }
 
-/// Removes content that no name and no volume refers to; true if it did. Called when a volume
-/// is gone or a name has moved. Cheap where a name still points to the content.
+/// Removes the content if no name and no volume refers to it, and returns whether it did. Called
+/// when a volume is deleted or a name moves. Cheap if a name still points to the content.
 pub(crate) fn release_image(pool: &PoolDir, digest: &Digest) -> Result<bool> {
     let named = || -> Result<bool> { Ok(templates(pool)?.iter().any(|t| t.digest == *digest)) };
     if named()? {
@@ -91,7 +93,7 @@ pub(crate) fn release_image(pool: &PoolDir, digest: &Digest) -> Result<bool> {
     Ok(true)
 }
 
-/// Whether no name and no volume refers to the content, at this moment.
+/// Whether no name and no volume refers to the content at this moment.
 pub(crate) fn is_unused(pool: &PoolDir, digest: &Digest) -> Result<bool> {
     let named = templates(pool)?.iter().any(|t| t.digest == *digest);
     Ok(!named && !has_user(pool, digest)?)

@@ -1,4 +1,4 @@
-//! Whether there is room for a volume in the pool.
+//! Checks whether the pool has enough space for a volume.
 
 use crate::error::Result;
 use crate::model::policy::{Backing, Reserve};
@@ -7,10 +7,10 @@ use crate::pool::record::VolumeRecord;
 use crate::template::content;
 use crate::volume::plan::step::store_length;
 
-/// Bytes of the pool that a new volume must find free beyond the reserve.
+/// Bytes that must be free above the pool's reserve to make any volume.
 const LEAST_FREE: u64 = 1 << 20;
 
-/// Bytes of the pool that making the volume takes up.
+/// Returns how many bytes of the pool making the volume uses.
 fn space_at_once(pool: &PoolDir, record: &VolumeRecord) -> Result<u64> {
     match (record.reserve, record.backing) {
         (Reserve::Full, _) => Ok(store_length(record)),
@@ -19,12 +19,12 @@ fn space_at_once(pool: &PoolDir, record: &VolumeRecord) -> Result<u64> {
     }
 }
 
-/// Fails if making the volume would eat into the reserve.
+/// Fails if making the volume would use up part of the pool's reserve.
 pub(crate) fn check_free(pool: &PoolDir, record: &VolumeRecord) -> Result<()> {
     require_free(pool, &record.id, LEAST_FREE + space_at_once(pool, record)?)
 }
 
-/// Fails if `needed` bytes would eat into the reserve.
+/// Fails if `needed` bytes would use up part of the pool's reserve.
 pub(crate) fn require_free(pool: &PoolDir, id: &str, needed: u64) -> Result<()> {
     pool.require_free("find space for volume", id, needed)
 }

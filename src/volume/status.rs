@@ -16,15 +16,15 @@ use crate::volume::plan::state::Observed;
 use crate::volume::usage::{elsewhere, is_device_of};
 use crate::volume::{activate, kata};
 
-/// A volume as it is now.
+/// The present state of a volume.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct VolumeStatus {
-    /// What was asked for.
+    /// The volume's record: the properties that were requested.
     pub record: VolumeRecord,
-    /// What the kernel has of it.
+    /// The state of the volume in the kernel.
     pub state: VolumeState,
-    /// Its block device, while active.
+    /// The volume's block device, while it is active.
     pub device: Option<DeviceNumber>,
     /// Bytes that the volume occupies in the pool.
     pub allocated: u64,
@@ -32,19 +32,19 @@ pub struct VolumeStatus {
     pub cow: Option<(u64, u64)>,
 }
 
-/// Size and use of a volume, as NodeGetVolumeStats wants it.
+/// Size and usage of a volume, as NodeGetVolumeStats requires.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct VolumeStatistics {
     /// The volume.
     pub volume: VolumeStatus,
-    /// Use of the file system if `path` was a mounted one that still answers.
+    /// Usage of the file system, if the path is a mount point of one that still answers.
     pub file_system: Option<FileSystemUsage>,
-    /// The file system at `path` was mounted for writing, and an error made it read-only since.
+    /// The file system at the path was mounted for writing, and an error has made it read-only.
     pub file_system_failed: bool,
 }
 
-/// The volume with this id, as it is now. `NotFound` if there is none.
+/// Returns the present state of the volume with this id. `NotFound` if there is none.
 pub(crate) fn volume(pool: &PoolDir, id: &str) -> Result<VolumeStatus> {
     let key = Key::of(id);
     let volume = look(pool, &key, id)?;
@@ -52,8 +52,7 @@ pub(crate) fn volume(pool: &PoolDir, id: &str) -> Result<VolumeStatus> {
     Ok(volume)
 }
 
-/// All volumes whose records can be read, ordered by id; `damage` tells of the
-/// others.
+/// Lists all volumes with readable records, sorted by id. `Pool::damage` reports the others.
 pub(crate) fn volumes(pool: &PoolDir) -> Result<Vec<VolumeStatus>> {
     let mut volumes = Vec::new();
     for record in volume_records(pool)? {
@@ -65,7 +64,8 @@ pub(crate) fn volumes(pool: &PoolDir) -> Result<Vec<VolumeStatus>> {
     Ok(volumes)
 }
 
-/// The id of the volume that has the device with this number; `None` if no volume of this pool has.
+/// Returns the id of the volume that owns the device with this number; `None` if no volume of this
+/// pool does.
 pub(crate) fn volume_of_device(pool: &PoolDir, number: DeviceNumber) -> Result<Option<String>> {
     let record = match pool.host().device_uuid(number)? {
         Some(uuid) => match DeviceId::parse_uuid(pool.id(), &uuid) {
@@ -77,7 +77,7 @@ pub(crate) fn volume_of_device(pool: &PoolDir, number: DeviceNumber) -> Result<O
     Ok(record.map(|record| record.id))
 }
 
-/// The record of the volume whose private copy has the loop device with this number.
+/// Returns the record of the volume whose private copy has the loop device with this number.
 fn record_of_copy(pool: &PoolDir, number: DeviceNumber) -> Result<Option<VolumeRecord>> {
     for record in volume_records(pool)? {
         if record.backing != Backing::Snapshot
@@ -89,14 +89,14 @@ fn record_of_copy(pool: &PoolDir, number: DeviceNumber) -> Result<Option<VolumeR
     Ok(None)
 }
 
-/// The records of all volumes, as far as they can be read, ordered by id: cheaper than
-/// `volumes`, as the kernel is not asked.
+/// Lists all readable records of volumes, sorted by id. Cheaper than [`volumes`], since it does not
+/// query the kernel.
 pub(crate) fn volume_records(pool: &PoolDir) -> Result<Vec<VolumeRecord>> {
     Ok(survey(pool)?.0)
 }
 
-/// Size and use of a volume; `path` is where it is staged or published, here or (as kubelet
-/// does) bound once more elsewhere. `NotFound` if the volume is not at `path`.
+/// Returns size and usage of a volume. `path` is where the volume is staged or published, or a bind
+/// mount of that, as kubelet makes it. `NotFound` if the volume is not at `path`.
 pub(crate) fn statistics(pool: &PoolDir, id: &str, path: &Path) -> Result<VolumeStatistics> {
     let key = Key::of(id);
     let volume = volume(pool, id)?;
@@ -113,7 +113,7 @@ pub(crate) fn statistics(pool: &PoolDir, id: &str, path: &Path) -> Result<Volume
     if !is_device_of(pool, &key, device)? {
         return Err(elsewhere("find volume", id, path));
     }
-    // One that is shut down tells nothing any more, not even its size.
+    // A file system that was shut down after an error does not report even its size.
     let file_system = match pool.host().target_usage(path) {
         _ if !mounted => None,
         Err(_) if failed => None,
@@ -122,7 +122,7 @@ pub(crate) fn statistics(pool: &PoolDir, id: &str, path: &Path) -> Result<Volume
     Ok(VolumeStatistics { volume, file_system, file_system_failed: failed })
 }
 
-/// The records of all volumes that can be read, ordered by id, and why the others cannot.
+/// Lists all readable records of volumes, sorted by id, and the errors of the others.
 pub(crate) fn survey(pool: &PoolDir) -> Result<(Vec<VolumeRecord>, Vec<Error>)> {
     let (mut records, mut damaged) = (Vec::new(), Vec::new());
     for key in index::keys(pool)? {
@@ -135,12 +135,12 @@ pub(crate) fn survey(pool: &PoolDir) -> Result<(Vec<VolumeRecord>, Vec<Error>)> 
     Ok((records, damaged))
 }
 
-/// Whether a list goes on without this volume: it is gone since, or cannot be understood.
+/// Whether a list skips this volume: it is gone by now, or its record is damaged.
 fn is_passed_over(error: &Error) -> bool {
     matches!(error.kind(), ErrorKind::NotFound | ErrorKind::Corrupt)
 }
 
-/// A volume that this call has made: nobody can have activated it yet.
+/// Returns the state of a volume that this call has just made, and that is therefore inactive.
 pub(crate) fn fresh(pool: &PoolDir, key: &Key, record: VolumeRecord) -> Result<VolumeStatus> {
     let store = pool.host().file(&pool.layout().store(key, record.backing))?;
     Ok(VolumeStatus {
@@ -152,7 +152,7 @@ pub(crate) fn fresh(pool: &PoolDir, key: &Key, record: VolumeRecord) -> Result<V
     })
 }
 
-/// The volume with this key, as it is now.
+/// Returns the present state of the volume with this key.
 pub(crate) fn look(pool: &PoolDir, key: &Key, id: &str) -> Result<VolumeStatus> {
     let observed = observe::observe(pool, key)?;
     match &observed.record {
@@ -161,7 +161,7 @@ pub(crate) fn look(pool: &PoolDir, key: &Key, id: &str) -> Result<VolumeStatus> 
     }
 }
 
-/// Takes note of the volume's state; returns whether the kernel gave it up.
+/// Takes note of the volume's state. Returns whether the kernel gave up the volume.
 pub(crate) fn is_lost(
     pool: &PoolDir,
     key: &Key,

@@ -1,4 +1,4 @@
-//! Who uses a volume: where its devices are mounted, bound, or named to Kata.
+//! Finds where a volume is used: where its devices are mounted, bound, or published to Kata.
 
 use std::fmt;
 use std::path::Path;
@@ -21,7 +21,7 @@ pub(crate) fn is_device_of(pool: &PoolDir, key: &Key, number: DeviceNumber) -> R
     Ok(observe::observe(pool, key)?.copies.iter().any(|copy| copy.number == number))
 }
 
-/// Everywhere that a device of the volume with this key is mounted, or its node bound.
+/// Lists where a device of the volume with this key is mounted, or its node bound.
 pub(crate) fn mounts_of_device(
     pool: &PoolDir,
     key: &Key,
@@ -31,7 +31,7 @@ pub(crate) fn mounts_of_device(
     pool.host().mounts_of(number, &is_other)
 }
 
-/// Everywhere that the volume that was observed is mounted, its node bound, or Kata told of it.
+/// Lists where the observed volume is mounted, its node bound, or the volume published to Kata.
 pub(crate) fn mounts_of(pool: &PoolDir, key: &Key, observed: &Observed) -> Result<Vec<MountedAt>> {
     let mut mounts = Vec::new();
     for number in observed.devices() {
@@ -43,8 +43,9 @@ pub(crate) fn mounts_of(pool: &PoolDir, key: &Key, observed: &Observed) -> Resul
     Ok(mounts)
 }
 
-/// A bound device node does not keep its device open; taking the device away under it would
-/// leave a node that may mean another volume's device tomorrow.
+/// Refuses with `InUse` if the volume is mounted or published. A bound device node does not keep
+/// its device open. If the device were removed, the node could later refer to another volume's
+/// device.
 pub(crate) fn refuse_if_mounted(
     pool: &PoolDir,
     key: &Key,
@@ -64,7 +65,7 @@ pub(crate) fn refuse_if_mounted(
     }
 }
 
-/// The error for a path at which the volume is not.
+/// Returns the error for a path where the volume is not.
 pub(crate) fn elsewhere(operation: &'static str, id: &str, path: &Path) -> Error {
     let why = format!("it is not staged or published at {}", path.display());
     Error::new(ErrorKind::NotFound, operation, id, why)

@@ -10,7 +10,7 @@
 //! Each *room* asks one question and is a kernel test of its own, so it starts on a new file system
 //! and must leave nothing behind. It prints its measurements as lines on standard output; the outer
 //! side collects them, writes the report and reads it again. The benchmark asserts nothing about
-//! time, since a machine may be busy and only ratios within one run mean something. It asserts that
+//! time, since a machine may be busy and only ratios within one run are meaningful. It asserts that
 //! each disk shows the template, and that the report is complete.
 //!
 //! `CALF_BENCH` sets how much is measured (`smoke`, `short`, `full`), `CALF_BENCH_OUT` the

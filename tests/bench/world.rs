@@ -71,7 +71,9 @@ impl World {
         let source = File::open(&self.image).expect("the image");
         let shared = rustix::fs::ioctl_ficlone(&target, &source);
         fs::remove_file(&copy).expect("unlink");
-        shared.map_err(|error| format!("files of the pool's file system share no blocks: {error}"))
+        shared.map_err(|error| {
+            format!("files on the pool's file system cannot share blocks: {error}")
+        })
     }
 
     /// Proves that a disk shows the template: at its start, at its end and in between.

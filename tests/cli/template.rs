@@ -122,7 +122,7 @@ fn what_cannot_be_imported_is_refused_with_the_way_out() {
     for (run, code, error, help) in [
         (import(&qcow2, "a", &[]), 2, "it is a qcow2 image", "qemu-img convert -O raw"),
         (import(&odd, "a", &[]), 2, "1000 bytes is not a multiple of 512", "truncate -s %512"),
-        (import(&good, "a/b", &[]), 2, "may not contain '/'", "such as debian-12.5"),
+        (import(&good, "a/b", &[]), 2, "must not contain '/'", "such as debian-12.5"),
         (import(&env.path("none.img"), "a", &[]), 3, "No such file", ""),
         (import(Path::new("-"), "a", &[]), 2, "it can be read only once", "save it to a file"),
         (import(Path::new("s3://b/a.img"), "a", &[]), 2, "object stores", "aws s3 presign"),

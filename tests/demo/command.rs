@@ -1,5 +1,5 @@
-//! Programs that the demonstration starts: their lines as they arrive, a limit on every wait, and
-//! none that outlives the demonstration.
+//! Runs programs for the demonstration: passes on their lines as they arrive, limits every wait,
+//! and lets no program outlive the demonstration.
 
 use std::io::{BufRead as _, BufReader, Read};
 use std::os::unix::process::CommandExt as _;
@@ -40,7 +40,7 @@ impl Process {
         Ok(Self { name, child, status: None, lines })
     }
 
-    /// The next line, or none when there are no more.
+    /// Waits for the next line; `None` if there are no more.
     pub(crate) fn line(&mut self, deadline: Instant) -> Result<Option<String>> {
         loop {
             match self.lines.recv_timeout(TICK) {
@@ -51,7 +51,7 @@ impl Process {
         }
     }
 
-    /// Its exit status, if it has ended.
+    /// The program's exit status, if it has ended.
     pub(crate) fn ended(&mut self) -> Result<Option<ExitStatus>> {
         if self.status.is_none() {
             let failed = |error| format!("cannot wait for {}: {error}", self.name);
@@ -82,7 +82,7 @@ impl Process {
         if Instant::now() < deadline {
             return Ok(());
         }
-        Err(format!("{} takes too long, and was stopped", self.name))
+        Err(format!("{} took too long, and was stopped", self.name))
     }
 }
 
@@ -130,7 +130,7 @@ pub(crate) fn run(command: Command, limit: Duration, line: &mut dyn FnMut(&str))
     if status.success() {
         return Ok(());
     }
-    Err(format!("{} ended with {status}:\n{}", process.name, last.join("\n")))
+    Err(format!("{} failed ({status}):\n{}", process.name, last.join("\n")))
 }
 
 /// Runs a program to its end and returns what it printed, lines of standard error included.

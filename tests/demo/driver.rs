@@ -1,4 +1,4 @@
-//! The driver: a real `calf serve`, and templates by the real `calf template`.
+//! Runs the driver, a real `calf serve`, and manages templates with the real `calf template`.
 
 use std::fs::File;
 use std::path::Path;
@@ -27,7 +27,7 @@ pub(crate) struct Driver {
 }
 
 impl Driver {
-    /// Starts it and waits until it answers.
+    /// Starts the driver and waits until it answers.
     pub(crate) fn start(stage: &Stage) -> Result<(Self, Csi)> {
         let socket = stage.socket();
         make_directory(socket.parent().unwrap_or(Path::new("/")))?;
@@ -47,10 +47,10 @@ impl Driver {
                 return Ok((driver, csi));
             }
             if let Some(status) = driver.process.ended()? {
-                return Err(format!("calf serve ended with {status}: see {}", log.display()));
+                return Err(format!("calf serve exited early ({status}): see {}", log.display()));
             }
             if Instant::now() > deadline {
-                return Err(format!("calf serve does not answer: see {}", log.display()));
+                return Err(format!("calf serve did not answer in time: see {}", log.display()));
             }
             stop::check()?;
             thread::sleep(Duration::from_millis(20));
@@ -61,7 +61,11 @@ impl Driver {
     pub(crate) fn stop(mut self) -> Result<()> {
         self.process.signal(Signal::TERM);
         let status = self.process.wait(Instant::now() + STOP_LIMIT)?;
-        if status.success() { Ok(()) } else { Err(format!("calf serve ended with {status}")) }
+        if status.success() {
+            Ok(())
+        } else {
+            Err(format!("calf serve did not exit cleanly: {status}"))
+        }
     }
 }
 

@@ -1,4 +1,4 @@
-//! Where the guest's writes are, read from the disks themselves.
+//! Finds where the guest's writes are, by reading the disks themselves.
 
 use std::fs::File;
 use std::io::Read as _;
@@ -30,20 +30,23 @@ pub(crate) fn show(
     let [booted, others @ ..] = volumes else { return Err("there are no volumes".into()) };
     let is_in = |device: &Path| file_sha256(stage, device, &written.path);
     if is_in(&booted.target)?.as_ref() != Some(&written.sha256) {
-        return Err(format!("{} of {} is not what the guest wrote", written.path, booted.id));
+        return Err(format!("{} on {} differs from what the guest wrote", written.path, booted.id));
     }
     let used = format_size(csi.used(&booted.id, &booted.target)?);
-    ui::good(&format!("{:<9} has the file, with the guest's SHA-256; {used} on disk", booted.id));
+    ui::good(&format!(
+        "{:<9} has the file, with the guest's SHA-256; uses {used} of disk",
+        booted.id
+    ));
     for volume in others {
         if is_in(&volume.target)?.is_some() {
-            return Err(format!("{} is in {} as well", written.path, volume.id));
+            return Err(format!("{} is also on {}", written.path, volume.id));
         }
         if content_sha256(&volume.target, volume.size)? != digest.as_str() {
-            return Err(format!("{} is no longer what its template is", volume.id));
+            return Err(format!("{} no longer equals its template", volume.id));
         }
         let used = format_size(csi.used(&volume.id, &volume.target)?);
         ui::good(&format!(
-            "{:<9} no such file, still its template bit for bit; {used} on disk",
+            "{:<9} no such file, still identical to the template; uses {used} of disk",
             volume.id
         ));
     }
@@ -53,7 +56,7 @@ pub(crate) fn show(
         return Err("the template has changed".into());
     }
     ui::good(&format!(
-        "template  no such file, SHA-256 as at the import: {}…",
+        "template  no such file, same SHA-256 as at import: {}…",
         &digest.as_str()[..16]
     ));
     Ok(())

@@ -17,14 +17,14 @@ use crate::{Result, command, evidence, microvm, stop, teardown, ui, volumes};
 /// Passes the location of the image to the process in the guest.
 pub(crate) const IMAGE: &str = "CALF_DEMO_IMAGE";
 
-/// The demonstration failed, and has shown the reason to the user.
-pub(crate) struct Told;
+/// The demonstration failed, and the user has seen the reason.
+pub(crate) struct Shown;
 
 /// In User-Mode Linux: with the guest's own disk for the pool, and the logs on the host.
 pub(crate) fn run_in_guest() -> ExitCode {
     match try_in_guest() {
         Ok(Ok(())) => ExitCode::SUCCESS,
-        Ok(Err(Told)) => ExitCode::FAILURE,
+        Ok(Err(Shown)) => ExitCode::FAILURE,
         Err(error) => {
             ui::failure(&error);
             ExitCode::FAILURE
@@ -32,9 +32,9 @@ pub(crate) fn run_in_guest() -> ExitCode {
     }
 }
 
-fn try_in_guest() -> Result<Result<(), Told>> {
+fn try_in_guest() -> Result<Result<(), Shown>> {
     let place = Place::find()?;
-    let image = PathBuf::from(std::env::var_os(IMAGE).ok_or("no image was named")?);
+    let image = PathBuf::from(std::env::var_os(IMAGE).ok_or("CALF_DEMO_IMAGE is not set")?);
     let _logs = HostDirectory::mount(&place.logs)?;
     let disk = pool_dir(Fs::Xfs);
     let runtime = work_dir().join("run");
@@ -65,15 +65,15 @@ impl Drop for HostDirectory {
 }
 
 /// Runs the whole demonstration; after a failure, takes everything down.
-pub(crate) fn run(stage: &Stage) -> Result<(), Told> {
+pub(crate) fn run(stage: &Stage) -> Result<(), Shown> {
     show(stage).map_err(|error| {
         ui::failure(&error);
-        ui::aside("taking down what there is");
+        ui::aside("cleaning up after the failure");
         stop::clean_up();
         if let Err(error) = teardown::sweep(stage) {
-            ui::say(&format!("not all of it could be taken down: {error}"));
+            ui::say(&format!("the cleanup is incomplete: {error}"));
         }
-        Told
+        Shown
     })
 }
 
@@ -84,7 +84,7 @@ fn show(stage: &Stage) -> Result<()> {
     }
     ui::good(&format!("the pool is on {}", file_system(&stage.pool)?));
 
-    ui::step(3, "Import it as a template");
+    ui::step(3, "Import the image as a template");
     ui::aside(&format!("$ calf template import {} --name {TEMPLATE}", name_of(&stage.image)));
     let started = Instant::now();
     let imported = driver::import(stage, &mut |line| ui::progress(line))?;
@@ -106,13 +106,13 @@ fn show(stage: &Stage) -> Result<()> {
     let started = Instant::now();
     let written = microvm::boot(&stage.place, booted)?;
     let time = ui::seconds(started.elapsed());
-    ui::good(&format!("it booted, wrote, and powered off within {time}"));
+    ui::good(&format!("the microVM booted, wrote a file, and powered off in {time}"));
 
     ui::step(7, "Where are the guest's writes?");
     evidence::show(stage, &mut csi, &volumes, &written, &digest)?;
 
     ui::step(8, "Take everything down");
-    ui::aside(&format!("until now the kernel holds {}", teardown::held(&before)));
+    ui::aside(&format!("now in the kernel: {}", teardown::held(&before)));
     let started = Instant::now();
     let count = teardown::volumes(stage, &mut csi)?;
     let time = ui::milliseconds(started.elapsed());
@@ -120,7 +120,7 @@ fn show(stage: &Stage) -> Result<()> {
     ui::good(&driver::remove_template(stage)?);
     drop(csi);
     driver.stop()?;
-    ui::good("the driver ended on SIGTERM, with exit code 0");
+    ui::good("the driver stopped on SIGTERM, with exit code 0");
 
     ui::step(9, "What is left?");
     teardown::prove_nothing_left(stage, &before)?;

@@ -45,7 +45,7 @@ pub(crate) fn boot(place: &Place, volume: &Volume) -> Result<Written> {
             // Nested virtualization often exists in name only.
             Err(why) => {
                 stop::check()?;
-                ui::aside(&format!("KVM does not work here ({why}): emulating the CPU"));
+                ui::aside(&format!("KVM does not work here ({why}): QEMU emulates the CPU"));
             }
         }
     } else {
@@ -104,7 +104,7 @@ impl Guest {
     fn follow(mut self, limit: Duration) -> Result<Written> {
         let deadline = Instant::now() + limit;
         let (mut path, mut sha256, mut done) = (None, None, false);
-        let mut last = "it said nothing".to_owned();
+        let mut last = "it printed nothing".to_owned();
         while let Some(line) = self.qemu.line(deadline)? {
             // For the log only; the important lines are shown.
             let _ = writeln!(self.log, "{line}");

@@ -1,4 +1,4 @@
-//! On this machine: the image, a kernel, and the demonstration in it.
+//! Prepares the image and a kernel on this machine, and runs the demonstration in that kernel.
 
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
@@ -9,7 +9,7 @@ use calf_test_kit::kernel::environment::{DISKS, Kernel};
 use calf_test_kit::kernel::protocol::{Outcome, Run, SetUp};
 use calf_test_kit::kernel::uml;
 
-use crate::inside::{self, Told};
+use crate::inside::{self, Shown};
 use crate::place::{Place, Stage, make_directory, remove_directory, remove_file};
 use crate::{Result, command, image, microvm, stop, teardown, ui};
 
@@ -29,23 +29,23 @@ pub(crate) fn run(kernel: Kernel) -> ExitCode {
             ui::done(&format!("Nothing is left. Done in {}.", ui::seconds(started.elapsed())));
             return ExitCode::SUCCESS;
         }
-        Err(Failure::Told) => {}
+        Err(Failure::Shown) => {}
         Err(Failure::New(error)) => ui::failure(&error),
     }
     if let Ok(place) = Place::find() {
-        tell_logs(&place.logs);
+        show_logs(&place.logs);
     }
     ExitCode::from(if stop::is_stopped() { stop::EXIT_CODE } else { 1 })
 }
 
-fn tell_logs(logs: &Path) {
-    ui::say(&format!("what was logged is in {}", logs.display()));
+fn show_logs(logs: &Path) {
+    ui::say(&format!("the logs are in {}", logs.display()));
 }
 
 /// Whether the user has already seen the reason.
 enum Failure {
     New(String),
-    Told,
+    Shown,
 }
 
 impl From<String> for Failure {
@@ -54,9 +54,9 @@ impl From<String> for Failure {
     }
 }
 
-impl From<Told> for Failure {
-    fn from(_: Told) -> Self {
-        Self::Told
+impl From<Shown> for Failure {
+    fn from(_: Shown) -> Self {
+        Self::Shown
     }
 }
 
@@ -74,8 +74,12 @@ fn try_run(kernel: Kernel) -> Result<(), Failure> {
 
     ui::step(2, "A kernel with dm-snapshot");
     let reason = match kernel {
-        Kernel::UserMode => Some("User-Mode Linux was asked for".to_owned()),
-        Kernel::Qemu => return Err("CALF_KERNEL: the demo runs in uml or host".to_owned().into()),
+        Kernel::UserMode => Some("CALF_KERNEL=uml is set".to_owned()),
+        Kernel::Qemu => {
+            return Err("the demo does not run in QEMU: set CALF_KERNEL to uml or host"
+                .to_owned()
+                .into());
+        }
         _ => why_not_here(),
     };
     match reason {
@@ -90,10 +94,10 @@ fn try_run(kernel: Kernel) -> Result<(), Failure> {
     Ok(())
 }
 
-/// Why this machine's own kernel cannot be used, if it cannot.
+/// Returns why this machine's own kernel cannot be used; `None` if it can.
 fn why_not_here() -> Option<String> {
     if !rustix::process::geteuid().is_root() {
-        return Some("you are not root, who alone may make devices".into());
+        return Some("you are not root, so you may not make devices".into());
     }
     for module in ["loop", "dm-snapshot"] {
         let mut modprobe = Command::new("modprobe");
@@ -114,18 +118,18 @@ fn release() -> String {
 }
 
 fn on_host(place: Place, image: PathBuf) -> Result<(), Failure> {
-    ui::good(&format!("this machine's own, Linux {}", release()));
+    ui::good(&format!("this machine's own kernel, Linux {}", release()));
     let runtime = PathBuf::from(HOST_RUNTIME);
     make_directory(&runtime)?;
     let claimed = File::open(&runtime).map_err(|error| format!("{HOST_RUNTIME}: {error}"))?;
-    claimed.try_lock().map_err(|_| "another demo runs on this machine".to_owned())?;
+    claimed.try_lock().map_err(|_| "another demo is running on this machine".to_owned())?;
     let stage = Stage { pool: place.run.join("pool"), runtime, place, image };
     if stage.pool.exists() {
-        ui::aside("an earlier run was cut short: cleaning up");
+        ui::aside("an earlier run was interrupted: cleaning up");
     }
     teardown::sweep(&stage)?;
     let shown = inside::run(&stage);
-    // Not with what is in it: that could not be taken down, and the next run tries again.
+    // Only if it is empty. Otherwise the cleanup has failed, and the next run tries again.
     let _ = fs::remove_dir(&stage.place.run);
     Ok(shown?)
 }
@@ -138,7 +142,7 @@ fn in_user_mode_linux(place: &Place, image: &Path) -> Result<(), Failure> {
     let logs = place.logs.clone();
     stop::end_with(move || {
         ui::failure("interrupted");
-        tell_logs(&logs);
+        show_logs(&logs);
         let _ = remove_directory(&run);
     });
     let shown = boot_and_show(place, image);
@@ -152,7 +156,8 @@ fn boot_and_show(place: &Place, image: &Path) -> Result<(), Failure> {
     File::create(&disk)
         .and_then(|file| file.set_len(DISK_BYTES))
         .map_err(|error| format!("{}: {error}", disk.display()))?;
-    let program = std::env::current_exe().map_err(|error| format!("who am I: {error}"))?;
+    let program =
+        std::env::current_exe().map_err(|error| format!("cannot find this program: {error}"))?;
     let set_up = SetUp {
         modules_dir: PathBuf::new(),
         modules: GUEST_MODULES.map(String::from).into(),
@@ -160,7 +165,7 @@ fn boot_and_show(place: &Place, image: &Path) -> Result<(), Failure> {
     };
     let started = Instant::now();
     let mut machine = uml::boot(&program, &place.run, &[disk], set_up)?;
-    ui::good(&format!("it booted in {}", ui::seconds(started.elapsed())));
+    ui::good(&format!("User-Mode Linux booted in {}", ui::seconds(started.elapsed())));
 
     let mut environment = ui::environment();
     environment.push((inside::IMAGE.into(), image.display().to_string()));
@@ -171,8 +176,8 @@ fn boot_and_show(place: &Place, image: &Path) -> Result<(), Failure> {
     match report.outcome {
         Outcome::Passed if report.leaks.is_empty() => Ok(()),
         Outcome::Passed => {
-            Err(format!("this is left:\n     {}", report.leaks.join("\n     ")).into())
+            Err(format!("these are left over:\n     {}", report.leaks.join("\n     ")).into())
         }
-        _ => Err(Failure::Told),
+        _ => Err(Failure::Shown),
     }
 }

@@ -59,7 +59,7 @@ impl Place {
         }
         let failed = |error: std::io::Error| format!("{}: {error}", self.lock.display());
         let lock = File::create(&self.lock).map_err(failed)?;
-        lock.try_lock().map_err(|_| "another demo runs from this directory".to_owned())?;
+        lock.try_lock().map_err(|_| "another demo is running from this directory".to_owned())?;
         Ok(lock)
     }
 

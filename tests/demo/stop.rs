@@ -18,7 +18,7 @@ static CLEANING_UP: AtomicBool = AtomicBool::new(false);
 type LastAct = Box<dyn FnOnce() + Send>;
 static LAST_ACT: Mutex<Option<LastAct>> = Mutex::new(None);
 
-/// Listens from now on.
+/// Starts to listen for the signals.
 pub(crate) fn watch() -> Result<()> {
     let failed = |error: std::io::Error| format!("cannot listen for signals: {error}");
     let runtime =
@@ -47,12 +47,12 @@ fn act() {
     }
 }
 
-/// For a wait that cannot ask [`check`]: on a signal, `act` runs and the process ends.
+/// Sets what to do on a signal during a wait that cannot call [`check`]: run `act`, then exit.
 pub(crate) fn end_with(act: impl FnOnce() + Send + 'static) {
     *LAST_ACT.lock().unwrap_or_else(PoisonError::into_inner) = Some(Box::new(act));
 }
 
-/// Whether a signal came.
+/// Whether a signal has arrived.
 pub(crate) fn is_stopped() -> bool {
     STOPPED.load(Ordering::Relaxed)
 }
@@ -65,7 +65,7 @@ pub(crate) fn check() -> Result<()> {
     Ok(())
 }
 
-/// From now on, signals do not end waits.
+/// Starts the cleanup: from now on, signals do not end waits.
 pub(crate) fn clean_up() {
     CLEANING_UP.store(true, Ordering::Relaxed);
 }

@@ -1,4 +1,4 @@
-//! Teardown over CSI, and the proof that nothing is left.
+//! Takes everything down over CSI, and proves that nothing is left.
 
 use std::fs;
 use std::path::Path;
@@ -25,7 +25,7 @@ pub(crate) fn volumes(stage: &Stage, csi: &mut Csi) -> Result<usize> {
     Ok(ids.len())
 }
 
-/// Descriptions of what the kernel holds now and did not hold `before`.
+/// Describes what the kernel has now and did not have `before`.
 pub(crate) fn held(before: &Inventory) -> String {
     let new = Inventory::take().beyond(before);
     let count = |kind: &str| new.iter().filter(|line| line.starts_with(kind)).count();
@@ -37,7 +37,7 @@ pub(crate) fn held(before: &Inventory) -> String {
     )
 }
 
-/// Fails if the kernel or the pool holds anything that did not exist `before`.
+/// Fails if the kernel or the pool has anything that did not exist `before`.
 pub(crate) fn prove_nothing_left(stage: &Stage, before: &Inventory) -> Result<()> {
     let mut left = leak::left_beyond(before);
     for dir in [&stage.pool, &stage.runtime] {
@@ -48,10 +48,10 @@ pub(crate) fn prove_nothing_left(stage: &Stage, before: &Inventory) -> Result<()
     let own = [layout.pool_record(), layout.lock_file()].map(|file| in_words(&file));
     left.retain(|line| !own.contains(line));
     if !left.is_empty() {
-        return Err(format!("this is left:\n     {}", left.join("\n     ")));
+        return Err(format!("these are left over:\n     {}", left.join("\n     ")));
     }
-    ui::good(&format!("the kernel holds {}", held(before)));
-    ui::good("the pool holds no volume, no template, no other file");
+    ui::good(&format!("in the kernel: {}", held(before)));
+    ui::good("in the pool: no volume, no template, no other file");
     Ok(())
 }
 
@@ -86,7 +86,8 @@ pub(crate) fn sweep(stage: &Stage) -> Result<()> {
         volumes(stage, &mut csi)?;
         drop(csi);
         driver.stop()?;
-        // It may not have been imported yet; if it cannot be removed, its directory cannot either.
+        // The template may not exist yet. If its removal fails, so does that of the directory
+        // below.
         let _ = driver::remove_template(stage);
     }
     directories(stage)

@@ -8,7 +8,7 @@ use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-/// Tells the process in the guest that the output goes to a terminal.
+/// Passes to the process in the guest whether the output goes to a terminal.
 pub(crate) const TERMINAL: &str = "CALF_DEMO_TERMINAL";
 
 /// Starts a line that the next one replaces.
@@ -36,11 +36,11 @@ static IS_FLEETING: AtomicBool = AtomicBool::new(false);
 
 fn output() -> Output {
     *OUTPUT.get_or_init(|| {
-        let told = std::env::var(TERMINAL).ok();
+        let given = std::env::var(TERMINAL).ok();
         let terminal =
-            told.as_deref().map_or_else(|| io::stdout().is_terminal(), |value| value == "1");
+            given.as_deref().map_or_else(|| io::stdout().is_terminal(), |value| value == "1");
         let colour = terminal && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
-        Output { terminal, colour, relayed: told.is_some() }
+        Output { terminal, colour, relayed: given.is_some() }
     })
 }
 
@@ -70,22 +70,22 @@ pub(crate) fn say(text: &str) {
     show(&format!("{INDENT}{text}"));
 }
 
-/// A fact that was checked.
+/// Shows a fact that was checked.
 pub(crate) fn good(text: &str) {
     show(&format!("{INDENT}{} {text}", paint(GREEN, "✓")));
 }
 
-/// A side remark, or a command as the user would type it.
+/// Shows a remark, or a command as the user would type it.
 pub(crate) fn aside(text: &str) {
     show(&format!("{INDENT}{}", paint(DIM, text)));
 }
 
-/// A line from the microVM.
+/// Shows a line from the microVM.
 pub(crate) fn guest(text: &str) {
     show(&format!("{INDENT}{} {text}", paint(CYAN, "│")));
 }
 
-/// Progress. On a terminal, the next line replaces it.
+/// Shows progress. On a terminal, the next line replaces it.
 pub(crate) fn progress(text: &str) {
     let line = format!("{INDENT}{}", paint(DIM, text));
     if output().terminal { show(&format!("{FLEETING}{line}")) } else { show(&line) }
@@ -104,7 +104,7 @@ pub(crate) fn milliseconds(time: Duration) -> String {
     format!("{:.0} ms", time.as_secs_f64() * 1e3)
 }
 
-/// Shows a line that a process in the guest printed.
+/// Shows a line that the process in the guest printed.
 pub(crate) fn relay(line: &str) {
     show(line.trim_end_matches('\n'));
 }

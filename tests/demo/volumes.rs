@@ -1,4 +1,4 @@
-//! Five volumes, and their cost compared with a full copy.
+//! Makes five volumes, and compares their cost with a full copy.
 
 use std::fs;
 use std::os::unix::fs::MetadataExt as _;
@@ -32,7 +32,7 @@ impl Volume {
     }
 }
 
-/// What an orchestrator does for a pod, five times.
+/// Does what an orchestrator does for a pod, five times.
 pub(crate) fn create(stage: &Stage, csi: &mut Csi) -> Result<Vec<Volume>> {
     (1..=COUNT).map(|number| create_one(stage, csi, &format!("vm-{number}"))).collect()
 }
@@ -40,7 +40,7 @@ pub(crate) fn create(stage: &Stage, csi: &mut Csi) -> Result<Vec<Volume>> {
 fn create_one(stage: &Stage, csi: &mut Csi, name: &str) -> Result<Volume> {
     stop::check()?;
     let (staging, target) = (stage.staging(name), stage.target(name));
-    // kubelet does these.
+    // kubelet makes these directories.
     make_directory(&staging)?;
     make_directory(target.parent().unwrap_or(Path::new("/")))?;
     let started = Instant::now();
@@ -90,11 +90,13 @@ pub(crate) fn compare(
     let none = || "-".to_owned();
     let ready = ui::milliseconds(copy_time);
     row(["full copy".into(), size, none(), none(), none(), ready, format_size(copy_bytes)]);
-    ui::aside("the copy is `cp` of the template's data, warm, on the same file system, not synced");
+    ui::aside(
+        "full copy: `cp` of the template's data from the page cache, same file system, not synced",
+    );
     let count = u32::try_from(volumes.len()).unwrap_or(COUNT);
     let total: Duration = volumes.iter().map(Volume::ready_in).sum();
     ui::good(&format!(
-        "all {count} in {} and {}; {count} full copies take {} and {}",
+        "all {count} volumes: {} and {}; {count} full copies: {} and {}",
         ui::milliseconds(total),
         format_size(used_by_all),
         ui::milliseconds(copy_time * count),

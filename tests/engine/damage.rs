@@ -218,7 +218,7 @@ fn a_replaced_store_is_told_and_the_volume_can_be_deleted() {
     let replacements: [(&str, Replacement); 5] = [
         ("symbolic link", |path, precious| symlink(precious.join("cow"), path).expect("a link")),
         ("directory", |path, _| fs::create_dir(path).expect("a directory")),
-        ("other names", |path, precious| {
+        ("hard links", |path, precious| {
             fs::hard_link(precious.join("cow"), path).expect("a hard link");
         }),
         ("does not start", |path, _| fs::write(path, b"not a COW store at all").expect("a file")),

@@ -174,7 +174,7 @@ fn a_pool_of_a_newer_format_is_refused_and_not_changed() {
     let before = old.files();
     let error = old.open().err().expect("it is not known");
     assert_eq!(error.kind(), ErrorKind::Unsupported);
-    assert!(error.report().contains(&format!("format is {newer}")), "{error:?}");
+    assert!(error.report().contains(&format!("format {newer}")), "{error:?}");
     assert_eq!(old.files(), before);
 }
 

@@ -1,4 +1,4 @@
-//! Getting a volume to a goal, and back after a failure.
+//! Brings a volume to a goal, and back after a failure.
 
 use crate::error::Result;
 use crate::pool::PoolDir;
@@ -19,13 +19,19 @@ pub(crate) fn reach(
     Executor::new(pool, guard).run(&plan(goal, observed)?)
 }
 
-/// Goes back after a failure. What cannot be undone now, the next call or start completes.
+/// Goes back to `goal` after a failure. If that fails too, the next call or start completes it.
 pub(crate) fn undo(pool: &PoolDir, guard: &VolumeGuard, goal: Goal<'_>) {
     let result = observe::observe(pool, guard.key()).and_then(|observed| {
-        refuse_if_mounted(pool, guard.key(), &observed, guard.key(), "undo what failed of volume")?;
+        refuse_if_mounted(
+            pool,
+            guard.key(),
+            &observed,
+            guard.key(),
+            "undo the failed operation on volume",
+        )?;
         reach(pool, guard, goal, &observed)
     });
     if let Err(error) = result {
-        tracing::warn!(volume = %guard.key(), error = error.report(), "cannot undo a failed operation yet");
+        tracing::warn!(volume = %guard.key(), error = error.report(), "could not undo a failed operation; reconciliation will retry");
     }
 }

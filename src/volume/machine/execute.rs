@@ -23,12 +23,12 @@ pub(crate) struct Executor<'a> {
     key: &'a Key,
     origin: Option<LoopHandle>,
     store: Option<LoopHandle>,
-    /// The snapshot device that it made.
+    /// The snapshot device that a step made.
     made: Option<DeviceNumber>,
 }
 
 impl<'a> Executor<'a> {
-    /// An executor for the volume of `guard`.
+    /// Returns an executor for the volume of `guard`.
     pub(crate) fn new(pool: &'a PoolDir, guard: &'a VolumeGuard) -> Self {
         Self { pool, key: guard.key(), origin: None, store: None, made: None }
     }
@@ -139,14 +139,15 @@ impl<'a> Executor<'a> {
                 (Some(origin), Some(store)) => {
                     Ok(snapshot_table(record, origin.number, store.number))
                 }
-                _ => Err(out_of_order("its loop devices were not attached before")),
+                _ => Err(out_of_order("no earlier step attached its loop devices")),
             },
             Load::View { size, over } => {
                 let device = match over {
                     Below::Live(number) => Some(*number),
                     Below::Made => self.made,
                 };
-                let device = device.ok_or_else(|| out_of_order("its snapshot was not made"))?;
+                let device =
+                    device.ok_or_else(|| out_of_order("no earlier step made its snapshot"))?;
                 Ok(Table::ReadOnly { device, size: *size })
             }
         }
@@ -157,18 +158,18 @@ impl<'a> Executor<'a> {
     }
 }
 
-/// How the store of `record`, the file at `file`, is attached.
+/// Returns how to attach the store of `record`, which is at `file`.
 pub(crate) fn store_loop(file: PathBuf, record: &VolumeRecord, read_only: bool) -> LoopSpec {
     LoopSpec {
         file,
         read_only,
-        // A device over it holds it; a private copy has none.
+        // A device-mapper device keeps the loop device attached, but a private copy has none.
         autoclear: record.backing == Backing::Snapshot,
         elide_flushes: record.durability == Durability::Ephemeral,
     }
 }
 
-/// The table of the device of `record`.
+/// Returns the table of the snapshot device of `record`.
 pub(crate) fn snapshot_table(
     record: &VolumeRecord,
     origin: DeviceNumber,
@@ -179,7 +180,7 @@ pub(crate) fn snapshot_table(
         cow,
         size: record.size,
         chunk_size: record.chunk_size,
-        // A discard would punch a hole into what was reserved.
+        // A discard would punch a hole into reserved space.
         discard: record.reserve == Reserve::None,
     }
 }

@@ -1,4 +1,4 @@
-//! A volume and the machine: what is there of it, and what a plan changes.
+//! Observes what exists of a volume on the machine, and runs the steps of a plan.
 
 pub(crate) mod converge;
 pub(crate) mod execute;

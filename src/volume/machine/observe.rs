@@ -1,4 +1,4 @@
-//! What is there of a volume, asked of the pool's directory and the kernel.
+//! Observes what exists of a volume, in the pool's directory and in the kernel.
 
 use std::path::Path;
 
@@ -12,14 +12,14 @@ use crate::pool::{PoolDir, record};
 use crate::sys::{DeviceNumber, FileKind, Host};
 use crate::volume::plan::state::{Observed, Store};
 
-/// Looks at record, store and devices of the volume with this key.
+/// Observes record, store and devices of the volume with this key.
 pub(crate) fn observe(pool: &PoolDir, key: &Key) -> Result<Observed> {
     let directory = directory(pool, key)?;
     let record = if directory { record_inside(pool, key)? } else { None };
     beyond_record(pool, key, directory, record)
 }
 
-/// Looks again at a volume's store and devices, since the caller, who holds its lock, changed these and
+/// Observes a volume's store and devices again. The caller holds the volume's lock, and has changed
 /// nothing else.
 pub(crate) fn again(pool: &PoolDir, key: &Key, before: &Observed) -> Result<Observed> {
     beyond_record(pool, key, before.directory, before.record.clone())
@@ -50,7 +50,8 @@ fn beyond_record(
     })
 }
 
-/// Whether the volume's directory is there. What is there instead leads elsewhere, or nowhere.
+/// Whether the volume's directory exists. Anything else in its place is an error, since a symbolic
+/// link could lead anywhere.
 fn directory(pool: &PoolDir, key: &Key) -> Result<bool> {
     let path = pool.layout().volume_directory(key);
     match pool.host().file(&path)?.map(|found| found.kind) {
@@ -58,24 +59,24 @@ fn directory(pool: &PoolDir, key: &Key) -> Result<bool> {
         Some(FileKind::Directory) => Ok(true),
         Some(_) => Err(Error::new(
             ErrorKind::Corrupt,
-            "look at volume",
+            "inspect volume",
             path.display(),
-            "it was replaced by something else than a directory",
+            "it was replaced by something that is not a directory",
         )
-        .remedy("put the volume's directory back, or remove what is there")),
+        .remedy("put the volume's directory back, or remove the replacement")),
     }
 }
 
-/// The store at `path`. Its first bytes are read only where it is `bare`: a device over it keeps
-/// them in memory.
+/// Observes the store at `path`. Reads its header only if the store is `bare`: a device over it
+/// keeps the header in memory.
 fn observe_store(host: &dyn Host, path: &Path, bare: bool) -> Result<Option<Store>> {
     let Some(file) = host.file(path)? else { return Ok(None) };
     let damage = match file.kind {
         FileKind::Regular => None,
-        FileKind::Linked => Some("it is a file that has other names too"),
+        FileKind::Linked => Some("it is a file with several hard links"),
         FileKind::Directory => Some("it is a directory"),
         FileKind::BlockDevice | FileKind::Other => {
-            Some("it is a symbolic link or something else than a file")
+            Some("it is a symbolic link, or not a regular file")
         }
     };
     let header = match bare && damage.is_none() {
@@ -85,7 +86,8 @@ fn observe_store(host: &dyn Host, path: &Path, bare: bool) -> Result<Option<Stor
     Ok(Some(Store { length: file.length, allocated: file.allocated, damage, header }))
 }
 
-/// The kernel of a fallback volume may have no device-mapper to ask.
+/// Returns a device-mapper device of the volume. Skips the query for fallback volumes, since their
+/// kernel may have no device-mapper.
 fn mapped(
     pool: &PoolDir,
     key: &Key,
@@ -98,12 +100,13 @@ fn mapped(
     }
 }
 
-/// The committed intent of the volume with this key; `Corrupt` if its record is of another one.
+/// Reads the committed intent of the volume with this key; `Corrupt` if the record belongs to
+/// another volume.
 pub(crate) fn read_record(pool: &PoolDir, key: &Key) -> Result<Option<VolumeRecord>> {
     if directory(pool, key)? { record_inside(pool, key) } else { Ok(None) }
 }
 
-/// The same, where the volume's directory is known to be there.
+/// Like [`read_record`], for a volume whose directory exists.
 fn record_inside(pool: &PoolDir, key: &Key) -> Result<Option<VolumeRecord>> {
     let path = pool.layout().volume_record(key);
     let Some(text) = record::read_text(pool.host(), &path)? else { return Ok(None) };
@@ -118,8 +121,8 @@ fn record_inside(pool: &PoolDir, key: &Key) -> Result<Option<VolumeRecord>> {
     }
 }
 
-/// Whether nothing can have been written to the volume with this key. A blank record is then that of
-/// a creation that a loss of power cut short; over a store in use it is a damaged one.
+/// Whether nothing can have been written to the volume with this key. If so, a blank record comes
+/// from a creation that a loss of power interrupted. Over a used store, it is a damaged record.
 fn was_never_used(pool: &PoolDir, key: &Key) -> Result<bool> {
     let (host, layout) = (pool.host(), pool.layout());
     let device = host.device(&DeviceId::new(pool.id(), key, Role::Snapshot))?;
@@ -130,11 +133,13 @@ fn was_never_used(pool: &PoolDir, key: &Key) -> Result<bool> {
     Ok(store.is_none_or(|store| store.header == Some(StoreHeader::New)))
 }
 
-/// Adds to a "busy" error who holds the device.
+/// Adds the holders of the device to a "busy" error.
 pub(crate) fn name_holders(host: &dyn Host, number: DeviceNumber, error: Error) -> Error {
     let holders: Vec<String> = host.holders(number).iter().map(ToString::to_string).collect();
     if holders.is_empty() {
-        return error.remedy("no holder was found; a process in another container may have had it open, so repeat the call");
+        return error.remedy(
+            "no holder was found; a process in another container may have it open: repeat the call",
+        );
     }
     error.remedy(format!("it is held by {}; end that, then repeat the call", holders.join(", ")))
 }

@@ -1,5 +1,5 @@
-//! Taking devices and mounts away: verified, patient with who holds them for moments, and naming
-//! who does not let go.
+//! Removes devices and mounts. Verifies the removal, waits for holders that soon let go, and names
+//! holders that do not.
 
 use std::path::Path;
 use std::time::Duration;
@@ -9,15 +9,15 @@ use crate::model::device_id::DeviceId;
 use crate::sys::{DeviceNumber, Host};
 use crate::volume::machine::observe;
 
-/// Waits between tries to take away what is busy, in milliseconds: a udev worker, a scan or a look
-/// holds it for moments, a process for good. They add up to 1.3 seconds.
+/// Pauses between tries to remove a busy object, in milliseconds. A udev worker or a scan holds a
+/// device only briefly, other processes may hold it forever. The pauses add up to 1.3 seconds.
 const BUSY_WAITS: [u64; 8] = [1, 5, 20, 50, 125, 250, 350, 500];
 
-/// Removes a device and sees that it is gone; one that is not there is fine.
+/// Removes a device and verifies that it is gone. Succeeds if there is no such device.
 pub(crate) fn remove_device(host: &dyn Host, id: &DeviceId) -> Result<()> {
     let Some(device) = host.device(id)? else { return Ok(()) };
     match while_busy(host, device.number, || host.remove_device(id)) {
-        // Someone else was faster.
+        // Another process removed it first.
         Err(error) if error.kind() == ErrorKind::NotFound => {}
         removed => removed?,
     }
@@ -33,8 +33,8 @@ pub(crate) fn remove_device(host: &dyn Host, id: &DeviceId) -> Result<()> {
     .remedy("repeat the call"))
 }
 
-/// Waits until the loop device has detached from the COW store at `path`, which it does by itself at
-/// its last close; the store must not be unlinked before that.
+/// Waits until the loop device has detached from the COW store at `path`. The kernel detaches it at
+/// its last close. The store must not be unlinked before that.
 pub(crate) fn await_release(host: &dyn Host, number: DeviceNumber, path: &Path) -> Result<()> {
     while_busy(host, number, || match host.open_loop(number, path)? {
         None => Ok(()),
@@ -47,8 +47,7 @@ pub(crate) fn await_release(host: &dyn Host, number: DeviceNumber, path: &Path) 
     })
 }
 
-/// Repeats `action` for a bounded time while something holds the device, then fails with the
-/// holders' names.
+/// Repeats `action` for a bounded time while the device is busy, then fails and names the holders.
 pub(crate) fn while_busy(
     host: &dyn Host,
     number: DeviceNumber,

@@ -1,31 +1,31 @@
-//! The one judgement of a device: does it work as its volume's record asks?
+//! Judges, in one place, whether a device works as its volume's record requires.
 
 use crate::model::volume::VolumeState;
 use crate::pool::record::VolumeRecord;
 use crate::sys::{Device, SnapshotGlance, SnapshotUsage};
 
-/// How a device of a volume is.
+/// The health of a volume's device.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Health {
-    /// The kernel gave its content up, or takes no more writes.
+    /// The kernel gave up its content, or accepts no more writes.
     pub(crate) loss: Option<Loss>,
-    /// A call stopped half-way: it never worked, stands still, or has a table that waits.
+    /// An interrupted call left the device without a table, suspended, or with an inactive table.
     pub(crate) interrupted: bool,
-    /// It is smaller than its record says.
+    /// The device is smaller than the record requires.
     pub(crate) short: bool,
 }
 
-/// Why a snapshot is no longer what its volume was.
+/// Why the kernel gave up a snapshot.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Loss {
-    /// An I/O error on its COW store.
+    /// An I/O error occurred on its COW store.
     Invalid,
     /// Its COW store is full.
     Overflow,
 }
 
 impl Health {
-    /// Of a device, the snapshot or the view.
+    /// Judges a device, the snapshot or the view.
     pub(crate) fn of(device: &Device, record: &VolumeRecord) -> Self {
         let size = device.table.as_ref().map(|table| table.size());
         Self {
@@ -35,7 +35,7 @@ impl Health {
         }
     }
 
-    /// Of a live snapshot, as far as a glance tells.
+    /// Judges a live snapshot, as far as a glance shows.
     pub(crate) fn at_a_glance(device: &SnapshotGlance, record: &VolumeRecord) -> Self {
         Self {
             loss: Loss::of(device.usage),
@@ -44,12 +44,12 @@ impl Health {
         }
     }
 
-    /// Whether there is nothing to do about it.
+    /// Whether the device needs no work.
     pub(crate) fn is_well(self) -> bool {
         self.loss.is_none() && !self.interrupted && !self.short
     }
 
-    /// What the owner of the volume is told.
+    /// Returns the state that the owner of the volume sees.
     pub(crate) fn state(self) -> VolumeState {
         match self.loss {
             Some(Loss::Invalid) => VolumeState::Invalid,

@@ -1,9 +1,9 @@
-//! What to do about one volume: a pure function from what is wanted and what is observed to steps.
+//! Plans the steps for one volume: a pure function from a goal and an observed state to steps.
 //!
-//! Each step is one change that a crash may follow. The order keeps three promises: a volume exists
-//! from the moment on when its record is on disk, and then has its store, so a record without one
-//! tells of a loss; whatever prefix of the steps was run, planning again from there ends in the same
-//! place; a store is never removed before the devices over it are gone.
+//! Each step is one change, and a crash may follow it. The order of the steps keeps three promises.
+//! A volume exists from the moment that its record is on disk, and then has its store, so a record
+//! without a store means a loss. After any prefix of the steps, planning again ends in the same
+//! place. A store is never removed before the devices over it are gone.
 //!
 //! ```text
 //! CreateStore ─ WriteRecord ─┐
@@ -28,39 +28,41 @@ use crate::volume::plan::stack::Stack;
 use crate::volume::plan::state::{Observed, Store};
 use crate::volume::plan::step::{Below, Commit, CopyAccess, Load, Loops, Step, store_length};
 
-/// What is wanted of a volume.
+/// The wanted state of a volume.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Goal<'a> {
-    /// Record and store are there; devices stay as they are.
+    /// Record and store exist; devices stay as they are.
     Stored(&'a VolumeRecord),
-    /// Its device works and has the record's size; with `view`, so does the read-only one.
+    /// The volume's device works and has the record's size. With `view`, so does its read-only
+    /// view.
     Active {
         /// The intent.
         record: &'a VolumeRecord,
-        /// Whether readers need a device of their own.
+        /// Whether readers need the read-only view.
         view: bool,
     },
-    /// No device; record and store stay.
+    /// No device exists; record and store stay.
     Inactive,
-    /// Nothing.
+    /// Nothing exists.
     Absent,
 }
 
-/// The steps from `observed` to `goal`; none if it is reached.
+/// Plans the steps from `observed` to `goal`; none if the goal is reached.
 ///
 /// # Errors
 ///
-/// `Corrupt` if the volume's content is lost: its store is gone, or the kernel gave it up.
+/// `Corrupt` if the volume's content is lost: its store is gone or replaced, or the kernel gave it
+/// up.
 pub(crate) fn plan(goal: Goal<'_>, observed: &Observed) -> Result<Vec<Step>> {
     let mut steps = Vec::new();
     match goal {
         Goal::Stored(record) if observed.record.is_none() => {
-            // What a half-done deletion or creation left is no content of this volume.
+            // Leftovers of an interrupted deletion or creation are not content of this volume.
             remove(observed, &mut steps);
             create_store(record, &mut steps);
             write_record(record, observed, &mut steps);
         }
-        // The next activation makes a new store.
+        // The next activation makes a new store, so only the record is written.
         Goal::Stored(record) if observed.is_stale(record) => {
             write_record(record, observed, &mut steps)
         }
@@ -97,7 +99,8 @@ fn create_store(record: &VolumeRecord, steps: &mut Vec<Step>) {
     }
 }
 
-/// Brings record and store up to date: a fresh store after a reboot, a longer one after growth.
+/// Brings record and store up to date: makes a new store after a reboot, and extends the store
+/// after growth.
 fn prepare_store(
     record: &VolumeRecord,
     observed: &Observed,
@@ -122,8 +125,8 @@ fn prepare_store(
     Ok(record)
 }
 
-/// Has the record as it is wanted, over the store that is there. Space that is to be reserved is
-/// allocated first: where there is none, nothing has changed.
+/// Writes the record over the existing store. Reserved space is allocated first, so that a lack of
+/// space changes nothing.
 fn keep_store(record: &VolumeRecord, observed: &Observed, steps: &mut Vec<Step>) -> Result<()> {
     let Some(store) = observed.store else {
         return Err(Error::new(
@@ -146,7 +149,7 @@ fn keep_store(record: &VolumeRecord, observed: &Observed, steps: &mut Vec<Step>)
 fn write_record(record: &VolumeRecord, observed: &Observed, steps: &mut Vec<Step>) {
     let commit = match &observed.record {
         Some(same) if same == record => return,
-        // Of a private copy, nothing tells whether it was used.
+        // Nothing shows whether a private copy was used.
         None if record.backing == Backing::Snapshot => Commit::First,
         _ => Commit::Replacement,
     };
@@ -158,11 +161,11 @@ fn check_store(record: &VolumeRecord, store: Store) -> Result<()> {
     let why = match (store.damage, store.header) {
         (Some(damage), _) => format!("its store was replaced: {damage}"),
         (None, Some(StoreHeader::Foreign)) => {
-            "its store was replaced: it does not start as a COW store does".to_owned()
+            "its store was replaced: it does not start with the header of a COW store".to_owned()
         }
         (None, Some(StoreHeader::Valid { chunk_size })) if chunk_size != record.chunk_size => {
             format!(
-                "its store has chunks of {chunk_size} bytes and its record says {}",
+                "its store has chunks of {chunk_size} bytes, but its record has {}",
                 record.chunk_size
             )
         }
@@ -194,7 +197,7 @@ fn activate_snapshot(
         }
         half_made => {
             if half_made.is_some() {
-                // A crash between create and resume. Nobody can have used it: start again.
+                // Left by a crash between create and resume. It cannot have been used: start again.
                 steps.push(Step::RemoveDevice(Role::Snapshot));
             }
             steps.push(Step::AttachOrigin(Box::new(record.clone())));
@@ -222,15 +225,14 @@ fn activate_snapshot(
     Ok(())
 }
 
-/// Lets a live snapshot grow to the record's size, with what it rests on.
+/// Grows a live snapshot to the record's size, and the loop devices below it.
 fn keep_snapshot(record: &VolumeRecord, device: &Device, steps: &mut Vec<Step>) {
     let Some(stack) = Stack::below(device) else { return };
     let load = Load::Snapshot { record: Box::new(record.clone()), over: Loops::Live(stack) };
     keep(record, load, device, steps);
 }
 
-/// Lets a live device grow to the record's size, and lets I/O flow again where a crash in the
-/// middle of that stopped it.
+/// Grows a live device to the record's size, and resumes I/O if a crash during growth stopped it.
 fn keep(record: &VolumeRecord, load: Load, device: &Device, steps: &mut Vec<Step>) {
     let role = load.role();
     if device.inactive_table {
@@ -268,8 +270,8 @@ fn check_usage(record: &VolumeRecord, device: &Device) -> Result<()> {
     match health.loss {
         Some(Loss::Invalid) => Err(lost("an I/O error on its COW store made it invalid")),
         Some(Loss::Overflow) if health.short => {
-            Err(lost("its COW store overflowed; growing it now does not bring it back").remedy(
-                "copy what is needed from it, then delete it; give the next one a higher cowLimit",
+            Err(lost("its COW store overflowed, and growing the volume cannot recover it").remedy(
+                "copy what is needed, then delete the volume; give the next one a higher cowLimit",
             ))
         }
         _ => Ok(()),

@@ -1,19 +1,20 @@
-//! What a snapshot device rests on.
+//! The devices below a snapshot device.
 
 use crate::sys::{Device, DeviceNumber, Table};
 
-/// The loop devices at the bottom of a snapshot device. Everything that needs one asks
-/// this value instead of the table, so that a device in between (verity, crypt) changes this file alone.
+/// The loop devices at the bottom of a snapshot device. All code that needs these takes them from
+/// here instead of the table, so that a layer in between (verity, crypt) changes only this file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Stack {
-    /// Over the template's content.
+    /// The loop device over the template's content.
     pub(crate) origin: DeviceNumber,
-    /// Over the COW store.
+    /// The loop device over the COW store.
     pub(crate) store: DeviceNumber,
 }
 
 impl Stack {
-    /// The stack below a snapshot device; `None` if it has no table, or is no snapshot.
+    /// Returns the stack below a snapshot device; `None` if the device has no table, or is not a
+    /// snapshot.
     pub(crate) fn below(device: &Device) -> Option<Self> {
         match device.table {
             Some(Table::Snapshot { origin, cow, .. }) => Some(Self { origin, store: cow }),

@@ -1,29 +1,29 @@
-//! What was observed of one volume.
+//! The observed state of one volume.
 
 use crate::cow::header::StoreHeader;
 use crate::model::policy::Durability;
 use crate::pool::record::VolumeRecord;
 use crate::sys::{Device, DeviceNumber, LoopDevice};
 
-/// What is there of a volume's store.
+/// The observed state of a volume's store.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Store {
     /// Its length in bytes.
     pub length: u64,
     /// Bytes that it occupies.
     pub allocated: u64,
-    /// What it is, if it is not what calf made.
+    /// What replaced the store, if it is not the one that calf made.
     pub damage: Option<&'static str>,
-    /// What its first bytes say; only of a COW store that no device is over.
+    /// Its header; only of a COW store without a device over it.
     pub header: Option<StoreHeader>,
 }
 
-/// What is there of a volume.
+/// The observed state of a volume.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Observed {
-    /// The running boot.
+    /// The id of the running boot.
     pub boot: String,
-    /// Its directory exists.
+    /// Whether its directory exists.
     pub directory: bool,
     /// Its committed intent.
     pub record: Option<VolumeRecord>,
@@ -31,14 +31,14 @@ pub(crate) struct Observed {
     pub store: Option<Store>,
     /// Its dm-snapshot device.
     pub snapshot: Option<Device>,
-    /// Its read-only device over the snapshot.
+    /// Its read-only view of the snapshot.
     pub view: Option<Device>,
     /// The loop devices over its private copy (fallback only).
     pub copies: Vec<LoopDevice>,
 }
 
 impl Observed {
-    /// The block device to give to a reader and writer, or to a reader only, once it is usable.
+    /// Returns the block device for writers, or with `read_only` for readers, if it is usable.
     pub(crate) fn device(&self, read_only: bool) -> Option<DeviceNumber> {
         let mapped = if read_only { &self.view } else { &self.snapshot };
         let copy = || self.copies.iter().find(|copy| copy.read_only == read_only);
@@ -48,13 +48,13 @@ impl Observed {
         }
     }
 
-    /// The numbers of everything over the store.
+    /// Returns the numbers of all devices over the store.
     pub(crate) fn devices(&self) -> Vec<DeviceNumber> {
         let mapped = self.snapshot.iter().chain(&self.view).map(|device| device.number);
         mapped.chain(self.copies.iter().map(|copy| copy.number)).collect()
     }
 
-    /// The numbers of everything over the store that may be open.
+    /// Returns the numbers of all devices over the store that may be open.
     pub(crate) fn open_devices(&self) -> Vec<DeviceNumber> {
         let mapped = self.snapshot.iter().chain(&self.view).filter(|device| device.open_count > 0);
         mapped
@@ -63,7 +63,7 @@ impl Observed {
             .collect()
     }
 
-    /// Whether the store was made in an earlier boot and may be torn since.
+    /// Whether the store is from an earlier boot, and may therefore be torn.
     pub(crate) fn is_stale(&self, record: &VolumeRecord) -> bool {
         record.durability == Durability::Ephemeral
             && record.boot != self.boot

@@ -1,4 +1,4 @@
-//! The steps that plans are made of: each one change, which a crash may follow.
+//! The steps of a plan. Each is one change, and a crash may follow it.
 
 use std::fmt;
 
@@ -17,33 +17,33 @@ pub(crate) enum Step {
     WriteRecord {
         /// The intent.
         record: Box<VolumeRecord>,
-        /// Whether it replaces one.
+        /// Whether the record replaces another.
         commit: Commit,
     },
     /// Make the store of a volume.
     CreateStore(Box<VolumeRecord>),
     /// Make the store longer.
     ExtendStore {
-        /// Which of the volume's stores.
+        /// Kind of the volume's store.
         of: Backing,
         /// New length in bytes.
         length: u64,
     },
-    /// Allocate the space of the whole store; a shorter one becomes that long.
+    /// Allocate the space of the whole store, and extend the store if it is shorter.
     AllocateStore {
-        /// Which of the volume's stores.
+        /// Kind of the volume's store.
         of: Backing,
         /// Its length in bytes.
         length: u64,
     },
     /// Remove the store.
     RemoveStore {
-        /// Which of the volume's stores.
+        /// Kind of the volume's store.
         of: Backing,
     },
-    /// Have a loop device over the template of the volume, of at least the volume's size.
+    /// Acquire a loop device over the volume's template, of at least the volume's size.
     AttachOrigin(Box<VolumeRecord>),
-    /// Make the template's loop device, which a live table uses, at least this large.
+    /// Grow the template's loop device, which a live table uses, to at least this size.
     GrowOrigin {
         /// The template's content.
         digest: Digest,
@@ -58,14 +58,14 @@ pub(crate) enum Step {
     AttachCopy {
         /// The volume.
         record: Box<VolumeRecord>,
-        /// What it is attached for.
+        /// Access that the loop device gives.
         access: CopyAccess,
     },
-    /// Tell a loop device of ours that its file has grown.
+    /// Let a loop device of the volume take on the new size of its file.
     RefreshLoop(DeviceNumber),
     /// Detach a loop device from the private copy.
     DetachCopy {
-        /// How the copy was made.
+        /// Kind of the private copy.
         of: Backing,
         /// The loop device.
         number: DeviceNumber,
@@ -84,48 +84,49 @@ pub(crate) enum Step {
     RemoveDevice(Role),
     /// Wait until no loop device is attached to the store.
     AwaitRelease {
-        /// The loop device that was.
+        /// The loop device that was attached.
         number: DeviceNumber,
     },
-    /// Remove the intent: from here on the volume does not exist.
+    /// Remove the intent: from now on the volume does not exist.
     RemoveRecord,
     /// Remove the volume's directory with what is left in it, durably.
     RemoveDirectory,
 }
 
-/// Whether a record replaces one.
+/// How to write a record.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Commit {
-    /// There was none, and the COW store tells whether it was used: waits for the disk once.
+    /// The first record of a volume. Its COW store shows whether it was used, so one flush
+    /// suffices.
     First,
-    /// There was one, or nothing else would tell of the volume.
+    /// A record that replaces another, or the first of a private copy, which does not show its use.
     Replacement,
 }
 
-/// What a private copy is attached for.
+/// Access to a private copy.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum CopyAccess {
-    /// Reading and writing.
+    /// For reading and writing.
     ReadWrite,
-    /// Reading.
+    /// For reading only.
     ReadOnly,
 }
 
-/// A table to be loaded.
+/// A table to load.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Load {
-    /// The volume's snapshot.
+    /// The table of the volume's snapshot.
     Snapshot {
         /// The volume.
         record: Box<VolumeRecord>,
-        /// What it rests on.
+        /// The loop devices below it.
         over: Loops,
     },
-    /// The read-only view.
+    /// The table of the read-only view.
     View {
         /// Size in bytes.
         size: u64,
-        /// The snapshot device.
+        /// The snapshot device below it.
         over: Below,
     },
 }
@@ -133,23 +134,23 @@ pub(crate) enum Load {
 /// The loop devices below a snapshot.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Loops {
-    /// Those that earlier steps of the plan attached.
+    /// The devices that earlier steps of the plan attached.
     Attached,
-    /// Those that its live table uses.
+    /// The devices that its live table uses.
     Live(Stack),
 }
 
 /// The snapshot device below a view.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Below {
-    /// The one that an earlier step of the plan made.
+    /// The device that an earlier step of the plan made.
     Made,
-    /// The one that is there.
+    /// The existing device.
     Live(DeviceNumber),
 }
 
 impl Load {
-    /// The device that the table is of.
+    /// Returns the role of the device that gets the table.
     pub(crate) fn role(&self) -> Role {
         match self {
             Self::Snapshot { .. } => Role::Snapshot,
@@ -158,7 +159,7 @@ impl Load {
     }
 }
 
-/// Length of the store that `record` asks for, in bytes.
+/// Returns the length of the store of `record`, in bytes.
 pub(crate) fn store_length(record: &VolumeRecord) -> u64 {
     match record.backing {
         Backing::Snapshot => cow::store_size(record.size, record.cow_limit, record.chunk_size),

@@ -1,5 +1,5 @@
-//! Properties of the planner, over histories of goals that were reached, cut short by a crash,
-//! or wiped by a reboot.
+//! Properties of the planner, over histories of goals that were reached, interrupted by a crash, or
+//! wiped by a reboot.
 
 use proptest::prelude::*;
 
@@ -29,14 +29,14 @@ fn store(length: u64, allocated: u64) -> Store {
     Store { length, allocated, damage: None, header: None }
 }
 
-/// A machine that does what a step says, and panics where a step may not be taken.
+/// A simulated machine that runs steps, and panics if a step is not allowed.
 #[derive(Clone, Debug)]
 struct Machine {
     observed: Observed,
     inactive: [Option<u64>; 2],
     origin: bool,
     store: bool,
-    /// The store was made since the process started, and is not another volume's.
+    /// The store was made since the process started, so it is not another volume's.
     fresh: bool,
     next_loop: u32,
 }
@@ -54,7 +54,7 @@ impl Machine {
         }
     }
 
-    /// The process dies: what only it held is gone.
+    /// The process dies, and loses the loop devices that only it held.
     fn crash(&mut self) {
         self.origin = false;
         self.store = false;
@@ -86,8 +86,11 @@ impl Machine {
         match step {
             Step::WriteRecord { record, commit } => {
                 let new = self.observed.record.is_none();
-                assert!(new || *commit == Commit::Replacement, "one is there");
-                assert!(!new || self.fresh, "it would start from a deleted one's content");
+                assert!(new || *commit == Commit::Replacement, "a first record replaces another");
+                assert!(
+                    !new || self.fresh,
+                    "the volume would start with the content of a deleted one"
+                );
                 self.observed.directory = true;
                 self.observed.record = Some((**record).clone());
             }
@@ -154,7 +157,7 @@ impl Machine {
                         let live = below.and_then(Stack::below).map(Loops::Live);
                         let attached = self.origin && self.store;
                         let right = live == Some(*over) || attached && *over == Loops::Attached;
-                        assert!(right, "a table is over loops that are there");
+                        assert!(right, "the table is over loop devices that are not attached");
                         let stored = self.observed.store.expect("a store");
                         assert!(stored.length >= store_length(intent));
                         record.size
@@ -199,19 +202,19 @@ impl Machine {
             Step::RemoveDevice(role) => {
                 if *role == Role::Snapshot {
                     let over = self.observed.view.as_ref().is_some_and(|view| view.table.is_some());
-                    assert!(!over, "the view holds it");
+                    assert!(!over, "the view holds the snapshot open");
                 }
                 self.inactive[*role as usize] = None;
                 assert!(self.device(*role).take().is_some());
             }
             Step::AwaitRelease { .. } => assert!(self.observed.snapshot.is_none()),
             Step::RemoveRecord => {
-                assert!(self.observed.devices().is_empty(), "its devices go first");
+                assert!(self.observed.devices().is_empty(), "a device still exists");
                 self.observed.record = None;
             }
             Step::RemoveDirectory => {
-                assert!(self.observed.devices().is_empty(), "its devices go first");
-                assert!(self.observed.record.is_none(), "its record goes first");
+                assert!(self.observed.devices().is_empty(), "a device still exists");
+                assert!(self.observed.record.is_none(), "the record still exists");
                 self.observed.directory = false;
                 self.observed.store = None;
             }
@@ -250,8 +253,8 @@ fn kind() -> impl Strategy<Value = Kind> {
     )
 }
 
-/// Runs one event on the machine, cutting it short after `limit` steps. Returns whether it went
-/// to its end.
+/// Runs one event on the machine, and stops it after `limit` steps. Returns whether it ran to its
+/// end.
 fn run(machine: &mut Machine, event: &Event, kind: Kind, limit: usize) -> bool {
     let new = VolumeRecord { reserve: kind.2, ..record(TEMPLATE_SIZE, kind.0, kind.1) };
     let mut wanted = machine
@@ -286,7 +289,7 @@ fn run(machine: &mut Machine, event: &Event, kind: Kind, limit: usize) -> bool {
         let again = plan(goal, &machine.observed).expect("a plan");
         let again: Vec<_> =
             again.into_iter().filter(|s| !matches!(s, Step::WriteRecord { .. })).collect();
-        assert!(again.is_empty(), "{event:?} was to be done, but needs {again:?}");
+        assert!(again.is_empty(), "{event:?} ran to its end, but still needs {again:?}");
     }
     !cut
 }
@@ -294,8 +297,8 @@ fn run(machine: &mut Machine, event: &Event, kind: Kind, limit: usize) -> bool {
 proptest! {
     #![proptest_config(ProptestConfig { cases: 512, ..ProptestConfig::default() })]
 
-    /// Whatever happened before and wherever each call was cut, the last call reaches its goal,
-    /// and repeating it is nothing.
+    /// Whatever happened before, and wherever each call was interrupted, the last call reaches its
+    /// goal, and repeating it takes no step.
     #[test]
     fn every_history_can_be_continued(
         kind in kind(),
@@ -312,7 +315,7 @@ proptest! {
         prop_assert!(!machine.observed.directory && machine.observed.record.is_none());
     }
 
-    /// An active volume of the right size is left exactly as it is.
+    /// An active volume of the right size needs no step.
     #[test]
     fn a_live_volume_is_not_touched(kind in kind(), view in any::<bool>()) {
         let mut machine = Machine::new();
@@ -323,9 +326,9 @@ proptest! {
         prop_assert_eq!(plan(goal, &machine.observed).expect("a plan"), vec![]);
     }
 
-    /// A reserved volume that is active has all its space, whatever happened before.
+    /// An active reserved volume has all its space allocated, whatever happened before.
     #[test]
-    fn a_reserved_volume_is_active_with_all_its_space_only(
+    fn an_active_reserved_volume_has_all_its_space(
         durability in prop_oneof![Just(Durability::Ephemeral), Just(Durability::Durable)],
         history in prop::collection::vec((event(), 0usize..12), 0..24),
     ) {
@@ -341,7 +344,8 @@ proptest! {
         prop_assert!(store.allocated >= store_length(record));
     }
 
-    /// After a reboot an ephemeral volume starts from its template, a durable one goes on.
+    /// After a reboot, an ephemeral volume starts from its template, and a durable one keeps its
+    /// content.
     #[test]
     fn a_reboot_replaces_the_store_of_ephemeral_volumes_only(kind in kind()) {
         let mut machine = Machine::new();
@@ -356,7 +360,7 @@ proptest! {
 }
 
 #[test]
-fn a_lost_store_is_an_error_and_never_a_silent_fresh_one() {
+fn a_lost_store_is_an_error_and_is_never_silently_replaced() {
     let mut machine = Machine::new();
     let kind = (Durability::Durable, Backing::Snapshot, Reserve::None);
     run(&mut machine, &Event::Create, kind, usize::MAX);
@@ -367,7 +371,7 @@ fn a_lost_store_is_an_error_and_never_a_silent_fresh_one() {
 }
 
 #[test]
-fn a_replaced_store_is_never_brought_up() {
+fn a_replaced_store_is_never_activated() {
     let kind = (Durability::Durable, Backing::Snapshot, Reserve::None);
     let mut machine = Machine::new();
     run(&mut machine, &Event::Create, kind, usize::MAX);
@@ -383,14 +387,14 @@ fn a_replaced_store_is_never_brought_up() {
         (None, Some(StoreHeader::Invalid)),
         (None, Some(StoreHeader::Valid { chunk_size: 8192 })),
     ] {
-        let error = plan_with(damage, header).expect_err("it is not the volume's");
+        let error = plan_with(damage, header).expect_err("the store is not the volume's");
         assert_eq!(error.kind(), ErrorKind::Corrupt, "{error:?}");
     }
     for header in [StoreHeader::New, StoreHeader::Valid { chunk_size: 4096 }] {
-        plan_with(None, Some(header)).expect("it is the volume's");
+        plan_with(None, Some(header)).expect("the store is the volume's");
     }
     machine.observed.store = Some(Store { damage: Some("it is a directory"), ..made });
-    plan(Goal::Absent, &machine.observed).expect("it can be deleted");
+    plan(Goal::Absent, &machine.observed).expect("the volume can be deleted");
 }
 
 #[test]

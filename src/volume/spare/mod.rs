@@ -1,8 +1,9 @@
-//! Spares: devices that were made ahead, one of which becomes a volume's by getting its name.
+//! Spares: devices made ahead of time. A claim turns a spare into a volume's device by renaming it.
 //!
-//! A spare is the device that a volume of a template gets with default properties. The kernel lets a
-//! device be renamed at any time, and be given a UUID once. So a spare has a name of its own and no UUID;
-//! the claim gives it both, and then moves its COW store into place.
+//! A spare is the device that a volume of a template with default properties would get. The kernel
+//! allows renaming a device at any time, but setting its UUID only once. Therefore a spare has its
+//! own name and no UUID. The claim gives it the UUID and the name of the volume's device, and then
+//! moves its COW store into place.
 //!
 //! ```text
 //! made:     spares/<token>/{spare.json, cow}                  device calf-spare-<pool>-<token>
@@ -12,11 +13,13 @@
 //!           volumes/<key>/claim/ removed
 //! ```
 //!
-//! Each step tells where a crash stopped: whoever locks the volume next [settles](settle) its claim. A
-//! loss of power ends all spares: no device outlives it, and their stores are of an earlier boot.
+//! What exists after a crash shows how far the claim got. The next holder of the volume's lock
+//! [settles](settle) it. A loss of power ends all spares: no device survives, and their stores are
+//! from an earlier boot.
 //!
-//! A device without a UUID that names the pool is never suspended or removed, spares included. To remove
-//! a spare, calf first gives it a UUID, exactly as a claim does; from then on it is an ordinary device.
+//! calf never suspends or removes a device without a UUID that names the pool, spares included. To
+//! remove a spare, calf first gives it a UUID, exactly as a claim does. From then on it is an
+//! ordinary device.
 
 mod record;
 
@@ -41,18 +44,19 @@ use crate::volume::plan::step::store_length;
 use crate::volume::space;
 use crate::volume::spare::record::SpareRecord;
 
-/// The tokens of all spares, whole or not, sorted; one may be claimed since.
+/// Lists the tokens of all spares, complete or not, sorted. Without a lock, a listed spare may be
+/// claimed at any time.
 pub(crate) fn tokens(pool: &PoolDir) -> Result<Vec<Key>> {
     index::keys_in(pool, &pool.layout().spares())
 }
 
-/// The record of a spare; `None` if there is none, or it cannot be used.
+/// Reads the record of a spare; `None` if there is none, or if the record cannot be used.
 pub(crate) fn read(pool: &PoolDir, token: &Key) -> Result<Option<SpareRecord>> {
     SpareRecord::read_in(pool, &pool.layout().spare_directory(token))
 }
 
-/// Makes a spare of the template. After a failure nothing of it is left, or what the next [`discard`] of
-/// it removes.
+/// Makes a spare of the template. Removes it again after a failure. If that fails too, the next
+/// [`discard`] removes the rest.
 pub(crate) fn make(pool: &PoolDir, template: &str) -> Result<()> {
     let token = Key::random();
     let Some(guard) = pool.try_lock_spare(&token)? else { return Ok(()) };
@@ -60,7 +64,7 @@ pub(crate) fn make(pool: &PoolDir, template: &str) -> Result<()> {
     if made.is_err()
         && let Err(error) = discard(pool, &guard)
     {
-        tracing::warn!(spare = %token, error = error.report(), "cannot remove a failed spare yet");
+        tracing::warn!(spare = %token, error = error.report(), "could not remove a failed spare; reconciliation will retry");
     }
     made
 }
@@ -68,7 +72,7 @@ pub(crate) fn make(pool: &PoolDir, template: &str) -> Result<()> {
 fn assemble(pool: &PoolDir, token: &Key, template: &str) -> Result<()> {
     let host = pool.host();
     let directory = pool.layout().spare_directory(token);
-    // Once the record is there, the content is not removed before the spare.
+    // Once the record exists, the content is not removed before the spare.
     let spare = {
         let (template, _image) = content::hold_content(pool, template)?;
         let spare = SpareRecord::new(pool, token, &template)?;
@@ -85,8 +89,8 @@ fn assemble(pool: &PoolDir, token: &Key, template: &str) -> Result<()> {
     host.create_spare(&device_id::spare_name(pool.id(), token), &table).map(drop)
 }
 
-/// Lets a spare become the device of the volume of `record`, which has a store that was never used and
-/// no device. Returns that device, or `None` if there was no spare.
+/// Turns a spare into the device of the volume of `record`, which must have an unused store and no
+/// device. Returns the device, or `None` if there is no fitting spare.
 pub(crate) fn claim(
     pool: &PoolDir,
     guard: &VolumeGuard,
@@ -95,7 +99,7 @@ pub(crate) fn claim(
     let key = guard.key();
     let mut tokens = tokens(pool)?;
     if !tokens.is_empty() {
-        // Callers at once should not all try for the same one.
+        // Concurrent callers should not all try to claim the same spare.
         let first = rand::random_range(0..tokens.len());
         tokens.rotate_left(first);
     }
@@ -105,7 +109,7 @@ pub(crate) fn claim(
         let Some(spare) = fitting else { continue };
         let (from, to) = (pool.layout().spare_directory(&token), pool.layout().claim(key));
         match pool.host().rename(&from, &to) {
-            // It was claimed or removed before the lock was taken.
+            // The spare was claimed or removed before its lock was taken.
             Err(error) if error.kind() == ErrorKind::NotFound => continue,
             moved => moved?,
         }
@@ -117,12 +121,12 @@ pub(crate) fn claim(
     Ok(None)
 }
 
-/// Whether a claim for the volume has begun and not ended.
+/// Whether the volume has an unfinished claim.
 pub(crate) fn is_claiming(pool: &PoolDir, key: &Key) -> Result<bool> {
     Ok(pool.host().file(&pool.layout().claim(key))?.is_some())
 }
 
-/// Completes a claim for the volume that has begun, if there is one.
+/// Completes an unfinished claim for the volume, if there is one.
 pub(crate) fn settle(pool: &PoolDir, guard: &VolumeGuard) -> Result<()> {
     let key = guard.key();
     if !is_claiming(pool, key)? {
@@ -130,14 +134,14 @@ pub(crate) fn settle(pool: &PoolDir, guard: &VolumeGuard) -> Result<()> {
     }
     let claim = pool.layout().claim(key);
     if pool.host().file(&Layout::spare_store(&claim))?.is_none() {
-        // All that matters was done.
+        // Only the removal of the claim's directory was missing.
         return pool.host().discard_directory(&claim);
     }
     complete(pool, key, SpareRecord::read_in(pool, &claim)?).map(drop)
 }
 
-/// Makes the device of a spare that was moved to the volume, with its store, the volume's. One that is no
-/// more, or is not sound, is taken away.
+/// Turns device and store of a spare, whose directory was moved to the volume, into the volume's.
+/// Removes the spare if its device is gone or unsound.
 fn complete(pool: &PoolDir, key: &Key, spare: Option<SpareRecord>) -> Result<Option<Device>> {
     let (host, claim) = (pool.host(), pool.layout().claim(key));
     let id = DeviceId::new(pool.id(), key, Role::Snapshot);
@@ -159,8 +163,8 @@ fn complete(pool: &PoolDir, key: &Key, spare: Option<SpareRecord>) -> Result<Opt
     Ok(None)
 }
 
-/// Removes a spare, or what there is of it. Its record goes first: what has none is not claimed, whatever
-/// else a crash leaves.
+/// Removes a spare, complete or not. Removes its record first, so that it cannot be claimed after a
+/// crash.
 pub(crate) fn discard(pool: &PoolDir, guard: &SpareGuard) -> Result<()> {
     let token = guard.token();
     pool.host().remove_file(&Layout::spare_record(&pool.layout().spare_directory(token)))?;
@@ -170,14 +174,15 @@ pub(crate) fn discard(pool: &PoolDir, guard: &SpareGuard) -> Result<()> {
     remove_store(pool, &pool.layout().spare_directory(token))
 }
 
-/// Removes all spares of the content, which the caller has locked against new ones.
+/// Removes all spares of the content. The caller holds the lock of the content, so no new ones
+/// appear.
 ///
 /// # Errors
 ///
-/// `InUse` if one of them is being made or claimed.
+/// `InUse` if a spare of the content is being made or claimed.
 pub(crate) fn discard_all(pool: &PoolDir, digest: &Digest) -> Result<()> {
     for token in tokens(pool)? {
-        // One without a record may be of any content.
+        // A spare without a record may have any content.
         if read(pool, &token)?.is_some_and(|spare| spare.digest() != digest) {
             continue;
         }
@@ -185,7 +190,7 @@ pub(crate) fn discard_all(pool: &PoolDir, digest: &Digest) -> Result<()> {
             Some(guard) => discard(pool, &guard)?,
             None if pool.host().file(&pool.layout().spare_directory(&token))?.is_none() => {}
             None => {
-                let why = "a spare of it is being made or claimed";
+                let why = "a spare with this content is being made or claimed";
                 return Err(Error::new(ErrorKind::InUse, "release template content", digest, why)
                     .remedy("repeat the call"));
             }
@@ -194,7 +199,7 @@ pub(crate) fn discard_all(pool: &PoolDir, digest: &Digest) -> Result<()> {
     Ok(())
 }
 
-/// Gives the spare's device, if there is one, another identity.
+/// Gives the spare's device, if it exists, the name and UUID of `id`.
 fn adopt(pool: &PoolDir, token: &Key, id: &DeviceId) -> Result<()> {
     match pool.host().adopt(&device_id::spare_name(pool.id(), token), id) {
         Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),
@@ -211,7 +216,7 @@ fn remove_store(pool: &PoolDir, directory: &Path) -> Result<()> {
     host.remove_directory(directory)
 }
 
-/// Whether the device uses the store, or nothing yet.
+/// Whether the device uses the store, or has no table yet.
 fn is_over(pool: &PoolDir, device: &Device, store: &Path) -> Result<bool> {
     match Stack::below(device) {
         Some(stack) => Ok(pool.host().open_loop(stack.store, store)?.is_some()),

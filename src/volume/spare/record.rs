@@ -1,4 +1,4 @@
-//! What the pool keeps of a spare.
+//! The record of a spare.
 
 use std::path::Path;
 
@@ -16,13 +16,13 @@ use crate::sys::{Device, Table};
 use crate::volume::plan::health::Health;
 use crate::volume::provision;
 
-/// A spare. Its record on disk is the one of a volume with the spare's token as its id and every other
-/// property at its default.
+/// The record of a spare. On disk, it is the record of a volume with the spare's token as its id
+/// and every other property at its default.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(try_from = "VolumeRecord", into = "VolumeRecord")]
 pub(crate) struct SpareRecord {
     token: Key,
-    /// The volume by whose properties its device and store are made.
+    /// The volume whose properties determine the spare's device and store.
     model: VolumeRecord,
 }
 
@@ -51,7 +51,7 @@ impl SpareRecord {
     pub(super) fn new(pool: &PoolDir, token: &Key, template: &TemplateRecord) -> Result<Self> {
         let backing = pool.backing()?;
         if backing != Backing::Snapshot {
-            let why = "volumes are private copies here, and a copy is made for one volume";
+            let why = "volumes are private copies here, and each copy is made for one volume";
             return Err(Error::new(ErrorKind::Unsupported, "make a spare of", &template.name, why)
                 .remedy("load dm-snapshot, or set `warm` to 0"));
         }
@@ -60,7 +60,7 @@ impl SpareRecord {
         Ok(Self { token: token.clone(), model })
     }
 
-    /// The record in a spare's directory; `None` if there is none, or it cannot be used.
+    /// Reads the record in a spare's directory; `None` if there is none, or if it cannot be used.
     pub(super) fn read_in(pool: &PoolDir, directory: &Path) -> Result<Option<Self>> {
         record::read_usable(pool.host(), &Layout::spare_record(directory))
     }
@@ -77,7 +77,7 @@ impl SpareRecord {
         &self.model.digest
     }
 
-    /// The id of the boot in which it was made.
+    /// The id of the boot in which the spare was made.
     pub(crate) fn boot(&self) -> &str {
         &self.model.boot
     }
@@ -86,7 +86,7 @@ impl SpareRecord {
         &self.model
     }
 
-    /// Whether its device is the one that a volume would be given.
+    /// Whether the spare's device is the device that the volume of `wanted` would get.
     pub(super) fn fits(&self, wanted: &VolumeRecord) -> bool {
         let [spare, wanted] = [&self.model, wanted].map(|record| {
             let VolumeRecord { digest, size, cow_limit, chunk_size, durability, .. } = record;
@@ -96,7 +96,7 @@ impl SpareRecord {
         spare == wanted
     }
 
-    /// Whether `device` works as it was made to.
+    /// Whether `device` works, and has the properties of this record.
     pub(super) fn is_sound(&self, device: &Device) -> bool {
         let shape = match device.table {
             Some(Table::Snapshot { size, chunk_size, .. }) => Some((size, chunk_size)),

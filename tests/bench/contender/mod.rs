@@ -95,12 +95,11 @@ enum Need {
 }
 
 impl Need {
-    /// Why the requirement is not met, if it is not.
+    /// Returns why the requirement is not met; `None` if it is.
     fn unmet(&self, world: &World) -> Option<String> {
         match *self {
-            Self::Program(name, package) => {
-                (!has(name)).then(|| format!("there is no program {name} (Debian's {package})"))
-            }
+            Self::Program(name, package) => (!has(name))
+                .then(|| format!("the program {name} is missing (Debian package {package})")),
             Self::Target(target, module) => {
                 let targets = run("dmsetup", &["targets"], &[]);
                 let there = targets.lines().any(|line| line.split(' ').next() == Some(target));
@@ -109,7 +108,7 @@ impl Need {
             }
             Self::Module(name) => {
                 let there = Path::new("/sys/module").join(name).exists();
-                (!there).then(|| format!("the kernel's module {name} is not loaded"))
+                (!there).then(|| format!("the kernel module {name} is not loaded"))
             }
             Self::Reflink => world.reflink().err(),
         }

@@ -1,4 +1,4 @@
-//! Reads the report again: a report that cannot be read, or that lacks a goal, fails the run.
+//! Reads the report again. The run fails if the report cannot be read, or lacks a goal.
 
 use std::fs;
 use std::path::PathBuf;
@@ -21,7 +21,7 @@ pub(super) fn check(
     };
     let json: Value = serde_json::from_str(&read(file(".json"))?).map_err(|e| e.to_string())?;
     if json["series"].as_array().map(Vec::len) != Some(run.series.len()) {
-        return Err("the JSON file lacks numbers".to_owned());
+        return Err("the JSON file lacks series".to_owned());
     }
     let page = read(file(".md"))?;
     for Judgement { what, .. } in judgements {
@@ -33,7 +33,7 @@ pub(super) fn check(
         let text = read(file(".json").with_file_name(name))?;
         let plot = roxmltree::Document::parse(&text).map_err(|e| format!("{name}: {e}"))?;
         if plot.root_element().tag_name().name() != "svg" {
-            return Err(format!("{name} is no SVG"));
+            return Err(format!("{name} is not an SVG image"));
         }
     }
     let rooms = distinct(&run.series.iter().collect::<Vec<_>>(), |row| &row.room).len();
@@ -41,7 +41,7 @@ pub(super) fn check(
     match unknown {
         // A room that failed, or was not selected, is reported elsewhere.
         Some(judgement) if rooms == ROOMS.len() => {
-            Err(format!("all rooms were measured, and not: {}", judgement.what))
+            Err(format!("all rooms were measured, but this goal has no number: {}", judgement.what))
         }
         _ => Ok(()),
     }

@@ -15,18 +15,18 @@ const BAR: u32 = 26;
 
 /// Bars to draw: room, case, metric, name of the file, caption.
 const BARS: [(&str, &str, &str, &str, &str); 6] = [
-    ("ready", "1 volumes", "ready", "ready", "One volume to a ready device, ms"),
-    ("sandboxes", "5 sandboxes", "ready, all", "sandboxes", "Five sandboxes, ms"),
+    ("ready", "1 volumes", "ready", "ready", "Time to a ready device, one volume, ms"),
+    ("sandboxes", "5 sandboxes", "ready, all", "sandboxes", "Time to five ready sandboxes, ms"),
     (
         "io",
-        "random first write, fsync each 16",
+        "random first write, fsync every 16",
         "rate",
         "first-writes",
-        "First random 4 KiB writes, fsync each 16, MB/s",
+        "First random 4 KiB writes, fsync every 16, MB/s",
     ),
     ("io", "sequential rewrite", "rate", "rewrites", "Sequential rewrite, MB/s"),
     ("io", "database", "commits", "database", "Database, commits/s"),
-    ("io", "boot trace", "time", "boot", "A boot, ms"),
+    ("io", "boot trace", "time", "boot", "Boot trace, ms"),
 ];
 
 /// Draws the plots for which the run has numbers; returns names of files and captions.
@@ -46,7 +46,8 @@ pub(super) fn draw(run: &Run<'_>, prefix: &str, directory: &Path) -> Result<Vec<
     }
     let rows: Vec<&Summarized> = run.series.iter().filter(|row| row.room == "growth").collect();
     if !rows.is_empty() {
-        let (file, caption) = (format!("{prefix}-growth.svg"), "The n-th volume, median ms");
+        let (file, caption) =
+            (format!("{prefix}-growth.svg"), "Time of the n-th volume, median, ms");
         lines(&directory.join(&file), caption, &rows).map_err(|e| e.to_string())?;
         drawn.push((file, caption.to_owned()));
     }

@@ -7,11 +7,10 @@ const FLOOR: &str = "floor";
 const GRPC: &str = "calf (gRPC)";
 const SCRIPT: &str = "losetup+dmsetup";
 const CALF: &str = "calf ephemeral 4 KiB";
-/// The others that keep the template unchanged: all contenders.
+/// The rivals of calf: all contenders that keep the template unchanged.
 const RIVALS: [&str; 7] =
     [SCRIPT, "dm-thin", "LVM thick", "LVM thin", "qcow2", "reflink+loop", "copy+loop"];
-/// The most volumes or callers in the cases by which goals without a number of their own are
-/// judged.
+/// Limit on the volumes or callers of the case by which a goal without its own number is judged.
 const HUNDRED: u64 = 100;
 
 /// One goal.
@@ -31,21 +30,21 @@ pub(super) enum Verdict {
     Unknown,
 }
 
-/// Which way a goal points.
+/// The direction of a goal.
 #[derive(Clone, Copy)]
 enum Goal {
     AtMost(f64),
     AtLeast(f64),
 }
 
-/// A number, and its case if the goal does not name one.
+/// A measured number, and its case if the goal does not name one.
 struct Figure<'a> {
     value: f64,
     case: &'a str,
 }
 
-/// All goals. If a goal names no case, the case is the largest with up to a hundred volumes or
-/// callers that both contenders have; the result shows the number.
+/// Judges all goals. A goal that names no case is judged by the largest case with up to a hundred
+/// volumes or callers that both contenders have; the result shows the number.
 pub(super) fn judge(run: &Run<'_>) -> Vec<Judgement> {
     let mut all = ready(run);
     all.extend(warm(run));
@@ -57,7 +56,7 @@ pub(super) fn judge(run: &Run<'_>) -> Vec<Judgement> {
 
 fn ready(run: &Run<'_>) -> Vec<Judgement> {
     use Goal::{AtLeast, AtMost};
-    // How often the one's median fits into the other's.
+    // The ratio of the medians of two contenders.
     let times = |above: &str, below: &str, limit: u64| {
         let row = run.largest("ready", &[above, below], "ready", limit)?;
         let other = run.median("ready", &row.case, below, "ready")?;
@@ -68,35 +67,43 @@ fn ready(run: &Run<'_>) -> Vec<Judgement> {
         Some(Figure { value: row.summary.p99 / row.summary.median, case: &row.case })
     };
     let together = || {
-        // The floor's one caller: its sequential total.
-        let total = "ready, total per volume";
+        // The sequential total of a single caller of the floor.
+        let total = "ready, total time per volume";
         let sequential = run.median("together", "1 callers", FLOOR, total)?;
         let row = run.largest("together", &[GRPC], total, HUNDRED)?;
         Some(Figure { value: row.summary.median / sequential, case: &row.case })
     };
     let mut all = vec![
         judgement(
-            "create, stage and publish over gRPC against the floor",
+            "create, stage and publish over gRPC, relative to the floor",
             AtMost(1.25),
             times(GRPC, FLOOR, HUNDRED),
         ),
-        judgement("the same with the most volumes", AtMost(1.25), times(GRPC, FLOOR, u64::MAX)),
         judgement(
-            "callers at once over gRPC against the floor's one, total",
+            "the same with the largest number of volumes",
+            AtMost(1.25),
+            times(GRPC, FLOOR, u64::MAX),
+        ),
+        judgement(
+            "concurrent callers over gRPC, relative to a single caller of the floor, in total",
             AtMost(1.1),
             together(),
         ),
-        judgement("p99 against the median, over gRPC", AtMost(3.0), tail(HUNDRED)),
-        judgement("p99 with the most volumes", AtMost(3.0), tail(u64::MAX)),
+        judgement("p99 relative to the median, over gRPC", AtMost(3.0), tail(HUNDRED)),
+        judgement(
+            "p99 relative to the median, with the largest number of volumes",
+            AtMost(3.0),
+            tail(u64::MAX),
+        ),
     ];
     for (what, least, other) in [
-        ("faster than `losetup`+`dmsetup`", 10.0, SCRIPT),
-        ("faster than a full copy", 300.0, "copy+loop"),
-        ("faster than dm-thin", 1.0, "dm-thin"),
-        ("faster than LVM thick", 1.0, "LVM thick"),
-        ("faster than LVM thin", 1.0, "LVM thin"),
-        ("faster than qcow2", 1.0, "qcow2"),
-        ("faster than reflink and loop", 1.0, "reflink+loop"),
+        ("times faster than `losetup`+`dmsetup`", 10.0, SCRIPT),
+        ("times faster than a full copy", 300.0, "copy+loop"),
+        ("times faster than dm-thin", 1.0, "dm-thin"),
+        ("times faster than LVM thick", 1.0, "LVM thick"),
+        ("times faster than LVM thin", 1.0, "LVM thin"),
+        ("times faster than qcow2", 1.0, "qcow2"),
+        ("times faster than reflink and loop", 1.0, "reflink+loop"),
     ] {
         let judgement = judgement(what, AtLeast(least), times(other, GRPC, HUNDRED));
         all.push(match run.absent.contains_key(other) {
@@ -114,12 +121,12 @@ fn warm(run: &Run<'_>) -> [Judgement; 2] {
     };
     [
         judgement(
-            "a claim of a spare against the floor",
+            "claim of a spare, relative to the floor",
             Goal::AtMost(0.3),
             against_floor("calf (library)", "claim"),
         ),
         judgement(
-            "create, stage and publish over gRPC with a spare against the floor",
+            "create, stage and publish over gRPC with a spare, relative to the floor",
             Goal::AtMost(1.25),
             against_floor(GRPC, "ready"),
         ),
@@ -129,15 +136,15 @@ fn warm(run: &Run<'_>) -> [Judgement; 2] {
 fn input_output(run: &Run<'_>) -> Vec<Judgement> {
     use Goal::{AtLeast, AtMost};
     let io = |case: &str, contender: &str, metric: &str| run.median("io", case, contender, metric);
-    let first = "random first write, fsync each 16";
+    let first = "random first write, fsync every 16";
     let mut all = vec![
         judgement(
-            "first 4 KiB random writes, fsync each 16, against `P 8`",
+            "first random 4 KiB writes, fsync every 16, relative to `P 8`",
             AtLeast(5.0),
             ratio(io(first, CALF, "rate"), io(first, SCRIPT, "rate")),
         ),
         judgement(
-            "transient store against ours on the boot trace (an option from 1.2)",
+            "boot trace, relative to a transient store (above 1.2, worth offering)",
             AtMost(1.2),
             ratio(
                 io("boot trace", CALF, "time"),
@@ -146,11 +153,11 @@ fn input_output(run: &Run<'_>) -> Vec<Judgement> {
         ),
     ];
     for (what, case) in [
-        ("sequential read against the best that keeps a template", "sequential read"),
-        ("the same through the page cache of the disk, likewise", "sequential read, buffered"),
-        ("sequential first write, likewise", "sequential first write"),
-        ("sequential rewrite, likewise", "sequential rewrite"),
-        ("random rewrite, likewise", "random rewrite, fsync each 16"),
+        ("sequential read, relative to the best rival", "sequential read"),
+        ("the same through the page cache of the disk", "sequential read, buffered"),
+        ("sequential first write, relative to the best rival", "sequential first write"),
+        ("sequential rewrite, relative to the best rival", "sequential rewrite"),
+        ("random rewrite, relative to the best rival", "random rewrite, fsync every 16"),
     ] {
         let best = RIVALS
             .iter()
@@ -172,21 +179,25 @@ fn density(run: &Run<'_>) -> Vec<Judgement> {
         Some(Figure { value: row.summary.median, case: &row.case })
     };
     let restart = |beyond: f64| {
-        let (restart, listing) = (of("restart")?, of("listing, one ioctl each")?);
+        let (restart, listing) = (of("restart")?, of("listing, one ioctl per volume")?);
         Some(Figure { value: (restart.value - beyond) / listing.value, case: restart.case })
     };
     let empty = of("start without volumes").map(|figure| figure.value);
     vec![
-        judgement("KiB of disk per fresh volume", AtMost(16.0), of("disk per fresh volume")),
+        judgement("disk space per fresh volume, KiB", AtMost(16.0), of("disk per fresh volume")),
         judgement(
-            "KiB of driver memory with all volumes",
+            "driver memory with all volumes, KiB",
             AtMost(20.0 * 1024.0),
             of("driver memory with all volumes"),
         ),
-        judgement("restart against listing with one ioctl each", AtMost(2.0), restart(0.0)),
-        judgement("the same, beyond a start without volumes", AtMost(2.0), empty.and_then(restart)),
         judgement(
-            "ms of processor time of the idle driver in a second",
+            "restart, relative to listing with one ioctl per volume",
+            AtMost(2.0),
+            restart(0.0),
+        ),
+        judgement("the same, less a start without volumes", AtMost(2.0), empty.and_then(restart)),
+        judgement(
+            "processor time of the idle driver, ms per second",
             AtMost(0.0),
             of("processor time of the idle driver"),
         ),
@@ -200,19 +211,19 @@ fn import(run: &Run<'_>) -> Vec<Judgement> {
     let slower = || Some(rate(elsewhere, "sha256sum")?.min(rate(elsewhere, "cp and sync")?));
     vec![
         judgement(
-            "import against the slower of disk and SHA-256",
+            "import, relative to the slower of disk and SHA-256",
             AtLeast(1.0),
             ratio(rate(elsewhere, "calf"), slower()),
         ),
         judgement(
-            "import by reflink against SHA-256",
+            "import by reflink, relative to SHA-256",
             AtLeast(1.0),
             ratio(rate(here, "calf"), rate(here, "sha256sum")),
         ),
         judgement(
-            "MiB that are read of holes",
+            "data read from holes, MiB",
             AtMost(1.0),
-            run.median("import", "holes, 4 times the size", "calf", "read")
+            run.median("import", "holes, 4 times the template's size", "calf", "read")
                 .map(|value| Figure { value, case: "" }),
         ),
     ]

@@ -53,7 +53,7 @@ pub(super) fn density() {
     report(("driver memory without volumes", "KiB"), empty.all as f64);
     let full = resident(grpc.driver().pid());
     report(("driver memory with all volumes", "KiB"), full.all as f64);
-    report(("of it, no pages of files", "KiB"), full.anonymous as f64);
+    report(("driver memory with all volumes, anonymous", "KiB"), full.anonymous as f64);
     let before = processor_time(grpc.driver().pid());
     thread::sleep(world.scale.idle);
     let idle = processor_time(grpc.driver().pid()) - before;
@@ -71,7 +71,7 @@ pub(super) fn density() {
             let id = DeviceId::new(pool.id(), &Key::of(&disk.id), Role::Snapshot);
             controls.status(&id.name).expect("status");
         }
-        report(("listing, one ioctl each", "ms"), since(listing));
+        report(("listing, one ioctl per volume", "ms"), since(listing));
         restarted = Some(start("restart"));
     }
     let grpc = restarted.expect("a driver");

@@ -66,7 +66,7 @@ pub(super) fn import() {
     let file = File::create(&sparse).expect("a file");
     file.set_len(world.scale.template * 4).expect("a length");
     file.write_all_at(&[1; 4096], world.scale.template * 2).expect("write");
-    let case = "holes, 4 times the size";
+    let case = "holes, 4 times the template's size";
     let before = bytes_read();
     let time = timed(&|| import_once(&pool, &sparse, "sparse"));
     let read = (bytes_read() - before) as f64 / f64::from(1 << 20);

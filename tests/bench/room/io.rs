@@ -112,10 +112,10 @@ fn patterns(world: &World, disk: &PoolDisk, name: &str, caller: &mut dyn Caller,
             &[after.flushes.saturating_sub(before.flushes) as f64 / seconds],
         );
     };
-    counted("random first write, fsync each 16", bytes as f64, &|| {
-        bench.random_writes(name, "random first write, fsync each 16")
+    counted("random first write, fsync every 16", bytes as f64, &|| {
+        bench.random_writes(name, "random first write, fsync every 16")
     });
-    bench.random_writes(name, "random rewrite, fsync each 16");
+    bench.random_writes(name, "random rewrite, fsync every 16");
     drop(device);
     caller.delete(made);
     // A database and a boot start on a disk of their own.

@@ -34,10 +34,10 @@ pub(super) fn parts() {
     let names = [
         "the floor",
         "3 empty calls over gRPC",
-        "3 words to another process and back",
-        "a small new file, on disk",
-        "100 system calls that do nothing",
-        "100 questions to device-mapper",
+        "3 round trips to another process",
+        "a small new file, synced",
+        "100 empty system calls",
+        "100 status queries to device-mapper",
     ];
     let mut times = names.map(|_| Vec::new());
     for number in 0..world.scale.repeats {

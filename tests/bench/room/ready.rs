@@ -18,8 +18,8 @@ use crate::world::World;
 
 const READY: (&str, &str) = ("ready", "ms");
 const GONE: (&str, &str) = ("gone", "ms");
-const READY_EACH: (&str, &str) = ("ready, total per volume", "ms");
-const GONE_EACH: (&str, &str) = ("gone, total per volume", "ms");
+const READY_EACH: (&str, &str) = ("ready, total time per volume", "ms");
+const GONE_EACH: (&str, &str) = ("gone, total time per volume", "ms");
 
 /// How many volumes of all contenders certainly fit into a machine's memory.
 const SIDE_BY_SIDE: usize = 100;

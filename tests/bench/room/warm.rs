@@ -49,7 +49,7 @@ pub(super) fn spares() {
     emit(ROOM, CASE, LIBRARY, ("claim", "ms"), &times.claim);
     emit(ROOM, CASE, LIBRARY, READY, &times.library);
     emit(ROOM, CASE, "calf (gRPC)", READY, &times.grpc);
-    emit(ROOM, "making one", LIBRARY, READY, &times.make);
+    emit(ROOM, "making a spare", LIBRARY, READY, &times.make);
 }
 
 /// Milliseconds.
