@@ -150,6 +150,7 @@ pub use model::policy::{Durability, NodeOwner, Reserve};
 pub use model::publication::{Publish, Stage};
 pub use model::volume::{VolumeSpec, VolumeState};
 pub use pool::record::VolumeRecord;
+pub use volume::recover::{RecoverOptions, Recovery};
 pub use volume::status::{VolumeStatistics, VolumeStatus};
 
 // Templates.

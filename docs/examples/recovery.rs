@@ -11,7 +11,7 @@ use std::collections::BTreeMap;
 use std::env;
 use std::error::Error;
 
-use calf::{Device, ErrorKind, Pool, VolumeSpec};
+use calf::{Device, Durability, ErrorKind, Pool, VolumeSpec};
 
 fn main() -> Result<(), Box<dyn Error>> {
     let arguments: Vec<String> = env::args().skip(1).collect();
@@ -38,13 +38,20 @@ pub(crate) fn recover(
     for spec in wanted {
         // Finds the volume with its content, or creates it. After a reboot, an ephemeral volume
         // starts from its template again; a durable one has what was synced.
-        let mut volume = pool.create_volume(spec)?;
-        if volume.status()?.state.is_lost() {
-            // The disk below it failed, or was full: the kernel marked the volume invalid.
-            volume.delete()?;
-            volume = pool.create_volume(spec)?;
-        }
-        devices.insert(spec.id.clone(), volume.activate()?);
+        let volume = pool.create_volume(spec)?;
+        let device = match volume.activate() {
+            // A full pool may have stopped the volume: `activate` recovers it. What it cannot prove to
+            // be whole begins anew here, unless somebody counts on the content.
+            Err(error)
+                if error.kind() == ErrorKind::Corrupt
+                    && spec.durability == Durability::Ephemeral =>
+            {
+                volume.delete()?;
+                pool.create_volume(spec)?.activate()?
+            }
+            device => device?,
+        };
+        devices.insert(spec.id.clone(), device);
     }
     for left in pool.volume_records()? {
         if wanted.iter().any(|spec| spec.id == left.id) {

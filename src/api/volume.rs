@@ -7,6 +7,7 @@ use crate::api::{Device, Pool};
 use crate::error::Result;
 use crate::model::publication::{Publish, Stage};
 use crate::volume::publish::stage;
+use crate::volume::recover::{self, RecoverOptions, Recovery};
 use crate::volume::status::{VolumeStatistics, VolumeStatus};
 use crate::volume::{lifecycle, publish, status};
 
@@ -46,7 +47,8 @@ impl Volume {
     ///
     /// # Errors
     ///
-    /// `NotFound`; `Corrupt` if the kernel marked the device invalid; `InProgress`.
+    /// `NotFound`; `InProgress`; `NoSpace` or `Corrupt` if the kernel stopped the volume and it cannot be
+    /// [recovered](Self::recover).
     pub fn activate(&self) -> Result<Device> {
         self.pool.device(lifecycle::activate(&self.pool.0, &self.id)?)
     }
@@ -61,6 +63,22 @@ impl Volume {
     /// Never shrinks it.
     pub fn expand(&self, size: u64) -> Result<VolumeStatus> {
         lifecycle::expand_volume(&self.pool.0, &self.id, size)
+    }
+
+    /// Recovers the volume after the kernel stopped it, because the pool was full or the volume's limit
+    /// was reached: everything that the kernel had acknowledged is there again. An active volume stays
+    /// active, and whoever has it open goes on with it; writes that failed are not repeated. Does nothing
+    /// to a volume that works, apart from raising its limit.
+    ///
+    /// [`activate`](Self::activate) recovers a volume that a full pool stopped, without being asked.
+    ///
+    /// # Errors
+    ///
+    /// `NoSpace` if the pool is still full; `OutOfRange` if the limit is used up and the options do
+    /// not raise it; `Corrupt` if the COW store is damaged, or the pool's disk failed to write to it:
+    /// then nothing has changed.
+    pub fn recover(&self, options: &RecoverOptions) -> Result<Recovery> {
+        recover::recover_volume(&self.pool.0, &self.id, options)
     }
 
     /// Deletes the volume: device, loop devices, files. `InUse` (naming the holder) while it is

@@ -115,6 +115,15 @@ Examples:
   calf volume expand vm1 40Gi
   calf volume expand vm1 40Gi --at /srv/vm1";
 
+pub(super) const RECOVER: &str = "\
+Free space in the pool first, or give --cow-limit: calf refuses while the cause is still there. It checks \
+the COW store before it changes anything, and refuses one that is damaged. After the recovery, check the \
+file system in the volume (fsck, xfs_repair), as after a crash.
+
+Examples:
+  calf volume recover vm1
+  calf volume recover vm1 --cow-limit 20Gi";
+
 pub(super) const STAGE: &str = "\
 The kernel of this machine reads the file system: mount only templates that you trust, and give others \
 to a guest as a device. Repeating the command is safe. `calf volume publish --staging` shows the file \

@@ -9,7 +9,7 @@ use std::cmp::Reverse;
 use std::path::PathBuf;
 
 use calf::units::format_size;
-use calf::{Error, Pool, Result};
+use calf::{Error, Pool, RecoverOptions, Recovery, Result};
 use clap::{Subcommand, ValueEnum};
 use create::CreateArgs;
 use jiff::Timestamp;
@@ -68,6 +68,19 @@ pub(super) enum Command {
         /// Also grow the file system that is mounted at this path; a guest must grow its own
         #[arg(long, value_name = "PATH")]
         at: Option<PathBuf>,
+    },
+    /// Bring back a volume that a full pool or its own limit stopped
+    ///
+    /// Everything that was acknowledged is there again. A volume in use stays in use; writes that failed
+    /// are not repeated. A volume that works stays as it is, apart from its limit.
+    #[command(after_help = help::RECOVER)]
+    Recover {
+        /// The volume
+        #[arg(add = complete::volume())]
+        id: String,
+        /// A higher limit on what the volume writes
+        #[arg(long, value_name = "SIZE", value_parser = size)]
+        cow_limit: Option<u64>,
     },
     /// Mount a volume's file system at a directory, and grow it to the volume's size
     #[command(after_help = help::STAGE)]
@@ -129,6 +142,7 @@ pub(super) fn run(context: &Context, command: Command) -> Result<Outcome> {
         Command::Inspect { id, at } => inspect(context, &id, at),
         Command::Activate { id } => activate(context, &id),
         Command::Expand { id, size, at } => expand(context, &id, size, at),
+        Command::Recover { id, cow_limit } => recover(context, &id, cow_limit),
         Command::Stage(args) => publish::stage(context, args),
         Command::Unstage { id, path } => publish::unstage(context, &id, path),
         Command::Publish(args) => publish::publish(context, args),
@@ -209,6 +223,18 @@ fn expand(context: &Context, id: &str, size: u64, at: Option<PathBuf>) -> Result
             true => format!("expanded volume {id} to {}", format_size(now)),
             false => format!("volume {id} already has {}", format_size(now)),
         }
+    })
+}
+
+fn recover(context: &Context, id: &str, cow_limit: Option<u64>) -> Result<()> {
+    let pool = context.existing_pool()?;
+    let options = RecoverOptions::default().cow_limit(cow_limit);
+    let Recovery { volume, from, chunks, .. } = pool.volume(id)?.recover(&options)?;
+    context.output.done(&View::new(&pool, &volume), [id], || match from {
+        Some(state) => {
+            format!("recovered volume {id}, which was {}: it has {chunks} chunks", state.as_str())
+        }
+        None => format!("volume {id} needs no recovery"),
     })
 }
 

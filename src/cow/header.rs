@@ -22,6 +22,12 @@ impl StoreHeader {
     /// Length of a header, in bytes.
     pub const LENGTH: usize = 16;
 
+    /// Where the word is that says whether the store is valid, in bytes from its start.
+    pub(crate) const VALID_OFFSET: u64 = 4;
+
+    /// That word in a valid store.
+    pub(crate) const VALID: [u8; 4] = 1u32.to_le_bytes();
+
     /// Reads the header from the first bytes of a store. Shorter input is not a store.
     pub(crate) fn read(mut store: impl io::Read) -> io::Result<Self> {
         let mut header = [0; Self::LENGTH];

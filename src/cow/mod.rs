@@ -1,5 +1,6 @@
 //! The format of a COW store, dm-snapshot's persistent exception store. No I/O.
 
+pub(crate) mod exceptions;
 pub(crate) mod header;
 pub(crate) mod size;
 

@@ -9,7 +9,7 @@
 use crate::model::limits::MAX_SIZE;
 
 /// Bytes of one exception on disk: two 64-bit chunk numbers.
-const EXCEPTION_SIZE: u64 = 16;
+pub(crate) const EXCEPTION_SIZE: u64 = 16;
 
 /// The smallest and the largest chunk, in bytes. Below 4 KiB, a loop device's page cache would have
 /// to read before each write; above 1 MiB, each first write copies more than it saves.

@@ -28,13 +28,14 @@ pub(super) fn condition(volume: &VolumeStatus) -> v1::VolumeCondition {
         }
         VolumeState::Invalid => (
             true,
-            "the COW store had an I/O error (a full pool, most often) and the volume can no \
-             longer be read: free space in the pool, then delete the volume and create a new one",
+            "a write to the COW store failed, most often since the pool was full, and the volume can \
+             be neither read nor written: free space in the pool, then stage the volume again or run \
+             `calf volume recover` on the node",
         ),
         VolumeState::Overflow => (
             true,
-            "the COW store is full: reads still work, writes fail; save what you need, then create a \
-             new volume with a larger cowLimit",
+            "the COW store is full: reads still work, writes fail; raise the limit on the node with \
+             `calf volume recover --cow-limit`",
         ),
     };
     v1::VolumeCondition { abnormal, message: message.to_owned() }

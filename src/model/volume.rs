@@ -137,7 +137,8 @@ pub enum VolumeState {
     Active,
     /// Its device is suspended or half made, as after a crash, until the next call.
     Interrupted,
-    /// An I/O error on the COW store made it unreadable.
+    /// A write to the COW store failed, most often since the pool was full: nothing can be read or
+    /// written.
     Invalid,
     /// Its COW store is full: reads work, writes fail.
     Overflow,
@@ -159,8 +160,8 @@ impl VolumeState {
         }
     }
 
-    /// Whether the kernel gave up the volume. This is final.
-    pub fn is_lost(self) -> bool {
+    /// Whether the kernel stopped the volume. [`Volume::recover`](crate::Volume::recover) brings it back.
+    pub fn is_stopped(self) -> bool {
         matches!(self, Self::Invalid | Self::Overflow)
     }
 }

@@ -149,6 +149,11 @@ impl Layout {
         directory.join("cow")
     }
 
+    /// Says that the file system lost writes to the volume's COW store.
+    pub fn lost_writes(&self, key: &Key) -> PathBuf {
+        self.volume_directory(key).join("lost-writes")
+    }
+
     /// The record of when the pod of an inline volume was first found missing.
     pub fn abandoned(&self, key: &Key) -> PathBuf {
         self.volume_directory(key).join("abandoned")

@@ -34,7 +34,7 @@ impl LossLog {
     /// Takes note of a volume's state, and reports a loss that was not yet reported.
     pub(crate) fn notice(&self, key: &Key, record: &VolumeRecord, now: VolumeState) {
         let mut state = self.state();
-        if !now.is_lost() {
+        if !now.is_stopped() {
             state.reported.remove(key);
             return;
         }
@@ -44,11 +44,11 @@ impl LossLog {
         let what = match now {
             VolumeState::Invalid => {
                 state.losses.invalid += 1;
-                "an I/O error on its COW store made it invalid: its content is lost; delete it"
+                "a write to its COW store failed, most often since the pool was full: free space, then stage it again or run `calf volume recover`"
             }
             _ => {
                 state.losses.overflow += 1;
-                "its COW store is full: reads work, writes fail; save what is needed, then delete it"
+                "its COW store is full: reads work, writes fail; raise its limit with `calf volume recover`"
             }
         };
         drop(state);

@@ -82,15 +82,13 @@ fn judge(
         let what = format!("remains of an interrupted creation or deletion of a volume ({key})");
         return Ok(Verdict::Remove(Removal { kind: RemovalKind::Remains, what }));
     };
-    let lost = status::is_lost(pool, key, record, observed);
+    let stopped = status::is_stopped(pool, key, record, observed);
     if let Some(kind) = disuse::superfluous(pool, key, record, observed, options)? {
         return Ok(Verdict::Remove(Removal { kind, what: record.id.clone() }));
     }
-    if lost {
-        // The loss has been reported; deleting the volume is up to its owner.
-        return Ok(well);
-    }
     let goal = match &observed.snapshot {
+        // Staging or its owner recovers the volume; until then its device answers.
+        _ if stopped => Goal::Answering,
         // A device without a table cannot have been used yet.
         Some(device) if device.table.is_none() => Goal::Inactive,
         None if observed.copies.is_empty() => return Ok(well),

@@ -37,6 +37,15 @@ pub enum CopyMode {
     Sparse,
 }
 
+/// What comes to rest when a device is suspended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Quiesce {
+    /// A mounted file system, and then the device: what is on the device is consistent.
+    FileSystem,
+    /// The device alone.
+    Device,
+}
+
 /// The machine. All methods block.
 ///
 /// Errors carry the operation and the path or device; `ErrorKind::InUse` stands for `EBUSY`,
@@ -223,8 +232,8 @@ pub trait Mapper {
     /// Empties the inactive slot. Succeeds if it is empty.
     fn clear_table(&self, id: &DeviceId) -> Result<()>;
 
-    /// Suspends a device: waits for I/O in flight and freezes a mounted file system.
-    fn suspend(&self, id: &DeviceId) -> Result<()>;
+    /// Suspends a device: waits for I/O in flight and queues what comes later.
+    fn suspend(&self, id: &DeviceId, quiesce: Quiesce) -> Result<()>;
 
     /// Makes the inactive table live, if there is one, and lets I/O flow. A live device need not be
     /// suspended first: the kernel suspends it to exchange the tables.

@@ -34,7 +34,7 @@ pub use device::{
     Table,
 };
 pub use file::{FileKind, FileStatus, Flush};
-pub use host::{Capabilities, CopyMode, Files, Host, Loops, Mapper, Mounts};
+pub use host::{Capabilities, CopyMode, Files, Host, Loops, Mapper, Mounts, Quiesce};
 pub use image::{ImageFile, OpenMode};
 pub use linux::LinuxHost;
 #[cfg(feature = "fuzzing")]

@@ -3,6 +3,7 @@
 use crate::cow::header::StoreHeader;
 use crate::error::{Error, ErrorKind, Result};
 use crate::model::key::Key;
+use crate::model::volume::VolumeState;
 use crate::pool::PoolDir;
 use crate::pool::locks::VolumeGuard;
 use crate::pool::record::VolumeRecord;
@@ -12,7 +13,7 @@ use crate::volume::machine::execute::Executor;
 use crate::volume::machine::observe;
 use crate::volume::plan::state::Observed;
 use crate::volume::plan::{Goal, plan};
-use crate::volume::spare;
+use crate::volume::{revive, spare};
 
 /// The volume as it was when the call began. The caller holds its lock, so it need not look again
 /// before acting.
@@ -54,6 +55,8 @@ impl<'a> Found<'a> {
     fn bring_up(&self, view: bool) -> Result<DeviceNumber> {
         let Self { pool, guard, key, record, before } = self;
         let goal = Goal::Active { record, view };
+        let revived = self.revive()?;
+        let before = revived.as_ref().unwrap_or(before);
         let spare = match self.is_untouched() {
             true => spare::claim(pool, guard, record)?,
             false => None,
@@ -75,6 +78,19 @@ impl<'a> Found<'a> {
             Error::new(ErrorKind::Internal, "activate volume", &record.id, "its device vanished")
                 .remedy("something outside calf removed it; repeat the call")
         })
+    }
+
+    /// Brings back a volume that a full pool stopped, and looks again; `None` if it did not. A volume at
+    /// its limit can be read, and stays as it is.
+    fn revive(&self) -> Result<Option<Observed>> {
+        let Self { pool, guard, key, record, before } = self;
+        if revive::cause(record, before) != Some(VolumeState::Invalid) {
+            return Ok(None);
+        }
+        let chunks = revive::revive(pool, guard, record, before)?;
+        let what = "recovered: the kernel had stopped it at a failed write";
+        tracing::info!(volume = record.id, template = record.template, chunks, what);
+        observe::observe(pool, key).map(Some)
     }
 
     /// Whether the volume never had a device. A spare may then become its device, with its own

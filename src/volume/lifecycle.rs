@@ -77,16 +77,26 @@ pub(crate) fn expand_volume(pool: &PoolDir, id: &str, size: u64) -> Result<Volum
     let guard = lock::take(pool, id, "expand volume")?;
     let Found { mut record, before, .. } = Found::look(pool, &guard, id)?;
     record.size = record.size.max(size);
-    let goal = match before.devices().is_empty() {
-        true => Goal::Stored(&record),
-        false => Goal::Active { record: &record, view: false },
-    };
+    change(pool, &guard, &record, &before)?;
+    status::look(pool, guard.key(), id)
+}
+
+/// Gives a volume, which is as `before`, the properties of `record`: at once if it is active.
+pub(crate) fn change(
+    pool: &PoolDir,
+    guard: &VolumeGuard,
+    record: &VolumeRecord,
+    before: &Observed,
+) -> Result<()> {
     if record.reserve == Reserve::Full {
         let has = before.store.map_or(0, |store| store.allocated);
-        require_free(pool, id, store_length(&record).saturating_sub(has))?;
+        require_free(pool, &record.id, store_length(record).saturating_sub(has))?;
     }
-    reach(pool, &guard, goal, &before)?;
-    status::look(pool, guard.key(), id)
+    let goal = match before.devices().is_empty() {
+        true => Goal::Stored(record),
+        false => Goal::Active { record, view: false },
+    };
+    reach(pool, guard, goal, before)
 }
 
 /// A volume that matches its spec.

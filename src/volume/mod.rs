@@ -19,6 +19,8 @@ pub(crate) mod plan;
 pub(crate) mod provision;
 pub(crate) mod publish;
 pub(crate) mod reclaim;
+pub(crate) mod recover;
+pub(crate) mod revive;
 pub(crate) mod space;
 pub(crate) mod spare;
 pub(crate) mod status;

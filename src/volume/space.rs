@@ -24,6 +24,11 @@ pub(crate) fn check_free(pool: &PoolDir, record: &VolumeRecord) -> Result<()> {
     require_free(pool, &record.id, LEAST_FREE + space_at_once(pool, record)?)
 }
 
+/// Fails if a volume could not go on writing in the pool.
+pub(crate) fn require_room(pool: &PoolDir, id: &str) -> Result<()> {
+    require_free(pool, id, LEAST_FREE)
+}
+
 /// Fails if `needed` bytes would use up part of the pool's reserve.
 pub(crate) fn require_free(pool: &PoolDir, id: &str, needed: u64) -> Result<()> {
     pool.require_free("find space for volume", id, needed)

@@ -11,7 +11,6 @@ use crate::pool::record::VolumeRecord;
 use crate::pool::{PoolDir, index};
 use crate::sys::{DeviceNumber, FileSystemUsage, SnapshotUsage, Target};
 use crate::volume::machine::observe;
-use crate::volume::plan::health::Health;
 use crate::volume::plan::state::Observed;
 use crate::volume::usage::{elsewhere, is_device_of};
 use crate::volume::{activate, kata};
@@ -161,16 +160,16 @@ pub(crate) fn look(pool: &PoolDir, key: &Key, id: &str) -> Result<VolumeStatus> 
     }
 }
 
-/// Takes note of the volume's state. Returns whether the kernel gave up the volume.
-pub(crate) fn is_lost(
+/// Takes note of the volume's state. Returns whether the kernel stopped the volume.
+pub(crate) fn is_stopped(
     pool: &PoolDir,
     key: &Key,
     record: &VolumeRecord,
     observed: &Observed,
 ) -> bool {
-    let state = state(record, observed);
+    let state = observed.state(record);
     pool.losses().notice(key, record, state);
-    state.is_lost()
+    state.is_stopped()
 }
 
 fn describe(record: VolumeRecord, observed: &Observed) -> VolumeStatus {
@@ -179,18 +178,10 @@ fn describe(record: VolumeRecord, observed: &Observed) -> VolumeStatus {
         _ => None,
     };
     VolumeStatus {
-        state: state(&record, observed),
+        state: observed.state(&record),
         device: observed.device(false),
         allocated: observed.store.map_or(0, |store| store.allocated),
         cow,
         record,
-    }
-}
-
-fn state(record: &VolumeRecord, observed: &Observed) -> VolumeState {
-    match &observed.snapshot {
-        Some(device) => Health::of(device, record).state(),
-        None if observed.copies.iter().any(|copy| !copy.read_only) => VolumeState::Active,
-        None => VolumeState::Inactive,
     }
 }

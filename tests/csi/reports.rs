@@ -151,7 +151,7 @@ async fn a_lost_volume_is_abnormal() {
         .device
         .expect("one");
     for (usage, word) in
-        [(SnapshotUsage::Overflow, "cowLimit"), (SnapshotUsage::Invalid, "no longer be read")]
+        [(SnapshotUsage::Overflow, "--cow-limit"), (SnapshotUsage::Invalid, "pool was full")]
     {
         driver.environment.host.set_usage(device, usage);
         let stats = driver.stats("volume", "target").await;

@@ -160,7 +160,7 @@ fn a_dry_run_tells_the_steps_of_a_repair_and_takes_none() {
     let id =
         calf::sys::DeviceId::new(pool.id(), &calf::Key::of("volume"), calf::sys::Role::Snapshot);
     use calf::sys::Mapper as _;
-    environment.host.suspend(&id).expect("suspend");
+    environment.host.suspend(&id, calf::sys::Quiesce::FileSystem).expect("suspend");
     let dry = pool.reconcile_with(&options(true, Duration::ZERO)).expect("a dry run");
     assert_eq!(dry.repaired.len(), 1);
     assert_eq!(dry.repaired[0].steps, ["resume Snapshot"]);

@@ -11,6 +11,7 @@ mod handles;
 mod housekeeping;
 mod images;
 mod pool_formats;
+mod recovery;
 mod space;
 mod spares;
 mod volumes;

@@ -518,7 +518,7 @@ fn what_the_kernel_gave_up_is_reported_and_can_be_deleted() {
         assert_eq!(statistics.volume.state, state);
         assert_eq!(
             kind(pool.volume("volume").and_then(|volume| volume.expand(9 * TEMPLATE_SIZE))),
-            ErrorKind::Corrupt
+            ErrorKind::NoSpace
         );
         pool.reconcile().expect("reconcile");
         assert_eq!(

@@ -1,7 +1,7 @@
 //! calf's promises about volumes, tested on a real device-mapper.
 
 use std::collections::{BTreeMap, HashSet};
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, File};
 use std::io::{ErrorKind as Io, Write as _};
 use std::os::unix::fs::{FileExt as _, MetadataExt as _};
 use std::process::{Command, ExitCode, Stdio};
@@ -26,7 +26,6 @@ fn main() -> ExitCode {
         kernel::test("a_read_only_device_refuses_writes", read_only_block),
         kernel::test("a_reader_only_mount_rests_on_a_read_only_device", read_only_mount),
         kernel::test("cow_overflow_keeps_reads_and_is_reported", overflow),
-        kernel::test("a_store_that_was_given_up_is_not_brought_up_again", given_up),
         kernel::test("a_full_store_holds_the_whole_volume", full_rewrite),
         kernel::test("a_reboot_is_healed_by_publish", reboot),
         kernel::test("a_busy_device_is_named_with_its_holder", busy),
@@ -273,36 +272,6 @@ fn overflow() {
     assert!(store < 5 << 20, "cowLimit bounds the store, but it has {store} bytes");
     drop(device);
     rig.tear_down(&publish, "volume");
-}
-
-/// The kernel marks the store's header as invalid; a volume that is activated from it has no
-/// readable content.
-fn given_up() {
-    let rig = Rig::new(kernel::Fs::Ext4);
-    rig.import_random("random", 33);
-    rig.pool.create_volume(&VolumeSpec::new("volume", "random")).expect("create");
-    let device = rig.activate("volume");
-    device.write_all_at(&Page::random(&mut Random(35)).0, 0).expect("write");
-    drop(device);
-    rig.pool.volume("volume").expect("a volume id").deactivate().expect("deactivate");
-    let key = calf::Key::of("volume");
-    let store = rig.pool.root().join("volumes").join(key.as_str()).join("cow");
-    let store = OpenOptions::new().write(true).open(store).expect("the store");
-    store.write_all_at(&0u32.to_le_bytes(), 4).expect("write `valid`");
-    drop(store);
-    for _ in 0..2 {
-        let error = rig
-            .pool
-            .volume("volume")
-            .and_then(|volume| volume.activate())
-            .expect_err("it has no content");
-        assert_eq!(error.kind(), ErrorKind::Corrupt, "{error:?}");
-        assert_eq!(
-            rig.pool.volume("volume").and_then(|volume| volume.status()).expect("there").state,
-            VolumeState::Inactive
-        );
-    }
-    rig.pool.volume("volume").expect("a volume id").delete().expect("delete");
 }
 
 /// Rewrites every block of a volume: the computed size of the store suffices.

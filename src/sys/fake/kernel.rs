@@ -41,6 +41,9 @@ struct Mapped {
     usage: SnapshotUsage,
 }
 
+/// The usage of a store that the kernel has just read.
+const VALID: SnapshotUsage = SnapshotUsage::Valid { used: 8192, total: 1 << 20, metadata: 8192 };
+
 /// Where the first bytes of a device are.
 pub(super) enum Start<'a> {
     Written(&'a [u8]),
@@ -221,8 +224,8 @@ impl Kernel {
             return Err(Error::new(ErrorKind::AlreadyExists, "create", &id.name, "name taken"));
         }
         let minor = (0..).find(|n| !self.mapped.contains_key(n)).unwrap_or_default();
-        let usage = SnapshotUsage::Valid { used: 8192, total: 1 << 20, metadata: 8192 };
-        let device = Mapped { id: id.clone(), live: None, inactive: None, suspended: false, usage };
+        let id = id.clone();
+        let device = Mapped { id, live: None, inactive: None, suspended: false, usage: VALID };
         self.mapped.insert(minor, device);
         Ok(DeviceNumber { major: MAPPER_MAJOR, minor })
     }
@@ -287,6 +290,10 @@ impl Kernel {
         let device = self.mapped_mut(id)?;
         device.suspended = false;
         if let Some(table) = device.inactive.take() {
+            if store_of(device.live.as_ref()) != store_of(Some(&table)) {
+                // The kernel reads the store anew.
+                device.usage = VALID;
+            }
             device.live = Some(table);
         }
         self.autoclear();
@@ -434,6 +441,14 @@ impl Kernel {
             read_only: mount.read_only,
         })
         .collect()
+    }
+}
+
+/// The loop device of the COW store in a table.
+fn store_of(table: Option<&Table>) -> Option<DeviceNumber> {
+    match table {
+        Some(Table::Snapshot { cow, .. }) => Some(*cow),
+        _ => None,
     }
 }
 

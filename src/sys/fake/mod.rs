@@ -28,7 +28,7 @@ use crate::sys::lock::{Lock, Mode};
 use crate::sys::{
     BindSpec, Capabilities, CopyMode, Device, DeviceNumber, FileStatus, FileSystemUsage, Files,
     Flush, Holder, Host, ImageFile, LoopDevice, LoopHandle, LoopSpec, Loops, Mapper, MountSpec,
-    MountedAt, Mounts, OpenMode, SnapshotGlance, SnapshotUsage, Table, Target, TargetKind,
+    MountedAt, Mounts, OpenMode, Quiesce, SnapshotGlance, SnapshotUsage, Table, Target, TargetKind,
 };
 use crate::sys::{file, lock};
 
@@ -104,6 +104,11 @@ impl FakeHost {
     /// Sets the free space of the pool's file system, in bytes.
     pub fn set_free(&self, bytes: u64) {
         self.state().free = bytes;
+    }
+
+    /// The free space of the pool's file system, in bytes.
+    pub fn free(&self) -> u64 {
+        self.state().free
     }
 
     /// Opens a device, as a process or a guest would, until [`close`](Self::close).
@@ -474,7 +479,7 @@ impl Mapper for FakeHost {
         self.call("clear_table", |state| state.kernel.clear_table(id))
     }
 
-    fn suspend(&self, id: &DeviceId) -> Result<()> {
+    fn suspend(&self, id: &DeviceId, _quiesce: Quiesce) -> Result<()> {
         self.call("suspend", |state| state.kernel.suspend(id))
     }
 

@@ -27,7 +27,7 @@ use crate::model::limits::SECTOR;
 use crate::sys::linux::raw::DmRequest;
 use crate::sys::linux::write_cache::Mode;
 use crate::sys::linux::{nodes, sysfs, table, write_cache};
-use crate::sys::{Device, DeviceNumber, SnapshotGlance, Table};
+use crate::sys::{Device, DeviceNumber, Quiesce, SnapshotGlance, Table};
 
 const LOAD: &str = "load a table into device";
 const CONTROL: &str = "/dev/mapper/control";
@@ -273,9 +273,13 @@ impl DeviceMapper {
             .map_err(|e| failed(OPERATION, &id.name, e))
     }
 
-    pub(super) fn suspend(&self, id: &DeviceId) -> Result<()> {
+    pub(super) fn suspend(&self, id: &DeviceId, quiesce: Quiesce) -> Result<()> {
         const OPERATION: &str = "suspend device";
-        let options = DmOptions::default().set_flags(DmFlags::DM_SUSPEND);
+        let flags = match quiesce {
+            Quiesce::FileSystem => DmFlags::DM_SUSPEND,
+            Quiesce::Device => DmFlags::DM_SUSPEND | DmFlags::DM_SKIP_LOCKFS,
+        };
+        let options = DmOptions::default().set_flags(flags);
         self.control()?
             .device_suspend(&DevId::Uuid(uuid(OPERATION, id)?), options)
             .map(drop)

@@ -42,7 +42,7 @@ use crate::sys::lock::{Lock, Mode};
 use crate::sys::{
     BindSpec, Capabilities, CopyMode, Device, DeviceNumber, FileStatus, FileSystemUsage, Files,
     Flush, Holder, Host, ImageFile, LoopDevice, LoopHandle, LoopSpec, Loops, Mapper, MountSpec,
-    MountedAt, Mounts, OpenMode, SnapshotGlance, Table, Target, TargetKind,
+    MountedAt, Mounts, OpenMode, Quiesce, SnapshotGlance, Table, Target, TargetKind,
 };
 use crate::sys::{file, image, lock};
 
@@ -280,8 +280,8 @@ impl Mapper for LinuxHost {
         self.device_mapper.clear(id)
     }
 
-    fn suspend(&self, id: &DeviceId) -> Result<()> {
-        self.device_mapper.suspend(id)
+    fn suspend(&self, id: &DeviceId, quiesce: Quiesce) -> Result<()> {
+        self.device_mapper.suspend(id, quiesce)
     }
 
     fn resume(&self, id: &DeviceId) -> Result<()> {

@@ -14,7 +14,7 @@ use crate::pool::record::VolumeRecord;
 use crate::pool::{PoolDir, record};
 use crate::sys::{CopyMode, DeviceNumber, Flush, LoopHandle, LoopSpec, Table};
 use crate::template::{content, origin};
-use crate::volume::machine::teardown;
+use crate::volume::machine::{store, teardown};
 use crate::volume::plan::step::{Below, Commit, CopyAccess, Load, Loops, Step, store_length};
 
 /// Executes steps for one volume.
@@ -81,7 +81,8 @@ impl<'a> Executor<'a> {
             }
             Step::LoadTable(load) => host.load_table(&self.id(load.role()), &self.table(load)?),
             Step::ClearTable(role) => host.clear_table(&self.id(*role)),
-            Step::Suspend(role) => host.suspend(&self.id(*role)),
+            Step::ReviveStore => store::revive(host, &layout.store(self.key, Backing::Snapshot)),
+            Step::Suspend(role, quiesce) => host.suspend(&self.id(*role), *quiesce),
             Step::Resume(role) => host.resume(&self.id(*role)),
             Step::RemoveDevice(role) => teardown::remove_device(host, &self.id(*role)),
             Step::AwaitRelease { number } => {
@@ -140,6 +141,10 @@ impl<'a> Executor<'a> {
                     Ok(snapshot_table(record, origin.number, store.number))
                 }
                 _ => Err(out_of_order("no earlier step attached its loop devices")),
+            },
+            Load::Snapshot { record, over: Loops::Renewed { origin } } => match &self.store {
+                Some(store) => Ok(snapshot_table(record, *origin, store.number)),
+                None => Err(out_of_order("its store was not attached before")),
             },
             Load::View { size, over } => {
                 let device = match over {

@@ -3,4 +3,5 @@
 pub(crate) mod converge;
 pub(crate) mod execute;
 pub(crate) mod observe;
+pub(crate) mod store;
 pub(crate) mod teardown;

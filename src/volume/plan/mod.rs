@@ -13,6 +13,7 @@
 //! ```
 
 pub(crate) mod health;
+mod recovery;
 pub(crate) mod stack;
 pub(crate) mod state;
 pub(crate) mod step;
@@ -22,7 +23,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::model::device_id::Role;
 use crate::model::policy::{Backing, Reserve};
 use crate::pool::record::VolumeRecord;
-use crate::sys::Device;
+use crate::sys::{Device, Quiesce};
 use crate::volume::plan::health::{Health, Loss};
 use crate::volume::plan::stack::Stack;
 use crate::volume::plan::state::{Observed, Store};
@@ -41,6 +42,10 @@ pub(crate) enum Goal<'a> {
         /// Whether readers need the read-only view.
         view: bool,
     },
+    /// The kernel reads the store anew, after it stopped the volume. The caller has checked the store.
+    Recovered(&'a VolumeRecord),
+    /// The device of a volume that the kernel stopped answers: no I/O waits.
+    Answering,
     /// No device exists; record and store stay.
     Inactive,
     /// Nothing exists.
@@ -51,8 +56,8 @@ pub(crate) enum Goal<'a> {
 ///
 /// # Errors
 ///
-/// `Corrupt` if the volume's content is lost: its store is gone or replaced, or the kernel gave it
-/// up.
+/// `Corrupt` if the volume's content is lost: its store is gone or replaced. `NoSpace` if the kernel
+/// stopped the volume.
 pub(crate) fn plan(goal: Goal<'_>, observed: &Observed) -> Result<Vec<Step>> {
     let mut steps = Vec::new();
     match goal {
@@ -76,6 +81,8 @@ pub(crate) fn plan(goal: Goal<'_>, observed: &Observed) -> Result<Vec<Step>> {
                 }
             }
         }
+        Goal::Recovered(record) => recovery::recover(record, observed, &mut steps),
+        Goal::Answering => recovery::release(observed, &mut steps),
         Goal::Inactive => deactivate(observed, &mut steps),
         Goal::Absent => remove(observed, &mut steps),
     }
@@ -117,6 +124,9 @@ fn prepare_store(
         return Ok(record);
     }
     keep_store(&record, observed, steps)?;
+    if observed.is_marked() {
+        return Err(invalid(&record));
+    }
     let length = store_length(&record);
     let reserved = record.reserve == Reserve::Full;
     if !reserved && observed.store.is_some_and(|store| store.length < length) {
@@ -168,15 +178,6 @@ fn check_store(record: &VolumeRecord, store: Store) -> Result<()> {
                 "its store has chunks of {chunk_size} bytes, but its record has {}",
                 record.chunk_size
             )
-        }
-        (None, Some(StoreHeader::Invalid)) => {
-            return Err(Error::new(
-                ErrorKind::Corrupt,
-                "use volume",
-                &record.id,
-                "an I/O error on its COW store made it invalid",
-            )
-            .remedy("its content is lost; delete the volume and create a new one"));
         }
         _ => return Ok(()),
     };
@@ -251,7 +252,7 @@ fn keep(record: &VolumeRecord, load: Load, device: &Device, steps: &mut Vec<Step
     }
     steps.push(Step::LoadTable(load));
     if !device.suspended {
-        steps.push(Step::Suspend(role));
+        steps.push(Step::Suspend(role, Quiesce::FileSystem));
     }
     steps.push(Step::Resume(role));
 }
@@ -262,20 +263,30 @@ fn bring_up(load: Load, steps: &mut Vec<Step>) {
 }
 
 fn check_usage(record: &VolumeRecord, device: &Device) -> Result<()> {
-    let lost = |why: &'static str| {
-        Error::new(ErrorKind::Corrupt, "use volume", &record.id, why)
-            .remedy("its content is lost; delete the volume and create a new one")
-    };
     let health = Health::of(device, record);
     match health.loss {
-        Some(Loss::Invalid) => Err(lost("an I/O error on its COW store made it invalid")),
-        Some(Loss::Overflow) if health.short => {
-            Err(lost("its COW store overflowed, and growing the volume cannot recover it").remedy(
-                "copy what is needed, then delete the volume; give the next one a higher cowLimit",
-            ))
-        }
+        Some(Loss::Invalid) => Err(invalid(record)),
+        Some(Loss::Overflow) if health.short => Err(Error::new(
+            ErrorKind::NoSpace,
+            "use volume",
+            &record.id,
+            "what it may write is used up, and a larger size does not change that",
+        )
+        .remedy(format!(
+            "give it a higher limit first: `calf volume recover {} --cow-limit SIZE`",
+            record.id
+        ))),
         _ => Ok(()),
     }
+}
+
+/// The error for a volume that the kernel stopped at a failed write.
+fn invalid(record: &VolumeRecord) -> Error {
+    let why = "a write to its COW store failed, most often since the pool was full";
+    Error::new(ErrorKind::NoSpace, "use volume", &record.id, why).remedy(format!(
+        "free space in the pool, then stage the volume again or run `calf volume recover {}`",
+        record.id
+    ))
 }
 
 fn activate_copy(record: &VolumeRecord, view: bool, observed: &Observed, steps: &mut Vec<Step>) {

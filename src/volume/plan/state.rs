@@ -2,8 +2,10 @@
 
 use crate::cow::header::StoreHeader;
 use crate::model::policy::Durability;
+use crate::model::volume::VolumeState;
 use crate::pool::record::VolumeRecord;
 use crate::sys::{Device, DeviceNumber, LoopDevice};
+use crate::volume::plan::health::Health;
 
 /// The observed state of a volume's store.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -46,6 +48,21 @@ impl Observed {
             Some(device) if device.table.is_some() => Some(device.number),
             _ => copy().map(|copy| copy.number),
         }
+    }
+
+    /// Returns the state of the volume, for its owner.
+    pub(crate) fn state(&self, record: &VolumeRecord) -> VolumeState {
+        match &self.snapshot {
+            Some(device) => Health::of(device, record).state(),
+            None if self.copies.iter().any(|copy| !copy.read_only) => VolumeState::Active,
+            None if self.is_marked() && !self.is_stale(record) => VolumeState::Invalid,
+            None => VolumeState::Inactive,
+        }
+    }
+
+    /// Whether the kernel marked the store of an inactive volume as invalid.
+    pub(crate) fn is_marked(&self) -> bool {
+        self.store.is_some_and(|store| store.header == Some(StoreHeader::Invalid))
     }
 
     /// Returns the numbers of all devices over the store.

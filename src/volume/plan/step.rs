@@ -7,7 +7,7 @@ use crate::model::device_id::Role;
 use crate::model::digest::Digest;
 use crate::model::policy::Backing;
 use crate::pool::record::VolumeRecord;
-use crate::sys::DeviceNumber;
+use crate::sys::{DeviceNumber, Quiesce};
 use crate::volume::plan::stack::Stack;
 
 /// One change.
@@ -76,8 +76,10 @@ pub(crate) enum Step {
     LoadTable(Load),
     /// Empty the device's inactive slot.
     ClearTable(Role),
+    /// Mark the store of a volume that the kernel gave up as valid again.
+    ReviveStore,
     /// Stop I/O.
-    Suspend(Role),
+    Suspend(Role, Quiesce),
     /// Make the loaded table live and let I/O flow.
     Resume(Role),
     /// Remove the device.
@@ -138,6 +140,11 @@ pub(crate) enum Loops {
     Attached,
     /// The devices that its live table uses.
     Live(Stack),
+    /// The origin that its live table uses, and the store's that an earlier step of the plan attached.
+    Renewed {
+        /// The loop device over the template.
+        origin: DeviceNumber,
+    },
 }
 
 /// The snapshot device below a view.
@@ -189,7 +196,8 @@ impl fmt::Display for Step {
             Self::CreateDevice(role) => write!(f, "create device {role:?}"),
             Self::LoadTable(load) => write!(f, "load table {:?}", load.role()),
             Self::ClearTable(role) => write!(f, "clear table {role:?}"),
-            Self::Suspend(role) => write!(f, "suspend {role:?}"),
+            Self::ReviveStore => f.write_str("revive store"),
+            Self::Suspend(role, _) => write!(f, "suspend {role:?}"),
             Self::Resume(role) => write!(f, "resume {role:?}"),
             Self::RemoveDevice(role) => write!(f, "remove device {role:?}"),
             Self::AwaitRelease { number } => write!(f, "await release of loop {number}"),

@@ -39,7 +39,13 @@ struct Machine {
     /// The store was made since the process started, so it is not another volume's.
     fresh: bool,
     next_loop: u32,
+    /// The store below a device says that it is invalid.
+    marked: bool,
+    /// The loaded table is over another loop device of the store than the live one.
+    renewed: bool,
 }
+
+const VALID: SnapshotUsage = SnapshotUsage::Valid { used: 8192, total: 1 << 20, metadata: 8192 };
 
 impl Machine {
     fn new() -> Self {
@@ -50,6 +56,8 @@ impl Machine {
             origin: false,
             store: false,
             fresh: false,
+            marked: false,
+            renewed: false,
             next_loop: 0,
         }
     }
@@ -156,7 +164,11 @@ impl Machine {
                     Load::Snapshot { record, over } => {
                         let live = below.and_then(Stack::below).map(Loops::Live);
                         let attached = self.origin && self.store;
-                        let right = live == Some(*over) || attached && *over == Loops::Attached;
+                        let origin = below.and_then(Stack::below).map(|stack| stack.origin);
+                        let renewed = origin.map(|origin| Loops::Renewed { origin });
+                        let right = live == Some(*over)
+                            || attached && *over == Loops::Attached
+                            || self.store && renewed == Some(*over);
                         assert!(right, "the table is over loop devices that are not attached");
                         let stored = self.observed.store.expect("a store");
                         assert!(stored.length >= store_length(intent));
@@ -170,6 +182,7 @@ impl Machine {
                 };
                 assert_eq!(size, intent.size);
                 let role = load.role();
+                self.renewed = matches!(load, Load::Snapshot { over: Loops::Renewed { .. }, .. });
                 assert!(self.inactive[role as usize].replace(size).is_none(), "the slot is full");
                 self.device(role).as_mut().expect("a device to load").inactive_table = true;
             }
@@ -177,18 +190,30 @@ impl Machine {
                 assert!(self.inactive[*role as usize].take().is_some());
                 self.device(*role).as_mut().expect("a device").inactive_table = false;
             }
-            Step::Suspend(role) => {
+            Step::ReviveStore => {
+                let store = self.observed.store.as_mut().expect("a store to revive");
+                if store.header == Some(StoreHeader::Invalid) {
+                    store.header = Some(StoreHeader::Valid { chunk_size: 4096 });
+                }
+                self.marked = false;
+            }
+            Step::Suspend(role, _) => {
                 let device = self.device(*role).as_mut().expect("a device");
                 assert!(device.table.is_some() && !device.suspended);
                 device.suspended = true;
             }
             Step::Resume(role) => {
                 let number = self.number();
+                let (marked, renewed) = (self.marked, std::mem::take(&mut self.renewed));
                 let loaded = self.inactive[*role as usize].take();
                 let device = self.device(*role).as_mut().expect("a device");
                 device.suspended = false;
                 device.inactive_table = false;
                 if let Some(size) = loaded {
+                    if renewed {
+                        assert!(!marked, "the kernel reads the store, and stops the volume again");
+                        device.usage = Some(VALID);
+                    }
                     device.table = Some(Table::Snapshot {
                         origin: number,
                         cow: number,
@@ -207,7 +232,10 @@ impl Machine {
                 self.inactive[*role as usize] = None;
                 assert!(self.device(*role).take().is_some());
             }
-            Step::AwaitRelease { .. } => assert!(self.observed.snapshot.is_none()),
+            Step::AwaitRelease { number } => {
+                let stack = self.observed.snapshot.as_ref().and_then(Stack::below);
+                assert!(stack.is_none_or(|stack| stack.store != *number), "a table holds it");
+            }
             Step::RemoveRecord => {
                 assert!(self.observed.devices().is_empty(), "a device still exists");
                 self.observed.record = None;
@@ -359,6 +387,39 @@ proptest! {
     }
 }
 
+/// A stopped volume comes back wherever its recovery was cut, and does not stand still in between.
+#[test]
+fn a_recovery_can_be_cut_anywhere() {
+    let kind = (Durability::Durable, Backing::Snapshot, Reserve::None);
+    for usage in [SnapshotUsage::Invalid, SnapshotUsage::Overflow] {
+        for cut in 0..12 {
+            let mut machine = Machine::new();
+            run(&mut machine, &Event::Create, kind, usize::MAX);
+            run(&mut machine, &Event::Activate { view: true }, kind, usize::MAX);
+            machine.marked = usage == SnapshotUsage::Invalid;
+            machine.observed.snapshot.as_mut().expect("a device").usage = Some(usage);
+            let record = machine.observed.record.as_mut().expect("it was created");
+            record.cow_limit = Some(1 << 16);
+            let raised = VolumeRecord { cow_limit: Some(1 << 17), ..record.clone() };
+            let recover = |machine: &mut Machine, limit: usize| {
+                let steps = plan(Goal::Recovered(&raised), &machine.observed).expect("a plan");
+                steps.iter().take(limit).for_each(|step| machine.apply(step));
+                machine.crash();
+                steps.len()
+            };
+            assert!(recover(&mut machine, cut) > 5);
+            let steps = plan(Goal::Answering, &machine.observed).expect("a plan");
+            steps.iter().for_each(|step| machine.apply(step));
+            let device = machine.observed.snapshot.as_ref().expect("a device");
+            assert!(!device.suspended && !device.inactive_table, "{usage:?}, cut at {cut}");
+            recover(&mut machine, usize::MAX);
+            let device = machine.observed.snapshot.as_ref().expect("a device");
+            assert!(Health::of(device, &raised).is_well(), "{usage:?}, cut at {cut}");
+            assert_eq!(recover(&mut machine, usize::MAX), 0, "repeated");
+        }
+    }
+}
+
 #[test]
 fn a_lost_store_is_an_error_and_is_never_silently_replaced() {
     let mut machine = Machine::new();
@@ -384,12 +445,14 @@ fn a_replaced_store_is_never_activated() {
     for (damage, header) in [
         (Some("it is a directory"), None),
         (None, Some(StoreHeader::Foreign)),
-        (None, Some(StoreHeader::Invalid)),
         (None, Some(StoreHeader::Valid { chunk_size: 8192 })),
     ] {
         let error = plan_with(damage, header).expect_err("the store is not the volume's");
         assert_eq!(error.kind(), ErrorKind::Corrupt, "{error:?}");
     }
+    let error =
+        plan_with(None, Some(StoreHeader::Invalid)).expect_err("it is to be recovered first");
+    assert_eq!(error.kind(), ErrorKind::NoSpace, "{error:?}");
     for header in [StoreHeader::New, StoreHeader::Valid { chunk_size: 4096 }] {
         plan_with(None, Some(header)).expect("the store is the volume's");
     }

@@ -249,8 +249,6 @@ fn recover(
             let device = open(device.path());
             verify(tally, &device, synced, fault);
         }
-        // The kernel marked the store as invalid.
-        Err(error) if error.kind() == ErrorKind::Corrupt && fault == Fault::Flaky => {}
         Err(error) => tally.lost(format!("{fault:?}: {error:?}")),
     }
     tally.expect(life(&pool, "after"), || format!("{fault:?}: a life once the disk is back"));

@@ -13,8 +13,8 @@ use calf::sys::lock::{Lock, Mode};
 use calf::sys::{
     BindSpec, Capabilities, CopyMode, Device, DeviceId, DeviceNumber, FileStatus, FileSystemUsage,
     Files, Flush, Holder, Host, ImageFile, LinuxHost, LoopDevice, LoopHandle, LoopSpec, Loops,
-    Mapper, MountSpec, MountedAt, Mounts, OpenMode, SnapshotGlance, StoreHeader, Table, Target,
-    TargetKind,
+    Mapper, MountSpec, MountedAt, Mounts, OpenMode, Quiesce, SnapshotGlance, StoreHeader, Table,
+    Target, TargetKind,
 };
 use calf::{NodeOwner, Result};
 
@@ -163,7 +163,7 @@ impl Mapper for KillingHost {
         change adopt(name: &str, id: &DeviceId) -> Result<()>;
         change load_table(id: &DeviceId, table: &Table) -> Result<()>;
         change clear_table(id: &DeviceId) -> Result<()>;
-        change suspend(id: &DeviceId) -> Result<()>;
+        change suspend(id: &DeviceId, quiesce: Quiesce) -> Result<()>;
         change resume(id: &DeviceId) -> Result<()>;
         change remove_device(id: &DeviceId) -> Result<()>;
         look holders(number: DeviceNumber) -> Vec<Holder>;
