@@ -1,5 +1,6 @@
 //! Opening a pool, and the properties of a pool as a whole.
 
+use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -8,9 +9,10 @@ use crate::error::{Error, Result};
 use crate::model::download::DownloadOptions;
 use crate::model::key::PoolId;
 use crate::model::policy::Backing;
-use crate::pool::{Capacity, DEFAULT_KATA_ROOT, Fallback, PoolDir, Settings};
+use crate::pool::{Capacity, DEFAULT_KATA_ROOT, Fallback, Missing, PoolDir, Settings};
 use crate::sys::{Host, LinuxHost};
 use crate::template::catalog;
+use crate::volume::machine::place;
 use crate::volume::status;
 
 /// The options for opening a pool.
@@ -74,14 +76,34 @@ impl PoolOptions {
         self
     }
 
-    /// Opens the pool in directory `root`. A missing or empty directory becomes a new pool.
+    /// Whether a missing or empty directory becomes a new pool, which is the default. A service should
+    /// not make pools: while the pool's file system is not mounted yet, it would make one below.
+    #[must_use]
+    pub fn create(mut self, create: bool) -> Self {
+        self.settings.missing = if create { Missing::Create } else { Missing::Refuse };
+        self
+    }
+
+    /// Whether the pool's directory must be the root of a file system (or of a Btrfs subvolume): then
+    /// calf refuses to work below a mount point at which nothing is mounted. By default, it need not.
+    #[must_use]
+    pub fn require_mount(mut self, required: bool) -> Self {
+        self.settings.mounted = required;
+        self
+    }
+
+    /// Opens the pool in directory `root`.
     ///
     /// # Errors
     ///
     /// `Unsupported` if a newer calf made the pool; `InvalidArgument` if the directory holds
-    /// something else.
+    /// something else; `NotFound` if there is no pool and none may be [created](Self::create), or a
+    /// [required](Self::require_mount) mount is missing; `InUse` if devices of another pool are over
+    /// files at this path: then the file system that is usually there is not mounted.
     pub fn open(self, root: impl AsRef<Path>) -> Result<Pool> {
-        PoolDir::open(self.machine(), root.as_ref(), self.settings).map(|pool| Pool(Arc::new(pool)))
+        let pool = PoolDir::open(self.machine(), root.as_ref(), self.settings)?;
+        place::refuse_covered(&pool)?;
+        Ok(Pool(Arc::new(pool)))
     }
 
     /// The machine to work on.
@@ -132,11 +154,18 @@ impl Pool {
         self.0.backing()
     }
 
-    /// The damaged records of the pool: records that were edited, corrupted or moved to another's
-    /// place. Lists leave them out; everything else continues to work.
+    /// What lists leave out: records that were edited, corrupted or moved to another's place, and
+    /// volumes whose device is over a file of another pool. Everything else continues to work.
     pub fn damage(&self) -> Result<Vec<Error>> {
         let mut damage = catalog::survey(&self.0)?.1;
         damage.extend(status::survey(&self.0)?.1);
+        damage.extend(status::examine(&self.0)?.1);
         Ok(damage)
+    }
+}
+
+impl fmt::Debug for Pool {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Pool").field(&self.root()).finish()
     }
 }

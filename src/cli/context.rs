@@ -1,9 +1,8 @@
 //! The context of all commands: the global options, and the pool that they name.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
-use calf::internal::layout::Layout;
-use calf::{DownloadOptions, Error, ErrorKind, Fallback, Pool, PoolOptions, Result};
+use calf::{DownloadOptions, Fallback, Pool, PoolOptions, Result};
 use clap::{Args, ValueEnum};
 
 use super::logging::Verbosity;
@@ -40,6 +39,14 @@ pub(super) struct GlobalArgs {
     #[arg(long, global = true, value_name = "SIZE", env = "CALF_RESERVE", hide_env_values = true)]
     #[arg(hide_short_help = true, default_value = "256Mi", value_parser = size)]
     reserve: u64,
+
+    /// Refuse the pool's directory unless a file system is mounted at it
+    ///
+    /// For a pool on a file system of its own: while that is not mounted, calf does not touch what is
+    /// below the mount point.
+    #[arg(long, global = true, env = "CALF_REQUIRE_MOUNT", hide_env_values = true)]
+    #[arg(hide_short_help = true)]
+    require_mount: bool,
 
     /// PEM file with the certificate authorities to trust for https images, instead of the built-in
     /// ones
@@ -78,6 +85,7 @@ pub(super) struct Context {
     fallback: Option<Fallback>,
     tls_ca: Option<PathBuf>,
     kata_direct_volumes: PathBuf,
+    require_mount: bool,
 }
 
 impl GlobalArgs {
@@ -104,6 +112,7 @@ impl Context {
             }),
             tls_ca: args.tls_ca,
             kata_direct_volumes: args.kata_direct_volumes,
+            require_mount: args.require_mount,
         }
     }
 
@@ -120,25 +129,13 @@ impl Context {
             .fallback(self.fallback)
             .downloads(downloads)
             .kata_root(&self.kata_direct_volumes)
+            .require_mount(self.require_mount)
     }
 
     /// The pool, which must exist: a mistyped path must not become a pool.
     pub(super) fn existing_pool(&self) -> Result<Pool> {
-        if !has_pool(&self.pool_path)? {
-            let subject = self.pool_path.display();
-            return Err(Error::new(ErrorKind::NotFound, "open pool", subject, "there is no pool")
-                .remedy(
-                    "name the pool with --pool or CALF_POOL; `calf template import` creates a new one",
-                ));
-        }
-        self.pool()
+        self.options().create(false).open(&self.pool_path)
     }
-}
-
-/// Whether the directory holds a pool.
-pub(super) fn has_pool(path: &Path) -> Result<bool> {
-    let record = Layout::new(path).pool_record();
-    record.try_exists().map_err(|e| Error::io("open pool", path.display(), e))
 }
 
 /// Parses a size argument.

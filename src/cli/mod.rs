@@ -11,6 +11,7 @@ mod help;
 mod logging;
 mod man;
 mod output;
+mod pool;
 mod progress;
 mod reconcile;
 mod serve;
@@ -53,6 +54,9 @@ enum Command {
     /// Create, list, inspect, activate, expand, publish and delete volumes
     #[command(subcommand, visible_alias = "volumes")]
     Volume(volume::Command),
+    /// Create a pool
+    #[command(subcommand)]
+    Pool(pool::Command),
     /// Show the pool, its templates and the state of its volumes
     Status,
     /// Check this machine and the pool, and say how to fix what is wrong
@@ -102,6 +106,7 @@ fn run(cli: Cli) -> Result<Outcome> {
     match cli.command {
         Command::Template(command) => template::run(&context, command),
         Command::Volume(command) => volume::run(&context, command),
+        Command::Pool(command) => pool::run(&context, command),
         Command::Status => status::run(&context),
         Command::Doctor => doctor::run(&context),
         Command::Reconcile(args) => reconcile::run(&context, &args),

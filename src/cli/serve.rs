@@ -20,6 +20,9 @@ pub(super) struct Args {
     /// The socket to listen on, such as unix:///run/calf/csi.sock
     #[arg(long, value_name = "URL", env = "CSI_ENDPOINT", hide_env_values = true)]
     endpoint: String,
+    /// Make the pool if there is none; otherwise the driver does not start without one
+    #[arg(long, env = "CALF_CREATE_POOL", hide_env_values = true)]
+    create_pool: bool,
     /// This node's name in the cluster; also taken from KUBE_NODE_NAME
     #[arg(long, value_name = "ID", env = "CALF_NODE_ID", hide_env_values = true)]
     node_id: Option<String>,
@@ -78,7 +81,7 @@ pub(super) fn run(context: &Context, args: Args) -> Result<Outcome> {
     } else if privilege::limit_system_calls()? == SystemCalls::Unlimited {
         tracing::warn!("system calls are not limited: this kernel has no seccomp filters");
     }
-    let pool = context.pool()?;
+    let pool = if args.create_pool { context.pool()? } else { context.existing_pool()? };
     let failed = |e| Error::io("start", "the driver", e);
     let runtime =
         tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(failed)?;

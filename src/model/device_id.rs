@@ -27,7 +27,7 @@ pub enum Role {
 /// The device-mapper name and UUID of one device of a volume.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct DeviceId {
-    /// `calf-<key>`, with `-ro` for the read-only view.
+    /// `calf-<pool id>-<key>`, with `-ro` for the read-only view.
     pub name: String,
     /// `CALF-<pool id>-<key>`, with `-ro` for the read-only view.
     pub uuid: String,
@@ -36,26 +36,43 @@ pub struct DeviceId {
 impl DeviceId {
     /// Returns the identity of the device in `role` of volume `key` of `pool`.
     pub fn new(pool: &PoolId, key: &Key, role: Role) -> Self {
-        let suffix = match role {
-            Role::Snapshot => "",
-            Role::ReadOnlyView => "-ro",
-        };
+        let suffix = suffix(role);
         Self {
-            name: format!("{NAME_PREFIX}{key}{suffix}"),
+            name: format!("{NAME_PREFIX}{pool}-{key}{suffix}"),
             uuid: format!("{}{key}{suffix}", uuid_prefix(pool)),
         }
     }
 
-    /// Parses the name of a device into its volume and role; `None` if the name is not calf's. The
-    /// name does not identify the pool.
-    pub fn parse_name(name: &str) -> Option<(Key, Role)> {
-        parse_tail(name.strip_prefix(NAME_PREFIX)?)
+    /// The name that calf gave to the device before names carried the pool's id.
+    pub(crate) fn former_name(key: &Key, role: Role) -> String {
+        format!("{NAME_PREFIX}{key}{}", suffix(role))
+    }
+
+    /// Parses the name of a device into its volume and role; `None` if it is not a name that calf gives
+    /// to devices of `pool`. A former name does not identify the pool.
+    pub fn parse_name(pool: &PoolId, name: &str) -> Option<(Key, Role)> {
+        let tail = name.strip_prefix(NAME_PREFIX)?;
+        let ours = tail.strip_prefix(pool.as_str()).and_then(|tail| tail.strip_prefix('-'));
+        parse_tail(ours.unwrap_or(tail))
+    }
+
+    /// The pool that the UUID of a device names; `None` if the device is not calf's.
+    pub(crate) fn pool_of_uuid(uuid: &str) -> Option<PoolId> {
+        let (pool, _) = uuid.strip_prefix(UUID_PREFIX)?.split_once('-')?;
+        PoolId::try_from(pool.to_owned()).ok()
     }
 
     /// Parses the UUID of a device into its volume and role; `None` if it does not belong to
     /// `pool`.
     pub fn parse_uuid(pool: &PoolId, uuid: &str) -> Option<(Key, Role)> {
         parse_tail(uuid.strip_prefix(&uuid_prefix(pool))?)
+    }
+}
+
+fn suffix(role: Role) -> &'static str {
+    match role {
+        Role::Snapshot => "",
+        Role::ReadOnlyView => "-ro",
     }
 }
 
@@ -95,7 +112,11 @@ mod tests {
             let role = if ro { Role::ReadOnlyView } else { Role::Snapshot };
             let device = DeviceId::new(&pool, &key, role);
             prop_assert_eq!(DeviceId::parse_uuid(&pool, &device.uuid), Some((key.clone(), role)));
-            prop_assert_eq!(DeviceId::parse_name(&device.name), Some((key, role)));
+            prop_assert_eq!(DeviceId::pool_of_uuid(&device.uuid), Some(pool.clone()));
+            for name in [&device.name, &DeviceId::former_name(&key, role)] {
+                prop_assert_eq!(DeviceId::parse_name(&pool, name), Some((key.clone(), role)));
+            }
+            prop_assert_eq!(DeviceId::parse_name(&PoolId::random(), &device.name), None);
             prop_assert!(device.name.len() < 128 && device.uuid.len() < 129);
         }
 
@@ -105,7 +126,7 @@ mod tests {
             let name = spare_name(&pool, &token);
             prop_assert_eq!(parse_spare_name(&pool, &name), Some(token));
             prop_assert_eq!(parse_spare_name(&PoolId::random(), &name), None);
-            prop_assert_eq!(DeviceId::parse_name(&name), None);
+            prop_assert_eq!(DeviceId::parse_name(&pool, &name), None);
             prop_assert!(name.len() < 128);
         }
 

@@ -48,6 +48,15 @@ pub enum Fallback {
     Copy,
 }
 
+/// What to do where there is no pool yet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Missing {
+    /// Make one.
+    Create,
+    /// Fail.
+    Refuse,
+}
+
 /// Settings of a pool, given when it is opened.
 #[derive(Clone)]
 pub(crate) struct Settings {
@@ -55,6 +64,10 @@ pub(crate) struct Settings {
     pub(crate) reserve: u64,
     /// How long to wait for another operation on the same volume.
     pub(crate) wait: Duration,
+    /// What to do where there is no pool yet.
+    pub(crate) missing: Missing,
+    /// Whether the pool's directory must be the root of a file system.
+    pub(crate) mounted: bool,
     /// How to make volumes if the kernel has no dm-snapshot; `None` to refuse.
     pub(crate) fallback: Option<Fallback>,
     /// How images are downloaded.
@@ -73,6 +86,8 @@ impl Default for Settings {
         Self {
             reserve: Self::DEFAULT_RESERVE,
             wait: Duration::ZERO,
+            missing: Missing::Create,
+            mounted: false,
             fallback: None,
             downloads: DownloadOptions::default(),
             kata_root: DEFAULT_KATA_ROOT.into(),
@@ -112,7 +127,10 @@ impl PoolDir {
         let root =
             std::path::absolute(root).map_err(|e| Error::io("open pool", root.display(), e))?;
         let layout = Layout::new(root);
-        let record = open_or_create(&*host, &layout)?;
+        if settings.mounted {
+            require_mount(&*host, layout.root())?;
+        }
+        let record = open_or_create(&*host, &layout, settings.missing)?;
         Ok(Self {
             host,
             layout,
@@ -140,6 +158,16 @@ impl PoolDir {
             self.host().file_system_usage(self.root())?;
         let reserve = self.settings.reserve;
         Ok(Capacity { total, free, available: free.saturating_sub(reserve), reserve })
+    }
+
+    /// An identifier of the time since the pool's file system was mounted, in this boot. Writes that
+    /// nobody synced are known to be there within it only.
+    pub(crate) fn incarnation(&self) -> Result<String> {
+        let boot = self.host().boot_id()?;
+        Ok(match self.host().file_system_instance(self.root())? {
+            Some(instance) => format!("{boot}/{instance}"),
+            None => boot,
+        })
     }
 
     /// Fails if another `needed` bytes would use up part of the reserve, which running volumes
@@ -263,12 +291,19 @@ impl PoolDir {
     }
 }
 
-fn open_or_create(host: &dyn Host, layout: &Layout) -> Result<PoolRecord> {
+fn open_or_create(host: &dyn Host, layout: &Layout, missing: Missing) -> Result<PoolRecord> {
     const OPERATION: &str = "open pool";
     let root = layout.root();
     let path = layout.pool_record();
     if let Some(record) = record::read::<PoolRecord>(host, &path)? {
         return check_format(record, &path);
+    }
+    if missing == Missing::Refuse {
+        return Err(Error::new(ErrorKind::NotFound, OPERATION, root.display(), "there is no pool")
+            .remedy(
+                "mount its file system, or name the pool with --pool or CALF_POOL; `calf pool create` \
+                 makes a new one",
+            ));
     }
     let stranger = host.list(root)?.into_iter().find(|name| {
         !matches!(name.to_str(), Some("lost+found" | "lock"))
@@ -297,6 +332,21 @@ fn open_or_create(host: &dyn Host, layout: &Layout) -> Result<PoolRecord> {
     let record = PoolRecord { format, id: PoolId::random(), created: Timestamp::now() };
     host.write_record(&path, &record::to_bytes(&record))?;
     Ok(record)
+}
+
+/// Fails unless something is mounted at the pool's directory.
+fn require_mount(host: &dyn Host, root: &Path) -> Result<()> {
+    let refused = |why: &'static str| {
+        Error::new(ErrorKind::NotFound, "open pool", root.display(), why)
+            .remedy("mount the pool's file system there")
+    };
+    if host.file(root)?.is_none() {
+        return Err(refused("the directory does not exist"));
+    }
+    match host.is_file_system_root(root)? {
+        true => Ok(()),
+        false => Err(refused("no file system is mounted there, and one is required")),
+    }
 }
 
 fn check_format(record: PoolRecord, path: &Path) -> Result<PoolRecord> {

@@ -22,8 +22,8 @@ pub(super) fn remove_orphans(
 ) -> Result<()> {
     let mut orphans: Vec<(Role, Key, DeviceId)> = Vec::new();
     for name in names {
-        let known =
-            DeviceId::parse_name(name).is_some_and(|(key, _)| keys.binary_search(&key).is_ok());
+        let known = DeviceId::parse_name(pool.id(), name)
+            .is_some_and(|(key, _)| keys.binary_search(&key).is_ok());
         if known {
             continue;
         }

@@ -37,7 +37,8 @@ pub(super) fn glance(
         return None;
     }
     if !names.contains(&snapshot.name) {
-        return Some(Glance::Inactive);
+        let former = names.contains(&DeviceId::former_name(key, Role::Snapshot));
+        return (!former).then_some(Glance::Inactive);
     }
     let device = pool.host().glance(&snapshot).ok()??;
     let well = Health::at_a_glance(&device, &record).is_well();

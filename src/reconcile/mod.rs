@@ -25,6 +25,7 @@ mod devices;
 mod disuse;
 mod glance;
 mod kata;
+mod names;
 pub(crate) mod report;
 pub(crate) mod spares;
 mod volumes;
@@ -49,6 +50,11 @@ pub(crate) fn reconcile_with(
     // In this order, since a volume's directory is created before its devices.
     let names = pool.host().device_names()?;
     let keys = index::keys(pool)?;
+    if !options.dry_run
+        && let Err(error) = names::renew(pool, &keys, &names)
+    {
+        report.failed.push(error.report());
+    }
     let may_claim = pool.host().file(&pool.layout().spares())?.is_some();
     for key in &keys {
         if options.is_cancelled() {

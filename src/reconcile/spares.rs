@@ -100,7 +100,7 @@ pub(crate) fn tidy(
     dry_run: bool,
     report: &mut ReconcileReport,
 ) -> Result<BTreeMap<Digest, Wanted>> {
-    let boot = pool.host().boot_id()?;
+    let boot = pool.incarnation()?;
     let mut wanted = wanted(pool)?;
     let tokens = spare::tokens(pool)?;
     for token in &tokens {

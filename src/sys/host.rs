@@ -69,6 +69,14 @@ pub trait Files {
     /// Size and free space of the file system that holds `path`.
     fn file_system_usage(&self, path: &Path) -> Result<FileSystemUsage>;
 
+    /// Whether the directory at `path` is the root of a file system (or of a Btrfs subvolume), so that
+    /// something is mounted there.
+    fn is_file_system_root(&self, path: &Path) -> Result<bool>;
+
+    /// An identifier of the mounted file system that holds `path`. It changes each time the file system
+    /// is mounted anew, and is not used again within a boot. `None` if the kernel does not tell.
+    fn file_system_instance(&self, path: &Path) -> Result<Option<u64>>;
+
     /// The status of the file at `path`, not following a symlink at its end; `None` if nothing
     /// exists.
     fn file(&self, path: &Path) -> Result<Option<FileStatus>>;
@@ -166,6 +174,10 @@ pub trait Loops {
     /// Opens the loop device `number` if it is currently attached to exactly the file at `path`
     /// (same device and inode). It then stays attached while the handle lives.
     fn open_loop(&self, number: DeviceNumber, path: &Path) -> Result<Option<LoopHandle>>;
+
+    /// The path that the kernel shows for the file behind the loop device `number`, with ` (deleted)` at
+    /// the end for a deleted file; `None` if the device is not attached.
+    fn loop_file(&self, number: DeviceNumber) -> Result<Option<PathBuf>>;
 
     /// All loop devices whose backing file is the file at `path` (same device and inode).
     /// Reads the whole list of loop devices: for recovery and fallback volumes only.

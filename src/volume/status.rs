@@ -51,16 +51,26 @@ pub(crate) fn volume(pool: &PoolDir, id: &str) -> Result<VolumeStatus> {
     Ok(volume)
 }
 
-/// Lists all volumes with readable records, sorted by id. `Pool::damage` reports the others.
+/// Lists all volumes that can be looked at, sorted by id.
 pub(crate) fn volumes(pool: &PoolDir) -> Result<Vec<VolumeStatus>> {
-    let mut volumes = Vec::new();
+    Ok(examine(pool)?.0)
+}
+
+/// Lists all volumes with readable records, sorted by id, and the errors of those that cannot be looked
+/// at.
+pub(crate) fn examine(pool: &PoolDir) -> Result<(Vec<VolumeStatus>, Vec<Error>)> {
+    let (mut volumes, mut errors) = (Vec::new(), Vec::new());
     for record in volume_records(pool)? {
         match look(pool, &record.key(), &record.id) {
-            Err(error) if is_passed_over(&error) => {}
+            // It was deleted since its record was read.
+            Err(error) if error.kind() == ErrorKind::NotFound => {}
+            Err(error) if matches!(error.kind(), ErrorKind::Corrupt | ErrorKind::InUse) => {
+                errors.push(error);
+            }
             volume => volumes.push(volume?),
         }
     }
-    Ok(volumes)
+    Ok((volumes, errors))
 }
 
 /// Returns the id of the volume that owns the device with this number; `None` if no volume of this
@@ -132,11 +142,6 @@ pub(crate) fn survey(pool: &PoolDir) -> Result<(Vec<VolumeRecord>, Vec<Error>)> 
     }
     records.sort_by(|a, b| a.id.cmp(&b.id));
     Ok((records, damaged))
-}
-
-/// Whether a list skips this volume: it is gone by now, or its record is damaged.
-fn is_passed_over(error: &Error) -> bool {
-    matches!(error.kind(), ErrorKind::NotFound | ErrorKind::Corrupt)
 }
 
 /// Returns the state of a volume that this call has just made, and that is therefore inactive.

@@ -26,6 +26,8 @@ const COMMANDS: &[&[&str]] = &[
     &["volume", "unpublish"],
     &["volume", "deactivate"],
     &["volume", "delete"],
+    &["volume", "recover"],
+    &["pool", "create"],
     &["status"],
     &["doctor"],
     &["reconcile"],
@@ -54,12 +56,13 @@ fn every_command_explains_itself() {
 /// A command's own options come first, and the options of all commands last.
 #[test]
 fn a_commands_own_options_come_before_the_global_ones() {
-    const GLOBAL: [&str; 8] = [
+    const GLOBAL: [&str; 9] = [
         "--fallback",
         "--kata-direct-volumes",
         "--output",
         "--pool",
         "--quiet",
+        "--require-mount",
         "--reserve",
         "--tls-ca",
         "--verbose",

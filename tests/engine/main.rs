@@ -10,6 +10,7 @@ mod faults_templates;
 mod handles;
 mod housekeeping;
 mod images;
+mod places;
 mod pool_formats;
 mod recovery;
 mod space;

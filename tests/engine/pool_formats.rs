@@ -172,7 +172,7 @@ fn a_pool_of_a_newer_format_is_refused_and_not_changed() {
     let newer = FORMATS.end() + 1;
     fs::write(&path, text.replace("\"format\": 1", &format!("\"format\": {newer}"))).expect("edit");
     let before = old.files();
-    let error = old.open().err().expect("it is not known");
+    let error = old.open().expect_err("it is not known");
     assert_eq!(error.kind(), ErrorKind::Unsupported);
     assert!(error.report().contains(&format!("format {newer}")), "{error:?}");
     assert_eq!(old.files(), before);

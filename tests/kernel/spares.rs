@@ -74,7 +74,7 @@ fn facts(volume: &str, node: &Path) -> BTreeMap<String, String> {
             }
         }
     }
-    let name = format!("calf-{key}");
+    let name = read(&PathBuf::from(format!("/sys/block/{device}/dm/name")));
     let table = run("dmsetup", &["table", &name], &[]);
     let words = table.split_whitespace().filter(|word| !word.contains(':'));
     facts.insert("table".into(), words.collect::<Vec<_>>().join(" "));

@@ -8,7 +8,7 @@ use std::process::{Command, ExitCode, Stdio};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use calf::sys::{LinuxHost, Loops as _, Mounts as _};
+use calf::sys::{DeviceId, LinuxHost, Loops as _, Mounts as _, Role};
 use calf::{Access, Durability, ErrorKind, NodeOwner, PoolOptions, VolumeSpec, VolumeState};
 use calf_test_kit::kernel;
 use calf_test_kit::real_pool::{
@@ -544,7 +544,8 @@ fn foreign_device() {
     let rig = Rig::new(kernel::Fs::Ext4);
     rig.import_random("random", 31);
     rig.pool.create_volume(&VolumeSpec::new("volume", "random")).expect("create");
-    let name = format!("calf-{}", calf::Key::of("volume"));
+    let key = calf::Key::of("volume");
+    let name = DeviceId::new(rig.pool.id(), &key, Role::Snapshot).name;
     let create = ["create", &name, "--noudevsync", "--noudevrules", "--table", "0 2048 zero"];
     run("dmsetup", &create, &[]);
     rig.pool.volume("volume").and_then(|volume| volume.activate()).expect_err("the name is taken");

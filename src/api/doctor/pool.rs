@@ -46,7 +46,7 @@ fn record_check(host: &dyn Host, path: &Path) -> Check {
         Ok(None) => Check::warn(
             NAME,
             format!("there is no pool at {} yet", path.display()),
-            "name a pool with --pool, or create this one with `calf template import`",
+            "name a pool with --pool, or create this one with `calf pool create`",
         ),
         Err(e) => Check::fail(NAME, e.story(), e.remedies().join("; ")),
     }

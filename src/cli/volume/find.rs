@@ -22,11 +22,11 @@ pub(super) fn volume(pool: &Pool, name: &str) -> Result<VolumeStatus> {
     found.ok_or(unknown)
 }
 
-/// By the device's name in device-mapper: `calf-<key>`, or its path in `/dev/mapper`, which does
+/// By the device's name in device-mapper: `calf-<pool id>-<key>`, or its path in `/dev/mapper`, which does
 /// not exist without udev.
 fn by_name(pool: &Pool, name: &str) -> Result<Option<VolumeStatus>> {
     let name = name.strip_prefix("/dev/mapper/").unwrap_or(name);
-    let Some((key, _)) = DeviceId::parse_name(name) else { return Ok(None) };
+    let Some((key, _)) = DeviceId::parse_name(pool.id(), name) else { return Ok(None) };
     let records = pool.volume_records()?;
     let record = records.iter().find(|record| Key::of(&record.id) == key);
     record.map(|record| pool.volume(&record.id).and_then(|volume| volume.status())).transpose()

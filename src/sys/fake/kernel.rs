@@ -44,6 +44,13 @@ struct Mapped {
 /// The usage of a store that the kernel has just read.
 const VALID: SnapshotUsage = SnapshotUsage::Valid { used: 8192, total: 1 << 20, metadata: 8192 };
 
+impl Mapped {
+    /// Whether it is the device of `id`: a UUID identifies it, whatever its name. A spare has none.
+    fn is(&self, id: &DeviceId) -> bool {
+        self.id.uuid == id.uuid && (!id.uuid.is_empty() || self.id.name == id.name)
+    }
+}
+
 /// Where the first bytes of a device are.
 pub(super) enum Start<'a> {
     Written(&'a [u8]),
@@ -110,6 +117,15 @@ impl Kernel {
 
     pub(super) fn loop_file(&self, number: DeviceNumber) -> Option<&Path> {
         self.loops.get(&number.minor).map(|device| device.file.as_path())
+    }
+
+    /// The backing file as the kernel shows it.
+    pub(super) fn shown_file(&self, number: DeviceNumber) -> Option<PathBuf> {
+        let file = self.loop_file(number)?;
+        Some(match file.exists() {
+            true => file.to_owned(),
+            false => PathBuf::from(format!("{} (deleted)", file.display())),
+        })
     }
 
     pub(super) fn find_loops(&self, path: &Path) -> Vec<LoopDevice> {
@@ -184,7 +200,7 @@ impl Kernel {
     // --- device-mapper ---
 
     pub(super) fn device(&self, id: &DeviceId) -> Option<Device> {
-        let (minor, device) = self.mapped.iter().find(|(_, device)| device.id == *id)?;
+        let (minor, device) = self.mapped.iter().find(|(_, device)| device.is(id))?;
         let number = DeviceNumber { major: MAPPER_MAJOR, minor: *minor };
         let snapshot = matches!(device.live, Some(Table::Snapshot { .. }));
         Some(Device {
@@ -301,7 +317,7 @@ impl Kernel {
     }
 
     pub(super) fn remove_device(&mut self, id: &DeviceId) -> Result<()> {
-        let found = self.mapped.iter().find(|(_, device)| device.id == *id);
+        let found = self.mapped.iter().find(|(_, device)| device.is(id));
         let minor = *found.ok_or_else(|| no_such(id))?.0;
         let number = DeviceNumber { major: MAPPER_MAJOR, minor };
         if self.open_count(number) > 0 {
@@ -350,7 +366,7 @@ impl Kernel {
     }
 
     fn mapped_mut(&mut self, id: &DeviceId) -> Result<&mut Mapped> {
-        self.mapped.values_mut().find(|device| device.id == *id).ok_or_else(|| no_such(id))
+        self.mapped.values_mut().find(|device| device.is(id)).ok_or_else(|| no_such(id))
     }
 
     fn named_mut(&mut self, name: &str) -> Result<&mut Mapped> {

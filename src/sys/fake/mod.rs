@@ -45,6 +45,9 @@ struct State {
     kernel: Kernel,
     snapshot_missing: bool,
     free: u64,
+    file_system_root: bool,
+    /// How often the pool's file system was mounted.
+    mounts: u64,
     confined: Option<PathBuf>,
     /// The status of files whose status does not change any more.
     frozen: HashMap<PathBuf, FileStatus>,
@@ -64,6 +67,8 @@ impl FakeHost {
                 kernel: Kernel::new(),
                 snapshot_missing: false,
                 free: 1 << 40,
+                file_system_root: false,
+                mounts: 1,
                 confined: None,
                 frozen: HashMap::new(),
             })),
@@ -109,6 +114,17 @@ impl FakeHost {
     /// The free space of the pool's file system, in bytes.
     pub fn free(&self) -> u64 {
         self.state().free
+    }
+
+    /// Mounts the pool's file system anew. Devices and mounts stay, which a real machine would not
+    /// allow: a test takes them down first.
+    pub fn remount(&self) {
+        self.state().mounts += 1;
+    }
+
+    /// Makes the pool's directory the root of a file system, or a directory within one.
+    pub fn set_file_system_root(&self, is_root: bool) {
+        self.state().file_system_root = is_root;
     }
 
     /// Opens a device, as a process or a guest would, until [`close`](Self::close).
@@ -244,6 +260,16 @@ impl Files for FakeHost {
                 inodes_free: (1 << 20) - 1,
             })
         })
+    }
+
+    fn is_file_system_root(&self, path: &Path) -> Result<bool> {
+        self.check(path);
+        self.call("is_file_system_root", |state| Ok(state.file_system_root))
+    }
+
+    fn file_system_instance(&self, path: &Path) -> Result<Option<u64>> {
+        self.check(path);
+        self.call("file_system_instance", |state| Ok(Some(state.mounts)))
     }
 
     fn file(&self, path: &Path) -> Result<Option<FileStatus>> {
@@ -398,6 +424,10 @@ impl Loops for FakeHost {
             let attached = state.kernel.loop_file(number) == Some(path);
             Ok(attached.then(|| self.hold(state, number)))
         })
+    }
+
+    fn loop_file(&self, number: DeviceNumber) -> Result<Option<PathBuf>> {
+        self.call("loop_file", |state| Ok(state.kernel.shown_file(number)))
     }
 
     fn find_loops(&self, path: &Path) -> Result<Vec<LoopDevice>> {

@@ -6,6 +6,7 @@
 mod attach;
 mod copy;
 mod dm;
+mod file_systems;
 mod files;
 #[cfg(feature = "fuzzing")]
 pub(crate) mod fuzzing;
@@ -97,6 +98,14 @@ impl Host for LinuxHost {
 impl Files for LinuxHost {
     fn file_system_usage(&self, path: &Path) -> Result<FileSystemUsage> {
         files::usage(path)
+    }
+
+    fn is_file_system_root(&self, path: &Path) -> Result<bool> {
+        file_systems::is_root(path)
+    }
+
+    fn file_system_instance(&self, path: &Path) -> Result<Option<u64>> {
+        file_systems::instance(path)
     }
 
     fn file(&self, path: &Path) -> Result<Option<FileStatus>> {
@@ -198,6 +207,10 @@ impl Loops for LinuxHost {
 
     fn open_loop(&self, number: DeviceNumber, path: &Path) -> Result<Option<LoopHandle>> {
         loops::open(number, path)
+    }
+
+    fn loop_file(&self, number: DeviceNumber) -> Result<Option<PathBuf>> {
+        sysfs::loop_file(number)
     }
 
     fn find_loops(&self, path: &Path) -> Result<Vec<LoopDevice>> {

@@ -62,6 +62,11 @@ pub(super) fn parse_size(text: &str) -> Option<u64> {
     text.parse::<u64>().ok()?.checked_mul(SECTOR)
 }
 
+/// The path that the kernel shows for the file behind a loop device, as in [`attached_loops`].
+pub(super) fn loop_file(number: DeviceNumber) -> Result<Option<PathBuf>> {
+    Ok(attribute(number, "loop/backing_file")?.map(PathBuf::from))
+}
+
 /// Kernel names and numbers of all loop devices that are attached to a file, with the path that the
 /// kernel shows for it (as seen from this mount namespace, with ` (deleted)` at the end for a
 /// deleted file).

@@ -3,5 +3,6 @@
 pub(crate) mod converge;
 pub(crate) mod execute;
 pub(crate) mod observe;
+pub(crate) mod place;
 pub(crate) mod store;
 pub(crate) mod teardown;

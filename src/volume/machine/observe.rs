@@ -10,6 +10,7 @@ use crate::model::policy::Backing;
 use crate::pool::record::VolumeRecord;
 use crate::pool::{PoolDir, record};
 use crate::sys::{DeviceNumber, FileKind, Host};
+use crate::volume::machine::place;
 use crate::volume::plan::state::{Observed, Store};
 
 /// Observes record, store and devices of the volume with this key.
@@ -35,9 +36,13 @@ fn beyond_record(
     let backing = record.as_ref().map_or(Backing::Snapshot, |record| record.backing);
     let store = pool.layout().store(key, backing);
     let snapshot = mapped(pool, key, Role::Snapshot, backing)?;
+    if let Some(device) = &snapshot {
+        let id = record.as_ref().map_or(key.as_str(), |record| &record.id);
+        place::refuse_foreign(pool, key, id, device)?;
+    }
     let bare = backing == Backing::Snapshot && snapshot.is_none();
     Ok(Observed {
-        boot: host.boot_id()?,
+        boot: pool.incarnation()?,
         directory,
         store: observe_store(host, &store, bare)?,
         snapshot,

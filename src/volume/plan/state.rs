@@ -83,7 +83,13 @@ impl Observed {
     /// Whether the store is from an earlier boot, and may therefore be torn.
     pub(crate) fn is_stale(&self, record: &VolumeRecord) -> bool {
         record.durability == Durability::Ephemeral
-            && record.boot != self.boot
+            && !is_of(&record.boot, &self.boot)
             && self.devices().is_empty()
     }
+}
+
+/// Whether a store of `made` is of the time that `now` names. Records of calf's first versions name the
+/// boot alone.
+fn is_of(made: &str, now: &str) -> bool {
+    made == now || now.split_once('/').is_some_and(|(boot, _)| made == boot)
 }

@@ -8,7 +8,7 @@
 //! ```text
 //! made:     spares/<token>/{spare.json, cow}                  device calf-spare-<pool>-<token>
 //! claimed:  spares/<token>/ ─▸ volumes/<key>/claim/           under the locks of spare and volume
-//!           device: UUID CALF-<pool>-<key>, name calf-<key>
+//!           device: UUID CALF-<pool>-<key>, name calf-<pool>-<key>
 //!           volumes/<key>/claim/cow ─▸ volumes/<key>/cow      over a store that was never used
 //!           volumes/<key>/claim/ removed
 //! ```

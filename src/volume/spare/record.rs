@@ -56,7 +56,7 @@ impl SpareRecord {
                 .remedy("load dm-snapshot, or set `warm` to 0"));
         }
         let default = VolumeSpec::new(token.as_str(), &template.name);
-        let model = provision::record(&default, template, backing, pool.host().boot_id()?)?;
+        let model = provision::record(&default, template, backing, pool.incarnation()?)?;
         Ok(Self { token: token.clone(), model })
     }
 

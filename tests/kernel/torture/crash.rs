@@ -8,6 +8,7 @@ use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use calf::sys::{DeviceId, Role};
 use calf::{Key, VolumeState};
 use calf_test_kit::driver_process::{self, Driver};
 use calf_test_kit::fault_run::{Inventory, Tally, count, seed};
@@ -149,7 +150,7 @@ fn agree(tally: &Tally, rig: &Rig, callers: &[Vec<Subject>], importer: &Importer
     let volumes = rig.pool.root().join("volumes");
     let mut active = |id: &str| {
         let key = Key::of(id);
-        mapped.insert(format!("calf-{key}"));
+        mapped.insert(DeviceId::new(rig.pool.id(), &key, Role::Snapshot).name);
         stores.insert(volumes.join(key.as_str()).join("cow"));
     };
     Bystanders::ids().iter().for_each(|id| active(id));

@@ -96,6 +96,8 @@ impl Host for KillingHost {
 impl Files for KillingHost {
     pass_on! {
         look file_system_usage(path: &Path) -> Result<FileSystemUsage>;
+        look is_file_system_root(path: &Path) -> Result<bool>;
+        look file_system_instance(path: &Path) -> Result<Option<u64>>;
         look file(path: &Path) -> Result<Option<FileStatus>>;
         look list(directory: &Path) -> Result<Vec<OsString>>;
         look read_file(path: &Path, limit: u64) -> Result<Option<Vec<u8>>>;
@@ -141,6 +143,7 @@ impl Loops for KillingHost {
     pass_on! {
         change attach_loop(spec: &LoopSpec) -> Result<LoopHandle>;
         look open_loop(number: DeviceNumber, path: &Path) -> Result<Option<LoopHandle>>;
+        look loop_file(number: DeviceNumber) -> Result<Option<PathBuf>>;
         look find_loops(path: &Path) -> Result<Vec<LoopDevice>>;
         look loops_below(directory: &Path) -> Result<u64>;
         change refresh_loop(number: DeviceNumber) -> Result<()>;
