@@ -6,7 +6,12 @@
 use std::io::{self, IsTerminal as _};
 
 use clap::ValueEnum;
+use tracing::{Level, Subscriber};
 use tracing_subscriber::EnvFilter;
+use tracing_subscriber::filter::{FilterExt as _, filter_fn};
+use tracing_subscriber::fmt::layer;
+use tracing_subscriber::layer::{Filter, Layer as _, SubscriberExt as _};
+use tracing_subscriber::util::SubscriberInitExt as _;
 
 /// How a service logs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -40,31 +45,26 @@ const LEVELS: [&str; 5] = ["error", "warn", "info", "debug", "trace"];
 
 /// Sets up logging for a command that runs and ends.
 pub(super) fn for_command(verbosity: Verbosity) {
-    let level = verbosity.level(1);
-    tracing_subscriber::fmt()
-        .with_env_filter(filter(level))
-        .with_writer(io::stderr)
-        .with_ansi(colours())
-        .with_target(false)
-        .without_time()
-        .init();
+    let lines = layer().with_writer(io::stderr).with_ansi(colours());
+    let lines = lines.with_target(false).without_time().with_filter(filter(verbosity.level(1)));
+    tracing_subscriber::registry().with(lines).init();
 }
 
 /// Sets up logging for a service.
 pub(super) fn for_service(verbosity: Verbosity, format: LogFormat) {
-    let level = verbosity.level(2);
-    let builder = tracing_subscriber::fmt()
-        .with_env_filter(filter(level))
-        .with_writer(io::stderr)
-        .with_ansi(colours());
+    let filter = filter(verbosity.level(2));
+    let lines = layer().with_writer(io::stderr).with_ansi(colours());
+    let registry = tracing_subscriber::registry();
     match format {
-        LogFormat::Text => builder.init(),
-        LogFormat::Json => builder.json().flatten_event(true).init(),
+        LogFormat::Text => registry.with(lines.with_filter(filter)).init(),
+        LogFormat::Json => {
+            registry.with(lines.json().flatten_event(true).with_filter(filter)).init();
+        }
     }
 }
 
 /// `RUST_LOG` if it is set, or calf's own crates at `level`.
-fn filter(level: &str) -> EnvFilter {
+fn filter<S: Subscriber>(level: &str) -> impl Filter<S> {
     discreet(EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(usual(level))))
 }
 
@@ -76,10 +76,10 @@ fn usual(level: &str) -> String {
 
 /// Keeps the HTTP client from logging what it sends, whatever the level: at `trace`, it would log
 /// the signature in a URL, and the token for the Kubernetes API.
-fn discreet(filter: EnvFilter) -> EnvFilter {
-    ["ureq=debug", "ureq_proto=debug"].into_iter().fold(filter, |filter, directive| {
-        filter.add_directive(directive.parse().expect("a valid directive"))
-    })
+fn discreet<S: Subscriber>(filter: EnvFilter) -> impl Filter<S> {
+    filter.and(filter_fn(|event| {
+        !(event.target().starts_with("ureq") && *event.level() == Level::TRACE)
+    }))
 }
 
 /// Whether stderr may carry colours; see <https://no-color.org>.
@@ -132,18 +132,28 @@ mod tests {
     #[test]
     fn what_is_sent_is_not_logged() {
         for wish in ["trace", "ureq_proto=trace,ureq=trace,calf=trace"] {
-            let kept = Kept::default();
-            let subscriber = tracing_subscriber::fmt()
-                .with_env_filter(discreet(EnvFilter::new(wish)))
-                .with_writer(kept.clone())
-                .finish();
-            tracing::subscriber::with_default(subscriber, || {
+            let logged = logged(wish, || {
                 tracing::trace!(target: "calf", "shown");
                 tracing::trace!(target: "ureq::run", "secret");
                 tracing::trace!(target: "ureq_proto::util", "secret");
             });
-            let logged = String::from_utf8(kept.0.lock().unwrap().clone()).unwrap();
             assert!(logged.contains("shown") && !logged.contains("secret"), "{wish}: {logged}");
         }
+    }
+
+    #[test]
+    fn the_http_client_follows_the_level_like_other_dependencies() {
+        for (wish, is_shown) in [("off", false), ("warn,calf=info", false), ("debug", true)] {
+            let logged = logged(wish, || tracing::debug!(target: "ureq::run", "a request"));
+            assert_eq!(!logged.is_empty(), is_shown, "{wish}: {logged}");
+        }
+    }
+
+    /// What is logged at the levels of `wish`.
+    fn logged(wish: &str, action: impl FnOnce()) -> String {
+        let kept = Kept::default();
+        let lines = layer().with_writer(kept.clone()).with_filter(discreet(EnvFilter::new(wish)));
+        tracing::subscriber::with_default(tracing_subscriber::registry().with(lines), action);
+        String::from_utf8(kept.0.lock().unwrap().clone()).unwrap()
     }
 }

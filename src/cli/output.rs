@@ -39,6 +39,13 @@ pub(super) struct Output {
     pub(super) quiet: bool,
 }
 
+/// Whether something was there to be removed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Found {
+    There,
+    Absent,
+}
+
 impl Output {
     /// Prints requested output: as JSON, as names, or as text for people.
     pub(super) fn result<N: AsRef<str>>(
@@ -74,19 +81,20 @@ impl Output {
     }
 
     /// Applies an action to as many of `names` as possible, and prints which succeeded (as "`done`
-    /// `kind` `name`"). Returns the last error, and prints earlier errors.
+    /// `kind` `name`") and which were not there. Returns the last error, and prints earlier errors.
     pub(super) fn each(
         self,
         done: &str,
         kind: &str,
         names: &[String],
-        action: impl Fn(&str) -> Result<()>,
+        action: impl Fn(&str) -> Result<Found>,
     ) -> Result<()> {
-        let mut succeeded = Vec::new();
+        let (mut succeeded, mut absent) = (Vec::new(), Vec::new());
         let mut failed = None;
         for name in names {
             match action(name) {
-                Ok(()) => succeeded.push(name),
+                Ok(Found::There) => succeeded.push(name),
+                Ok(Found::Absent) => absent.push(name),
                 Err(error) => {
                     if let Some(earlier) = failed.replace(error) {
                         self.error(&earlier);
@@ -94,8 +102,14 @@ impl Output {
                 }
             }
         }
-        self.done(&serde_json::json!({ done: succeeded }), &succeeded, || {
-            succeeded.iter().map(|name| format!("{done} {kind} {name}\n")).collect()
+        let mut result = serde_json::json!({ done: succeeded });
+        if !absent.is_empty() {
+            result["absent"] = serde_json::json!(absent);
+        }
+        self.done(&result, &succeeded, || {
+            let succeeded = succeeded.iter().map(|name| format!("{done} {kind} {name}\n"));
+            let absent = absent.iter().map(|name| format!("there is no {kind} {name}\n"));
+            succeeded.chain(absent).collect()
         })?;
         failed.map_or(Ok(()), Err)
     }

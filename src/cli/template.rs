@@ -11,7 +11,7 @@ use serde::Serialize;
 use super::complete;
 use super::context::Context;
 use super::help;
-use super::output::{Outcome, age, fields, moment, table};
+use super::output::{Found, Outcome, age, fields, moment, table};
 use super::progress::Display;
 
 #[derive(Subcommand)]
@@ -83,7 +83,7 @@ pub(super) fn run(context: &Context, command: Command) -> Result<Outcome> {
         Command::Remove { names } => {
             let pool = context.existing_pool()?;
             context.output.each("removed", "template", &names, |name| {
-                pool.template(name).and_then(|template| template.remove())
+                pool.template(name)?.remove().map(|()| Found::There)
             })
         }
     }?;

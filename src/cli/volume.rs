@@ -9,7 +9,7 @@ use std::cmp::Reverse;
 use std::path::PathBuf;
 
 use calf::units::format_size;
-use calf::{Error, Pool, RecoverOptions, Recovery, Result};
+use calf::{Error, ErrorKind, Pool, RecoverOptions, Recovery, Result};
 use clap::{Subcommand, ValueEnum};
 use create::CreateArgs;
 use jiff::Timestamp;
@@ -19,7 +19,7 @@ use serde_json::json;
 use super::complete;
 use super::context::{Context, size};
 use super::help;
-use super::output::{Outcome, fields, table};
+use super::output::{Found, Outcome, fields, table};
 pub(super) use view::View;
 
 #[derive(Subcommand)]
@@ -155,9 +155,18 @@ pub(super) fn run(context: &Context, command: Command) -> Result<Outcome> {
         }
         Command::Delete { ids, inactive } => {
             let pool = context.existing_pool()?;
-            context.output.each("deleted", "volume", &ids, |id| match inactive {
-                true => pool.volume(id).and_then(|volume| volume.delete_inactive()),
-                false => pool.volume(id).and_then(|volume| volume.delete()),
+            context.output.each("deleted", "volume", &ids, |id| {
+                let volume = pool.volume(id)?;
+                // What is left of a half-deleted volume goes all the same.
+                let found = match volume.status() {
+                    Err(error) if error.kind() == ErrorKind::NotFound => Found::Absent,
+                    _ => Found::There,
+                };
+                match inactive {
+                    true => volume.delete_inactive()?,
+                    false => volume.delete()?,
+                }
+                Ok(found)
             })
         }
     }?;

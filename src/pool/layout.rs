@@ -154,6 +154,11 @@ impl Layout {
         self.volume_directory(key).join("lost-writes")
     }
 
+    /// When a volume with a time to live was created.
+    pub fn lifetime(&self, key: &Key) -> PathBuf {
+        self.volume_directory(key).join("lifetime.json")
+    }
+
     /// The record of when the pod of an inline volume was first found missing.
     pub fn abandoned(&self, key: &Key) -> PathBuf {
         self.volume_directory(key).join("abandoned")

@@ -9,6 +9,7 @@ pub(crate) mod index;
 pub mod layout;
 pub(crate) mod locks;
 pub(crate) mod losses;
+pub(crate) mod moment;
 pub mod record;
 #[cfg(test)]
 pub(crate) mod sample;

@@ -1,31 +1,19 @@
 //! Finds volumes that are no longer needed.
 
 use std::path::Path;
+use std::time::Duration;
 
-use jiff::{SignedDuration, Timestamp};
-use serde::{Deserialize, Serialize};
+use jiff::Timestamp;
 
 use crate::error::Result;
 use crate::model::key::Key;
+use crate::pool::moment::Moment;
 use crate::pool::record::VolumeRecord;
 use crate::pool::{PoolDir, record};
 use crate::reconcile::report::{ReconcileOptions, RemovalKind};
 use crate::volume::kata;
 use crate::volume::plan::state::Observed;
 use crate::volume::usage::mounts_of_device;
-
-/// `abandoned`: when the directory of an inline volume's target was first found missing.
-#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Abandoned {
-    since: Timestamp,
-}
-
-impl record::Record for Abandoned {
-    fn check(&self) -> Result<(), String> {
-        Ok(())
-    }
-}
 
 /// Returns why the volume is no longer needed; `None` if it is still needed.
 pub(super) fn superfluous(
@@ -35,7 +23,7 @@ pub(super) fn superfluous(
     observed: &Observed,
     options: &ReconcileOptions,
 ) -> Result<Option<RemovalKind>> {
-    let kind = if record.expires().is_some_and(|end| end <= Timestamp::now()) {
+    let kind = if is_expired(pool, key, record, options)? {
         RemovalKind::Expired
     } else if record.inline && is_abandoned(pool, key, record, options)? {
         RemovalKind::Inline
@@ -45,6 +33,26 @@ pub(super) fn superfluous(
     // A publication to Kata counts as use, unless its pod is gone: then both go with the volume.
     let shown = kind == RemovalKind::Expired && !kata::targets(pool, record)?.is_empty();
     Ok((!shown && !is_used(pool, key, observed)?).then_some(kind))
+}
+
+/// Whether the volume's time to live is over.
+fn is_expired(
+    pool: &PoolDir,
+    key: &Key,
+    record: &VolumeRecord,
+    options: &ReconcileOptions,
+) -> Result<bool> {
+    let Some(ttl) = record.ttl else { return Ok(false) };
+    let path = pool.layout().lifetime(key);
+    let now = Moment::now(pool.host())?;
+    let Some(created) = record::read_usable::<Moment>(pool.host(), &path)? else {
+        // An older calf created it, or a loss of power took the file.
+        return Ok(record.expires().is_some_and(|end| end <= Timestamp::now()));
+    };
+    if let Some(corrected) = created.corrected(&now).filter(|_| !options.dry_run) {
+        pool.host().write_hint(&path, &record::to_bytes(&corrected))?;
+    }
+    Ok(created.until(&now) >= Duration::from_secs(ttl))
 }
 
 /// Whether the volume is open or mounted, or its node is bound.
@@ -82,16 +90,15 @@ fn is_abandoned(
         }
         return Ok(false);
     }
-    let now = Timestamp::now();
-    let since = match record::read::<Abandoned>(pool.host(), &path)? {
-        Some(abandoned) => abandoned.since,
-        None if options.dry_run => now,
+    let now = Moment::now(pool.host())?;
+    let since = match record::read_usable::<Moment>(pool.host(), &path)? {
+        Some(since) => since,
         None => {
-            let abandoned = Abandoned { since: now };
-            pool.host().write_record(&path, &record::to_bytes(&abandoned))?;
-            now
+            if !options.dry_run {
+                pool.host().write_record(&path, &record::to_bytes(&now))?;
+            }
+            now.clone()
         }
     };
-    let grace = SignedDuration::try_from(options.grace).unwrap_or(SignedDuration::MAX);
-    Ok(now.duration_since(since) >= grace)
+    Ok(since.until(&now) >= options.grace)
 }

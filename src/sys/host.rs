@@ -57,6 +57,9 @@ pub trait Host: Files + Loops + Mapper + Mounts + Send + Sync + 'static {
     /// Version of the running kernel: its first two numbers.
     fn kernel_version(&self) -> Result<(u32, u32)>;
 
+    /// The time since the boot, sleep included. Nobody can set this clock.
+    fn uptime(&self) -> Result<Duration>;
+
     /// The features of this kernel. Called at start and by `calf doctor`.
     fn capabilities(&self) -> Result<Capabilities>;
 

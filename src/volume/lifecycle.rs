@@ -5,9 +5,10 @@ use std::path::Path;
 use crate::error::{Error, ErrorKind, Result};
 use crate::model::policy::Reserve;
 use crate::model::volume::VolumeSpec;
-use crate::pool::PoolDir;
 use crate::pool::locks::VolumeGuard;
+use crate::pool::moment::Moment;
 use crate::pool::record::VolumeRecord;
+use crate::pool::{PoolDir, record};
 use crate::sys::DeviceNumber;
 use crate::template::content::hold_content;
 use crate::volume::activate::Found;
@@ -130,6 +131,10 @@ pub(crate) fn create(
     if let Err(error) = reach(pool, guard, Goal::Stored(&record), &observed) {
         undo(pool, guard, Goal::Absent);
         return Err(error);
+    }
+    if record.ttl.is_some() {
+        let created = record::to_bytes(&Moment::now(pool.host())?);
+        pool.host().write_hint(&pool.layout().lifetime(guard.key()), &created)?;
     }
     Ok(Provisioned::Made(record))
 }

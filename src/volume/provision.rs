@@ -8,6 +8,7 @@ use crate::cow;
 use crate::error::{Error, ErrorKind, Result};
 use crate::model::limits::{MAX_SIZE, SECTOR};
 use crate::model::policy::{Backing, Reserve};
+use crate::model::units::{format_size, parse_size};
 use crate::model::volume::VolumeSpec;
 use crate::model::volume_id;
 use crate::pool::record::{TemplateRecord, VolumeRecord};
@@ -22,19 +23,19 @@ pub(crate) fn check(spec: &VolumeSpec) -> Result<()> {
     };
     if !cow::is_chunk_size(spec.chunk_size) {
         return Err(invalid(
-            format!("chunkSize is {} bytes", spec.chunk_size),
+            format!("its chunks are to have {}", exact(spec.chunk_size)),
             "give a power of two from 4Ki to 1Mi",
         ));
     }
     if spec.cow_limit.is_some_and(|limit| limit < spec.chunk_size) {
         return Err(invalid(
-            format!("cowLimit is smaller than one chunk of {} bytes", spec.chunk_size),
+            format!("its limit is smaller than one chunk of {}", exact(spec.chunk_size)),
             "give at least one chunk, or no limit",
         ));
     }
     if spec.owner.mode & !0o777 != 0 {
         return Err(invalid(
-            format!("deviceMode is {:#o}", spec.owner.mode),
+            format!("the device's mode is {:#o}", spec.owner.mode),
             "give permission bits only, such as 0660",
         ));
     }
@@ -54,6 +55,15 @@ pub(crate) fn check(spec: &VolumeSpec) -> Result<()> {
     Ok(())
 }
 
+/// A size for people, who may have to tell it from one that is nearly the same.
+fn exact(bytes: u64) -> String {
+    let short = format_size(bytes);
+    match parse_size("size", &short.replace(' ', "")) {
+        Ok(same) if same == bytes => short,
+        _ => format!("{short} ({bytes} bytes)"),
+    }
+}
+
 /// Refuses a size that no volume can have.
 pub(crate) fn check_size(id: &str, size: u64) -> Result<()> {
     if !size.is_multiple_of(SECTOR) {
@@ -61,7 +71,7 @@ pub(crate) fn check_size(id: &str, size: u64) -> Result<()> {
             ErrorKind::InvalidArgument,
             "set the size of volume",
             id,
-            format!("{size} bytes is not a multiple of {SECTOR}"),
+            format!("{} is not a multiple of {SECTOR} bytes", exact(size)),
         )
         .remedy("give a multiple of 512 bytes, preferably of 4 KiB"));
     }
@@ -70,7 +80,7 @@ pub(crate) fn check_size(id: &str, size: u64) -> Result<()> {
             ErrorKind::OutOfRange,
             "set the size of volume",
             id,
-            format!("{size} bytes is more than the largest size, {MAX_SIZE} bytes"),
+            format!("{} is more than the largest size, {}", exact(size), exact(MAX_SIZE)),
         )
         .remedy("give at most 15Ti"));
     }
@@ -91,8 +101,10 @@ pub(crate) fn record(
             OPERATION,
             &spec.id,
             format!(
-                "{size} bytes is smaller than template {}, {} bytes",
-                template.name, template.size
+                "{} is smaller than template {}, {}",
+                exact(size),
+                template.name,
+                exact(template.size)
             ),
         )
         .remedy("give at least the template's size, or no size"));
@@ -102,9 +114,9 @@ pub(crate) fn record(
             ErrorKind::Unsupported,
             OPERATION,
             &spec.id,
-            "cowLimit is set, but a private copy has no COW store to limit",
+            "it is to have a limit, but a private copy has no COW store to limit",
         )
-        .remedy("leave cowLimit out, or use a kernel with dm-snapshot"));
+        .remedy("leave the limit out, or use a kernel with dm-snapshot"));
     }
     if spec.reserve == Reserve::Full && backing == Backing::Reflink {
         return Err(Error::new(
@@ -158,19 +170,19 @@ pub(crate) fn agrees(spec: &VolumeSpec, record: &VolumeRecord) -> Result<()> {
         )
         .remedy("use another name, or request the same properties"))
     };
-    let limit = |limit: Option<u64>| limit.map_or("none".to_owned(), |bytes| bytes.to_string());
+    let limit = |limit: Option<u64>| limit.map_or("none".to_owned(), exact);
     if spec.template != record.template {
         return differs("template", record.template.clone(), spec.template.clone());
     }
     // A spec without a size means the template's size. The volume may have been expanded since.
     if let Some(size) = spec.size.filter(|size| *size != record.size) {
-        return differs("size", record.size.to_string(), size.to_string());
+        return differs("size", exact(record.size), exact(size));
     }
     if spec.chunk_size != record.chunk_size {
-        return differs("chunkSize", record.chunk_size.to_string(), spec.chunk_size.to_string());
+        return differs("chunk size", exact(record.chunk_size), exact(spec.chunk_size));
     }
     if !is_same_limit(spec.cow_limit, record) {
-        return differs("cowLimit", limit(record.cow_limit), limit(spec.cow_limit));
+        return differs("limit", limit(record.cow_limit), limit(spec.cow_limit));
     }
     if spec.durability != record.durability {
         return differs(

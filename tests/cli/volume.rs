@@ -84,9 +84,21 @@ fn quiet_leaves_results_and_errors() {
 }
 
 #[test]
+fn what_was_not_there_is_not_said_to_be_deleted() {
+    let env = environment();
+    let run = env.ok(&["volume", "delete", "nope", "a"]);
+    assert_eq!(run.stdout, "deleted volume a\nthere is no volume nope\n");
+    let json = env.json(&["volume", "delete", "nope"]);
+    assert_eq!(json, serde_json::json!({"deleted": [], "absent": ["nope"]}));
+}
+
+#[test]
 fn a_volume_is_found_by_its_device_mapper_name() {
     let env = environment();
-    let name = format!("calf-{}", calf::Key::of("b"));
+    let former = format!("calf-{}", calf::Key::of("b"));
+    let id = env.json(&["status"])["pool"]["id"].as_str().unwrap().to_owned();
+    let name = format!("calf-{id}-{}", calf::Key::of("b"));
+    assert_eq!(names(&env, &["volume", "inspect", &former]), ["b"]);
     for name in [name.clone(), format!("{name}-ro"), format!("/dev/mapper/{name}")] {
         assert_eq!(names(&env, &["volume", "inspect", &name]), ["b"], "{name}");
     }

@@ -134,7 +134,7 @@ fn a_volume_goes_when_its_time_is_over_and_nobody_uses_it() {
 
     let device = pool.volume("short").expect("a volume id").activate().expect("activate").number();
     environment.host.open(device);
-    std::thread::sleep(Duration::from_millis(1100));
+    environment.host.advance(Duration::from_secs(1));
     assert!(reconcile(&pool).removed.is_empty(), "a guest has it open");
     environment.host.close(device);
     let publish = publication(&environment, "short", block());
@@ -148,6 +148,33 @@ fn a_volume_goes_when_its_time_is_over_and_nobody_uses_it() {
         pool.volumes().expect("a list").into_iter().map(|v| v.record.id).collect();
     assert_eq!(ids, ["endless", "long"]);
     assert_eq!(environment.host.leftovers(), Vec::<String>::new());
+}
+
+/// The clock of a machine is often set some time after its start.
+#[test]
+fn a_clock_that_is_set_ends_no_life() {
+    let environment = Environment::new();
+    let pool = environment.pool();
+    pool.create_volume(&spec("volume").ttl(Duration::from_secs(7200))).expect("create");
+    let directory = environment.directory.path().join("pool/volumes");
+    let directory = directory.join(calf::Key::of("volume").as_str());
+    // As if it had been made before the clock was set, by the record and by the calendar.
+    for (file, key) in [("volume.json", "created"), ("lifetime.json", "at")] {
+        let path = directory.join(file);
+        let text = fs::read_to_string(&path).expect("a record");
+        let mut record: serde_json::Value = serde_json::from_str(&text).expect("JSON");
+        record[key] = "1970-01-02T00:00:00Z".into();
+        fs::write(&path, record.to_string()).expect("write");
+    }
+    assert!(reconcile(&pool).removed.is_empty(), "a second old");
+    environment.host.reboot();
+    assert!(reconcile(&pool).removed.is_empty(), "its calendar was set right in the boot before");
+    environment.host.advance(Duration::from_secs(7201));
+    assert!(reconcile(&pool).removed.is_empty(), "the calendar counts after a reboot");
+    environment.host.reboot();
+    pool.create_volume(&spec("second").ttl(Duration::from_secs(7200))).expect("create");
+    environment.host.advance(Duration::from_secs(7201));
+    assert_eq!(kinds(&reconcile(&pool)), [RemovalKind::Expired], "of this boot");
 }
 
 #[test]
@@ -181,7 +208,7 @@ fn reconciliation_stops_between_two_volumes() {
     let pool = environment.pool();
     let spec = spec("volume").ttl(Duration::from_secs(1));
     pool.create_volume(&spec).expect("create");
-    std::thread::sleep(Duration::from_millis(1100));
+    environment.host.advance(Duration::from_secs(1));
     let stop = Arc::new(AtomicBool::new(true));
     let stopped = options(false, Duration::ZERO).cancel(stop.into());
     assert_eq!(pool.reconcile_with(&stopped).expect("it stops"), ReconcileReport::default());

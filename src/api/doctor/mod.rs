@@ -40,11 +40,15 @@ impl Check {
     }
 
     fn warn(name: &'static str, detail: impl Into<String>, help: impl Into<String>) -> Self {
-        Self { name, verdict: Verdict::Warn, detail: detail.into(), help: Some(help.into()) }
+        Self::wrong(name, Verdict::Warn, detail.into(), help.into())
     }
 
     fn fail(name: &'static str, detail: impl Into<String>, help: impl Into<String>) -> Self {
-        Self { name, verdict: Verdict::Fail, detail: detail.into(), help: Some(help.into()) }
+        Self::wrong(name, Verdict::Fail, detail.into(), help.into())
+    }
+
+    fn wrong(name: &'static str, verdict: Verdict, detail: String, help: String) -> Self {
+        Self { name, verdict, detail, help: Some(help).filter(|help| !help.is_empty()) }
     }
 }
 

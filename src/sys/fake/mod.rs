@@ -14,7 +14,7 @@ use std::collections::{BTreeSet, HashMap, HashSet};
 use std::ffi::OsString;
 use std::path::{Component, Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crate::cow::header::StoreHeader;
 use crate::error::{Error, ErrorKind, Result};
@@ -46,6 +46,9 @@ struct State {
     snapshot_missing: bool,
     free: u64,
     file_system_root: bool,
+    started: Instant,
+    /// By how much the time since the boot exceeds the time since the start.
+    uptime: Duration,
     /// How often the pool's file system was mounted.
     mounts: u64,
     confined: Option<PathBuf>,
@@ -68,6 +71,8 @@ impl FakeHost {
                 snapshot_missing: false,
                 free: 1 << 40,
                 file_system_root: false,
+                started: Instant::now(),
+                uptime: Duration::from_secs(60),
                 mounts: 1,
                 confined: None,
                 frozen: HashMap::new(),
@@ -120,6 +125,11 @@ impl FakeHost {
     /// allow: a test takes them down first.
     pub fn remount(&self) {
         self.state().mounts += 1;
+    }
+
+    /// Lets time pass.
+    pub fn advance(&self, time: Duration) {
+        self.state().uptime += time;
     }
 
     /// Makes the pool's directory the root of a file system, or a directory within one.
@@ -225,6 +235,10 @@ impl Drop for Hold {
 impl Host for FakeHost {
     fn boot_id(&self) -> Result<String> {
         self.call("boot_id", |state| Ok(state.kernel.boot_id()))
+    }
+
+    fn uptime(&self) -> Result<Duration> {
+        self.call("uptime", |state| Ok(state.uptime + state.started.elapsed()))
     }
 
     fn kernel_version(&self) -> Result<(u32, u32)> {

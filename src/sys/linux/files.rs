@@ -136,7 +136,7 @@ pub(super) fn allocate(path: &Path, length: u64) -> Result<()> {
                 .with_kind(ErrorKind::Unsupported)
                 .remedy("put the pool on XFS or ext4, or leave out `reserve`"),
             (_, ErrorKind::NoSpace) => error.remedy(
-                "delete volumes or templates, enlarge the pool's file system, or give a cowLimit",
+                "delete volumes or templates, enlarge the pool's file system, or give volumes a limit",
             ),
             _ => error,
         }

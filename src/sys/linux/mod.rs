@@ -78,6 +78,11 @@ impl Host for LinuxHost {
         Ok(self.boot_id.get_or_init(|| id.trim_end().to_owned()).clone())
     }
 
+    fn uptime(&self) -> Result<Duration> {
+        let time = rustix::time::clock_gettime(rustix::time::ClockId::Boottime);
+        Ok(Duration::try_from(time).unwrap_or_default())
+    }
+
     fn kernel_version(&self) -> Result<(u32, u32)> {
         release::version()
     }

@@ -87,6 +87,7 @@ macro_rules! pass_on {
 impl Host for KillingHost {
     pass_on! {
         look boot_id() -> Result<String>;
+        look uptime() -> Result<Duration>;
         look kernel_version() -> Result<(u32, u32)>;
         look capabilities() -> Result<Capabilities>;
         look pause(duration: Duration) -> ();
