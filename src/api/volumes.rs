@@ -2,9 +2,13 @@
 
 use crate::api::{Device, Pool, Volume};
 use crate::error::Result;
+#[cfg(feature = "driver")]
+use crate::model::key::Key;
 use crate::model::publication::Publish;
 use crate::model::volume::VolumeSpec;
 use crate::model::volume_id;
+#[cfg(feature = "driver")]
+use crate::pool::index;
 use crate::pool::losses::Losses;
 use crate::pool::record::VolumeRecord;
 use crate::reconcile;
@@ -39,6 +43,18 @@ impl Pool {
     pub fn volume(&self, id: &str) -> Result<Volume> {
         volume_id::check(id)?;
         Ok(Volume::new(self.clone(), id.to_owned()))
+    }
+
+    /// The number of volumes.
+    #[cfg(feature = "driver")]
+    pub(crate) fn volume_count(&self) -> Result<usize> {
+        Ok(index::keys(&self.0)?.len())
+    }
+
+    /// Whether there is a volume with this id, or something of one.
+    #[cfg(feature = "driver")]
+    pub(crate) fn has_volume(&self, id: &str) -> Result<bool> {
+        Ok(self.0.host().file(&self.0.layout().volume_directory(&Key::of(id)))?.is_some())
     }
 
     /// The volume whose block device has this number (its own device or that for readers); `None`

@@ -30,7 +30,7 @@ pub(super) struct Args {
     #[arg(long, value_name = "NAME", env = "CALF_DRIVER_NAME", hide_env_values = true)]
     #[arg(default_value = DEFAULT_DRIVER_NAME)]
     driver_name: String,
-    /// Maximum number of volumes on this node; 0 leaves it to the orchestrator
+    /// Maximum number of volumes on this node, inline volumes included; 0 means no limit
     #[arg(long, value_name = "N", env = "CALF_MAX_VOLUMES_PER_NODE", hide_env_values = true)]
     #[arg(default_value_t = 0)]
     max_volumes_per_node: u32,

@@ -13,6 +13,7 @@ use tokio_util::task::TaskTracker;
 use tonic::{Response, Status};
 
 use crate::api::Pool;
+use crate::csi::inline::InlineVolumes;
 use crate::csi::log::Call;
 use crate::csi::status;
 use crate::csi::topology::Topology;
@@ -27,6 +28,7 @@ pub(super) struct Service {
     pub(super) topology: Topology,
     /// 0 means that the orchestrator decides.
     pub(super) max_volumes_per_node: u32,
+    pub(super) inline: InlineVolumes,
     pub(super) events: Events,
 }
 
@@ -136,6 +138,7 @@ mod tests {
             driver_name: "d".into(),
             topology: Topology::new("d", "n").unwrap(),
             max_volumes_per_node: 0,
+            inline: InlineVolumes::default(),
             events: Events::off(),
         };
         Driver::new(service, Arc::new(Metrics::new()))

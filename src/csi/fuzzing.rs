@@ -10,6 +10,7 @@ use tonic::{Request, Status};
 
 use crate::api::{Pool, PoolOptions};
 use crate::csi::driver::{Driver, Service};
+use crate::csi::inline::InlineVolumes;
 use crate::csi::topology::Topology;
 use crate::csi::v1;
 use crate::csi::v1::controller_server::Controller as _;
@@ -75,6 +76,7 @@ impl Machine {
             driver_name: "calf.csi.dev".to_owned(),
             topology: Topology::new("calf.csi.dev", "node").expect("a node"),
             max_volumes_per_node: 0,
+            inline: InlineVolumes::default(),
             events: Events::off(),
         };
         let driver = Driver::new(service, Arc::new(Metrics::new()));

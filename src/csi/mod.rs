@@ -27,6 +27,7 @@ pub(crate) mod fuzzing;
 mod health;
 mod housekeeping;
 mod identity;
+mod inline;
 mod log;
 mod node;
 mod paging;

@@ -18,6 +18,7 @@ use crate::api::Pool;
 use crate::csi::driver::{Driver, Service};
 use crate::csi::health::Checks;
 use crate::csi::housekeeping::Housekeeping;
+use crate::csi::inline::InlineVolumes;
 use crate::csi::spares::Warmer;
 use crate::csi::templates::Keeper;
 use crate::csi::topology::Topology;
@@ -54,7 +55,8 @@ pub struct ServeConfig {
     pub driver_name: String,
     /// This node's id: unique in the cluster, and a valid label value.
     pub node_id: String,
-    /// Maximum number of volumes on this node; 0 leaves it to the orchestrator.
+    /// Maximum number of volumes on this node: the orchestrator keeps to it for volumes of claims, the
+    /// driver for inline volumes. 0 means no limit.
     pub max_volumes_per_node: u32,
     /// How long a shutdown waits for calls to end.
     pub drain_timeout: Duration,
@@ -156,6 +158,7 @@ pub async fn serve(
         driver_name: config.driver_name.clone(),
         topology,
         max_volumes_per_node: config.max_volumes_per_node,
+        inline: InlineVolumes::default(),
         events,
     };
     let driver = Driver::new(service, metrics);

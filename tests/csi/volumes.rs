@@ -4,8 +4,9 @@ use calf::csi::v1;
 use calf::csi::v1::volume_capability::access_mode::Mode;
 use calf::sys::fake::Failure;
 use calf_test_kit::simulated_driver::{
-    Driver, NODE, SIZE, accepted, block, create, map, mount, refusal, sized,
+    Driver, NODE, SIZE, Server, accepted, block, create, map, mount, refusal, sized,
 };
+use calf_test_kit::simulated_pool::{Environment, spec};
 use tonic::Code;
 
 // === life ===
@@ -203,4 +204,62 @@ async fn a_growth_that_failed_half_way_is_completed_by_the_next_call() {
         let sizes: Vec<u64> = host.sizes().into_iter().map(|(_, size)| size).collect();
         assert_eq!(sizes, [size as u64], "after a failure at call {call}");
     }
+}
+
+/// Nobody else counts them: a pod's author could fill a node.
+#[tokio::test]
+async fn inline_volumes_are_counted() {
+    let environment = Environment::new();
+    let server = Server::start_with(environment.pool(), &environment.path("csi.sock"), |config| {
+        config.max_volumes_per_node = 4;
+    })
+    .await
+    .expect("a server");
+    environment.pool().create_volume(&spec("of-a-claim")).expect("create");
+    let publish = |n: usize| {
+        let target = environment.path(&format!("target-{n}"));
+        let capability = mount("", Mode::SingleNodeWriter);
+        v1::NodePublishVolumeRequest {
+            volume_id: format!("inline-{n}"),
+            target_path: target.to_str().expect("UTF-8").to_owned(),
+            volume_capability: Some(capability),
+            volume_context: map(&[
+                ("csi.storage.k8s.io/ephemeral", "true"),
+                ("template", "debian"),
+            ]),
+            ..Default::default()
+        }
+    };
+    let mut calls = tokio::task::JoinSet::new();
+    for n in 0..20 {
+        let (mut node, request) = (server.node().await, publish(n));
+        calls.spawn(async move { (n, node.node_publish_volume(request).await) });
+    }
+    let mut made = Vec::new();
+    while let Some(call) = calls.join_next().await {
+        match call.expect("no panic") {
+            (n, Ok(_)) => made.push(n),
+            (_, Err(status)) => assert_eq!(status.code(), Code::ResourceExhausted, "{status}"),
+        }
+    }
+    assert!(made.len() <= 3, "{made:?}, beside one of a claim");
+    let mut node = server.node().await;
+    for n in 20..24 {
+        if made.len() < 3 {
+            accepted(node.node_publish_volume(publish(n))).await;
+            made.push(n);
+        } else {
+            let (code, message) = refusal(node.node_publish_volume(publish(n))).await;
+            assert_eq!(code, Code::ResourceExhausted, "{message}");
+            assert!(message.contains("4 volumes"), "{message}");
+        }
+    }
+    // A repeated call needs no place; a volume that is gone leaves one.
+    accepted(node.node_publish_volume(publish(made[0]))).await;
+    let request = publish(made[0]);
+    let (volume_id, target_path) = (request.volume_id, request.target_path);
+    let unpublish = v1::NodeUnpublishVolumeRequest { volume_id, target_path };
+    accepted(node.node_unpublish_volume(unpublish)).await;
+    accepted(node.node_publish_volume(publish(30))).await;
+    server.stop().await;
 }
