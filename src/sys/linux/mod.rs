@@ -11,9 +11,11 @@ mod files;
 pub(crate) mod fuzzing;
 mod grow;
 mod holders;
+mod inode_tables;
 mod loops;
 #[cfg(feature = "micro")]
 pub(crate) mod micro;
+mod mounted;
 mod mountinfo;
 mod mounts;
 mod nodes;
@@ -21,6 +23,7 @@ mod options;
 mod places;
 mod raw;
 pub(crate) mod readiness;
+mod refusal;
 mod release;
 mod sysfs;
 mod table;
@@ -347,5 +350,9 @@ impl Mounts for LinuxHost {
 
     fn grow_file_system(&self, path: &Path, fs_type: &str) -> Result<()> {
         grow::grow(path, fs_type)
+    }
+
+    fn end_background_writes(&self, path: &Path, fs_type: &str) -> Result<()> {
+        inode_tables::leave_alone(path, fs_type)
     }
 }
