@@ -76,7 +76,10 @@ pub(crate) fn expand_volume(pool: &PoolDir, id: &str, size: u64) -> Result<Volum
     provision::check_size(id, size)?;
     let guard = lock::take(pool, id, "expand volume")?;
     let Found { mut record, before, .. } = Found::look(pool, &guard, id)?;
-    record.size = record.size.max(size);
+    if size > record.size {
+        provision::check_bound(pool, id, size)?;
+        record.size = size;
+    }
     change(pool, &guard, &record, &before)?;
     status::look(pool, guard.key(), id)
 }
@@ -126,6 +129,7 @@ pub(crate) fn create(
     let (template, _image) = hold_content(pool, &spec.template)?;
     let mut record = provision::record(spec, &template, backing, observed.boot.clone())?;
     record.target = target.and_then(Path::to_str).map(str::to_owned);
+    provision::check_bound(pool, &record.id, record.size)?;
     check_free(pool, &record)?;
     if let Err(error) = reach(pool, guard, Goal::Stored(&record), &observed) {
         undo(pool, guard, Goal::Absent);

@@ -6,6 +6,7 @@ use calf::sys::fake::Failure;
 use calf_test_kit::simulated_driver::{
     Driver, NODE, SIZE, accepted, block, create, map, mount, refusal, sized,
 };
+use calf_test_kit::simulated_pool::Environment;
 use tonic::Code;
 
 // === life ===
@@ -152,6 +153,43 @@ async fn sizes_follow_template_request_and_limit() {
     other.volume_capabilities = vec![mount("xfs", Mode::SingleNodeWriter)];
     let (code, _) = refusal(driver.controller.create_volume(other)).await;
     assert_eq!(code, Code::AlreadyExists);
+}
+
+#[tokio::test]
+async fn no_volume_is_larger_than_the_administrator_allows() {
+    const BOUND: i64 = 8 * SIZE;
+    let environment = Environment::new();
+    let options = environment.options().max_volume_size(BOUND as u64);
+    let pool = options.open(environment.directory.path().join("pool")).expect("a pool");
+    let mut driver = Driver::start_on(environment, pool).await;
+    let too_large = |(code, message): (Code, String)| {
+        assert_eq!(code, Code::OutOfRange, "{message}");
+        assert!(message.contains("8388608 bytes (8 MiB)"), "{message}");
+    };
+
+    too_large(refusal(driver.controller.create_volume(sized("large", BOUND + 1, 0))).await);
+    driver.create(sized("largest", BOUND, 0)).await;
+    let mut inline = driver.publish("inline", "inline", &mount("", Mode::SingleNodeWriter));
+    let ephemeral = ("csi.storage.k8s.io/ephemeral", "true");
+    inline.volume_context = map(&[ephemeral, ("template", "debian"), ("size", "9Mi")]);
+    too_large(refusal(driver.node.node_publish_volume(inline)).await);
+
+    driver.in_use("volume", &block(Mode::SingleNodeWriter)).await;
+    let mut expand = v1::NodeExpandVolumeRequest {
+        volume_id: "volume".into(),
+        volume_path: driver.path("target"),
+        capacity_range: Some(v1::CapacityRange { required_bytes: BOUND + 1, limit_bytes: 0 }),
+        ..Default::default()
+    };
+    too_large(refusal(driver.node.node_expand_volume(expand.clone())).await);
+    expand.capacity_range = Some(v1::CapacityRange { required_bytes: BOUND, limit_bytes: 0 });
+    accepted(driver.node.node_expand_volume(expand)).await;
+
+    let request =
+        v1::GetCapacityRequest { parameters: map(&[("template", "debian")]), ..Default::default() };
+    let capacity = accepted(driver.controller.get_capacity(request)).await;
+    assert_eq!(capacity.maximum_volume_size, Some(BOUND));
+    assert_eq!(driver.environment.volume_directories().len(), 2, "nothing of the others");
 }
 
 #[tokio::test]
