@@ -19,7 +19,7 @@ use crate::volume::plan::step::store_length;
 use crate::volume::space::{check_free, require_free};
 use crate::volume::status::VolumeStatus;
 use crate::volume::usage::refuse_if_mounted;
-use crate::volume::{lock, provision, reclaim, status};
+use crate::volume::{growth, lock, provision, reclaim, status};
 
 /// Creates a volume. A repeated call with the same spec returns the same volume.
 pub(crate) fn create_volume(pool: &PoolDir, spec: &VolumeSpec) -> Result<VolumeStatus> {
@@ -79,6 +79,7 @@ pub(crate) fn expand_volume(pool: &PoolDir, id: &str, size: u64) -> Result<Volum
     if size > record.size {
         provision::check_bound(pool, id, size)?;
         record.size = size;
+        growth::check_expansion(pool, guard.key(), &record, &before)?;
     }
     change(pool, &guard, &record, &before)?;
     status::look(pool, guard.key(), id)

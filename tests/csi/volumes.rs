@@ -193,6 +193,31 @@ async fn no_volume_is_larger_than_the_administrator_allows() {
 }
 
 #[tokio::test]
+async fn a_claim_whose_file_system_could_not_grow_is_refused_at_once() {
+    let mut driver = Driver::start().await;
+    driver.environment.import_growing("growing");
+    let limited = |name, capability| v1::CreateVolumeRequest {
+        parameters: map(&[("template", "growing"), ("cowLimit", "1Mi")]),
+        volume_capabilities: vec![capability],
+        ..sized(name, 100 << 30, 0)
+    };
+    let writer = limited("writer", mount("", Mode::SingleNodeWriter));
+    let (code, message) = refusal(driver.controller.create_volume(writer.clone())).await;
+    assert_eq!(code, Code::OutOfRange, "{message}");
+    assert!(message.contains("cowLimit of 1 MiB"), "{message}");
+    assert_eq!(driver.environment.volume_directories(), Vec::<String>::new());
+
+    driver.create(limited("block", block(Mode::SingleNodeWriter))).await;
+    driver.create(limited("reader", mount("", Mode::SingleNodeReaderOnly))).await;
+    let mut kata = limited("kata", mount("", Mode::SingleNodeWriter));
+    kata.parameters.insert("kataDirectVolume".into(), "true".into());
+    driver.create(kata).await;
+    let mut roomy = writer;
+    roomy.parameters.insert("cowLimit".into(), "1Gi".into());
+    driver.create(roomy).await;
+}
+
+#[tokio::test]
 async fn volumes_grow_and_never_shrink() {
     let mut driver = Driver::start().await;
     driver.in_use("volume", &mount("", Mode::SingleNodeWriter)).await;

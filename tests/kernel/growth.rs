@@ -2,11 +2,13 @@
 //! after staging, since the kernel takes its time.
 
 use std::fs::{self, File};
+use std::os::unix::fs::FileExt as _;
 use std::path::Path;
 use std::process::ExitCode;
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
+use calf::internal::growth_estimate;
 use calf::{Access, ErrorKind, ImportSpec, Publish, VolumeSpec, VolumeState};
 use calf_test_kit::kernel;
 use calf_test_kit::real_pool::{Rig, mount, run};
@@ -23,6 +25,7 @@ fn main() -> ExitCode {
     kernel::main(vec![
         kernel::test("a_volume_that_is_left_alone_costs_little_whatever_its_size", left_alone)
             .timeout(ALONE + Duration::from_secs(240)),
+        kernel::test("growing_writes_no_more_than_estimated", estimated),
         kernel::test("the_options_of_a_mount_stay_as_they_were_asked_for", options_stay),
         kernel::test("a_frozen_file_system_is_not_handed_to_another_pod", frozen),
     ])
@@ -53,12 +56,12 @@ impl Idle {
         Self { what, publish, id }
     }
 
-    fn cost(&self, rig: &Rig) -> u64 {
+    /// Its state, and what it occupies in the pool.
+    fn cost(&self, rig: &Rig) -> (VolumeState, u64) {
         run("sync", &["-f"], &[rig.disk.path()]);
         let status = rig.pool.volume(self.id).and_then(|volume| volume.status());
         let status = status.expect("it is there");
-        assert_eq!(status.state, VolumeState::Active, "{}", self.what);
-        status.allocated
+        (status.state, status.allocated)
     }
 
     fn size(&self) -> u64 {
@@ -94,7 +97,12 @@ fn left_alone() {
     let rig = Rig::new(kernel::Fs::Xfs);
     template(&rig, "ext4", GIB, &["mkfs.ext4", "-q", "-F"]);
     template(&rig, "xfs", GIB, &["mkfs.xfs", "-q", "-f"]);
-    template(&rig, "lazy", 4 * GIB, &["mkfs.ext4", "-q", "-F", "-E", "lazy_itable_init=1"]);
+    template(
+        &rig,
+        "lazy",
+        4 * GIB,
+        &["mkfs.ext4", "-q", "-F", "-E", "lazy_itable_init=1,nodiscard"],
+    );
     let spec = |id: &str, template: &str| VolumeSpec::new(id, template);
     let staged = |what, spec, id| Idle::staged(&rig, what, spec, id);
     let idle = [
@@ -116,18 +124,71 @@ fn left_alone() {
     let target = rig.publication("expanded", mount()).target;
     expanded.expand_file_system(&target).expect("grow");
 
-    let costs = || idle.each_ref().map(|(_, volume)| (volume.what, volume.cost(&rig) / MIB));
-    println!("at once, in MiB: {:?}", costs());
+    let costs = |when: &str| {
+        idle.each_ref().map(|(_, volume)| {
+            let (state, cost) = volume.cost(&rig);
+            println!("{when}: {}: {state:?}, {} MiB", volume.what, cost / MIB);
+            state == VolumeState::Active && cost <= IDLE_COST
+        })
+    };
+    costs("at once");
     thread::sleep(ALONE);
-    println!("after {ALONE:?}, in MiB: {:?}", costs());
-    for (_, volume) in &idle {
-        let cost = volume.cost(&rig);
-        assert!(cost <= IDLE_COST, "{} costs {} MiB", volume.what, cost / MIB);
-    }
+    assert_eq!(costs("later"), [true; 5], "each is in order, and costs little");
     assert!(idle[0].1.size() > 95 * GIB && idle[3].1.size() > 95 * GIB, "they have grown");
     for (fs_type, volume) in &idle {
         volume.check(&rig, fs_type);
     }
+}
+
+/// What a volume costs right after it was staged, and what calf expected.
+fn estimated() {
+    let rig = Rig::new(kernel::Fs::Xfs);
+    template(&rig, "ext4", GIB, &["mkfs.ext4", "-q", "-F"]);
+    template(
+        &rig,
+        "old",
+        GIB,
+        &["mkfs.ext4", "-q", "-F", "-O", "^metadata_csum,^uninit_bg,^flex_bg"],
+    );
+    template(&rig, "small", 64 * MIB, &["mkfs.ext4", "-q", "-F", "-b", "4096"]);
+    template(&rig, "xfs", GIB, &["mkfs.xfs", "-q", "-f"]);
+    let sizes = [20 * GIB, 100 * GIB, 1000 * GIB];
+    for (name, sizes) in
+        [("ext4", &sizes[..]), ("old", &sizes[..1]), ("small", &sizes[..]), ("xfs", &sizes[..])]
+    {
+        for chunk_size in [4096, 65536] {
+            for size in sizes {
+                check_estimate(&rig, name, *size, chunk_size);
+            }
+        }
+    }
+}
+
+fn check_estimate(rig: &Rig, name: &'static str, size: u64, chunk_size: u64) {
+    let spec = VolumeSpec::new("volume", name).size(size).chunk_size(chunk_size);
+    let started = Instant::now();
+    let volume = Idle::staged(rig, name, spec, "volume");
+    let took = started.elapsed();
+    run("sync", &["-f"], &[&volume.publish.target]);
+    let (state, cost) = volume.cost(rig);
+    let template = rig.pool.template(name).and_then(|template| template.record());
+    let digest = template.expect("the template").digest;
+    let image = rig.pool.root().join("images").join(digest.as_str()).join("image");
+    let mut prefix = [0; 4096];
+    File::open(image).and_then(|image| image.read_exact_at(&mut prefix, 0)).expect("its start");
+    let estimate = growth_estimate(&prefix, size, chunk_size).expect("a file system");
+    println!(
+        "{name} of {} GiB in chunks of {} KiB: {} of {} KiB, {took:?}",
+        size / GIB,
+        chunk_size / 1024,
+        cost / 1024,
+        estimate / 1024,
+    );
+    assert_eq!(state, VolumeState::Active);
+    // Mounting writes a little as well.
+    assert!(cost <= estimate + 32 * chunk_size + MIB, "{cost} > {estimate}");
+    assert!(estimate <= 8 * cost, "{estimate} is far too much for {cost}");
+    rig.tear_down(&volume.publish, "volume");
 }
 
 /// Changing one option of a mount must not change the others.

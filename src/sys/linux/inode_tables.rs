@@ -15,14 +15,8 @@ use rustix::mount::FsPickFlags;
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::sys::linux::mounted::{self, Mounted};
-use crate::sys::linux::options;
+use crate::sys::linux::options::{self, INIT_TABLES_LATER, NEVER_INIT_TABLES};
 use crate::sys::linux::refusal::Refusal;
-
-/// The option with which growing leaves the tables alone. The number is how long the thread waits after a
-/// table, in multiples of the time that the table took: it writes one, and ends long before the next.
-pub(super) const LATER: (&str, &str) = ("init_itable", "1000000");
-/// The option that ends the thread.
-const NEVER: &str = "noinit_itable";
 
 /// Ends the kernel's thread for the file system mounted at `path`.
 pub(super) fn leave_alone(path: &Path, fs_type: &str) -> Result<()> {
@@ -30,12 +24,12 @@ pub(super) fn leave_alone(path: &Path, fs_type: &str) -> Result<()> {
     if !options::is_ext(fs_type) {
         return Ok(());
     }
-    reconfigure(OPERATION, path, &mounted::open(OPERATION, path)?, (NEVER, None))
+    reconfigure(OPERATION, path, &mounted::open(OPERATION, path)?, (NEVER_INIT_TABLES, None))
 }
 
 /// Has an ext4 that is about to grow leave the tables of its new part alone.
 pub(super) fn write_later(operation: &'static str, path: &Path, mounted: &Mounted) -> Result<()> {
-    reconfigure(operation, path, mounted, (LATER.0, Some(LATER.1)))
+    reconfigure(operation, path, mounted, (INIT_TABLES_LATER.0, Some(INIT_TABLES_LATER.1)))
 }
 
 /// Changes an option of a mounted file system. Leaves one that is read-only alone, which would become

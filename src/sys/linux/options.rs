@@ -8,7 +8,6 @@
 use rustix::mount::MountAttrFlags;
 
 use crate::error::{Error, ErrorKind, Result};
-use crate::sys::linux::inode_tables;
 
 /// Mount options, sorted by their recipient.
 #[derive(Debug, PartialEq, Eq)]
@@ -56,11 +55,16 @@ const REACHING: [&str; 6] = ["logdev", "rtdev", "journal_dev", "journal_path", "
 const EXT_DEFAULTS: [(&str, Option<&str>); 3] = [
     ("errors", Some("remount-ro")),
     ("barrier", None),
-    (inode_tables::LATER.0, Some(inode_tables::LATER.1)),
+    (INIT_TABLES_LATER.0, Some(INIT_TABLES_LATER.1)),
 ];
 
-/// An option of ext2, ext3 and ext4 that calf sets itself, once the file system has grown.
-const EXT_OURS: &str = "noinit_itable";
+/// The option with which growing an ext4 leaves inode tables to a thread of the kernel. The number is how
+/// long the thread waits after a table, in multiples of the time that the table took: it writes one, and
+/// ends long before the next.
+pub(super) const INIT_TABLES_LATER: (&str, &str) = ("init_itable", "1000000");
+
+/// The option that ends the thread. calf sets it itself, once the file system has grown.
+pub(super) const NEVER_INIT_TABLES: &str = "noinit_itable";
 
 /// Sorts `options` for a file system of type `fs_type`.
 pub(super) fn parse(fs_type: &str, options: &[String], read_only: bool) -> Result<MountOptions> {
@@ -82,7 +86,7 @@ pub(super) fn parse(fs_type: &str, options: &[String], read_only: bool) -> Resul
             None => (option.as_str(), None),
         };
         check(key, value).map_err(|why| refused(option, why))?;
-        if IGNORED.contains(&option.as_str()) || option == EXT_OURS && is_ext(fs_type) {
+        if IGNORED.contains(&option.as_str()) || option == NEVER_INIT_TABLES && is_ext(fs_type) {
             continue;
         }
         match attribute(option) {
@@ -126,7 +130,7 @@ fn check(key: &str, value: Option<&str>) -> Result<(), &'static str> {
     if REACHING.contains(&key) {
         return Err("it reaches beyond the volume");
     }
-    if key == inode_tables::LATER.0 {
+    if key == INIT_TABLES_LATER.0 {
         return Err("the kernel would write to a volume that nobody uses; calf turns this off");
     }
     if matches!((key, value), ("errors" | "fatal_errors", Some("panic"))) {

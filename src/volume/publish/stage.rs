@@ -16,7 +16,7 @@ use crate::volume::plan::Goal;
 use crate::volume::publish::file_system;
 use crate::volume::publish::mount_point::{Shown, check_path, refuse_other_use, show, unmount_all};
 use crate::volume::usage::{elsewhere, is_device_of, mounts_of};
-use crate::volume::{activate, lifecycle, lock};
+use crate::volume::{activate, growth, lifecycle, lock};
 
 /// Makes the volume ready for publication: activates it, and mounts it for mount access.
 pub(crate) fn stage(pool: &PoolDir, id: &str, stage: &Stage) -> Result<()> {
@@ -67,6 +67,7 @@ pub(crate) fn expand_file_system(pool: &PoolDir, id: &str, path: &Path) -> Resul
             if read_only {
                 Ok(())
             } else {
+                growth::check_mounted(pool, key, &record, device, path)?;
                 grow(pool, &record, device, path)
             }
         }
@@ -101,7 +102,7 @@ fn mount(
     stage: &Stage,
     options: &[String],
 ) -> Result<()> {
-    let Found { pool, record, .. } = volume;
+    let Found { pool, key, record, .. } = volume;
     let read_only = stage.is_read_only();
     let grows = !read_only && record.size != record.template_size;
     let settle = || match (read_only, grows) {
@@ -113,6 +114,9 @@ fn mount(
     let shown = show(volume, &stage.path, TargetKind::Directory, mounted, || {
         refuse_other_use(volume, TargetKind::Directory)?;
         let found = file_system::check(pool, record, device)?;
+        if grows {
+            growth::check_active(pool, key, record, &found)?;
+        }
         pool.host()
             .mount(&MountSpec {
                 device,
@@ -128,6 +132,9 @@ fn mount(
         return Ok(());
     }
     // The call that mounted it may have been cut short before this.
+    if grows {
+        growth::check_mounted(pool, key, record, device, &stage.path)?;
+    }
     settle()
 }
 
