@@ -8,7 +8,6 @@ use crate::model::policy::{Backing, Reserve};
 use crate::model::volume::VolumeSpec;
 use crate::pool::record::TemplateRecord;
 use crate::template::{catalog, content};
-use crate::volume::{growth, provision};
 
 /// A kind of volume: restricted by template, by properties and by use, or not at all.
 ///
@@ -75,20 +74,6 @@ impl VolumeKind {
 }
 
 impl Pool {
-    /// Checks whether the host could mount the file system of a new volume, which it then grows to the
-    /// volume's size: what the kernel writes for that must fit into the volume's `cow_limit` and into
-    /// the pool. Staging checks it again. Block volumes, and those for Kata, need not fit.
-    ///
-    /// # Errors
-    ///
-    /// `OutOfRange`, naming the limits, if it does not fit; the errors of
-    /// [`create_volume`](Self::create_volume) for the template and the spec.
-    pub fn check_growth(&self, spec: &VolumeSpec) -> Result<()> {
-        let template = catalog::template(&self.0, "find", &spec.template)?;
-        let boot = self.0.host().boot_id()?;
-        growth::check_new(&self.0, &provision::record(spec, &template, self.backing()?, boot)?)
-    }
-
     /// How large volumes of this kind may be now. `None` if none can be created: the pool is full,
     /// the kernel lacks a feature, or the template's content does not allow the use.
     ///

@@ -13,7 +13,7 @@ use crate::model::policy::{Backing, Reserve};
 use crate::model::units::format_size;
 use crate::pool::PoolDir;
 use crate::pool::record::VolumeRecord;
-use crate::sys::{DeviceNumber, OpenMode, SnapshotUsage};
+use crate::sys::{DeviceNumber, SnapshotUsage};
 use crate::template::superblock::{self, FileSystem, MOUNTABLE_PREFIX};
 use crate::volume::plan::state::Observed;
 use crate::volume::usage::mounts_of_device;
@@ -24,12 +24,13 @@ pub(crate) fn on_device(pool: &PoolDir, device: DeviceNumber) -> Result<Option<F
 }
 
 /// Refuses a new volume whose file system the host would grow, and could not.
+#[cfg(feature = "driver")]
 pub(crate) fn check_new(pool: &PoolDir, record: &VolumeRecord) -> Result<()> {
     if record.size == record.template_size {
         return Ok(());
     }
     let path = pool.layout().image(&record.digest);
-    let image = pool.host().open_image(&path, OpenMode::Read)?;
+    let image = pool.host().open_image(&path, crate::sys::OpenMode::Read)?;
     let mut prefix = vec![0; MOUNTABLE_PREFIX];
     image
         .fill_from(&mut prefix, 0)
