@@ -182,4 +182,5 @@ pub use model::units;
 pub mod internal {
     pub use crate::cow::{largest_volume, store_size};
     pub use crate::pool::{layout, record};
+    pub use crate::template::superblock::growth_estimate;
 }

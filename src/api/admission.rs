@@ -4,7 +4,6 @@ use crate::api::Pool;
 use crate::cow;
 use crate::error::{ErrorKind, Result};
 use crate::model::access::Access;
-use crate::model::limits::MAX_SIZE;
 use crate::model::policy::{Backing, Reserve};
 use crate::model::volume::VolumeSpec;
 use crate::pool::record::TemplateRecord;
@@ -102,13 +101,14 @@ impl Pool {
         };
         let available = self.capacity()?.available.saturating_sub(copied);
         let reserved = kind.reserve == Reserve::Full;
+        let bound = self.0.max_volume_size();
         let largest = match reserved && kind.cow_limit.is_none() {
             true => {
                 let chunk_size = kind.chunk_size.unwrap_or(VolumeSpec::DEFAULT_CHUNK_SIZE);
-                cow::largest_volume(available, chunk_size)
+                cow::largest_volume(available, chunk_size).min(bound)
             }
             // Free space is no limit: a volume occupies only the space of what is written to it.
-            false => MAX_SIZE,
+            false => bound,
         };
         let smallest = template.map(|template| template.size);
         let fits = smallest.is_none_or(|smallest| smallest <= largest);

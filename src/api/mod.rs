@@ -6,6 +6,8 @@ mod device;
 mod doctor;
 #[cfg(feature = "driver")]
 mod figures;
+#[cfg(feature = "driver")]
+mod growth;
 mod pool;
 mod template;
 mod templates;

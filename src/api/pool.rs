@@ -8,6 +8,7 @@ use std::time::Duration;
 use crate::error::{Error, Result};
 use crate::model::download::DownloadOptions;
 use crate::model::key::PoolId;
+use crate::model::limits::MAX_SIZE;
 use crate::model::policy::Backing;
 use crate::pool::{Capacity, DEFAULT_KATA_ROOT, Fallback, Missing, PoolDir, Settings};
 use crate::sys::{Host, LinuxHost};
@@ -43,6 +44,14 @@ impl PoolOptions {
     #[must_use]
     pub fn wait(mut self, wait: Duration) -> Self {
         self.settings.wait = wait;
+        self
+    }
+
+    /// The largest volume in bytes that may be made, or that a volume may grow to, at most
+    /// [`MAX_SIZE`], which is the default. Larger volumes that exist stay as they are.
+    #[must_use]
+    pub fn max_volume_size(mut self, bytes: u64) -> Self {
+        self.settings.max_volume_size = bytes.min(MAX_SIZE);
         self
     }
 

@@ -8,10 +8,10 @@ use calf::csi::{DEFAULT_DRIVER_NAME, ServeConfig};
 use calf::kubernetes::KubernetesConfig;
 use calf::sys::privilege;
 use calf::sys::privilege::SystemCalls;
-use calf::{Error, ErrorKind, RequiredTemplates, Result, csi};
+use calf::{Error, ErrorKind, MAX_SIZE, RequiredTemplates, Result, csi};
 use tokio::signal::unix::{SignalKind, signal};
 
-use super::context::Context;
+use super::context::{Context, size};
 use super::logging::LogFormat;
 use super::output::Outcome;
 
@@ -34,6 +34,10 @@ pub(super) struct Args {
     #[arg(long, value_name = "N", env = "CALF_MAX_VOLUMES_PER_NODE", hide_env_values = true)]
     #[arg(default_value_t = 0)]
     max_volumes_per_node: u32,
+    /// The largest volume that may be made, or that a volume may grow to
+    #[arg(long, value_name = "SIZE", env = "CALF_MAX_VOLUME_SIZE", hide_env_values = true)]
+    #[arg(default_value = "15Ti", value_parser = max_volume_size)]
+    max_volume_size: u64,
     /// How long running calls may take to end after SIGTERM
     #[arg(long, value_name = "TIME", env = "CALF_DRAIN_TIMEOUT", hide_env_values = true)]
     #[arg(default_value = "30s", value_parser = humantime::parse_duration)]
@@ -81,7 +85,8 @@ pub(super) fn run(context: &Context, args: Args) -> Result<Outcome> {
     } else if privilege::limit_system_calls()? == SystemCalls::Unlimited {
         tracing::warn!("system calls are not limited: this kernel has no seccomp filters");
     }
-    let pool = if args.create_pool { context.pool()? } else { context.existing_pool()? };
+    let options = context.options().create(args.create_pool).max_volume_size(args.max_volume_size);
+    let pool = options.open(&context.pool_path)?;
     let failed = |e| Error::io("start", "the driver", e);
     let runtime =
         tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(failed)?;
@@ -99,6 +104,15 @@ pub(super) fn run(context: &Context, args: Args) -> Result<Outcome> {
     // Calls that outlived the drain timeout end with the process.
     runtime.shutdown_background();
     served.map(|()| Outcome::Success)
+}
+
+/// Parses the bound of volumes' sizes.
+fn max_volume_size(text: &str) -> Result<u64, String> {
+    match size(text)? {
+        0 => Err("no volume could be made; give more than 0".to_owned()),
+        bytes if bytes > MAX_SIZE => Err("no volume can be larger than 15Ti".to_owned()),
+        bytes => Ok(bytes),
+    }
 }
 
 fn node_name() -> Result<String> {

@@ -25,6 +25,7 @@ use jiff::Timestamp;
 use crate::error::{Error, ErrorKind, Result};
 use crate::model::download::DownloadOptions;
 use crate::model::key::PoolId;
+use crate::model::limits::MAX_SIZE;
 use crate::model::policy::Backing;
 use crate::model::units::format_size;
 use crate::pool::layout::Layout;
@@ -69,6 +70,8 @@ pub(crate) struct Settings {
     pub(crate) missing: Missing,
     /// Whether the pool's directory must be the root of a file system.
     pub(crate) mounted: bool,
+    /// The largest volume that a call may ask for, in bytes.
+    pub(crate) max_volume_size: u64,
     /// How to make volumes if the kernel has no dm-snapshot; `None` to refuse.
     pub(crate) fallback: Option<Fallback>,
     /// How images are downloaded.
@@ -89,6 +92,7 @@ impl Default for Settings {
             wait: Duration::ZERO,
             missing: Missing::Create,
             mounted: false,
+            max_volume_size: MAX_SIZE,
             fallback: None,
             downloads: DownloadOptions::default(),
             kata_root: DEFAULT_KATA_ROOT.into(),
@@ -247,6 +251,11 @@ impl PoolDir {
     /// The host that the pool is on.
     pub(crate) fn host(&self) -> &dyn Host {
         &*self.host
+    }
+
+    /// The largest volume that a call may ask for, in bytes.
+    pub(crate) fn max_volume_size(&self) -> u64 {
+        self.settings.max_volume_size
     }
 
     /// How long to wait for another operation on the same volume.

@@ -309,5 +309,12 @@ pub trait Mounts {
     ) -> Result<Vec<MountedAt>>;
 
     /// Grows the file system mounted at `path` to fill its device. Does nothing if it already does.
+    /// The kernel may go on writing to it until
+    /// [`end_background_writes`](Self::end_background_writes).
     fn grow_file_system(&self, path: &Path, fs_type: &str) -> Result<()>;
+
+    /// Has the kernel write to the file system mounted at `path` only what its users cause. Without
+    /// it, the kernel initialises unused parts in the background after a mount and after growing.
+    /// `InUse` if the file system is frozen. Leaves a read-only one alone.
+    fn end_background_writes(&self, path: &Path, fs_type: &str) -> Result<()>;
 }

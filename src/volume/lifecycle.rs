@@ -20,7 +20,7 @@ use crate::volume::plan::step::store_length;
 use crate::volume::space::{check_free, require_free};
 use crate::volume::status::VolumeStatus;
 use crate::volume::usage::refuse_if_mounted;
-use crate::volume::{lock, provision, reclaim, status};
+use crate::volume::{growth, lock, provision, reclaim, status};
 
 /// Creates a volume. A repeated call with the same spec returns the same volume.
 pub(crate) fn create_volume(pool: &PoolDir, spec: &VolumeSpec) -> Result<VolumeStatus> {
@@ -77,7 +77,11 @@ pub(crate) fn expand_volume(pool: &PoolDir, id: &str, size: u64) -> Result<Volum
     provision::check_size(id, size)?;
     let guard = lock::take(pool, id, "expand volume")?;
     let Found { mut record, before, .. } = Found::look(pool, &guard, id)?;
-    record.size = record.size.max(size);
+    if size > record.size {
+        provision::check_bound(pool, id, size)?;
+        record.size = size;
+        growth::check_expansion(pool, guard.key(), &record, &before)?;
+    }
     change(pool, &guard, &record, &before)?;
     status::look(pool, guard.key(), id)
 }
@@ -127,6 +131,7 @@ pub(crate) fn create(
     let (template, _image) = hold_content(pool, &spec.template)?;
     let mut record = provision::record(spec, &template, backing, observed.boot.clone())?;
     record.target = target.and_then(Path::to_str).map(str::to_owned);
+    provision::check_bound(pool, &record.id, record.size)?;
     check_free(pool, &record)?;
     if let Err(error) = reach(pool, guard, Goal::Stored(&record), &observed) {
         undo(pool, guard, Goal::Absent);

@@ -11,6 +11,7 @@
 //! state, and runs the steps on a [`Host`](crate::sys::Host).
 
 pub(crate) mod activate;
+pub(crate) mod growth;
 pub(crate) mod kata;
 pub(crate) mod lifecycle;
 pub(crate) mod lock;

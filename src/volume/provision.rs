@@ -11,6 +11,7 @@ use crate::model::policy::{Backing, Reserve};
 use crate::model::units::{format_size, parse_size};
 use crate::model::volume::VolumeSpec;
 use crate::model::volume_id;
+use crate::pool::PoolDir;
 use crate::pool::record::{TemplateRecord, VolumeRecord};
 
 const OPERATION: &str = "create volume";
@@ -85,6 +86,21 @@ pub(crate) fn check_size(id: &str, size: u64) -> Result<()> {
         .remedy("give at most 15Ti"));
     }
     Ok(())
+}
+
+/// Refuses to make a volume of `size` bytes, or to grow one to it, above the pool's bound.
+pub(crate) fn check_bound(pool: &PoolDir, id: &str, size: u64) -> Result<()> {
+    let bound = pool.max_volume_size();
+    if size <= bound {
+        return Ok(());
+    }
+    let (has, allowed) = (format_size(size), format_size(bound));
+    let why = format!(
+        "{size} bytes ({has}) is more than volumes may have here, {bound} bytes ({allowed})"
+    );
+    Err(Error::new(ErrorKind::OutOfRange, "set the size of volume", id, why).remedy(
+        "ask for less; an administrator sets the bound with `calf serve --max-volume-size`",
+    ))
 }
 
 /// Makes the record of a new volume of `template`.

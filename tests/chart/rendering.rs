@@ -58,7 +58,7 @@ pub(crate) fn sidecars_have_no_rights() {
 pub(crate) fn the_driver_gets_what_the_values_say() {
     let objects = render(
         "{driverName: other.example, pool: {path: /srv/pool, reserve: 1Gi, fallback: reflink}, \
-         kubeletDir: /data/kubelet, maxVolumesPerNode: 300, \
+         kubeletDir: /data/kubelet, maxVolumesPerNode: 300, maxVolumeSize: 200Gi, \
          drainTimeoutSeconds: 100, reconcileInterval: 1h30m, \
          log: {level: debug, format: json}, metrics: {port: 9999, bindAddress: '[::]'}, \
          kubernetesEvents: false, image: {repository: r.example/calf, tag: v9}}",
@@ -67,6 +67,7 @@ pub(crate) fn the_driver_gets_what_the_values_say() {
     for argument in [
         "--driver-name=other.example",
         "--max-volumes-per-node=300",
+        "--max-volume-size=200Gi",
         "--drain-timeout=100s",
         "--reconcile-interval=1h30m",
         "--log-format=json",

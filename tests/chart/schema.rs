@@ -77,6 +77,8 @@ const REFUSED: &[(&str, &str)] = &[
     ("csiDriver: {fsGroupPolicy: Always}", "fsGroupPolicy"),
     ("maxVolumesPerNode: -1", "maxVolumesPerNode"),
     ("maxVolumesPerNode: many", "maxVolumesPerNode"),
+    ("maxVolumeSize: large", "maxVolumeSize"),
+    ("maxVolumeSize: 100", "maxVolumeSize"),
     ("drainTimeoutSeconds: 0", "drainTimeoutSeconds"),
     ("reconcileInterval: 5", "reconcileInterval"),
     ("drainTimeoutSeconds: 30s", "drainTimeoutSeconds"),

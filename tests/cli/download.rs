@@ -96,6 +96,8 @@ fn serve_refuses_options_that_cannot_be() {
         (&["--templates", missing.to_str().unwrap()], 3, "missing.json"),
         (&["--kubernetes-events"], 2, "KUBERNETES_SERVICE_HOST"),
         (&["--metrics-address", "9810"], 2, "--metrics-address"),
+        (&["--max-volume-size", "0"], 2, "--max-volume-size"),
+        (&["--max-volume-size", "16Ti"], 2, "15Ti"),
     ] {
         let run = env.run(&[&serve[..], options].concat());
         assert_eq!(run.code, Some(code), "{options:?}: {run:?}");

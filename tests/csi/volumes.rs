@@ -156,6 +156,68 @@ async fn sizes_follow_template_request_and_limit() {
 }
 
 #[tokio::test]
+async fn no_volume_is_larger_than_the_administrator_allows() {
+    const BOUND: i64 = 8 * SIZE;
+    let environment = Environment::new();
+    let options = environment.options().max_volume_size(BOUND as u64);
+    let pool = options.open(environment.directory.path().join("pool")).expect("a pool");
+    let mut driver = Driver::start_on(environment, pool).await;
+    let too_large = |(code, message): (Code, String)| {
+        assert_eq!(code, Code::OutOfRange, "{message}");
+        assert!(message.contains("8388608 bytes (8 MiB)"), "{message}");
+    };
+
+    too_large(refusal(driver.controller.create_volume(sized("large", BOUND + 1, 0))).await);
+    driver.create(sized("largest", BOUND, 0)).await;
+    let mut inline = driver.publish("inline", "inline", &mount("", Mode::SingleNodeWriter));
+    let ephemeral = ("csi.storage.k8s.io/ephemeral", "true");
+    inline.volume_context = map(&[ephemeral, ("template", "debian"), ("size", "9Mi")]);
+    too_large(refusal(driver.node.node_publish_volume(inline)).await);
+
+    driver.in_use("volume", &block(Mode::SingleNodeWriter)).await;
+    let mut expand = v1::NodeExpandVolumeRequest {
+        volume_id: "volume".into(),
+        volume_path: driver.path("target"),
+        capacity_range: Some(v1::CapacityRange { required_bytes: BOUND + 1, limit_bytes: 0 }),
+        ..Default::default()
+    };
+    too_large(refusal(driver.node.node_expand_volume(expand.clone())).await);
+    expand.capacity_range = Some(v1::CapacityRange { required_bytes: BOUND, limit_bytes: 0 });
+    accepted(driver.node.node_expand_volume(expand)).await;
+
+    let request =
+        v1::GetCapacityRequest { parameters: map(&[("template", "debian")]), ..Default::default() };
+    let capacity = accepted(driver.controller.get_capacity(request)).await;
+    assert_eq!(capacity.maximum_volume_size, Some(BOUND));
+    assert_eq!(driver.environment.volume_directories().len(), 2, "nothing of the others");
+}
+
+#[tokio::test]
+async fn a_claim_whose_file_system_could_not_grow_is_refused_at_once() {
+    let mut driver = Driver::start().await;
+    driver.environment.import_growing("growing");
+    let limited = |name, capability| v1::CreateVolumeRequest {
+        parameters: map(&[("template", "growing"), ("cowLimit", "1Mi")]),
+        volume_capabilities: vec![capability],
+        ..sized(name, 100 << 30, 0)
+    };
+    let writer = limited("writer", mount("", Mode::SingleNodeWriter));
+    let (code, message) = refusal(driver.controller.create_volume(writer.clone())).await;
+    assert_eq!(code, Code::OutOfRange, "{message}");
+    assert!(message.contains("cowLimit of 1 MiB"), "{message}");
+    assert_eq!(driver.environment.volume_directories(), Vec::<String>::new());
+
+    driver.create(limited("block", block(Mode::SingleNodeWriter))).await;
+    driver.create(limited("reader", mount("", Mode::SingleNodeReaderOnly))).await;
+    let mut kata = limited("kata", mount("", Mode::SingleNodeWriter));
+    kata.parameters.insert("kataDirectVolume".into(), "true".into());
+    driver.create(kata).await;
+    let mut roomy = writer;
+    roomy.parameters.insert("cowLimit".into(), "1Gi".into());
+    driver.create(roomy).await;
+}
+
+#[tokio::test]
 async fn volumes_grow_and_never_shrink() {
     let mut driver = Driver::start().await;
     driver.in_use("volume", &mount("", Mode::SingleNodeWriter)).await;

@@ -7,6 +7,7 @@ mod downloads;
 mod examples;
 mod faults;
 mod faults_templates;
+mod growth;
 mod handles;
 mod housekeeping;
 mod images;

@@ -106,6 +106,21 @@ fn a_full_pool_turns_new_volumes_away_and_lets_the_others_live() {
 }
 
 #[test]
+fn volumes_that_were_larger_before_the_bound_stay() {
+    let environment = Environment::new();
+    environment.pool().create_volume(&spec("old").size(8 * TEMPLATE_SIZE)).expect("create");
+    let root = environment.directory.path().join("pool");
+    let options = environment.options().max_volume_size(2 * TEMPLATE_SIZE);
+    let pool = options.open(root).expect("a pool");
+    let old = pool.create_volume(&spec("old").size(8 * TEMPLATE_SIZE)).expect("the same again");
+    old.activate().expect("activate");
+    old.expand(8 * TEMPLATE_SIZE).expect("no growth");
+    assert_eq!(old.expand(9 * TEMPLATE_SIZE).unwrap_err().kind(), ErrorKind::OutOfRange);
+    let new = pool.create_volume(&spec("new").size(3 * TEMPLATE_SIZE)).map(drop).unwrap_err();
+    assert_eq!(new.kind(), ErrorKind::OutOfRange);
+}
+
+#[test]
 fn a_full_copy_can_be_reserved_and_a_reflink_cannot() {
     let environment = Environment::new();
     environment.host.without_snapshot(true);
@@ -137,6 +152,15 @@ fn what_fits_is_told_by_kind() {
     assert_eq!(ask(&debian.clone().access([block(), xfs])), None, "it holds ext4");
     let unknown = VolumeKind::of("fedora");
     assert_eq!(pool.admission(&unknown).expect_err("unknown").kind(), ErrorKind::NotFound);
+
+    let root = environment.directory.path().join("pool");
+    let bounded = |bytes| {
+        let pool = environment.options().max_volume_size(bytes).open(&root).expect("a pool");
+        pool.admission(&debian).expect("an answer").map(|admission| admission.largest)
+    };
+    assert_eq!(bounded(3 * TEMPLATE_SIZE), Some(3 * TEMPLATE_SIZE));
+    assert_eq!(bounded(u64::MAX), Some(MAX_SIZE));
+    assert_eq!(bounded(TEMPLATE_SIZE - 512), None, "the template is larger");
 
     environment.host.set_free(0);
     assert_eq!(ask(&debian), None, "it is full");

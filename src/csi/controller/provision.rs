@@ -48,7 +48,12 @@ impl Service {
         for capability in capabilities {
             capability.access().check(template.fs_type.as_deref(), &what)?;
         }
-        range.choose(template.size, &what)
+        let size = range.choose(template.size, &what)?;
+        let grows = |capability: &Capability| !capability.is_block() && !capability.read_only();
+        if !spec.kata_direct && capabilities.iter().any(grows) {
+            self.pool.check_growth(&spec.clone().size(size))?;
+        }
+        Ok(size)
     }
 
     pub(super) fn delete_volume(&self, id: &str) -> Result<v1::DeleteVolumeResponse> {

@@ -1,6 +1,6 @@
 //! The simulated kernel's loop devices, device-mapper devices and mounts.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::path::{Path, PathBuf};
 
 use crate::error::{Error, ErrorKind, Result};
@@ -19,6 +19,8 @@ pub(super) struct Kernel {
     loops: BTreeMap<u32, Loop>,
     mapped: BTreeMap<u32, Mapped>,
     mounts: Vec<Mount>,
+    /// Devices whose file systems the kernel still initialises.
+    initializing: HashSet<DeviceNumber>,
     pub(super) nodes: HashMap<PathBuf, DeviceNumber>,
     /// What a guest wrote to the start of a device.
     starts: HashMap<DeviceNumber, Vec<u8>>,
@@ -72,6 +74,7 @@ impl Kernel {
             loops: BTreeMap::new(),
             mapped: BTreeMap::new(),
             mounts: Vec::new(),
+            initializing: HashSet::new(),
             nodes: HashMap::new(),
             starts: HashMap::new(),
             opened: Vec::new(),
@@ -416,7 +419,27 @@ impl Kernel {
             read_only: spec.read_only || spec.options.iter().any(|option| option == "ro"),
             failed: false,
         });
+        self.set_background_writes(&files::resolve(&spec.target), true);
         Ok(())
+    }
+
+    /// Starts or ends the initialisation of what is mounted for writing at `path`.
+    pub(super) fn set_background_writes(&mut self, path: &Path, on: bool) {
+        match self.mounted(path) {
+            Some(Target::FileSystem { device, read_only: false, .. }) if on => {
+                self.initializing.insert(device);
+            }
+            Some(Target::FileSystem { device, .. }) if !on => {
+                self.initializing.remove(&device);
+            }
+            _ => {}
+        }
+    }
+
+    pub(super) fn background_writes(&self) -> Vec<PathBuf> {
+        let mounts =
+            self.mounts.iter().filter(|m| !m.node && self.initializing.contains(&m.device));
+        mounts.map(|mount| mount.target.clone()).collect()
     }
 
     pub(super) fn bind(&mut self, source: &Path, target: &Path, read_only: bool) -> Result<()> {

@@ -137,6 +137,12 @@ impl FakeHost {
         self.state().file_system_root = is_root;
     }
 
+    /// Where file systems are mounted to which the kernel writes although nobody uses them: since
+    /// they were mounted for writing, or grown.
+    pub fn background_writes(&self) -> Vec<PathBuf> {
+        self.state().kernel.background_writes()
+    }
+
     /// Opens a device, as a process or a guest would, until [`close`](Self::close).
     pub fn open(&self, number: DeviceNumber) {
         self.state().kernel.opened.push(number);
@@ -611,7 +617,17 @@ impl Mounts for FakeHost {
         self.call("mounts_of", |state| Ok(state.kernel.mounts_of(number)))
     }
 
-    fn grow_file_system(&self, _path: &Path, _fs_type: &str) -> Result<()> {
-        self.call("grow_file_system", |_| Ok(()))
+    fn grow_file_system(&self, path: &Path, _fs_type: &str) -> Result<()> {
+        self.call("grow_file_system", |state| {
+            state.kernel.set_background_writes(&files::resolve(path), true);
+            Ok(())
+        })
+    }
+
+    fn end_background_writes(&self, path: &Path, _fs_type: &str) -> Result<()> {
+        self.call("end_background_writes", |state| {
+            state.kernel.set_background_writes(&files::resolve(path), false);
+            Ok(())
+        })
     }
 }

@@ -12,9 +12,11 @@ mod files;
 pub(crate) mod fuzzing;
 mod grow;
 mod holders;
+mod inode_tables;
 mod loops;
 #[cfg(feature = "micro")]
 pub(crate) mod micro;
+mod mounted;
 mod mountinfo;
 mod mounts;
 mod nodes;
@@ -22,6 +24,7 @@ mod options;
 mod places;
 mod raw;
 pub(crate) mod readiness;
+mod refusal;
 mod release;
 mod sysfs;
 mod table;
@@ -365,5 +368,9 @@ impl Mounts for LinuxHost {
 
     fn grow_file_system(&self, path: &Path, fs_type: &str) -> Result<()> {
         grow::grow(path, fs_type)
+    }
+
+    fn end_background_writes(&self, path: &Path, fs_type: &str) -> Result<()> {
+        inode_tables::leave_alone(path, fs_type)
     }
 }

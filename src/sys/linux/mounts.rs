@@ -4,8 +4,6 @@
 //! its flags, before it appears anywhere, and a failure leaves nothing to undo. They also return
 //! the file system's own reason for refusing.
 
-use std::fmt;
-use std::io;
 use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
 use std::path::Path;
 
@@ -18,6 +16,7 @@ use rustix::mount::{
 use crate::error::{Error, ErrorKind, Result};
 use crate::sys::linux::nodes::Access;
 use crate::sys::linux::options::MountOptions;
+use crate::sys::linux::refusal::Refusal;
 use crate::sys::linux::{mountinfo, nodes, options, places, raw};
 use crate::sys::{BindSpec, DeviceNumber, MountSpec, MountedAt};
 
@@ -73,46 +72,6 @@ fn configure(
         };
         (kind, refusal(errno, "the file system".to_owned()))
     })
-}
-
-/// Why the kernel refused, in its own words if it gives any.
-#[derive(Debug)]
-struct Refusal {
-    what: String,
-    words: Vec<String>,
-    source: io::Error,
-}
-
-impl Refusal {
-    fn read(context: BorrowedFd<'_>, errno: Errno, what: String) -> Self {
-        let mut words = Vec::new();
-        let mut buffer = [0; 1024];
-        // One message per read, until there are no more (ENODATA).
-        while let Ok(length @ 1..) = rustix::io::read(context, &mut buffer) {
-            let message = String::from_utf8_lossy(&buffer[..length]);
-            // `e` marks an error, `w` a warning, and `i` information that does not help here.
-            if let Some(text) = message.strip_prefix("e ").or(message.strip_prefix("w ")) {
-                words.push(text.trim().to_owned());
-            }
-        }
-        Self { what, words, source: errno.into() }
-    }
-}
-
-impl fmt::Display for Refusal {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if self.words.is_empty() {
-            write!(f, "{} was refused; the kernel log (`dmesg`) may say why", self.what)
-        } else {
-            write!(f, "{} was refused: {}", self.what, self.words.join("; "))
-        }
-    }
-}
-
-impl std::error::Error for Refusal {
-    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
-        Some(&self.source)
-    }
 }
 
 /// Attaches a mount to the directory or file that is at `target` now. If that was renamed in the

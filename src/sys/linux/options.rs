@@ -52,7 +52,19 @@ const REACHING: [&str; 6] = ["logdev", "rtdev", "journal_dev", "journal_path", "
 
 /// Options that calf adds for ext2, ext3 and ext4. Otherwise the superblock decides how the host reacts to
 /// an error, perhaps with a panic, and whether a sync reaches the disk. The user's options follow these.
-const EXT_DEFAULTS: [(&str, Option<&str>); 2] = [("errors", Some("remount-ro")), ("barrier", None)];
+const EXT_DEFAULTS: [(&str, Option<&str>); 3] = [
+    ("errors", Some("remount-ro")),
+    ("barrier", None),
+    (INIT_TABLES_LATER.0, Some(INIT_TABLES_LATER.1)),
+];
+
+/// The option with which growing an ext4 leaves inode tables to a thread of the kernel. The number is how
+/// long the thread waits after a table, in multiples of the time that the table took: it writes one, and
+/// ends long before the next.
+pub(super) const INIT_TABLES_LATER: (&str, &str) = ("init_itable", "1000000");
+
+/// The option that ends the thread. calf sets it itself, once the file system has grown.
+pub(super) const NEVER_INIT_TABLES: &str = "noinit_itable";
 
 /// Sorts `options` for a file system of type `fs_type`.
 pub(super) fn parse(fs_type: &str, options: &[String], read_only: bool) -> Result<MountOptions> {
@@ -62,7 +74,7 @@ pub(super) fn parse(fs_type: &str, options: &[String], read_only: bool) -> Resul
         attributes |= MountAttrFlags::MOUNT_ATTR_RDONLY;
         parameters.push(("ro".to_owned(), None));
     }
-    let defaults = if driver(fs_type) == "ext4" { &EXT_DEFAULTS[..] } else { &[] };
+    let defaults = if is_ext(fs_type) { &EXT_DEFAULTS[..] } else { &[] };
     parameters
         .extend(defaults.iter().map(|(key, value)| ((*key).to_owned(), value.map(str::to_owned))));
     for option in options {
@@ -74,7 +86,7 @@ pub(super) fn parse(fs_type: &str, options: &[String], read_only: bool) -> Resul
             None => (option.as_str(), None),
         };
         check(key, value).map_err(|why| refused(option, why))?;
-        if IGNORED.contains(&option.as_str()) {
+        if IGNORED.contains(&option.as_str()) || option == NEVER_INIT_TABLES && is_ext(fs_type) {
             continue;
         }
         match attribute(option) {
@@ -106,12 +118,20 @@ pub(super) fn driver(fs_type: &str) -> &str {
     }
 }
 
+/// Whether this is ext2, ext3 or ext4.
+pub(super) fn is_ext(fs_type: &str) -> bool {
+    driver(fs_type) == "ext4"
+}
+
 fn check(key: &str, value: Option<&str>) -> Result<(), &'static str> {
     if OURS.contains(&key) || key.starts_with("x-") || key.starts_with("X-") {
         return Err("calf decides how and where a volume is mounted");
     }
     if REACHING.contains(&key) {
         return Err("it reaches beyond the volume");
+    }
+    if key == INIT_TABLES_LATER.0 {
+        return Err("the kernel would write to a volume that nobody uses; calf turns this off");
     }
     if matches!((key, value), ("errors" | "fatal_errors", Some("panic"))) {
         return Err("an error in the volume would stop the node");
@@ -142,6 +162,9 @@ fn refused(option: &str, why: &'static str) -> Error {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// What calf adds for ext4.
+    const HOST: &str = "errors=remount-ro barrier init_itable=1000000";
 
     fn sorted(fs_type: &str, options: &str, read_only: bool) -> Result<MountOptions> {
         let options: Vec<String> = options.split_whitespace().map(str::to_owned).collect();
@@ -179,7 +202,7 @@ mod tests {
             ("xfs", "nouuid", false, M::empty(), "nouuid"),
             ("btrfs", "compress=zstd:1", false, M::empty(), "compress=zstd:1"),
         ] {
-            let rest = rest.replace("HOST", "errors=remount-ro barrier");
+            let rest = rest.replace("HOST", HOST);
             let expected = MountOptions { attributes, parameters: parameters(&rest) };
             assert_eq!(sorted(fs_type, options, read_only).unwrap(), expected, "{options}");
         }
@@ -188,14 +211,18 @@ mod tests {
     #[test]
     fn the_host_decides_unless_the_user_does() {
         for (fs_type, options, expected) in [
-            ("ext2", "", "errors=remount-ro barrier"),
-            ("ext3", "", "errors=remount-ro barrier"),
+            ("ext2", "", "HOST"),
+            ("ext3", "", "HOST"),
             // The kernel takes the last one.
-            ("ext4", "errors=continue", "errors=remount-ro barrier errors=continue"),
-            ("ext4", "nobarrier", "errors=remount-ro barrier nobarrier"),
+            ("ext4", "errors=continue", "HOST errors=continue"),
+            ("ext4", "nobarrier", "HOST nobarrier"),
+            // calf sets it itself, later. XFS does not know it, and says so.
+            ("ext4", "noinit_itable", "HOST"),
+            ("xfs", "noinit_itable", "noinit_itable nouuid"),
         ] {
+            let expected = expected.replace("HOST", HOST);
             let found = sorted(fs_type, options, false).unwrap().parameters;
-            assert_eq!(found, parameters(expected), "{fs_type} {options}");
+            assert_eq!(found, parameters(&expected), "{fs_type} {options}");
         }
     }
 
@@ -214,6 +241,8 @@ mod tests {
             "journal_path=/dev/sda",
             "sb=131072",
             "device=/dev/sda",
+            "init_itable",
+            "init_itable=10",
             "errors=panic",
             "fatal_errors=panic",
             "noatime,bind",

@@ -5,11 +5,13 @@
 
 use crate::template::superblock::bytes::{Bytes, power};
 use crate::template::superblock::file_system::{FileSystem, Finding, Impact, unknown_features};
+use crate::template::superblock::growth::{ExtLayout, Layout};
 
 const AT: usize = 1024;
 
 // Compatible features.
 const HAS_JOURNAL: u32 = 0x4;
+const RESIZE_INODE: u32 = 0x10;
 const SPARSE_SUPER2: u32 = 0x200;
 
 // Incompatible features.
@@ -17,6 +19,7 @@ const RECOVER: u32 = 0x4;
 const JOURNAL_DEVICE: u32 = 0x8;
 const WIDE: u32 = 0x80;
 const MULTI_MOUNT: u32 = 0x100;
+const FLEXIBLE_GROUPS: u32 = 0x200;
 const CASEFOLD: u32 = 0x2_0000;
 /// `FILETYPE`, `RECOVER`, `META_BG`.
 const EXT3_INCOMPAT: u32 = 0x2 | 0x4 | 0x10;
@@ -24,7 +27,10 @@ const EXT3_INCOMPAT: u32 = 0x2 | 0x4 | 0x10;
 const KNOWN_INCOMPAT: u32 = EXT3_INCOMPAT | 0x3_E7C0;
 
 // Read-only compatible features.
+const SPARSE_BACKUPS: u32 = 0x1;
+const GROUP_CHECKSUMS: u32 = 0x10;
 const QUOTA: u32 = 0x100;
+const METADATA_CHECKSUMS: u32 = 0x400;
 const READ_ONLY: u32 = 0x1000;
 const PROJECT: u32 = 0x2000;
 /// `SPARSE_SUPER`, `LARGE_FILE`, `BTREE_DIR`.
@@ -35,6 +41,8 @@ const KNOWN_RO_COMPAT: u32 = EXT3_RO_COMPAT | 0x1_B778;
 
 /// State flag: errors were found.
 const ERRORS: u16 = 0x2;
+/// Bytes of the largest journal that `mkfs.ext4` makes by default.
+const LARGEST_JOURNAL: u64 = 1 << 30;
 /// Length of the mount options field.
 const MOUNT_OPTIONS: usize = 64;
 /// The largest block that every kernel mounts.
@@ -57,6 +65,7 @@ pub(super) fn parse(bytes: Bytes) -> Option<FileSystem> {
     let fs_type = features.fs_type();
     Some(FileSystem {
         needs_recovery: features.incompat & RECOVER != 0,
+        layout: layout(bytes, block_size, blocks, features).map(Layout::Ext),
         findings: findings(bytes, block_size, features),
         ..FileSystem::new(fs_type, block_size, size)
     })
@@ -78,6 +87,46 @@ impl Features {
             (false, _) => "ext4",
         }
     }
+}
+
+/// `None` if the superblock names no layout.
+fn layout(bytes: Bytes, block_size: u32, blocks: u64, features: Features) -> Option<ExtLayout> {
+    const OLD_INODE: u64 = 128;
+    const OLD_DESCRIPTOR: u64 = 32;
+    /// Says that the superblock has a copy of the journal's inode, which ends with the journal's size.
+    const JOURNAL_BACKUP: u8 = 1;
+    let Features { compat, incompat, ro_compat } = features;
+    let block_size = u64::from(block_size);
+    let group = u64::from(bytes.le32(0x20)?);
+    let is_old = bytes.le32(0x4C)? == 0;
+    let inode = if is_old { OLD_INODE } else { u64::from(bytes.le16(0x58)?) };
+    let wide = incompat & WIDE != 0;
+    let descriptor_size = if wide { u64::from(bytes.le16(0xFE)?) } else { OLD_DESCRIPTOR };
+    let together = match incompat & FLEXIBLE_GROUPS {
+        0 => 1,
+        _ => 1u64.checked_shl(bytes.u8(0x174)?.into()).unwrap_or(u64::MAX),
+    };
+    let journal = match (compat & HAS_JOURNAL != 0, bytes.u8(0xFD)?) {
+        (false, _) => 0,
+        (true, JOURNAL_BACKUP) => {
+            u64::from(bytes.le32(0x148)?) << 32 | u64::from(bytes.le32(0x14C)?)
+        }
+        (true, _) => LARGEST_JOURNAL,
+    };
+    let reserved = if compat & RESIZE_INODE != 0 { bytes.le16(0xCE)? } else { 0 };
+    (group > 0).then_some(ExtLayout {
+        block_size,
+        blocks,
+        first_block: bytes.le32(0x14)?.into(),
+        group,
+        groups_together: together,
+        inode_table: (u64::from(bytes.le32(0x28)?) * inode).div_ceil(block_size),
+        descriptor_size,
+        reserved: reserved.into(),
+        sparse_backups: ro_compat & SPARSE_BACKUPS != 0,
+        checksums: ro_compat & (GROUP_CHECKSUMS | METADATA_CHECKSUMS) != 0,
+        journal: journal.div_ceil(block_size),
+    })
 }
 
 fn findings(bytes: Bytes, block_size: u32, features: Features) -> Vec<Finding> {

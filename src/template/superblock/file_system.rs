@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use crate::template::superblock::growth::{Layout, Writes};
+
 /// A file system found in an image or on a volume.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct FileSystem {
@@ -13,6 +15,8 @@ pub(crate) struct FileSystem {
     pub(crate) size: u64,
     /// Whether it was not unmounted cleanly, so that its journal must be replayed.
     pub(crate) needs_recovery: bool,
+    /// How it is laid out, if it can grow while it is mounted and the superblock says so.
+    pub(crate) layout: Option<Layout>,
     /// Its unusual properties.
     pub(crate) findings: Vec<Finding>,
 }
@@ -44,13 +48,32 @@ pub(crate) enum Impact {
 }
 
 impl FileSystem {
-    pub(super) fn new(fs_type: &'static str, block_size: u32, size: u64) -> Self {
-        Self { fs_type, block_size, size, needs_recovery: false, findings: Vec::new() }
+    pub(crate) fn new(fs_type: &'static str, block_size: u32, size: u64) -> Self {
+        Self {
+            fs_type,
+            block_size,
+            size,
+            needs_recovery: false,
+            layout: None,
+            findings: Vec::new(),
+        }
     }
 
     /// Whether file systems of this type are always read-only.
     pub(crate) fn is_read_only(&self) -> bool {
         matches!(self.fs_type, "squashfs" | "erofs" | "iso9660")
+    }
+
+    /// The same, if a mounted one has at least `size` bytes by now.
+    pub(crate) fn grown_to(self, size: u64) -> Self {
+        let size = size.max(self.size);
+        let layout = self.layout.map(|layout| layout.at(size));
+        Self { size, layout, ..self }
+    }
+
+    /// What the kernel writes at most when it grows the file system to `size` bytes.
+    pub(crate) fn growth_to(&self, size: u64) -> Writes {
+        self.layout.map_or(Writes::NONE, |layout| layout.growth_to(size))
     }
 
     /// The findings whose impact `matches`.

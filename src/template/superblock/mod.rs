@@ -8,6 +8,7 @@ mod bytes;
 mod disk;
 mod ext;
 mod file_system;
+mod growth;
 mod guests;
 mod xfs;
 
@@ -61,6 +62,12 @@ pub(crate) fn detect(prefix: &[u8]) -> Content {
 pub(crate) fn mountable(prefix: &[u8]) -> Option<FileSystem> {
     let bytes = Bytes(prefix);
     ext::parse(bytes).or_else(|| xfs::parse(bytes))
+}
+
+/// Bytes of a COW store that growing a file system to `size` bytes may use, given the first
+/// [`MOUNTABLE_PREFIX`] bytes of its device; for calf's own tests.
+pub fn growth_estimate(prefix: &[u8], size: u64, chunk_size: u64) -> Option<u64> {
+    mountable(prefix).map(|found| found.growth_to(size).in_chunks(chunk_size))
 }
 
 #[cfg(test)]

@@ -80,6 +80,44 @@ fn findings(bytes: &[u8]) -> Vec<(Impact, String)> {
     found.findings.into_iter().map(|finding| (finding.impact, finding.what)).collect()
 }
 
+/// The parts of a superblock that decide what growing writes, as `mkfs.ext4` of Debian 12 writes them for
+/// 1 GiB.
+fn layout_of_ext4() -> Vec<u8> {
+    [
+        (0x04, &(1u32 << 18).to_le_bytes()[..]),
+        (0x20, &32768u32.to_le_bytes()),
+        (0x28, &8192u32.to_le_bytes()),
+        (0x4C, &[1]),
+        (0x58, &256u16.to_le_bytes()),
+        (0xCE, &127u16.to_le_bytes()),
+        (0xFD, &[1]),
+        (0xFE, &64u16.to_le_bytes()),
+        (0x14C, &(32u32 << 20).to_le_bytes()),
+        (0x174, &[4]),
+    ]
+    .into_iter()
+    .fold(ext4_image(), |bytes, (at, part)| with(bytes, 1024 + at, part))
+}
+
+#[test]
+fn what_growing_writes_follows_from_the_layout() {
+    const GIB: u64 = 1 << 30;
+    let grown = |bytes: &[u8]| file_system(bytes).growth_to(100 * GIB).bytes;
+    let ext4 = layout_of_ext4();
+    assert!((4 << 20..64 << 20).contains(&grown(&ext4)), "{}", grown(&ext4));
+    assert_eq!(file_system(&ext4).growth_to(GIB).bytes, 0);
+    // Without checksums, each of the new groups gets its inode table at once.
+    let old = with(ext4.clone(), 1024 + 0x64, &0x4Bu32.to_le_bytes());
+    assert!(grown(&old) > 1500 << 20, "{}", grown(&old));
+    // A journal of unknown size, and no groups.
+    assert!(grown(&with(ext4.clone(), 1024 + 0xFD, &[0])) >= grown(&ext4));
+    assert_eq!(grown(&with(ext4, 1024 + 0x20, &[0; 4])), 0);
+
+    let xfs = with(with(xfs_image(), 84, &65536u32.to_be_bytes()), 102, &512u16.to_be_bytes());
+    assert!((4 << 20..32 << 20).contains(&grown(&xfs)), "{}", grown(&xfs));
+    assert_eq!(grown(&xfs_image()), 0, "no groups");
+}
+
 /// Checks that the only finding has this impact and contains `word`.
 fn assert_finding(bytes: &[u8], impact: Impact, word: &str) {
     let found = findings(bytes);

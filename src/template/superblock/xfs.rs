@@ -2,6 +2,7 @@
 
 use crate::template::superblock::bytes::{Bytes, block_size};
 use crate::template::superblock::file_system::{FileSystem, Finding, Impact, unknown_features};
+use crate::template::superblock::growth::{Layout, XfsLayout};
 
 /// The format version with checksums, stored in the low bits of the version number.
 const VERSION: u16 = 5;
@@ -30,9 +31,19 @@ pub(super) fn parse(bytes: Bytes) -> Option<FileSystem> {
         return None;
     }
     let block_size = block_size(bytes.be32(4)?)?;
-    let size = bytes.be64(8)?.saturating_mul(block_size.into());
-    let findings = findings(bytes, block_size)?;
-    Some(FileSystem { findings, ..FileSystem::new("xfs", block_size, size) })
+    let blocks = bytes.be64(8)?;
+    let group = u64::from(bytes.be32(84)?);
+    let layout = XfsLayout {
+        block_size: block_size.into(),
+        blocks,
+        group,
+        sector_size: bytes.be16(102)?.into(),
+    };
+    Some(FileSystem {
+        layout: (group > 0).then_some(Layout::Xfs(layout)),
+        findings: findings(bytes, block_size)?,
+        ..FileSystem::new("xfs", block_size, blocks.saturating_mul(block_size.into()))
+    })
 }
 
 fn findings(bytes: Bytes, block_size: u32) -> Option<Vec<Finding>> {

@@ -42,7 +42,8 @@ fn beyond_record(
     }
     let bare = backing == Backing::Snapshot && snapshot.is_none();
     Ok(Observed {
-        boot: pool.incarnation()?,
+        // A live device keeps the file system mounted.
+        boot: if snapshot.is_some() { host.boot_id()? } else { pool.incarnation()? },
         directory,
         store: observe_store(host, &store, bare)?,
         snapshot,

@@ -13,7 +13,8 @@ use crate::model::units::format_size;
 use crate::pool::PoolDir;
 use crate::pool::record::VolumeRecord;
 use crate::sys::DeviceNumber;
-use crate::template::superblock::{self, FileSystem, Impact, MOUNTABLE_PREFIX};
+use crate::template::superblock::{FileSystem, Impact};
+use crate::volume::growth;
 
 const MOUNT: &str = "mount the file system of volume";
 const GROW: &str = "grow the file system of volume";
@@ -27,7 +28,7 @@ pub(crate) fn check(
     let refused = |kind, why: String| Error::new(kind, MOUNT, &record.id, why);
     let expected = record.fs_type.as_deref().unwrap_or_default();
     let found =
-        read_superblock(pool, device)?.filter(|found| is_xfs(found.fs_type) == is_xfs(expected));
+        growth::on_device(pool, device)?.filter(|found| is_xfs(found.fs_type) == is_xfs(expected));
     let Some(found) = found else {
         let why = format!("its device does not contain {expected}, unlike its template");
         return Err(refused(ErrorKind::Corrupt, why).remedy(
@@ -89,12 +90,8 @@ pub(crate) fn explain_growth(
         return error;
     }
     // An error of this reading would hide the one that matters.
-    let Ok(Some(found)) = read_superblock(pool, device) else { return error };
+    let Ok(Some(found)) = growth::on_device(pool, device) else { return error };
     explain(GROW, record, &found, |impact| impact == Impact::NotGrowable, error)
-}
-
-fn read_superblock(pool: &PoolDir, device: DeviceNumber) -> Result<Option<FileSystem>> {
-    Ok(superblock::mountable(&pool.host().device_start(device, MOUNTABLE_PREFIX)?))
 }
 
 /// Whether the kernel failed because it may not write.

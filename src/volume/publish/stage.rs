@@ -16,7 +16,7 @@ use crate::volume::plan::Goal;
 use crate::volume::publish::file_system;
 use crate::volume::publish::mount_point::{Shown, check_path, refuse_other_use, show, unmount_all};
 use crate::volume::usage::{elsewhere, is_device_of, mounts_of};
-use crate::volume::{activate, lifecycle, lock};
+use crate::volume::{activate, growth, lifecycle, lock};
 
 /// Makes the volume ready for publication: activates it, and mounts it for mount access.
 pub(crate) fn stage(pool: &PoolDir, id: &str, stage: &Stage) -> Result<()> {
@@ -67,6 +67,7 @@ pub(crate) fn expand_file_system(pool: &PoolDir, id: &str, path: &Path) -> Resul
             if read_only {
                 Ok(())
             } else {
+                growth::check_mounted(pool, key, &record, device, path)?;
                 grow(pool, &record, device, path)
             }
         }
@@ -101,16 +102,21 @@ fn mount(
     stage: &Stage,
     options: &[String],
 ) -> Result<()> {
-    let Found { pool, record, .. } = volume;
+    let Found { pool, key, record, .. } = volume;
     let read_only = stage.is_read_only();
-    let grow_if_larger = || match read_only || record.size == record.template_size {
-        true => Ok(()),
-        false => grow(pool, record, device, &stage.path),
+    let grows = !read_only && record.size != record.template_size;
+    let settle = || match (read_only, grows) {
+        (true, _) => Ok(()),
+        (false, false) => end_background_writes(pool, record, &stage.path),
+        (false, true) => grow(pool, record, device, &stage.path),
     };
     let mounted = Target::FileSystem { device, read_only, failed: false };
     let shown = show(volume, &stage.path, TargetKind::Directory, mounted, || {
         refuse_other_use(volume, TargetKind::Directory)?;
         let found = file_system::check(pool, record, device)?;
+        if grows {
+            growth::check_active(pool, key, record, &found)?;
+        }
         pool.host()
             .mount(&MountSpec {
                 device,
@@ -120,17 +126,28 @@ fn mount(
                 read_only,
             })
             .map_err(|error| file_system::explain_mount(record, &found, read_only, error))
-            .and_then(|()| grow_if_larger())
+            .and_then(|()| settle())
     })?;
-    match shown {
-        Shown::Now => Ok(()),
-        // The call that mounted it may have been cut short before it grew.
-        Shown::Before => grow_if_larger(),
+    if shown == Shown::Now {
+        return Ok(());
     }
+    // The call that mounted it may have been cut short before this.
+    if grows {
+        growth::check_mounted(pool, key, record, device, &stage.path)?;
+    }
+    settle()
 }
 
+/// Grows the file system to fill its device, and has the kernel write no more to it than this.
 fn grow(pool: &PoolDir, record: &VolumeRecord, device: DeviceNumber, path: &Path) -> Result<()> {
-    pool.host()
+    let grown = pool
+        .host()
         .grow_file_system(path, record.fs_type.as_deref().unwrap_or_default())
-        .map_err(|error| file_system::explain_growth(pool, record, device, error))
+        .map_err(|error| file_system::explain_growth(pool, record, device, error));
+    grown.and(end_background_writes(pool, record, path))
+}
+
+/// Without this, a volume that nobody uses grows by all of its inode tables.
+fn end_background_writes(pool: &PoolDir, record: &VolumeRecord, path: &Path) -> Result<()> {
+    pool.host().end_background_writes(path, record.fs_type.as_deref().unwrap_or_default())
 }

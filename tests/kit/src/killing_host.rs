@@ -187,5 +187,6 @@ impl Mounts for KillingHost {
         look resolve(path: &Path) -> PathBuf;
         look mounts_of(number: DeviceNumber, is_other: &dyn Fn(&Path) -> bool) -> Result<Vec<MountedAt>>;
         change grow_file_system(path: &Path, fs_type: &str) -> Result<()>;
+        change end_background_writes(path: &Path, fs_type: &str) -> Result<()>;
     }
 }

@@ -112,8 +112,14 @@ pub struct Driver {
 impl Driver {
     pub async fn start() -> Self {
         let environment = Environment::new();
+        let pool = environment.pool();
+        Self::start_on(environment, pool).await
+    }
+
+    /// A driver on a pool that was opened with options of its own.
+    pub async fn start_on(environment: Environment, pool: Pool) -> Self {
         let socket = environment.directory.path().join("csi.sock");
-        let server = Server::start(environment.pool(), &socket).await.expect("a server");
+        let server = Server::start(pool, &socket).await.expect("a server");
         let (controller, node) = (server.controller().await, server.node().await);
         Self { environment, controller, node, _server: server }
     }

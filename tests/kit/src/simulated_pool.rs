@@ -63,6 +63,14 @@ impl Environment {
         self.pool().import_template(&spec, &mut |_| ()).map(drop)
     }
 
+    /// Imports a template with the layout of an ext4 that writes some MiB when it grows by many GiB.
+    pub fn import_growing(&self, name: &str) {
+        let source = self.directory.path().join(format!("{name}.img"));
+        fs::write(&source, growing_image()).expect("an image");
+        let spec = ImportSpec::new(source, name);
+        self.pool().import_template(&spec, &mut |_| ()).expect("an import");
+    }
+
     /// A path that the orchestrator would give; its parent exists.
     pub fn path(&self, name: &str) -> PathBuf {
         let parent = self.directory.path().join("kubelet");
@@ -133,5 +141,26 @@ pub fn ext4_image(seed: u8) -> Vec<u8> {
     superblock[0x60..0x64].copy_from_slice(&0x40u32.to_le_bytes());
     superblock[0xe0..0xe4].copy_from_slice(&8u32.to_le_bytes());
     image[4096] = seed;
+    image
+}
+
+/// The same, with a layout as `mkfs.ext4` makes it: groups, descriptors, reserved blocks.
+fn growing_image() -> Vec<u8> {
+    let mut image = ext4_image(0);
+    for (at, bytes) in [
+        (0x20, &32768u32.to_le_bytes()[..]),
+        (0x28, &8192u32.to_le_bytes()),
+        (0x58, &256u16.to_le_bytes()),
+        (0x5c, &0x14u32.to_le_bytes()),
+        (0x60, &0x2c2u32.to_le_bytes()),
+        (0x64, &0x46bu32.to_le_bytes()),
+        (0xce, &127u16.to_le_bytes()),
+        (0xfd, &[1]),
+        (0xfe, &64u16.to_le_bytes()),
+        (0x14c, &(32u32 << 20).to_le_bytes()),
+        (0x174, &[4]),
+    ] {
+        image[1024 + at..][..bytes.len()].copy_from_slice(bytes);
+    }
     image
 }

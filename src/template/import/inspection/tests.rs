@@ -6,11 +6,8 @@ const KERNEL: (u32, u32) = (6, 1);
 fn ext4(size: u64, impact: Option<Impact>) -> FileSystem {
     let finding = |impact| Finding { impact, what: "is odd".to_owned(), remedy: "repair it" };
     FileSystem {
-        fs_type: "ext4",
-        block_size: 4096,
-        size,
-        needs_recovery: false,
         findings: impact.map(finding).into_iter().collect(),
+        ..FileSystem::new("ext4", 4096, size)
     }
 }
 
