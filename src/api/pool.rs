@@ -167,7 +167,6 @@ impl Pool {
     /// volumes whose device is over a file of another pool. Everything else continues to work.
     pub fn damage(&self) -> Result<Vec<Error>> {
         let mut damage = catalog::survey(&self.0)?.1;
-        damage.extend(status::survey(&self.0)?.1);
         damage.extend(status::examine(&self.0)?.1);
         Ok(damage)
     }

@@ -56,11 +56,11 @@ pub(crate) fn volumes(pool: &PoolDir) -> Result<Vec<VolumeStatus>> {
     Ok(examine(pool)?.0)
 }
 
-/// Lists all volumes with readable records, sorted by id, and the errors of those that cannot be looked
-/// at.
+/// Lists all volumes that can be looked at, sorted by id, and the errors of the others.
 pub(crate) fn examine(pool: &PoolDir) -> Result<(Vec<VolumeStatus>, Vec<Error>)> {
-    let (mut volumes, mut errors) = (Vec::new(), Vec::new());
-    for record in volume_records(pool)? {
+    let (records, mut errors) = survey(pool)?;
+    let mut volumes = Vec::new();
+    for record in records {
         match look(pool, &record.key(), &record.id) {
             // It was deleted since its record was read.
             Err(error) if error.kind() == ErrorKind::NotFound => {}

@@ -25,9 +25,7 @@ pub(crate) fn refuse_foreign(pool: &PoolDir, key: &Key, id: &str, device: &Devic
     let claimed = Layout::spare_store(&layout.claim(key));
     let spare = Layout::spare_store(&layout.spare_directory(key));
     for path in [store, claimed, spare] {
-        if pool.host().file(&path)?.is_some()
-            && pool.host().open_loop(stack.store, &path)?.is_some()
-        {
+        if pool.host().open_loop(stack.store, &path)?.is_some() {
             return Ok(());
         }
     }

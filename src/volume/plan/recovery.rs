@@ -53,8 +53,7 @@ fn renew(record: &VolumeRecord, device: &Device, observed: &Observed, steps: &mu
 
 /// Lets I/O flow through devices that the kernel gave up, after a recovery that was cut short.
 pub(super) fn release(observed: &Observed, steps: &mut Vec<Step>) {
-    let stands_still = |device: &&Device| device.suspended || device.inactive_table;
-    let Some(device) = observed.snapshot.as_ref().filter(stands_still) else { return };
+    let Some(device) = &observed.snapshot else { return };
     if device.inactive_table {
         steps.push(Step::ClearTable(Role::Snapshot));
     }
