@@ -51,6 +51,7 @@ fn main() -> ExitCode {
     let mut suite = kernel::Suite::new(tests.into())
         .optional_module("dm-thin-pool")
         .optional_module("nbd")
+        .alone()
         .listener(series::collect);
     for program in PROGRAMS {
         suite = suite.file(program);

@@ -18,7 +18,7 @@ fn main() -> ExitCode {
     let kernel = std::env::var("CALF_KERNEL").unwrap_or_default();
     let in_guest = kernel::Kernel::from_environment().is_ok_and(kernel::Kernel::is_inside);
     if in_guest || std::env::var_os(INNER).is_some() {
-        return kernel::main(vec![
+        let tests = vec![
             kernel::test("passes", || println!("a word of a good test")),
             kernel::test("panics", || panic!("a reason to fail")),
             kernel::test("leaves_a_device", leaves_a_device),
@@ -27,7 +27,8 @@ fn main() -> ExitCode {
             kernel::test("hangs", hangs).timeout(Duration::from_secs(4)),
             kernel::test("panics_the_kernel", panics_the_kernel),
             kernel::test("passes_at_the_end", || {}),
-        ]);
+        ];
+        return kernel::Suite::new(tests).alone().run();
     }
     // These break kernels on purpose, so they must not run on a machine that is in use.
     let ignored = kernel.is_empty() || kernel == "host";

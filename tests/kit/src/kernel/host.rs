@@ -2,7 +2,8 @@
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::thread;
 
 use libtest_mimic::{Arguments, Completion, Failed, Trial};
 
@@ -18,23 +19,46 @@ use crate::built;
 /// More reboots than any test needs.
 const REBOOTS: u32 = 20;
 
+/// More kernels at once than this would take too much of the machine's memory.
+const KERNELS: usize = 4;
+
 /// Runs the tests that `arguments` select, and prints results like `cargo test`.
 pub(crate) fn run(kernel: Kernel, suite: Suite, arguments: &Arguments) -> ExitCode {
     let ignored = kernel == Kernel::None;
     let kernel = if ignored { Kernel::UserMode } else { kernel };
-    // One kernel runs one test at a time, and the thread that starts the kernel must outlive it.
-    let arguments = Arguments { test_threads: Some(1), ..arguments.clone() };
+    let test_threads = Some(kernels_at_once(kernel, &suite, arguments));
+    let arguments = Arguments { test_threads, ..arguments.clone() };
     let show_output = arguments.nocapture;
     let tests = suite.tests.clone();
-    let runner = Arc::new(Mutex::new(Runner { kernel, suite, show_output, booted: None }));
+    let idle = Arc::new(Mutex::new(Vec::new()));
     let trials = tests.into_iter().map(|test| {
-        let runner = Arc::clone(&runner);
-        let run = move || runner.lock().unwrap_or_else(PoisonError::into_inner).run(test);
+        let (idle, suite) = (Arc::clone(&idle), suite.clone());
+        let run = move || {
+            let free = locked(&idle).pop();
+            let mut runner = free.unwrap_or(Runner { kernel, suite, show_output, booted: None });
+            let result = runner.run(test);
+            locked(&idle).push(runner);
+            result
+        };
         Trial::ignorable_test(test.name, run).with_ignored_flag(ignored)
     });
     libtest_mimic::run(&arguments, trials.collect()).exit_code()
 }
 
+/// One kernel runs one test at a time. User-Mode Linux has one CPU; other kernels use them all.
+fn kernels_at_once(kernel: Kernel, suite: &Suite, arguments: &Arguments) -> usize {
+    if kernel != Kernel::UserMode || suite.alone {
+        return 1;
+    }
+    let processors = || thread::available_parallelism().map_or(1, |count| count.get().min(KERNELS));
+    arguments.test_threads.unwrap_or_else(processors)
+}
+
+fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// A kernel that runs one test after the other.
 struct Runner {
     kernel: Kernel,
     suite: Suite,

@@ -30,7 +30,8 @@
 //! ```
 //!
 //! The host decides which tests run (filters and flags are those of `cargo test`), the guest runs
-//! them one at a time. Each test is a process of its own. When it ends, the guest checks that no
+//! them one at a time. Each test is a process of its own. User-Mode Linux has one CPU, so the host
+//! boots one for each of this machine's, up to four (`-- --test-threads=1` for one). When it ends, the guest checks that no
 //! device-mapper device, loop device, mount or process is left. Whatever may have damaged the
 //! kernel's state (a leak, a hang, a panic, an oops) fails that test, and the next test gets a
 //! fresh kernel.

@@ -6,6 +6,7 @@
 use std::fs::{self, File};
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU32, Ordering};
 
 use crate::built;
 
@@ -17,10 +18,15 @@ pub(crate) struct Scratch {
 
 impl Scratch {
     pub(crate) fn new() -> io::Result<Self> {
+        static COUNT: AtomicU32 = AtomicU32::new(0);
+        let number = COUNT.fetch_add(1, Ordering::Relaxed);
         let parent = built::target_tmp().join("kernel");
         fs::create_dir_all(&parent)?;
+        // Otherwise a new directory would seem abandoned until its lock is taken.
+        let making = File::create(parent.join("making"))?;
+        making.lock()?;
         remove_abandoned(&parent)?;
-        let path = parent.join(std::process::id().to_string());
+        let path = parent.join(format!("{}-{number}", std::process::id()));
         fs::create_dir_all(&path)?;
         let lock = File::create(lock_of(&path))?;
         lock.lock()?;

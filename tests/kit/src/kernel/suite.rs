@@ -39,6 +39,7 @@ impl Test {
 }
 
 /// The tests of one file.
+#[derive(Clone)]
 pub struct Suite {
     pub(crate) tests: Vec<Test>,
     pub(crate) modules: Vec<String>,
@@ -46,6 +47,7 @@ pub struct Suite {
     pub(crate) files: Vec<PathBuf>,
     pub(crate) tools: Vec<&'static str>,
     pub(crate) device_mapper: bool,
+    pub(crate) alone: bool,
     pub(crate) listener: Option<fn(&str)>,
 }
 
@@ -59,6 +61,7 @@ impl Suite {
             files: Vec::new(),
             tools: Vec::new(),
             device_mapper: true,
+            alone: false,
             listener: None,
         }
     }
@@ -66,6 +69,12 @@ impl Suite {
     /// In a kernel in which device-mapper is not loaded.
     pub fn without_device_mapper(mut self) -> Self {
         self.device_mapper = false;
+        self
+    }
+
+    /// In one kernel, one test after the other, so that none disturbs what another measures.
+    pub fn alone(mut self) -> Self {
+        self.alone = true;
         self
     }
 
