@@ -57,7 +57,8 @@ pub(crate) fn sidecars_have_no_rights() {
 
 pub(crate) fn the_driver_gets_what_the_values_say() {
     let objects = render(
-        "{driverName: other.example, pool: {path: /srv/pool, reserve: 1Gi, fallback: reflink}, \
+        "{driverName: other.example, pool: {path: /srv/pool, reserve: 1Gi, fallback: reflink, \
+         overcommitRatio: 2.5, maxKernelMemory: 4Gi}, \
          kubeletDir: /data/kubelet, maxVolumesPerNode: 300, maxVolumeSize: 200Gi, \
          drainTimeoutSeconds: 100, reconcileInterval: 1h30m, \
          log: {level: debug, format: json}, metrics: {port: 9999, bindAddress: '[::]'}, \
@@ -79,6 +80,8 @@ pub(crate) fn the_driver_gets_what_the_values_say() {
     // In the environment, so that commands in the container get the same values.
     assert_eq!(environment(&objects, "CALF_POOL"), "/srv/pool");
     assert_eq!(environment(&objects, "CALF_RESERVE"), "1Gi");
+    assert_eq!(environment(&objects, "CALF_OVERCOMMIT_RATIO"), "2.5");
+    assert_eq!(environment(&objects, "CALF_MAX_KERNEL_MEMORY"), "4Gi");
     assert_eq!(environment(&objects, "CALF_FALLBACK"), "reflink");
     assert_eq!(environment(&objects, "RUST_LOG"), "warn,calf=debug");
     let filter = render("log: {level: 'calf=debug,h2=info'}");

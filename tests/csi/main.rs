@@ -1,5 +1,6 @@
 //! The driver over a real unix socket, with the engine on a simulated machine.
 
+mod admission;
 mod housekeeping;
 mod kata;
 mod reports;
