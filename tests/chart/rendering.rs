@@ -28,7 +28,7 @@ pub(crate) fn defaults_render_every_object() {
     assert_eq!(
         objects.one("CSIDriver")["spec"],
         json!({
-            "volumeLifecycleModes": ["Persistent", "Ephemeral"],
+            "volumeLifecycleModes": ["Persistent"],
             "attachRequired": false,
             "podInfoOnMount": true,
             "storageCapacity": true,
@@ -219,7 +219,41 @@ pub(crate) fn storage_classes_are_as_asked_for() {
     let both = render("{}");
     assert_eq!(
         both.named("StorageClass", "calf-durable")["parameters"],
-        json!({ "template": "base", "durability": "durable" })
+        json!({ "template": "base", "durability": "durable", "cowLimit": "10Gi" })
+    );
+    // Without a limit, or where it would be refused.
+    for values in ["storageClasses: {durable: {cowLimit: ''}}", "pool: {fallback: copy}"] {
+        assert_eq!(
+            render(values).named("StorageClass", "calf-durable")["parameters"],
+            json!({ "template": "base", "durability": "durable" }),
+            "{values}"
+        );
+    }
+}
+
+/// Whoever may create pods can ask for them, so an administrator decides.
+pub(crate) fn inline_volumes_are_switched_on_and_capped() {
+    let inline = |objects: &Objects| -> Vec<String> {
+        let arguments = objects.arguments("calf").into_iter().map(str::to_owned);
+        arguments.filter(|argument| argument.starts_with("--inline")).collect()
+    };
+    assert_eq!(inline(&render("{}")), Vec::<String>::new());
+    let on = render("inlineVolumes: {enabled: true}");
+    assert_eq!(inline(&on), ["--inline-volumes", "--inline-max-cow-limit=10Gi"]);
+    let modes = &on.one("CSIDriver")["spec"]["volumeLifecycleModes"];
+    assert_eq!(*modes, json!(["Persistent", "Ephemeral"]));
+    let capped = render(
+        "inlineVolumes: {enabled: true, maxSize: 20Gi, maxCowLimit: '', allow: [reserve, durable], \
+         templates: [base, 'debian-*']}",
+    );
+    assert_eq!(
+        inline(&capped),
+        [
+            "--inline-volumes",
+            "--inline-max-size=20Gi",
+            "--inline-allow=reserve,durable",
+            "--inline-templates=base,debian-*",
+        ]
     );
 }
 

@@ -77,6 +77,14 @@ const REFUSED: &[(&str, &str)] = &[
     ("storageClasses: {ephemeral: {parameters: {deviceMode: '0888'}}}", "deviceMode"),
     // A number would be rendered as 1e+06.
     ("storageClasses: {ephemeral: {parameters: {deviceUid: 1000000}}}", "deviceUid"),
+    ("storageClasses: {ephemeral: {cowLimit: '0'}}", "cowLimit"),
+    ("inlineVolumes: {enabled: 'yes'}", "enabled"),
+    ("inlineVolumes: {maxSize: large}", "maxSize"),
+    // Below the largest chunk.
+    ("inlineVolumes: {maxCowLimit: 512Ki}", "maxCowLimit"),
+    ("inlineVolumes: {allow: [root]}", "allow"),
+    ("inlineVolumes: {templates: ['a*b']}", "templates"),
+    ("inlineVolumes: {templates: base}", "templates"),
     ("csiDriver: {fsGroupPolicy: Always}", "fsGroupPolicy"),
     ("maxVolumesPerNode: -1", "maxVolumesPerNode"),
     ("maxVolumesPerNode: many", "maxVolumesPerNode"),
@@ -123,6 +131,8 @@ const TAKEN: &[&str] = &[
     "storageClasses: {durable: {parameters: {chunkSize: 1Mi, deviceMode: '0660', kataDirectVolume: 'true'}}}",
     "templates: [{name: base, source: 'http://[fd00::1]:8080/a/b.img?x=1&sig=a%2Fb+c==', sha256: SUM}]",
     "storageClasses: {durable: {parameters: {cowLimit: 10Gi, deviceMode: '660'}}}",
+    "inlineVolumes: {enabled: true, maxSize: 1Gi, maxCowLimit: 1Mi, allow: [durable], templates: ['*', a.b-c]}",
+    "storageClasses: {ephemeral: {parameters: null}}",
     "tolerations: []",
     "affinity: {nodeAffinity: {requiredDuringSchedulingIgnoredDuringExecution: {nodeSelectorTerms: []}}}",
     "serviceAccount: {create: false, name: mine}",

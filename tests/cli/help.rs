@@ -115,6 +115,11 @@ fn a_malformed_command_line_is_2() {
         &["volume", "publish-inline", "v", "/t", "--template", "t", "--mount-option", "ro"],
         &["serve", "--node-id", "n"],
         &["status", "--output", "xml"],
+        &["status", "--overcommit-ratio", "0"],
+        &["status", "--max-kernel-memory", "much"],
+        &["serve", "--endpoint", "unix:///n/s", "--node-id", "n", "--inline-templates", "a*b"],
+        &["serve", "--endpoint", "unix:///n/s", "--node-id", "n", "--inline-max-cow-limit", "4Ki"],
+        &["serve", "--endpoint", "unix:///n/s", "--node-id", "n", "--inline-allow", "root"],
     ] {
         let run = env.run(arguments);
         assert_eq!(run.code, Some(2), "{arguments:?}: {run:?}");

@@ -2,6 +2,7 @@
 
 mod admission;
 mod housekeeping;
+mod inline;
 mod kata;
 mod reports;
 mod socket;
