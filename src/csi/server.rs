@@ -258,6 +258,9 @@ fn prepare(
              dm-snapshot and start again for copy-on-write volumes"
         ),
     }
+    if let Some((what, help)) = pool.disk_risk() {
+        tracing::warn!(target: "calf::csi", pool = %root, help, "the pool's place is a risk: {what}");
+    }
     let (listener, socket_file) = socket::listen(path)?;
     housekeeping::log(&housekeeping.run()?, tracing::Level::INFO);
     Ok((listener, socket_file, housekeeping))

@@ -14,7 +14,7 @@ use std::process::ExitCode;
 
 use libtest_mimic::{Arguments, Trial};
 
-const TESTS: [(&str, fn()); 26] = [
+const TESTS: [(&str, fn()); 27] = [
     ("lint_finds_nothing", helm::lint_finds_nothing),
     ("defaults_render_every_object", rendering::defaults_render_every_object),
     ("sidecars_have_no_rights", rendering::sidecars_have_no_rights),
@@ -31,6 +31,7 @@ const TESTS: [(&str, fn()); 26] = [
     ("the_resizer_may_use_its_lease_only", rendering::the_resizer_may_use_its_lease_only),
     ("the_test_pod_is_not_the_daemon_sets", rendering::the_test_pod_is_not_the_daemon_sets),
     ("notes_warn_of_missing_templates", rendering::notes_warn_of_missing_templates),
+    ("notes_warn_of_the_root_disk", rendering::notes_warn_of_the_root_disk),
     ("wrong_values_are_refused", schema::wrong_values_are_refused),
     ("right_values_are_taken", schema::right_values_are_taken),
     ("every_value_has_a_type", schema::every_value_has_a_type),

@@ -319,6 +319,13 @@ pub(crate) fn notes_warn_of_missing_templates() {
     assert!(!said.contains("NOT in"), "{said}");
 }
 
+/// The chart cannot see the nodes' disks.
+pub(crate) fn notes_warn_of_the_root_disk() {
+    let said = notes("{}");
+    assert!(said.contains("root disk") && said.contains("pool.requireMount"), "{said}");
+    assert!(!notes("pool: {requireMount: true}").contains("root disk"));
+}
+
 fn host_path<'a>(objects: &'a Objects, volume: &str) -> &'a str {
     let mut found = list(&objects.pod()["volumes"]).iter().filter(|v| v["name"] == volume);
     let found = found.next().unwrap_or_else(|| panic!("no volume {volume}"));

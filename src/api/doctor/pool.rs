@@ -9,6 +9,7 @@ use crate::pool::layout::Layout;
 use crate::pool::record;
 use crate::pool::record::{FORMATS, PoolRecord};
 use crate::pool::{Missing, PoolDir, Settings};
+use crate::sys::site::{self, Site};
 use crate::sys::{FileSystemUsage, Host, readiness};
 use crate::volume::commitment;
 
@@ -22,7 +23,7 @@ pub(super) fn checks(host: &Arc<dyn Host>, path: &Path, settings: &Settings) -> 
     }
     // A pool that does not exist yet will be on the file system of its nearest existing ancestor.
     if let Some(place) = readiness::nearest_directory(path) {
-        checks.extend([file_system(place), space(host, place, settings.reserve)]);
+        checks.extend([file_system(place), disk(path), space(host, place, settings.reserve)]);
     }
     if exists {
         checks.extend([commitment(shared, path, settings), reflink(host, path)]);
@@ -100,6 +101,20 @@ fn file_system(path: &Path) -> Check {
             GOOD,
         ),
         other => Check::warn(NAME, format!("unknown (magic {other:#x})"), GOOD),
+    }
+}
+
+/// Whose disk the pool is on, which need not exist yet.
+fn disk(path: &Path) -> Check {
+    const NAME: &str = "pool disk";
+    match site::of(path) {
+        Ok(Some(site)) => match site.risk() {
+            Some((detail, help)) => Check::warn(NAME, detail, help),
+            None if site == Site::Own => Check::ok(NAME, "a file system of its own"),
+            None => Check::ok(NAME, "it shares a file system with other directories"),
+        },
+        Ok(None) => Check::ok(NAME, "unknown: no mount shows the directory"),
+        Err(e) => Check::warn(NAME, e.story(), "mount /proc"),
     }
 }
 
