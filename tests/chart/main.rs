@@ -14,7 +14,7 @@ use std::process::ExitCode;
 
 use libtest_mimic::{Arguments, Trial};
 
-const TESTS: [(&str, fn()); 27] = [
+const TESTS: [(&str, fn()); 28] = [
     ("lint_finds_nothing", helm::lint_finds_nothing),
     ("defaults_render_every_object", rendering::defaults_render_every_object),
     ("sidecars_have_no_rights", rendering::sidecars_have_no_rights),
@@ -40,6 +40,7 @@ const TESTS: [(&str, fn()); 27] = [
     ("readme_names_the_version", readme::names_the_version),
     ("monitoring_is_optional", monitoring::is_optional),
     ("alerts_are_the_documented_ones", monitoring::alerts_are_the_documented_ones),
+    ("a_driver_that_is_down_is_noticed_by_any_name", monitoring::down_is_noticed_by_any_name),
     ("queries_name_metrics_that_exist", monitoring::queries_name_metrics_that_exist),
     ("manifests_use_what_the_chart_makes", documents::manifests_use_what_the_chart_makes),
 ];

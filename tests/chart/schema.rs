@@ -103,6 +103,7 @@ const REFUSED: &[(&str, &str)] = &[
     ("metrics: {bindAddress: '[::1]'}", "bindAddress"),
     ("metrics: {port: 9808}", "livenessProbe.port"),
     ("metrics: {podMonitor: {interval: 30}}", "interval"),
+    ("metrics: {prometheusRule: {job: 'a\"b'}}", "job"),
     ("updateStrategy: {maxUnavailable: 0}", "maxUnavailable"),
     ("updateStrategy: {maxUnavailable: 0%}", "maxUnavailable"),
     ("updateStrategy: {maxUnavailable: 101%}", "maxUnavailable"),
