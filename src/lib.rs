@@ -141,7 +141,9 @@ pub use pool::{Capacity, Fallback};
 
 // Admission: what fits into the pool.
 pub use api::{Admission, VolumeKind};
+pub use model::ratio::OvercommitRatio;
 pub use model::size_range::SizeRange;
+pub use volume::commitment::Commitment;
 
 // Volumes.
 pub use api::{Device, TemporaryVolume, Volume};
@@ -180,7 +182,7 @@ pub use model::units;
 /// without notice.
 #[doc(hidden)]
 pub mod internal {
-    pub use crate::cow::{largest_volume, store_size};
+    pub use crate::cow::{EXCEPTION_MEMORY, largest_volume, store_size};
     pub use crate::pool::{layout, record};
     pub use crate::template::superblock::growth_estimate;
 }

@@ -1,13 +1,14 @@
 //! Admission: which volumes could be created in a pool now.
 
 use crate::api::Pool;
-use crate::cow;
 use crate::error::{ErrorKind, Result};
 use crate::model::access::Access;
 use crate::model::policy::{Backing, Reserve};
 use crate::model::volume::VolumeSpec;
 use crate::pool::record::TemplateRecord;
 use crate::template::{catalog, content};
+use crate::volume::room::Room;
+use crate::volume::{growth, provision};
 
 /// A kind of volume: restricted by template, by properties and by use, or not at all.
 ///
@@ -19,15 +20,19 @@ pub struct VolumeKind {
     chunk_size: Option<u64>,
     reserve: Reserve,
     access: Vec<Access>,
+    grown: bool,
 }
 
 /// How large volumes of a kind may be in a pool now, in bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Admission {
-    /// Space that they can write into, without the reserve and the private copy of content.
+    /// Space that they can write into, without the reserve and the private copy of content. With an
+    /// [overcommit ratio](crate::PoolOptions::overcommit_ratio), what the ratio leaves for new volumes,
+    /// which may be more than is free.
     pub available: u64,
-    /// The largest size; free space does not limit it, unless the space is allocated at creation.
+    /// The largest size. Free space does not limit it, unless the space is allocated at creation, or an
+    /// overcommit ratio, a bound of kernel memory, or the growth of a file system does.
     pub largest: u64,
     /// The smallest size: the template's.
     pub smallest: Option<u64>,
@@ -67,6 +72,26 @@ impl VolumeKind {
         self
     }
 
+    /// Volumes whose file system the host mounts for writing, and grows to the volume's size.
+    #[must_use]
+    pub fn grown(mut self, grown: bool) -> Self {
+        self.grown = grown;
+        self
+    }
+
+    /// Returns how such a volume is specified, if it has a template.
+    fn spec(&self) -> Option<VolumeSpec> {
+        let spec = VolumeSpec::new("new", self.template.as_ref()?)
+            .cow_limit(self.cow_limit)
+            .chunk_size(self.bytes_per_chunk())
+            .reserve(self.reserve);
+        Some(spec)
+    }
+
+    fn bytes_per_chunk(&self) -> u64 {
+        self.chunk_size.unwrap_or(VolumeSpec::DEFAULT_CHUNK_SIZE)
+    }
+
     fn fits(&self, template: &TemplateRecord) -> bool {
         let fs_type = template.fs_type.as_deref();
         self.access.iter().all(|access| access.check(fs_type, "the template").is_ok())
@@ -99,21 +124,24 @@ impl Pool {
             (Some(template), Backing::Copy) => content::allocated(&self.0, &template.digest)?,
             _ => 0,
         };
-        let available = self.capacity()?.available.saturating_sub(copied);
+        let room = Room::find(&self.0, copied)?;
         let reserved = kind.reserve == Reserve::Full;
-        let bound = self.0.max_volume_size();
-        let largest = match reserved && kind.cow_limit.is_none() {
-            true => {
-                let chunk_size = kind.chunk_size.unwrap_or(VolumeSpec::DEFAULT_CHUNK_SIZE);
-                cow::largest_volume(available, chunk_size).min(bound)
-            }
-            // Free space is no limit: a volume occupies only the space of what is written to it.
-            false => bound,
-        };
-        let smallest = template.map(|template| template.size);
+        let mut largest = room
+            .largest(backing, reserved, kind.cow_limit, kind.bytes_per_chunk())
+            .min(self.0.max_volume_size());
+        let smallest = template.as_ref().map(|template| template.size);
+        if kind.grown
+            && let (Some(spec), Some(template)) = (kind.spec(), &template)
+        {
+            let boot = self.0.host().boot_id()?;
+            let record = match provision::record(&spec, template, backing, boot) {
+                Err(error) if error.kind() == ErrorKind::Unsupported => return Ok(None),
+                record => record?,
+            };
+            largest = growth::largest_new(&self.0, &record, largest)?;
+        }
         let fits = smallest.is_none_or(|smallest| smallest <= largest);
-        let limit_fits = !reserved || kind.cow_limit.is_none_or(|limit| limit < available);
-        let admitted = available > 0 && fits && limit_fits;
-        Ok(admitted.then_some(Admission { available, largest, smallest }))
+        let available = room.later.unwrap_or(room.free);
+        Ok((room.is_left() && fits).then_some(Admission { available, largest, smallest }))
     }
 }

@@ -1,8 +1,9 @@
-//! Queries that only the driver's metrics need.
+//! Queries that only the driver's metrics and its log need.
 
 use crate::api::Pool;
 use crate::error::{Error, Result};
 use crate::pool::record::{TemplateRecord, VolumeRecord};
+use crate::sys::site::{self, Site};
 use crate::template::catalog;
 use crate::volume::status;
 
@@ -23,6 +24,12 @@ impl Pool {
         let (volumes, damaged) = status::survey(&self.0)?;
         damage.extend(damaged);
         Ok(Survey { templates, volumes, damage })
+    }
+
+    /// Why the pool should not be on the disk where it is, and what to do about it; `None` if it may be
+    /// there, or if that is unknown.
+    pub(crate) fn disk_risk(&self) -> Option<(&'static str, &'static str)> {
+        site::of(self.root()).ok().flatten().and_then(Site::risk)
     }
 
     /// How many loop devices are attached to files of the pool.

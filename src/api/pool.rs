@@ -10,9 +10,11 @@ use crate::model::download::DownloadOptions;
 use crate::model::key::PoolId;
 use crate::model::limits::MAX_SIZE;
 use crate::model::policy::Backing;
+use crate::model::ratio::OvercommitRatio;
 use crate::pool::{Capacity, DEFAULT_KATA_ROOT, Fallback, Missing, PoolDir, Settings};
 use crate::sys::{Host, LinuxHost};
 use crate::template::catalog;
+use crate::volume::commitment::{self, Commitment};
 use crate::volume::machine::place;
 use crate::volume::status;
 
@@ -52,6 +54,24 @@ impl PoolOptions {
     #[must_use]
     pub fn max_volume_size(mut self, bytes: u64) -> Self {
         self.settings.max_volume_size = bytes.min(MAX_SIZE);
+        self
+    }
+
+    /// Bounds what all volumes together may still write, in relation to the space that is free above the
+    /// reserve: calls that would make it more fail with [`NoSpace`](crate::ErrorKind::NoSpace). By
+    /// default, nothing is bounded. All processes on a pool should use the same ratio.
+    #[must_use]
+    pub fn overcommit_ratio(mut self, ratio: impl Into<Option<OvercommitRatio>>) -> Self {
+        self.settings.overcommit_ratio = ratio.into();
+        self
+    }
+
+    /// Bounds the kernel's memory that the exceptions of all volumes together may come to take, in bytes, as
+    /// [`Commitment::kernel_memory`] counts it. By default, nothing is bounded. All processes on a
+    /// pool should use the same bound.
+    #[must_use]
+    pub fn max_kernel_memory(mut self, bytes: impl Into<Option<u64>>) -> Self {
+        self.settings.max_kernel_memory = bytes.into();
         self
     }
 
@@ -152,6 +172,21 @@ impl Pool {
     /// Size and free space.
     pub fn capacity(&self) -> Result<Capacity> {
         self.0.capacity()
+    }
+
+    /// What volumes and spares may still come to take. Reads each volume's record.
+    pub fn commitment(&self) -> Result<Commitment> {
+        commitment::of_pool(&self.0)
+    }
+
+    /// The bound of [`PoolOptions::overcommit_ratio`].
+    pub fn overcommit_ratio(&self) -> Option<OvercommitRatio> {
+        self.0.overcommit_ratio()
+    }
+
+    /// The bound of [`PoolOptions::max_kernel_memory`].
+    pub fn max_kernel_memory(&self) -> Option<u64> {
+        self.0.max_kernel_memory()
     }
 
     /// How new volumes are made on this kernel.

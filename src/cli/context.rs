@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use calf::{DownloadOptions, Fallback, Pool, PoolOptions, Result};
+use calf::{DownloadOptions, Fallback, OvercommitRatio, Pool, PoolOptions, Result};
 use clap::{Args, ValueEnum};
 
 use super::logging::Verbosity;
@@ -39,6 +39,24 @@ pub(super) struct GlobalArgs {
     #[arg(long, global = true, value_name = "SIZE", env = "CALF_RESERVE", hide_env_values = true)]
     #[arg(hide_short_help = true, default_value = "256Mi", value_parser = size)]
     reserve: u64,
+
+    /// Bound what all volumes may still write: at most RATIO times the free space beyond the reserve
+    ///
+    /// 1 means that volumes cannot fill the pool; 4 means that it is enough if they write a quarter of what
+    /// they may. Calls that would exceed it are refused. Without it, nothing is bounded. All processes on
+    /// a pool should use the same value.
+    #[arg(long, global = true, value_name = "RATIO", env = "CALF_OVERCOMMIT_RATIO")]
+    #[arg(hide_short_help = true, hide_env_values = true, value_parser = ratio)]
+    overcommit_ratio: Option<OvercommitRatio>,
+
+    /// Bound the kernel's memory that volumes may come to take for what they write
+    ///
+    /// 33 bytes for each chunk that a volume may write: 8.25 MiB per GiB with chunks of 4 KiB. Calls that would
+    /// exceed it are refused. Without it, nothing is bounded. All processes on a pool should use the
+    /// same value.
+    #[arg(long, global = true, value_name = "SIZE", env = "CALF_MAX_KERNEL_MEMORY")]
+    #[arg(hide_short_help = true, hide_env_values = true, value_parser = size)]
+    max_kernel_memory: Option<u64>,
 
     /// Refuse the pool's directory unless a file system is mounted at it
     ///
@@ -82,6 +100,8 @@ pub(super) struct Context {
     pub(super) output: Output,
     pub(super) pool_path: PathBuf,
     reserve: u64,
+    overcommit_ratio: Option<OvercommitRatio>,
+    max_kernel_memory: Option<u64>,
     fallback: Option<Fallback>,
     tls_ca: Option<PathBuf>,
     kata_direct_volumes: PathBuf,
@@ -106,6 +126,8 @@ impl Context {
             output: args.output(),
             pool_path: args.pool,
             reserve: args.reserve,
+            overcommit_ratio: args.overcommit_ratio,
+            max_kernel_memory: args.max_kernel_memory,
             fallback: args.fallback.map(|fallback| match fallback {
                 FallbackArg::Reflink => Fallback::Reflink,
                 FallbackArg::Copy => Fallback::Copy,
@@ -126,6 +148,8 @@ impl Context {
         let downloads = DownloadOptions::default().certificates(self.tls_ca.clone());
         PoolOptions::default()
             .reserve(self.reserve)
+            .overcommit_ratio(self.overcommit_ratio)
+            .max_kernel_memory(self.max_kernel_memory)
             .fallback(self.fallback)
             .downloads(downloads)
             .kata_root(&self.kata_direct_volumes)
@@ -140,10 +164,17 @@ impl Context {
 
 /// Parses a size argument.
 pub(super) fn size(text: &str) -> Result<u64, String> {
-    calf::units::parse_size("size", text).map_err(|error| {
-        let cause = std::error::Error::source(&error).map(ToString::to_string);
-        let mut parts: Vec<String> = cause.into_iter().collect();
-        parts.extend(error.remedies().into_iter().map(str::to_owned));
-        parts.join("; ")
-    })
+    calf::units::parse_size("size", text).map_err(|error| without_value(&error))
+}
+
+fn ratio(text: &str) -> Result<OvercommitRatio, String> {
+    text.parse().map_err(|error| without_value(&error))
+}
+
+/// Why a value is refused, without the value, which clap shows.
+fn without_value(error: &calf::Error) -> String {
+    let cause = std::error::Error::source(error).map(ToString::to_string);
+    let mut parts: Vec<String> = cause.into_iter().collect();
+    parts.extend(error.remedies().into_iter().map(str::to_owned));
+    parts.join("; ")
 }

@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use calf::csi::{DEFAULT_DRIVER_NAME, ServeConfig};
+use calf::csi::{DEFAULT_DRIVER_NAME, InlineCaps, ServeConfig, TemplatePattern};
 use calf::kubernetes::KubernetesConfig;
 use calf::sys::privilege;
 use calf::sys::privilege::SystemCalls;
@@ -34,6 +34,8 @@ pub(super) struct Args {
     #[arg(long, value_name = "N", env = "CALF_MAX_VOLUMES_PER_NODE", hide_env_values = true)]
     #[arg(default_value_t = 0)]
     max_volumes_per_node: u32,
+    #[command(flatten)]
+    inline: InlineArgs,
     /// The largest volume that may be made, or that a volume may grow to
     #[arg(long, value_name = "SIZE", env = "CALF_MAX_VOLUME_SIZE", hide_env_values = true)]
     #[arg(default_value = "15Ti", value_parser = max_volume_size)]
@@ -64,12 +66,56 @@ pub(super) struct Args {
     pub(super) log_format: LogFormat,
 }
 
+/// What pods may ask of inline volumes.
+#[derive(clap::Args)]
+struct InlineArgs {
+    /// Let pods have inline volumes, which anyone who may create a pod can ask for
+    #[arg(long, env = "CALF_INLINE_VOLUMES", hide_env_values = true)]
+    inline_volumes: bool,
+    /// The largest inline volume; by default, that of all volumes
+    #[arg(long, value_name = "SIZE", env = "CALF_INLINE_MAX_SIZE", hide_env_values = true)]
+    #[arg(value_parser = size)]
+    inline_max_size: Option<u64>,
+    /// Most that an inline volume may write, and its limit if it asks for none; by default, its size
+    #[arg(long, value_name = "SIZE", env = "CALF_INLINE_MAX_COW_LIMIT", hide_env_values = true)]
+    #[arg(value_parser = cow_limit)]
+    inline_max_cow_limit: Option<u64>,
+    /// Templates of inline volumes: names, or starts of names such as `debian-*`; by default, all
+    #[arg(long, value_name = "NAMES", env = "CALF_INLINE_TEMPLATES", hide_env_values = true)]
+    #[arg(value_delimiter = ',')]
+    inline_templates: Vec<TemplatePattern>,
+    /// What inline volumes may ask for: `reserve` (allocated space), `durable`; by default, neither
+    #[arg(long, value_enum, value_name = "WORDS", env = "CALF_INLINE_ALLOW")]
+    #[arg(hide_env_values = true, hide_possible_values = true, value_delimiter = ',')]
+    inline_allow: Vec<Policy>,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+enum Policy {
+    Reserve,
+    Durable,
+}
+
+impl InlineArgs {
+    fn caps(self) -> InlineCaps {
+        let mut caps = InlineCaps::default();
+        caps.enabled = self.inline_volumes;
+        caps.max_size = self.inline_max_size;
+        caps.max_cow_limit = self.inline_max_cow_limit;
+        caps.reserve = self.inline_allow.contains(&Policy::Reserve);
+        caps.durable = self.inline_allow.contains(&Policy::Durable);
+        caps.templates = self.inline_templates;
+        caps
+    }
+}
+
 pub(super) fn run(context: &Context, args: Args) -> Result<Outcome> {
     let config = ServeConfig {
         endpoint: args.endpoint,
         driver_name: args.driver_name,
         node_id: args.node_id.map_or_else(node_name, Ok)?,
         max_volumes_per_node: args.max_volumes_per_node,
+        inline: args.inline.caps(),
         drain_timeout: args.drain_timeout,
         metrics_address: args.metrics_address,
         templates: match &args.templates {
@@ -104,6 +150,14 @@ pub(super) fn run(context: &Context, args: Args) -> Result<Outcome> {
     // Calls that outlived the drain timeout end with the process.
     runtime.shutdown_background();
     served.map(|()| Outcome::Success)
+}
+
+/// Parses the bound of limits, which must be at least the largest chunk.
+fn cow_limit(text: &str) -> Result<u64, String> {
+    match size(text)? {
+        bytes if bytes < 1 << 20 => Err("give at least 1Mi".to_owned()),
+        bytes => Ok(bytes),
+    }
 }
 
 /// Parses the bound of volumes' sizes.

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use calf::units::format_size;
-use calf::{Backing, Capacity, Pool, Result, TemplateRecord, VolumeState, VolumeStatus};
+use calf::{Backing, OvercommitRatio, Pool, Result, TemplateRecord, VolumeState, VolumeStatus};
 use serde::Serialize;
 
 use super::context::Context;
@@ -33,6 +33,14 @@ struct PoolView {
     reserve: u64,
     /// Bytes that all volumes occupy.
     volumes_allocated: u64,
+    /// Bytes that volumes and spares may still write.
+    committed: u64,
+    /// What `committed` may be, in relation to `available`; null if it is not bounded.
+    overcommit_ratio: Option<f64>,
+    /// Bytes of kernel memory that volumes and spares may come to take for what they write.
+    kernel_memory_committed: u64,
+    /// The bound of that; null if it is not bounded.
+    max_kernel_memory: Option<u64>,
 }
 
 /// How new volumes are made on this kernel.
@@ -62,15 +70,33 @@ struct UnhealthyView {
 
 pub(super) fn run(context: &Context) -> Result<Outcome> {
     let pool = context.existing_pool()?;
-    let view = view(&pool, &pool.capacity()?, pool.templates()?, &pool.volumes()?, &pool.damage()?);
+    let volumes = pool.volumes()?;
+    let view =
+        view(pool_view(&pool, &volumes)?, &pool, pool.templates()?, &volumes, &pool.damage()?);
     let unhealthy = view.unhealthy.iter().map(|volume| &volume.id);
     context.output.result(&view, unhealthy, || human(&view))?;
     Ok(Outcome::Success)
 }
 
+fn pool_view(pool: &Pool, volumes: &[VolumeStatus]) -> Result<PoolView> {
+    let (capacity, commitment) = (pool.capacity()?, pool.commitment()?);
+    Ok(PoolView {
+        path: pool.root().display().to_string(),
+        id: pool.id().to_string(),
+        total: capacity.total,
+        available: capacity.available,
+        reserve: capacity.reserve,
+        volumes_allocated: volumes.iter().map(|v| v.allocated).sum(),
+        committed: commitment.space,
+        overcommit_ratio: pool.overcommit_ratio().map(OvercommitRatio::get),
+        kernel_memory_committed: commitment.kernel_memory,
+        max_kernel_memory: pool.max_kernel_memory(),
+    })
+}
+
 fn view(
+    space: PoolView,
     pool: &Pool,
-    capacity: &Capacity,
     templates: Vec<TemplateRecord>,
     volumes: &[VolumeStatus],
     damage: &[calf::Error],
@@ -78,14 +104,7 @@ fn view(
     let count = |state| volumes.iter().filter(|v| v.state == state).count();
     let healthy = [VolumeState::Active, VolumeState::Inactive];
     View {
-        pool: PoolView {
-            path: pool.root().display().to_string(),
-            id: pool.id().to_string(),
-            total: capacity.total,
-            available: capacity.available,
-            reserve: capacity.reserve,
-            volumes_allocated: volumes.iter().map(|v| v.allocated).sum(),
-        },
+        pool: space,
         backing: backing(pool),
         templates: templates
             .into_iter()
@@ -112,6 +131,23 @@ fn backing(pool: &Pool) -> BackingView {
         }
         Err(e) => BackingView { kind: None, fallback: false, problem: Some(e.report()) },
     }
+}
+
+/// What volumes may come to take.
+fn committed(pool: &PoolView) -> String {
+    let times = pool.committed as f64 / pool.available.max(1) as f64;
+    let mut text = format!("{} that volumes may still write", format_size(pool.committed));
+    if pool.committed > 0 && pool.available > 0 {
+        text.push_str(&format!(", {times:.1} times what is available"));
+    }
+    if let Some(ratio) = pool.overcommit_ratio {
+        text.push_str(&format!(" (at most {ratio})"));
+    }
+    text.push_str(&format!("; {} of kernel memory", format_size(pool.kernel_memory_committed)));
+    if let Some(most) = pool.max_kernel_memory {
+        text.push_str(&format!(" (at most {})", format_size(most)));
+    }
+    text
 }
 
 fn human(view: &View) -> String {
@@ -142,6 +178,7 @@ fn human(view: &View) -> String {
         ),
         ("Backing", backing),
         ("Volumes", format!("{volumes}; {} written", format_size(pool.volumes_allocated))),
+        ("Committed", committed(pool)),
     ]);
     if !view.templates.is_empty() {
         let rows = view

@@ -4,5 +4,5 @@ pub(crate) mod exceptions;
 pub(crate) mod header;
 pub(crate) mod size;
 
-pub(crate) use size::is_chunk_size;
-pub use size::{largest_volume, store_size};
+pub use size::{EXCEPTION_MEMORY, largest_volume, store_size};
+pub(crate) use size::{data_chunks, is_chunk_size};

@@ -26,11 +26,21 @@ pub(crate) fn limit_chunks(limit: u64, chunk_size: u64) -> u64 {
     limit.div_ceil(chunk_size)
 }
 
+/// Bytes of kernel memory for one exception: the kernel's structure has 32, and its allocator adds 2 %
+/// (Linux, `struct dm_exception`). Chunks that follow each other share one, if their copies do too.
+pub const EXCEPTION_MEMORY: u64 = 33;
+
+/// Number of chunks that a volume of `size` bytes may write under a limit in bytes (its whole size if
+/// `None`): the number of exceptions, if no two chunks share one.
+pub(crate) fn data_chunks(size: u64, limit: Option<u64>, chunk_size: u64) -> u64 {
+    let all = size.div_ceil(chunk_size);
+    limit.map_or(all, |limit| all.min(limit_chunks(limit, chunk_size)))
+}
+
 /// Bytes of a COW store that lets a volume of `size` bytes write `limit` bytes (its whole size if
 /// `None`), each chunk counted once.
 pub fn store_size(size: u64, limit: Option<u64>, chunk_size: u64) -> u64 {
-    let all = size.div_ceil(chunk_size);
-    let data = limit.map_or(all, |limit| all.min(limit_chunks(limit, chunk_size)));
+    let data = data_chunks(size, limit, chunk_size);
     let exceptions_per_area = chunk_size / EXCEPTION_SIZE;
     let areas = data / exceptions_per_area + 1;
     (1 + areas + data) * chunk_size

@@ -98,6 +98,11 @@ impl Capability {
         self.mode == Mode::SingleNodeReaderOnly
     }
 
+    /// Whether the host mounts the volume for writing, and therefore grows its file system.
+    pub(super) fn is_grown(&self) -> bool {
+        !self.is_block() && !self.read_only()
+    }
+
     /// Whether only one target may have the volume.
     pub(super) fn exclusive(&self) -> bool {
         self.mode == Mode::SingleNodeSingleWriter

@@ -47,6 +47,7 @@ pub mod v1;
 mod value;
 mod volume;
 
+pub use inline::{InlineCaps, TemplatePattern};
 pub use server::{
     DEFAULT_DRAIN_TIMEOUT, DEFAULT_DRIVER_NAME, DEFAULT_RECONCILE_INTERVAL, ServeConfig, serve,
 };

@@ -103,9 +103,9 @@ impl Parameters {
 
     /// The volume that the parameters describe.
     pub(super) fn into_spec(self, origin: Origin, id: &str) -> Result<VolumeSpec> {
+        let (owner, kata_direct) = (NodeOwner::default(), self.is_kata_direct());
         let template =
             self.template.ok_or_else(|| missing(&format!("{}.{TEMPLATE}", origin.field())))?;
-        let owner = NodeOwner::default();
         Ok(VolumeSpec {
             size: self.size,
             cow_limit: self.cow_limit,
@@ -118,9 +118,14 @@ impl Parameters {
                 mode: self.mode.unwrap_or(owner.mode),
             },
             inline: origin == Origin::Inline,
-            kata_direct: self.kata_direct.unwrap_or_default(),
+            kata_direct,
             ..VolumeSpec::new(id, template)
         })
+    }
+
+    /// Whether Kata handles mount access.
+    pub(super) fn is_kata_direct(&self) -> bool {
+        self.kata_direct.unwrap_or_default()
     }
 
     /// The first key whose value differs from the volume's.

@@ -18,7 +18,7 @@ use crate::api::Pool;
 use crate::csi::driver::{Driver, Service};
 use crate::csi::health::Checks;
 use crate::csi::housekeeping::Housekeeping;
-use crate::csi::inline::InlineVolumes;
+use crate::csi::inline::{InlineCaps, InlineVolumes};
 use crate::csi::spares::Warmer;
 use crate::csi::templates::Keeper;
 use crate::csi::topology::Topology;
@@ -58,6 +58,8 @@ pub struct ServeConfig {
     /// Maximum number of volumes on this node: the orchestrator keeps to it for volumes of claims, the
     /// driver for inline volumes. 0 means no limit.
     pub max_volumes_per_node: u32,
+    /// What pods may ask of inline volumes; by default, there are none.
+    pub inline: InlineCaps,
     /// How long a shutdown waits for calls to end.
     pub drain_timeout: Duration,
     /// Where to serve metrics, health and readiness over HTTP; `None` for nowhere.
@@ -78,6 +80,7 @@ impl ServeConfig {
             driver_name: DEFAULT_DRIVER_NAME.to_owned(),
             node_id: node_id.into(),
             max_volumes_per_node: 0,
+            inline: InlineCaps::default(),
             drain_timeout: DEFAULT_DRAIN_TIMEOUT,
             metrics_address: None,
             templates: RequiredTemplates::default(),
@@ -158,7 +161,7 @@ pub async fn serve(
         driver_name: config.driver_name.clone(),
         topology,
         max_volumes_per_node: config.max_volumes_per_node,
-        inline: InlineVolumes::default(),
+        inline: InlineVolumes::new(config.inline),
         events,
     };
     let driver = Driver::new(service, metrics);
@@ -254,6 +257,9 @@ fn prepare(
             "starting in fallback: volumes are private copies, not dm-snapshots; load \
              dm-snapshot and start again for copy-on-write volumes"
         ),
+    }
+    if let Some((what, help)) = pool.disk_risk() {
+        tracing::warn!(target: "calf::csi", pool = %root, help, "the pool's place is a risk: {what}");
     }
     let (listener, socket_file) = socket::listen(path)?;
     housekeeping::log(&housekeeping.run()?, tracing::Level::INFO);

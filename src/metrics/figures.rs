@@ -15,8 +15,10 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::{Registry, Unit};
 
 use crate::api::{Pool, Survey};
+use crate::cow::EXCEPTION_MEMORY;
 use crate::error::{ErrorKind, Result};
 use crate::metrics::counters::PREFIX;
+use crate::model::ratio::OvercommitRatio;
 use crate::model::volume::VolumeState;
 use crate::template::required::{RequiredTemplate, RequiredTemplates};
 use crate::volume::status::VolumeStatus;
@@ -56,6 +58,7 @@ struct Figures {
     allocated: u64,
     cow_used: u64,
     cow_limit: u64,
+    kernel_memory: u64,
     fullest: f64,
 }
 
@@ -66,6 +69,7 @@ impl Figures {
         if let Some((used, total)) = volume.cow {
             self.cow_used += used;
             self.cow_limit += total;
+            self.kernel_memory += used / volume.record.chunk_size * EXCEPTION_MEMORY;
             self.fullest = self.fullest.max(used as f64 / total.max(1) as f64);
         }
     }
@@ -92,6 +96,7 @@ pub(super) fn encode(
         }
     };
     tell("pool", space(pool, &mut registry));
+    tell("commitment", commitment(pool, &mut registry));
     tell("loops", loops(pool, &mut registry));
     tell("volumes", volumes(pool, &mut registry));
     tell("spares", spares(pool, &mut registry));
@@ -99,7 +104,7 @@ pub(super) fn encode(
     ready(pool, required, &mut registry);
     registry.register(
         "scrape_collector_success",
-        "Whether a part of this scrape (pool, loops, volumes, spares) could be read",
+        "Whether a part of this scrape (pool, commitment, loops, volumes, spares) could be read",
         success.clone(),
     );
     let duration = Number::default();
@@ -147,6 +152,39 @@ fn space(pool: &Pool, registry: &mut Registry) -> Result<()> {
         gauge.set(value);
         registry.register_with_unit(name, help, Unit::Bytes, gauge);
     }
+    Ok(())
+}
+
+fn commitment(pool: &Pool, registry: &mut Registry) -> Result<()> {
+    let commitment = pool.commitment()?;
+    for (name, help, value) in [
+        (
+            "pool_committed",
+            "Space that volumes and spares may still write into, beyond what they occupy",
+            commitment.space,
+        ),
+        (
+            "pool_kernel_memory_committed",
+            "Kernel memory that volumes and spares may come to take for what they write",
+            commitment.kernel_memory,
+        ),
+        (
+            "pool_kernel_memory_max",
+            "The bound of that (0: none)",
+            pool.max_kernel_memory().unwrap_or_default(),
+        ),
+    ] {
+        let gauge = Bytes::default();
+        gauge.set(value);
+        registry.register_with_unit(name, help, Unit::Bytes, gauge);
+    }
+    let ratio = Number::default();
+    ratio.set(pool.overcommit_ratio().map_or(0.0, OvercommitRatio::get));
+    registry.register(
+        "pool_overcommit_ratio",
+        "What may be committed for each available byte (0: no bound)",
+        ratio,
+    );
     Ok(())
 }
 
@@ -220,6 +258,7 @@ fn volumes(pool: &Pool, registry: &mut Registry) -> Result<()> {
     let allocated = Family::<Template, Bytes>::default();
     let used = Family::<Template, Bytes>::default();
     let limits = Family::<Template, Bytes>::default();
+    let memory = Family::<Template, Bytes>::default();
     let fullest = Family::<Template, Number>::default();
     for (template, figures) in templates {
         for state in VolumeState::ALL.map(VolumeState::as_str).into_iter().chain([UNKNOWN]) {
@@ -234,6 +273,7 @@ fn volumes(pool: &Pool, registry: &mut Registry) -> Result<()> {
         allocated.get_or_create(&labels).set(figures.allocated);
         used.get_or_create(&labels).set(figures.cow_used);
         limits.get_or_create(&labels).set(figures.cow_limit);
+        memory.get_or_create(&labels).set(figures.kernel_memory);
         fullest.get_or_create(&labels).set(figures.fullest);
     }
     registry.register(
@@ -269,6 +309,12 @@ fn volumes(pool: &Pool, registry: &mut Registry) -> Result<()> {
         "Bytes that the COW stores of a template's active volumes may hold",
         Unit::Bytes,
         limits,
+    );
+    registry.register_with_unit(
+        "volume_kernel_memory",
+        "Kernel memory that what a template's active volumes have written takes at most",
+        Unit::Bytes,
+        memory,
     );
     registry.register(
         "volume_cow_used_ratio_max",

@@ -102,7 +102,7 @@ fn figures_follow_the_pool() {
     }
     let a = pool.volume("a").and_then(|volume| volume.activate()).unwrap().number();
     let b = pool.volume("b").and_then(|volume| volume.activate()).unwrap().number();
-    host.set_usage(a, SnapshotUsage::Valid { used: 3 << 10, total: 12 << 10, metadata: 0 });
+    host.set_usage(a, SnapshotUsage::Valid { used: 12 << 10, total: 48 << 10, metadata: 0 });
     host.set_usage(b, SnapshotUsage::Overflow);
     host.set_free(3 << 20);
     let text = fixture.scrape();
@@ -114,15 +114,21 @@ fn figures_follow_the_pool() {
         "calf_pool_damaged_records 0",
         "calf_volumes_lost_total{state=\"overflow\"} 1",
         "calf_volumes_lost_total{state=\"invalid\"} 0",
-        "calf_volume_cow_used_bytes{template=\"base\"} 3072",
-        "calf_volume_cow_limit_bytes{template=\"base\"} 12288",
+        "calf_volume_cow_used_bytes{template=\"base\"} 12288",
+        "calf_volume_cow_limit_bytes{template=\"base\"} 49152",
         "calf_volume_cow_used_ratio_max{template=\"base\"} 0.25",
+        "calf_volume_kernel_memory_bytes{template=\"base\"} 99",
         "calf_template_size_bytes{template=\"base\"} 4096",
         "calf_template_ready{template=\"base\"} 1",
         "calf_template_ready{template=\"other\"} 0",
         "calf_pool_free_bytes 3145728",
         "calf_pool_available_bytes 2097152",
         "calf_pool_reserve_bytes 1048576",
+        // Three volumes of one chunk each: header, table, chunk.
+        "calf_pool_committed_bytes 36864",
+        "calf_pool_overcommit_ratio 0.0",
+        "calf_pool_kernel_memory_committed_bytes 99",
+        "calf_pool_kernel_memory_max_bytes 0",
         // Two stores and one shared origin.
         "calf_pool_loop_devices 3",
         "calf_scrape_collector_success{collector=\"volumes\"} 1",
@@ -141,7 +147,7 @@ fn figures_follow_the_pool() {
 fn what_cannot_be_read_is_told_and_hides_nothing_else() {
     let fixture = Fixture::new();
     fixture.pool.create_volume(&VolumeSpec::new("a", "base")).unwrap();
-    let collectors = ["pool", "loops", "volumes", "spares"];
+    let collectors = ["pool", "commitment", "loops", "volumes", "spares"];
     let mut hidden = BTreeSet::new();
     let mut unknown = 0;
     for n in 1.. {

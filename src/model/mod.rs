@@ -9,6 +9,7 @@ pub(crate) mod key;
 pub(crate) mod limits;
 pub(crate) mod policy;
 pub(crate) mod publication;
+pub(crate) mod ratio;
 pub(crate) mod size_range;
 pub(crate) mod template_name;
 pub mod units;

@@ -7,9 +7,10 @@
 //! | 3 | `volume/<key>` | an operation on the volume runs; taken without blocking |
 //! | 4 | `spare/<token>` | the spare is made, claimed or removed; taken without blocking |
 //! | 5 | `template/<name>` | a name is set or removed |
-//! | 6 | `image/<digest>` | content is used (shared), made or removed (exclusive) |
-//! | 7 | `origin/<digest>` | content is attached, or its file extended |
-//! | 8 | `pool` | the pool is made, or its format raised |
+//! | 6 | `admission` | the sums over all volumes decide on a volume, until its record is written; only if they are bounded |
+//! | 7 | `image/<digest>` | content is used (shared), made or removed (exclusive) |
+//! | 8 | `origin/<digest>` | content is attached, or its file extended |
+//! | 9 | `pool` | the pool is made, or its format raised |
 
 use crate::error::Result;
 use crate::model::digest::Digest;
@@ -33,6 +34,11 @@ impl PoolDir {
     /// Takes the lock that serializes making and removing spares; `None` if it is held.
     pub(crate) fn try_lock_spares(&self) -> Result<Option<Lock>> {
         self.host().try_lock(&self.layout().lock_file(), "spares", Mode::Exclusive)
+    }
+
+    /// Takes the lock that serializes decisions by the sums over all volumes, waiting for its holder.
+    pub(crate) fn lock_admission(&self) -> Result<Lock> {
+        self.host().lock(&self.layout().lock_file(), "admission", Mode::Exclusive)
     }
 
     /// Takes the lock of a template's content, waiting for its holder: shared to use the content,

@@ -27,6 +27,7 @@ use crate::model::download::DownloadOptions;
 use crate::model::key::PoolId;
 use crate::model::limits::MAX_SIZE;
 use crate::model::policy::Backing;
+use crate::model::ratio::OvercommitRatio;
 use crate::model::units::format_size;
 use crate::pool::layout::Layout;
 use crate::pool::losses::LossLog;
@@ -72,6 +73,10 @@ pub(crate) struct Settings {
     pub(crate) mounted: bool,
     /// The largest volume that a call may ask for, in bytes.
     pub(crate) max_volume_size: u64,
+    /// What volumes may still write, in relation to the free space; `None` for no bound.
+    pub(crate) overcommit_ratio: Option<OvercommitRatio>,
+    /// Kernel memory that the exceptions of all volumes may come to take, in bytes; `None` for no bound.
+    pub(crate) max_kernel_memory: Option<u64>,
     /// How to make volumes if the kernel has no dm-snapshot; `None` to refuse.
     pub(crate) fallback: Option<Fallback>,
     /// How images are downloaded.
@@ -93,6 +98,8 @@ impl Default for Settings {
             missing: Missing::Create,
             mounted: false,
             max_volume_size: MAX_SIZE,
+            overcommit_ratio: None,
+            max_kernel_memory: None,
             fallback: None,
             downloads: DownloadOptions::default(),
             kata_root: DEFAULT_KATA_ROOT.into(),
@@ -256,6 +263,16 @@ impl PoolDir {
     /// The largest volume that a call may ask for, in bytes.
     pub(crate) fn max_volume_size(&self) -> u64 {
         self.settings.max_volume_size
+    }
+
+    /// What volumes may still write, in relation to the free space; `None` for no bound.
+    pub(crate) fn overcommit_ratio(&self) -> Option<OvercommitRatio> {
+        self.settings.overcommit_ratio
+    }
+
+    /// Kernel memory that the exceptions of all volumes may come to take; `None` for no bound.
+    pub(crate) fn max_kernel_memory(&self) -> Option<u64> {
+        self.settings.max_kernel_memory
     }
 
     /// How long to wait for another operation on the same volume.

@@ -41,7 +41,7 @@ pub use linux::LinuxHost;
 pub(crate) use linux::fuzzing;
 #[cfg(feature = "micro")]
 pub(crate) use linux::micro;
-pub(crate) use linux::readiness;
+pub(crate) use linux::{readiness, site};
 pub use mount::{BindSpec, FileSystemUsage, MountSpec, MountedAt, Target, TargetKind};
 pub use udev::{UDEV_RULES, UDEV_RULES_FILE};
 

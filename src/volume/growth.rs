@@ -8,7 +8,9 @@ use std::path::Path;
 use crate::cow;
 use crate::error::{Error, ErrorKind, Result};
 use crate::model::device_id::{DeviceId, Role};
+use crate::model::digest::Digest;
 use crate::model::key::Key;
+use crate::model::limits::SECTOR;
 use crate::model::policy::{Backing, Reserve};
 use crate::model::units::format_size;
 use crate::pool::PoolDir;
@@ -17,6 +19,9 @@ use crate::sys::{DeviceNumber, SnapshotUsage};
 use crate::template::superblock::{self, FileSystem, MOUNTABLE_PREFIX};
 use crate::volume::plan::state::Observed;
 use crate::volume::usage::mounts_of_device;
+
+/// How exactly the largest growth is found, in bytes.
+const PRECISION: u64 = 1 << 20;
 
 /// The file system on a device, if it is of a type that calf mounts.
 pub(crate) fn on_device(pool: &PoolDir, device: DeviceNumber) -> Result<Option<FileSystem>> {
@@ -29,16 +34,49 @@ pub(crate) fn check_new(pool: &PoolDir, record: &VolumeRecord) -> Result<()> {
     if record.size == record.template_size {
         return Ok(());
     }
-    let path = pool.layout().image(&record.digest);
+    match in_content(pool, &record.digest)? {
+        Some(found) => check(pool, record, &found, record.cow_limit),
+        None => Ok(()),
+    }
+}
+
+/// The largest size up to `most` that a new volume, which is like that of `record` otherwise, can have if the
+/// host grows its file system.
+pub(crate) fn largest_new(pool: &PoolDir, record: &VolumeRecord, most: u64) -> Result<u64> {
+    let Some(found) = in_content(pool, &record.digest)? else { return Ok(most) };
+    let fits = |size| match check(
+        pool,
+        &VolumeRecord { size, ..record.clone() },
+        &found,
+        record.cow_limit,
+    ) {
+        Err(error) if error.kind() == ErrorKind::OutOfRange => Ok(false),
+        checked => checked.map(|()| true),
+    };
+    if most <= record.template_size || fits(most)? {
+        return Ok(most);
+    }
+    // The more a file system grows, the more growing it writes.
+    let (mut good, mut bad) = (record.template_size, most);
+    while bad - good > PRECISION {
+        let middle = good + (bad - good) / 2;
+        match fits(middle)? {
+            true => good = middle,
+            false => bad = middle,
+        }
+    }
+    Ok(good - (good - record.template_size) % SECTOR)
+}
+
+/// The file system in the content of a template, if it is of a type that calf mounts.
+fn in_content(pool: &PoolDir, digest: &Digest) -> Result<Option<FileSystem>> {
+    let path = pool.layout().image(digest);
     let image = pool.host().open_image(&path, crate::sys::OpenMode::Read)?;
     let mut prefix = vec![0; MOUNTABLE_PREFIX];
     image
         .fill_from(&mut prefix, 0)
         .map_err(|e| Error::io("read the superblock in", path.display(), e))?;
-    match superblock::mountable(&prefix) {
-        Some(found) => check(pool, record, &found, record.cow_limit),
-        None => Ok(()),
-    }
+    Ok(superblock::mountable(&prefix))
 }
 
 /// Refuses to grow the file system `found` on the device of an active volume to the volume's size.

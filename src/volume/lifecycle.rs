@@ -3,7 +3,6 @@
 use std::path::Path;
 
 use crate::error::{Error, ErrorKind, Result};
-use crate::model::policy::Reserve;
 use crate::model::volume::VolumeSpec;
 use crate::pool::locks::VolumeGuard;
 use crate::pool::moment::Moment;
@@ -16,8 +15,7 @@ use crate::volume::machine::converge::{reach, undo};
 use crate::volume::machine::observe;
 use crate::volume::plan::Goal;
 use crate::volume::plan::state::Observed;
-use crate::volume::plan::step::store_length;
-use crate::volume::space::{check_free, require_free};
+use crate::volume::space::{AdmissionControl, Present};
 use crate::volume::status::VolumeStatus;
 use crate::volume::usage::refuse_if_mounted;
 use crate::volume::{growth, lock, provision, reclaim, status};
@@ -93,15 +91,27 @@ pub(crate) fn change(
     record: &VolumeRecord,
     before: &Observed,
 ) -> Result<()> {
-    if record.reserve == Reserve::Full {
-        let has = before.store.map_or(0, |store| store.allocated);
-        require_free(pool, &record.id, store_length(record).saturating_sub(has))?;
-    }
+    let _admission = admit_change(pool, record, before)?;
     let goal = match before.devices().is_empty() {
         true => Goal::Stored(record),
         false => Goal::Active { record, view: false },
     };
     reach(pool, guard, goal, before)
+}
+
+/// Fails with `NoSpace` unless the pool has room for a volume, which is as `before`, to become that of
+/// `record`. Keep the result until the record is written.
+pub(crate) fn admit_change<'a>(
+    pool: &'a PoolDir,
+    record: &VolumeRecord,
+    before: &Observed,
+) -> Result<AdmissionControl<'a>> {
+    let admission = AdmissionControl::begin(pool)?;
+    if let Some(present) = &before.record {
+        let allocated = before.store.map_or(0, |store| store.allocated);
+        admission.admit_change(record, Present { record: present, allocated })?;
+    }
+    Ok(admission)
 }
 
 /// A volume that matches its spec.
@@ -127,12 +137,13 @@ pub(crate) fn create(
         return Ok(Provisioned::Found(record.clone()));
     }
     let backing = pool.backing()?;
+    let admission = AdmissionControl::begin(pool)?;
     // The lock protects the content from removal until the record is written.
     let (template, _image) = hold_content(pool, &spec.template)?;
     let mut record = provision::record(spec, &template, backing, observed.boot.clone())?;
     record.target = target.and_then(Path::to_str).map(str::to_owned);
     provision::check_bound(pool, &record.id, record.size)?;
-    check_free(pool, &record)?;
+    admission.admit(&record)?;
     if let Err(error) = reach(pool, guard, Goal::Stored(&record), &observed) {
         undo(pool, guard, Goal::Absent);
         return Err(error);

@@ -11,6 +11,7 @@
 //! state, and runs the steps on a [`Host`](crate::sys::Host).
 
 pub(crate) mod activate;
+pub(crate) mod commitment;
 pub(crate) mod growth;
 pub(crate) mod kata;
 pub(crate) mod lifecycle;
@@ -22,6 +23,7 @@ pub(crate) mod publish;
 pub(crate) mod reclaim;
 pub(crate) mod recover;
 pub(crate) mod revive;
+pub(crate) mod room;
 pub(crate) mod space;
 pub(crate) mod spare;
 pub(crate) mod status;

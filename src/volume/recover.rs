@@ -56,7 +56,10 @@ pub(crate) fn recover_volume(
     }
     let from = cause(&found.record, &found.before);
     let chunks = match from {
-        Some(_) => revive(pool, &guard, &record, &found.before)?,
+        Some(_) => {
+            let _admission = lifecycle::admit_change(pool, &record, &found.before)?;
+            revive(pool, &guard, &record, &found.before)?
+        }
         None if record == found.record => 0,
         None => {
             lifecycle::change(pool, &guard, &record, &found.before)?;

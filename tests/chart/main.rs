@@ -14,7 +14,7 @@ use std::process::ExitCode;
 
 use libtest_mimic::{Arguments, Trial};
 
-const TESTS: [(&str, fn()); 25] = [
+const TESTS: [(&str, fn()); 28] = [
     ("lint_finds_nothing", helm::lint_finds_nothing),
     ("defaults_render_every_object", rendering::defaults_render_every_object),
     ("sidecars_have_no_rights", rendering::sidecars_have_no_rights),
@@ -26,10 +26,12 @@ const TESTS: [(&str, fn()); 25] = [
     ("two_releases_share_nothing", rendering::two_releases_share_nothing),
     ("every_mount_has_its_volume", rendering::every_mount_has_its_volume),
     ("storage_classes_are_as_asked_for", rendering::storage_classes_are_as_asked_for),
+    ("inline_volumes_are_switched_on", rendering::inline_volumes_are_switched_on_and_capped),
     ("long_names_are_cut", rendering::long_names_are_cut),
     ("the_resizer_may_use_its_lease_only", rendering::the_resizer_may_use_its_lease_only),
     ("the_test_pod_is_not_the_daemon_sets", rendering::the_test_pod_is_not_the_daemon_sets),
     ("notes_warn_of_missing_templates", rendering::notes_warn_of_missing_templates),
+    ("notes_warn_of_the_root_disk", rendering::notes_warn_of_the_root_disk),
     ("wrong_values_are_refused", schema::wrong_values_are_refused),
     ("right_values_are_taken", schema::right_values_are_taken),
     ("every_value_has_a_type", schema::every_value_has_a_type),
@@ -38,6 +40,7 @@ const TESTS: [(&str, fn()); 25] = [
     ("readme_names_the_version", readme::names_the_version),
     ("monitoring_is_optional", monitoring::is_optional),
     ("alerts_are_the_documented_ones", monitoring::alerts_are_the_documented_ones),
+    ("a_driver_that_is_down_is_noticed_by_any_name", monitoring::down_is_noticed_by_any_name),
     ("queries_name_metrics_that_exist", monitoring::queries_name_metrics_that_exist),
     ("manifests_use_what_the_chart_makes", documents::manifests_use_what_the_chart_makes),
 ];

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use serde_json::{Value, json};
 
-use crate::helm::{list, read, render, text, yaml};
+use crate::helm::{Objects, list, read, render, text, try_render, yaml};
 
 const ALL: &str = "metrics: {podMonitor: {enabled: true, labels: {release: p}}, \
                    prometheusRule: {enabled: true}, dashboard: {enabled: true, namespace: grafana}}";
@@ -39,8 +39,29 @@ pub(crate) fn alerts_are_the_documented_ones() {
     let documentation = read("docs/metrics.md");
     let (_, block) = documentation.split_once("```yaml\ngroups:").expect("the rules");
     let (block, _) = block.split_once("```").expect("the end of the rules");
+    // There, the release is in a namespace of its name.
+    let block = block.replace("calf/calf", "storage/calf");
     let documented = yaml(&format!("groups:{block}"));
     assert_eq!(render(ALL).one("PrometheusRule")["spec"], documented);
+}
+
+/// The Prometheus operator makes the label `job` from the namespace and the name of the monitor.
+pub(crate) fn down_is_noticed_by_any_name() {
+    let expression = |objects: &Objects| {
+        let rules = objects.one("PrometheusRule")["spec"]["groups"][0]["rules"].clone();
+        let rule = list(&rules).iter().find(|rule| rule["alert"] == "CalfDown").cloned();
+        text(&rule.expect("the alert")["expr"]).to_owned()
+    };
+    let by_job = |job: &str| format!(r#"up{{job="{job}"}} == 0 or absent(up{{job="{job}"}})"#);
+    for release in ["calf", "disks"] {
+        let objects = try_render(release, ALL).unwrap_or_else(|e| panic!("{e}"));
+        let monitor = &objects.one("PodMonitor")["metadata"];
+        let job = format!("{}/{}", text(&monitor["namespace"]), text(&monitor["name"]));
+        assert!(job.starts_with(&format!("storage/{release}")), "{job}");
+        assert_eq!(expression(&objects), by_job(&job));
+    }
+    let own = render("metrics: {prometheusRule: {enabled: true, job: node-disks}}");
+    assert_eq!(expression(&own), by_job("node-disks"));
 }
 
 /// Each `calf_…` metric that Grafana and Prometheus would query is in the table of docs/metrics.md,

@@ -28,7 +28,7 @@ pub(crate) fn defaults_render_every_object() {
     assert_eq!(
         objects.one("CSIDriver")["spec"],
         json!({
-            "volumeLifecycleModes": ["Persistent", "Ephemeral"],
+            "volumeLifecycleModes": ["Persistent"],
             "attachRequired": false,
             "podInfoOnMount": true,
             "storageCapacity": true,
@@ -57,7 +57,8 @@ pub(crate) fn sidecars_have_no_rights() {
 
 pub(crate) fn the_driver_gets_what_the_values_say() {
     let objects = render(
-        "{driverName: other.example, pool: {path: /srv/pool, reserve: 1Gi, fallback: reflink}, \
+        "{driverName: other.example, pool: {path: /srv/pool, reserve: 1Gi, fallback: reflink, \
+         overcommitRatio: 2.5, maxKernelMemory: 4Gi}, \
          kubeletDir: /data/kubelet, maxVolumesPerNode: 300, maxVolumeSize: 200Gi, \
          drainTimeoutSeconds: 100, reconcileInterval: 1h30m, \
          log: {level: debug, format: json}, metrics: {port: 9999, bindAddress: '[::]'}, \
@@ -79,6 +80,8 @@ pub(crate) fn the_driver_gets_what_the_values_say() {
     // In the environment, so that commands in the container get the same values.
     assert_eq!(environment(&objects, "CALF_POOL"), "/srv/pool");
     assert_eq!(environment(&objects, "CALF_RESERVE"), "1Gi");
+    assert_eq!(environment(&objects, "CALF_OVERCOMMIT_RATIO"), "2.5");
+    assert_eq!(environment(&objects, "CALF_MAX_KERNEL_MEMORY"), "4Gi");
     assert_eq!(environment(&objects, "CALF_FALLBACK"), "reflink");
     assert_eq!(environment(&objects, "RUST_LOG"), "warn,calf=debug");
     let filter = render("log: {level: 'calf=debug,h2=info'}");
@@ -216,7 +219,41 @@ pub(crate) fn storage_classes_are_as_asked_for() {
     let both = render("{}");
     assert_eq!(
         both.named("StorageClass", "calf-durable")["parameters"],
-        json!({ "template": "base", "durability": "durable" })
+        json!({ "template": "base", "durability": "durable", "cowLimit": "10Gi" })
+    );
+    // Without a limit, or where it would be refused.
+    for values in ["storageClasses: {durable: {cowLimit: ''}}", "pool: {fallback: copy}"] {
+        assert_eq!(
+            render(values).named("StorageClass", "calf-durable")["parameters"],
+            json!({ "template": "base", "durability": "durable" }),
+            "{values}"
+        );
+    }
+}
+
+/// Whoever may create pods can ask for them, so an administrator decides.
+pub(crate) fn inline_volumes_are_switched_on_and_capped() {
+    let inline = |objects: &Objects| -> Vec<String> {
+        let arguments = objects.arguments("calf").into_iter().map(str::to_owned);
+        arguments.filter(|argument| argument.starts_with("--inline")).collect()
+    };
+    assert_eq!(inline(&render("{}")), Vec::<String>::new());
+    let on = render("inlineVolumes: {enabled: true}");
+    assert_eq!(inline(&on), ["--inline-volumes", "--inline-max-cow-limit=10Gi"]);
+    let modes = &on.one("CSIDriver")["spec"]["volumeLifecycleModes"];
+    assert_eq!(*modes, json!(["Persistent", "Ephemeral"]));
+    let capped = render(
+        "inlineVolumes: {enabled: true, maxSize: 20Gi, maxCowLimit: '', allow: [reserve, durable], \
+         templates: [base, 'debian-*']}",
+    );
+    assert_eq!(
+        inline(&capped),
+        [
+            "--inline-volumes",
+            "--inline-max-size=20Gi",
+            "--inline-allow=reserve,durable",
+            "--inline-templates=base,debian-*",
+        ]
     );
 }
 
@@ -280,6 +317,13 @@ pub(crate) fn notes_warn_of_missing_templates() {
     let said = notes(&templates());
     assert!(said.contains("base, web"), "{said}");
     assert!(!said.contains("NOT in"), "{said}");
+}
+
+/// The chart cannot see the nodes' disks.
+pub(crate) fn notes_warn_of_the_root_disk() {
+    let said = notes("{}");
+    assert!(said.contains("root disk") && said.contains("pool.requireMount"), "{said}");
+    assert!(!notes("pool: {requireMount: true}").contains("root disk"));
 }
 
 fn host_path<'a>(objects: &'a Objects, volume: &str) -> &'a str {

@@ -56,10 +56,12 @@ fn every_command_explains_itself() {
 /// A command's own options come first, and the options of all commands last.
 #[test]
 fn a_commands_own_options_come_before_the_global_ones() {
-    const GLOBAL: [&str; 9] = [
+    const GLOBAL: [&str; 11] = [
         "--fallback",
         "--kata-direct-volumes",
+        "--max-kernel-memory",
         "--output",
+        "--overcommit-ratio",
         "--pool",
         "--quiet",
         "--require-mount",
@@ -113,6 +115,11 @@ fn a_malformed_command_line_is_2() {
         &["volume", "publish-inline", "v", "/t", "--template", "t", "--mount-option", "ro"],
         &["serve", "--node-id", "n"],
         &["status", "--output", "xml"],
+        &["status", "--overcommit-ratio", "0"],
+        &["status", "--max-kernel-memory", "much"],
+        &["serve", "--endpoint", "unix:///n/s", "--node-id", "n", "--inline-templates", "a*b"],
+        &["serve", "--endpoint", "unix:///n/s", "--node-id", "n", "--inline-max-cow-limit", "4Ki"],
+        &["serve", "--endpoint", "unix:///n/s", "--node-id", "n", "--inline-allow", "root"],
     ] {
         let run = env.run(arguments);
         assert_eq!(run.code, Some(2), "{arguments:?}: {run:?}");

@@ -93,6 +93,26 @@ fn what_was_not_there_is_not_said_to_be_deleted() {
 }
 
 #[test]
+fn the_status_says_what_volumes_may_come_to_take() {
+    let env = environment();
+    let bounds = ["--overcommit-ratio", "2.5", "--max-kernel-memory", "1Gi", "status"];
+    let pool = &env.json(&bounds)["pool"];
+    assert!(pool["committed"].as_u64() > Some(0), "{pool}");
+    assert_eq!(pool["kernelMemoryCommitted"].as_u64().map(|bytes| bytes % 33), Some(0), "{pool}");
+    assert_eq!(
+        (&pool["overcommitRatio"], &pool["maxKernelMemory"]),
+        (&2.5.into(), &(1 << 30).into())
+    );
+    let human = env.ok(&bounds).stdout;
+    assert!(
+        human.contains("volumes may still write") && human.contains("(at most 2.5)"),
+        "{human}"
+    );
+    assert!(human.contains("of kernel memory (at most 1 GiB)"), "{human}");
+    assert!(env.json(&["status"])["pool"]["overcommitRatio"].is_null());
+}
+
+#[test]
 fn a_volume_is_found_by_its_device_mapper_name() {
     let env = environment();
     let former = format!("calf-{}", calf::Key::of("b"));

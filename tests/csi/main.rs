@@ -1,6 +1,8 @@
 //! The driver over a real unix socket, with the engine on a simulated machine.
 
+mod admission;
 mod housekeeping;
+mod inline;
 mod kata;
 mod reports;
 mod socket;

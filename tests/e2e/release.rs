@@ -112,6 +112,7 @@ fn values() -> Value {
         "templates": [{ "name": TEMPLATE, "source": format!("{TEMPLATE_IMAGES}/{TEMPLATE}.img") }],
         "templateImages": { "path": TEMPLATE_IMAGES },
         "kata": { "enabled": true },
+        "inlineVolumes": { "enabled": true },
         "metrics": { "dashboard": { "enabled": true } },
         // A test should not wait half a minute for a new capacity.
         "provisioner": { "capacityPollInterval": "5s" },

@@ -1,5 +1,6 @@
 //! The engine on a simulated machine: no privileges, no kernel of its own.
 
+mod commitment;
 mod damage;
 mod doctor;
 #[cfg(feature = "http")]

@@ -112,6 +112,14 @@ fn only_a_volume_with_everything_at_its_default_claims() {
         assert_eq!((spares(&pool), pool.claimed_spares()), (1, 0), "{other:?}");
         pool.volume("volume").expect("a volume id").delete().expect("delete");
     }
+    // A limit above the size limits nothing.
+    pool.create_volume(&plain.clone().cow_limit(2 * TEMPLATE_SIZE)).expect("create");
+    let volume = pool.volume("volume").expect("a volume id");
+    volume.activate().expect("activate");
+    assert_eq!((spares(&pool), pool.claimed_spares()), (0, 1));
+    volume.expand(4 * TEMPLATE_SIZE).expect("expand");
+    assert_eq!(pool.volumes().expect("a list")[0].record.cow_limit, Some(2 * TEMPLATE_SIZE));
+    volume.delete().expect("delete");
     // A volume that was used has a store to lose.
     pool.template("debian").expect("a template name").set_warm(0).expect("set");
     pool.tend_spares(&Cancel::never()).expect("tend");

@@ -59,7 +59,7 @@ impl PoolOptions {
     pub fn doctor(&self, root: impl AsRef<Path>) -> Vec<Check> {
         let host = self.machine();
         let mut checks = machine::checks(&*host, self.settings.fallback.is_some());
-        checks.extend(pool::checks(&*host, root.as_ref(), self.settings.reserve));
+        checks.extend(pool::checks(&host, root.as_ref(), &self.settings));
         checks
     }
 }

@@ -1,15 +1,20 @@
 //! Checks of the pool: its record, file system, space and permissions.
 
 use std::path::Path;
+use std::sync::Arc;
 
 use crate::api::doctor::{Check, Verdict};
 use crate::model::units::format_size;
 use crate::pool::layout::Layout;
 use crate::pool::record;
 use crate::pool::record::{FORMATS, PoolRecord};
+use crate::pool::{Missing, PoolDir, Settings};
+use crate::sys::site::{self, Site};
 use crate::sys::{FileSystemUsage, Host, readiness};
+use crate::volume::commitment;
 
-pub(super) fn checks(host: &dyn Host, path: &Path, reserve: u64) -> Vec<Check> {
+pub(super) fn checks(host: &Arc<dyn Host>, path: &Path, settings: &Settings) -> Vec<Check> {
+    let (shared, host) = (host, &**host);
     let pool = record_check(host, path);
     let exists = pool.verdict == Verdict::Ok;
     let mut checks = vec![pool];
@@ -18,10 +23,10 @@ pub(super) fn checks(host: &dyn Host, path: &Path, reserve: u64) -> Vec<Check> {
     }
     // A pool that does not exist yet will be on the file system of its nearest existing ancestor.
     if let Some(place) = readiness::nearest_directory(path) {
-        checks.extend([file_system(place), space(host, place, reserve)]);
+        checks.extend([file_system(place), disk(path), space(host, place, settings.reserve)]);
     }
     if exists {
-        checks.push(reflink(host, path));
+        checks.extend([commitment(shared, path, settings), reflink(host, path)]);
     }
     checks
 }
@@ -99,6 +104,20 @@ fn file_system(path: &Path) -> Check {
     }
 }
 
+/// Whose disk the pool is on, which need not exist yet.
+fn disk(path: &Path) -> Check {
+    const NAME: &str = "pool disk";
+    match site::of(path) {
+        Ok(Some(site)) => match site.risk() {
+            Some((detail, help)) => Check::warn(NAME, detail, help),
+            None if site == Site::Own => Check::ok(NAME, "a file system of its own"),
+            None => Check::ok(NAME, "it shares a file system with other directories"),
+        },
+        Ok(None) => Check::ok(NAME, "unknown: no mount shows the directory"),
+        Err(e) => Check::warn(NAME, e.story(), "mount /proc"),
+    }
+}
+
 fn space(host: &dyn Host, path: &Path, reserve: u64) -> Check {
     const NAME: &str = "free space";
     const HELP: &str = "delete unused volumes or templates, or enlarge the file system";
@@ -109,6 +128,33 @@ fn space(host: &dyn Host, path: &Path, reserve: u64) -> Check {
         }
         Err(e) => Check::fail(NAME, e.story(), HELP),
     }
+}
+
+/// Compares what volumes may still write with what there is.
+fn commitment(host: &Arc<dyn Host>, path: &Path, settings: &Settings) -> Check {
+    const NAME: &str = "overcommitment";
+    const HELP: &str = "delete volumes or spares, enlarge the pool's file system, or raise the bound: until \
+                        then, new volumes are refused";
+    let settings = Settings { missing: Missing::Refuse, ..settings.clone() };
+    let found = PoolDir::open(Arc::clone(host), path, settings)
+        .and_then(|pool| Ok((commitment::of_pool(&pool)?, pool.capacity()?, pool)));
+    let (sum, capacity, pool) = match found {
+        Ok(found) => found,
+        Err(e) => return Check::fail(NAME, e.story(), e.remedies().join("; ")),
+    };
+    let (space, memory) = (format_size(sum.space), format_size(sum.kernel_memory));
+    let free = format_size(capacity.available);
+    let ratio = pool.overcommit_ratio();
+    let bound = ratio.map_or("no ratio is set".to_owned(), |ratio| format!("ratio {ratio}"));
+    let most = pool.max_kernel_memory();
+    let memory_bound = most.map_or(String::new(), |most| format!(" of {}", format_size(most)));
+    let detail = format!(
+        "volumes may still write {space}, {free} is free beyond the reserve ({bound}); they may take \
+         {memory}{memory_bound} of kernel memory"
+    );
+    let exceeded = ratio.is_some_and(|ratio| sum.space > ratio.allowed(capacity.available))
+        || most.is_some_and(|most| sum.kernel_memory > most);
+    if exceeded { Check::warn(NAME, detail, HELP) } else { Check::ok(NAME, detail) }
 }
 
 fn reflink(host: &dyn Host, path: &Path) -> Check {

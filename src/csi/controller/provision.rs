@@ -49,8 +49,7 @@ impl Service {
             capability.access().check(template.fs_type.as_deref(), &what)?;
         }
         let size = range.choose(template.size, &what)?;
-        let grows = |capability: &Capability| !capability.is_block() && !capability.read_only();
-        if !spec.kata_direct && capabilities.iter().any(grows) {
+        if !spec.kata_direct && capabilities.iter().any(Capability::is_grown) {
             self.pool.check_growth(&spec.clone().size(size))?;
         }
         Ok(size)

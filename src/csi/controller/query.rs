@@ -105,6 +105,7 @@ impl Service {
             .cow_limit(parameters.cow_limit)
             .chunk_size(parameters.chunk_size)
             .reserve(parameters.reserve.unwrap_or_default())
+            .grown(!parameters.is_kata_direct() && capabilities.iter().any(Capability::is_grown))
             .access(capabilities.iter().map(|c| c.access().clone()));
         let admission = match self.pool.admission(&kind) {
             Err(error) if error.kind() == ErrorKind::NotFound => {

@@ -54,6 +54,7 @@ impl Service {
             let spec = Parameters::parse(Origin::Inline, &request.volume_context)?
                 .into_spec(Origin::Inline, id)?;
             let target = request::path(TARGET, target)?;
+            let spec = self.inline.admit(&self.pool, spec)?;
             let _place = self.inline.place(&self.pool, id, self.max_volumes_per_node)?;
             self.pool.publish_inline(&spec, &publish(PathBuf::new(), target))?;
         } else {

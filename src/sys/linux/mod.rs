@@ -26,6 +26,7 @@ mod raw;
 pub(crate) mod readiness;
 mod refusal;
 mod release;
+pub(crate) mod site;
 mod sysfs;
 mod table;
 mod targets;

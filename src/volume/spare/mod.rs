@@ -41,7 +41,7 @@ use crate::volume::machine::execute::{snapshot_table, store_loop};
 use crate::volume::machine::teardown;
 use crate::volume::plan::stack::Stack;
 use crate::volume::plan::step::store_length;
-use crate::volume::space;
+use crate::volume::space::AdmissionControl;
 use crate::volume::spare::record::SpareRecord;
 
 /// Lists the tokens of all spares, complete or not, sorted. Without a lock, a listed spare may be
@@ -74,9 +74,10 @@ fn assemble(pool: &PoolDir, token: &Key, template: &str) -> Result<()> {
     let directory = pool.layout().spare_directory(token);
     // Once the record exists, the content is not removed before the spare.
     let spare = {
+        let admission = AdmissionControl::begin(pool)?;
         let (template, _image) = content::hold_content(pool, template)?;
         let spare = SpareRecord::new(pool, token, &template)?;
-        space::check_free(pool, spare.model())?;
+        admission.admit(spare.model())?;
         pool.require_format(SPARES_FORMAT)?;
         host.write_record(&Layout::spare_record(&directory), &to_bytes(&spare))?;
         spare

@@ -14,6 +14,7 @@ use crate::pool::record::{Record, TemplateRecord, VolumeRecord};
 use crate::pool::{PoolDir, record};
 use crate::sys::{Device, Table};
 use crate::volume::plan::health::Health;
+use crate::volume::plan::step::store_length;
 use crate::volume::provision;
 
 /// The record of a spare. On disk, it is the record of a volume with the spare's token as its id
@@ -86,12 +87,14 @@ impl SpareRecord {
         &self.model
     }
 
-    /// Whether the spare's device is the device that the volume of `wanted` would get.
+    /// Whether the spare's device is the device that the volume of `wanted` would get. A limit that is not
+    /// below the volume's size makes no difference.
     pub(super) fn fits(&self, wanted: &VolumeRecord) -> bool {
         let [spare, wanted] = [&self.model, wanted].map(|record| {
-            let VolumeRecord { digest, size, cow_limit, chunk_size, durability, .. } = record;
+            let VolumeRecord { digest, size, chunk_size, durability, .. } = record;
             let VolumeRecord { backing, boot, reserve, .. } = record;
-            (digest, size, cow_limit, chunk_size, durability, backing, boot, reserve)
+            let store = store_length(record);
+            (digest, size, store, chunk_size, durability, backing, boot, reserve)
         });
         spare == wanted
     }

@@ -46,6 +46,8 @@ impl Server {
         change: impl FnOnce(&mut ServeConfig),
     ) -> Result<Self, Error> {
         let mut config = ServeConfig::new(format!("unix://{}", socket.display()), NODE);
+        config.inline.enabled = true;
+        (config.inline.reserve, config.inline.durable) = (true, true);
         change(&mut config);
         let (stop, stopped) = oneshot::channel();
         let task = tokio::spawn(serve(pool, config, async {
