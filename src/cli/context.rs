@@ -54,6 +54,12 @@ pub(super) struct GlobalArgs {
     #[arg(hide_short_help = true)]
     tls_ca: Option<PathBuf>,
 
+    /// Give up the download of an image that stays below this many bytes per second for a minute; 0
+    /// for never
+    #[arg(long, global = true, value_name = "SIZE", env = "CALF_MIN_DOWNLOAD_RATE")]
+    #[arg(hide_short_help = true, hide_env_values = true, default_value = "64Ki", value_parser = size)]
+    min_download_rate: u64,
+
     /// Where Kata's runtimes look for direct-assigned volumes
     ///
     /// All processes on a pool should use the same directory, since calf looks there for volumes in
@@ -84,6 +90,7 @@ pub(super) struct Context {
     reserve: u64,
     fallback: Option<Fallback>,
     tls_ca: Option<PathBuf>,
+    min_download_rate: u64,
     kata_direct_volumes: PathBuf,
     require_mount: bool,
 }
@@ -111,6 +118,7 @@ impl Context {
                 FallbackArg::Copy => Fallback::Copy,
             }),
             tls_ca: args.tls_ca,
+            min_download_rate: args.min_download_rate,
             kata_direct_volumes: args.kata_direct_volumes,
             require_mount: args.require_mount,
         }
@@ -123,7 +131,9 @@ impl Context {
 
     /// The options for opening the pool.
     pub(super) fn options(&self) -> PoolOptions {
-        let downloads = DownloadOptions::default().certificates(self.tls_ca.clone());
+        let downloads = DownloadOptions::default()
+            .certificates(self.tls_ca.clone())
+            .least_rate(self.min_download_rate);
         PoolOptions::default()
             .reserve(self.reserve)
             .fallback(self.fallback)

@@ -40,6 +40,8 @@ pub const DEFAULT_DRIVER_NAME: &str = "calf.csi.dev";
 pub const DEFAULT_DRAIN_TIMEOUT: Duration = Duration::from_secs(30);
 /// How often the driver reconciles after its start by default.
 pub const DEFAULT_RECONCILE_INTERVAL: Duration = Duration::from_secs(5 * 60);
+/// How many templates the driver imports at a time by default.
+pub const DEFAULT_PARALLEL_IMPORTS: usize = 3;
 
 /// CSI's limit for a driver's name.
 const MAX_DRIVER_NAME: usize = 63;
@@ -64,6 +66,8 @@ pub struct ServeConfig {
     pub metrics_address: Option<SocketAddr>,
     /// Templates to keep in the pool, imported while the driver serves.
     pub templates: RequiredTemplates,
+    /// How many of them are imported at a time, at least one.
+    pub parallel_imports: usize,
     /// Where to post Kubernetes Events; `None` for nowhere.
     pub kubernetes: Option<KubernetesConfig>,
     /// How often to reconcile after the start; zero means never.
@@ -81,6 +85,7 @@ impl ServeConfig {
             drain_timeout: DEFAULT_DRAIN_TIMEOUT,
             metrics_address: None,
             templates: RequiredTemplates::default(),
+            parallel_imports: DEFAULT_PARALLEL_IMPORTS,
             kubernetes: None,
             reconcile_interval: DEFAULT_RECONCILE_INTERVAL,
         }
@@ -89,6 +94,8 @@ impl ServeConfig {
 
 /// How long the last responses may take to reach their callers when the driver ends.
 const LAST_RESPONSES: Duration = Duration::from_millis(500);
+/// How long imports may take to record how far they are when the driver ends.
+const LAST_IMPORTS: Duration = Duration::from_secs(5);
 
 /// Serves Identity, Controller and Node on one socket until `shutdown` completes, then waits for
 /// calls to end. The socket also serves gRPC's own health and reflection services.
@@ -146,12 +153,14 @@ pub async fn serve(
         Some(to) => Events::start(to, &config.driver_name, &config.node_id, Arc::clone(&metrics))?,
     };
     let changed = Arc::new(Notify::new());
-    let keeper = Keeper {
-        pool: pool.clone(),
-        metrics: Arc::clone(&metrics),
-        events: events.clone(),
-        changed: Arc::clone(&changed),
-    };
+    let keeper = Keeper::new(
+        pool.clone(),
+        Arc::clone(&metrics),
+        events.clone(),
+        Arc::clone(&changed),
+        Arc::clone(&stop),
+        config.parallel_imports.max(1),
+    );
     let warmer = Warmer { pool: pool.clone(), changed, stop: Arc::clone(&stop) };
     let service = Service {
         pool,
@@ -181,7 +190,7 @@ pub async fn serve(
     let failed = |e| Error::new(ErrorKind::Internal, "serve", &config.endpoint, e);
     let mut server = pin!(server);
     health.enter(Phase::Serving);
-    beside.spawn(keeper.run(config.templates));
+    beside.spawn(keeper.clone().run(config.templates));
     beside.spawn(warmer.run(driver.clone()));
     tracing::info!(
         target: "calf::csi",
@@ -220,6 +229,9 @@ pub async fn serve(
             timeout = ?config.drain_timeout,
             "calls did not end in time and are abandoned; the next start completes or undoes them"
         ),
+    }
+    if tokio::time::timeout(LAST_IMPORTS, keeper.ended()).await.is_err() {
+        tracing::info!(target: "calf::csi", "an import is abandoned; the next start resumes it");
     }
     tracing::info!(target: "calf::csi", "stopped");
     Ok(())

@@ -115,6 +115,9 @@ pub(crate) fn templates_reach_the_driver() {
         ] })
     );
     assert!(objects.arguments("calf").contains(&"--templates=/etc/calf/templates.json"));
+    let fewer = render(&format!("{}parallelImports: 1\nminDownloadRate: 1Mi\n", templates()));
+    assert!(fewer.arguments("calf").contains(&"--parallel-imports=1"));
+    assert_eq!(environment(&fewer, "CALF_MIN_DOWNLOAD_RATE"), "1Mi");
     assert_eq!(host_path(&objects, "template-images"), "/srv/images");
 }
 

@@ -75,6 +75,8 @@ const REFUSED: &[(&str, &str)] = &[
     // A number would be rendered as 1e+06.
     ("storageClasses: {ephemeral: {parameters: {deviceUid: 1000000}}}", "deviceUid"),
     ("csiDriver: {fsGroupPolicy: Always}", "fsGroupPolicy"),
+    ("parallelImports: 0", "parallelImports"),
+    ("minDownloadRate: fast", "minDownloadRate"),
     ("maxVolumesPerNode: -1", "maxVolumesPerNode"),
     ("maxVolumesPerNode: many", "maxVolumesPerNode"),
     ("maxVolumeSize: large", "maxVolumeSize"),

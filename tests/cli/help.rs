@@ -56,9 +56,10 @@ fn every_command_explains_itself() {
 /// A command's own options come first, and the options of all commands last.
 #[test]
 fn a_commands_own_options_come_before_the_global_ones() {
-    const GLOBAL: [&str; 9] = [
+    const GLOBAL: [&str; 10] = [
         "--fallback",
         "--kata-direct-volumes",
+        "--min-download-rate",
         "--output",
         "--pool",
         "--quiet",
