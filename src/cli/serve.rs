@@ -48,6 +48,10 @@ pub(super) struct Args {
     /// Serve /metrics, /healthz and /readyz over HTTP on this address, such as 0.0.0.0:9810
     #[arg(long, value_name = "IP:PORT", env = "CALF_METRICS_ADDRESS", hide_env_values = true)]
     metrics_address: Option<SocketAddr>,
+    /// Serve /healthz and /readyz alone on this address, such as 0.0.0.0:9811, out of the way of who
+    /// reads metrics
+    #[arg(long, value_name = "IP:PORT", env = "CALF_PROBE_ADDRESS", hide_env_values = true)]
+    probe_address: Option<SocketAddr>,
     /// A JSON list of templates to keep in the pool; the driver imports them while it serves
     #[arg(long, value_name = "FILE", env = "CALF_TEMPLATES", hide_env_values = true)]
     templates: Option<PathBuf>,
@@ -80,6 +84,7 @@ pub(super) fn run(context: &Context, args: Args) -> Result<Outcome> {
         max_volumes_per_node: args.max_volumes_per_node,
         drain_timeout: args.drain_timeout,
         metrics_address: args.metrics_address,
+        probe_address: args.probe_address,
         templates: match &args.templates {
             Some(path) => RequiredTemplates::read(path)?,
             None => RequiredTemplates::default(),

@@ -77,14 +77,6 @@ impl Driver {
         }
     }
 
-    /// Whether volumes can be made: the answer of Probe, but neither logged nor counted.
-    pub(super) async fn is_ready(&self) -> bool {
-        let service = Arc::clone(&self.service);
-        tokio::task::spawn_blocking(move || service.readiness())
-            .await
-            .is_ok_and(|ready| ready.is_ok())
-    }
-
     /// The number of calls in progress, including calls whose caller has gone.
     pub(super) fn running(&self) -> usize {
         self.work.len()

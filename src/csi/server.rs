@@ -29,7 +29,7 @@ use crate::csi::{housekeeping, identity, reflection, request, socket, supervisor
 use crate::error::{Error, ErrorKind, Result};
 use crate::kubernetes::{Events, KubernetesConfig};
 use crate::metrics;
-use crate::metrics::{Exporter, Health, Metrics, Phase};
+use crate::metrics::{Exporter, Health, Metrics, Phase, Probes};
 use crate::model::policy::Backing;
 use crate::template::required::RequiredTemplates;
 
@@ -64,6 +64,8 @@ pub struct ServeConfig {
     pub drain_timeout: Duration,
     /// Where to serve metrics, health and readiness over HTTP; `None` for nowhere.
     pub metrics_address: Option<SocketAddr>,
+    /// Where to serve health and readiness alone, out of the way of who reads metrics.
+    pub probe_address: Option<SocketAddr>,
     /// Templates to keep in the pool, imported while the driver serves.
     pub templates: RequiredTemplates,
     /// How many of them are imported at a time, at least one.
@@ -84,6 +86,7 @@ impl ServeConfig {
             max_volumes_per_node: 0,
             drain_timeout: DEFAULT_DRAIN_TIMEOUT,
             metrics_address: None,
+            probe_address: None,
             templates: RequiredTemplates::default(),
             parallel_imports: DEFAULT_PARALLEL_IMPORTS,
             kubernetes: None,
@@ -120,15 +123,21 @@ pub async fn serve(
     let path = socket::parse_endpoint(&config.endpoint)?;
     check_driver_name(&config.driver_name)?;
     let topology = Topology::new(&config.driver_name, &config.node_id)?;
-    let (metrics, health) = (Arc::new(Metrics::new()), Arc::new(Health::new()));
+    let (metrics, health) = (Arc::new(Metrics::new()), Arc::new(Health::new(pool.clone())));
     // Dropping it ends the tasks that run beside the driver.
     let mut beside = JoinSet::new();
     if let Some(address) = config.metrics_address {
-        let listener = metrics::bind(address).await?;
+        let listener = metrics::bind(address, "--metrics-address").await?;
         let (metrics, health) = (Arc::clone(&metrics), Arc::clone(&health));
         let required = Arc::new(config.templates.clone());
-        beside.spawn(Exporter::new(pool.clone(), metrics, health, required).serve(listener));
+        let exporter = Exporter::new(pool.clone(), metrics, health, required);
+        beside.spawn(metrics::serve(listener, Arc::new(exporter)));
         tracing::info!(target: "calf::csi", %address, "serving metrics");
+    }
+    if let Some(address) = config.probe_address {
+        let listener = metrics::bind(address, "--probe-address").await?;
+        beside.spawn(metrics::serve(listener, Arc::new(Probes(Arc::clone(&health)))));
+        tracing::info!(target: "calf::csi", %address, "serving probes");
     }
     let stop = Arc::new(AtomicBool::new(false));
     let mut shutdown = pin!(shutdown);
@@ -174,7 +183,7 @@ pub async fn serve(
 
     let listener =
         UnixListener::from_std(listener).map_err(|e| Error::io("serve", path.display(), e))?;
-    let checks = Checks::new(driver.clone(), Arc::clone(&stop));
+    let checks = Checks(Arc::clone(&health));
     let (close, closed) = oneshot::channel::<()>();
     let server = Server::builder()
         .add_service(IdentityServer::new(driver.clone()).max_decoding_message_size(MAX_REQUEST))
