@@ -286,7 +286,7 @@ fn a_sweep_takes_what_nothing_refers_to_and_nothing_else() {
     let abandoned = t.pool.0.layout().import_directory("bbbb");
     fs::create_dir(&running).unwrap();
     fs::create_dir(&abandoned).unwrap();
-    let lock = t.pool.0.lock_import("aaaa").unwrap();
+    let lock = t.pool.0.try_lock_import("aaaa").unwrap().unwrap();
     let torn = ["a.json.tmp-1", "a.json.tmp-2"].map(|n| t.pool.0.layout().templates().join(n));
     for path in &torn {
         fs::write(path, "{").unwrap();

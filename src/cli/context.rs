@@ -72,6 +72,12 @@ pub(super) struct GlobalArgs {
     #[arg(hide_short_help = true)]
     tls_ca: Option<PathBuf>,
 
+    /// Give up the download of an image that stays below this many bytes per second for a minute; 0
+    /// for never
+    #[arg(long, global = true, value_name = "SIZE", env = "CALF_MIN_DOWNLOAD_RATE")]
+    #[arg(hide_short_help = true, hide_env_values = true, default_value = "64Ki", value_parser = size)]
+    min_download_rate: u64,
+
     /// Where Kata's runtimes look for direct-assigned volumes
     ///
     /// All processes on a pool should use the same directory, since calf looks there for volumes in
@@ -104,6 +110,7 @@ pub(super) struct Context {
     max_kernel_memory: Option<u64>,
     fallback: Option<Fallback>,
     tls_ca: Option<PathBuf>,
+    min_download_rate: u64,
     kata_direct_volumes: PathBuf,
     require_mount: bool,
 }
@@ -133,6 +140,7 @@ impl Context {
                 FallbackArg::Copy => Fallback::Copy,
             }),
             tls_ca: args.tls_ca,
+            min_download_rate: args.min_download_rate,
             kata_direct_volumes: args.kata_direct_volumes,
             require_mount: args.require_mount,
         }
@@ -145,7 +153,9 @@ impl Context {
 
     /// The options for opening the pool.
     pub(super) fn options(&self) -> PoolOptions {
-        let downloads = DownloadOptions::default().certificates(self.tls_ca.clone());
+        let downloads = DownloadOptions::default()
+            .certificates(self.tls_ca.clone())
+            .least_rate(self.min_download_rate);
         PoolOptions::default()
             .reserve(self.reserve)
             .overcommit_ratio(self.overcommit_ratio)

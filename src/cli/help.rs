@@ -54,7 +54,8 @@ Exit codes:
 
 Environment:
   CALF_POOL, CALF_OUTPUT, CALF_RESERVE, CALF_FALLBACK,
-  CALF_TLS_CA, CALF_KATA_DIRECT_VOLUMES                 the options of the same name
+  CALF_TLS_CA, CALF_MIN_DOWNLOAD_RATE,
+  CALF_KATA_DIRECT_VOLUMES                              the options of the same name
   HTTPS_PROXY, HTTP_PROXY, ALL_PROXY, NO_PROXY          how to reach URLs
   RUST_LOG                                              what to log, such as calf=debug
   NO_COLOR                                              no colours";

@@ -13,6 +13,8 @@ use tracing_subscriber::fmt::layer;
 use tracing_subscriber::layer::{Filter, Layer as _, SubscriberExt as _};
 use tracing_subscriber::util::SubscriberInitExt as _;
 
+use super::refusals;
+
 /// How a service logs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(super) enum LogFormat {
@@ -56,9 +58,10 @@ pub(super) fn for_service(verbosity: Verbosity, format: LogFormat) {
     let lines = layer().with_writer(io::stderr).with_ansi(colours());
     let registry = tracing_subscriber::registry();
     match format {
-        LogFormat::Text => registry.with(lines.with_filter(filter)).init(),
+        LogFormat::Text => registry.with(lines.with_filter(filter)).with(refusals::layer()).init(),
         LogFormat::Json => {
-            registry.with(lines.json().flatten_event(true).with_filter(filter)).init();
+            let lines = lines.json().flatten_event(true).with_filter(filter);
+            registry.with(lines).with(refusals::layer()).init();
         }
     }
 }

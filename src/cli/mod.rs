@@ -14,6 +14,7 @@ mod output;
 mod pool;
 mod progress;
 mod reconcile;
+mod refusals;
 mod serve;
 mod status;
 mod template;

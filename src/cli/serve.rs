@@ -4,7 +4,9 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use calf::csi::{DEFAULT_DRIVER_NAME, InlineCaps, ServeConfig, TemplatePattern};
+use calf::csi::{
+    DEFAULT_DRIVER_NAME, DEFAULT_PARALLEL_IMPORTS, InlineCaps, ServeConfig, TemplatePattern,
+};
 use calf::kubernetes::KubernetesConfig;
 use calf::sys::privilege;
 use calf::sys::privilege::SystemCalls;
@@ -14,6 +16,9 @@ use tokio::signal::unix::{SignalKind, signal};
 use super::context::{Context, size};
 use super::logging::LogFormat;
 use super::output::Outcome;
+
+/// Most imports at a time: each takes 6 MiB of memory, and none is faster for the others.
+const MAX_PARALLEL_IMPORTS: usize = 64;
 
 #[derive(clap::Args)]
 pub(super) struct Args {
@@ -47,9 +52,18 @@ pub(super) struct Args {
     /// Serve /metrics, /healthz and /readyz over HTTP on this address, such as 0.0.0.0:9810
     #[arg(long, value_name = "IP:PORT", env = "CALF_METRICS_ADDRESS", hide_env_values = true)]
     metrics_address: Option<SocketAddr>,
+    /// Serve /healthz and /readyz alone on this address, such as 0.0.0.0:9811, out of the way of who
+    /// reads metrics
+    #[arg(long, value_name = "IP:PORT", env = "CALF_PROBE_ADDRESS", hide_env_values = true)]
+    probe_address: Option<SocketAddr>,
     /// A JSON list of templates to keep in the pool; the driver imports them while it serves
     #[arg(long, value_name = "FILE", env = "CALF_TEMPLATES", hide_env_values = true)]
     templates: Option<PathBuf>,
+    /// How many of these templates to import at a time, so that a slow server does not hold back the
+    /// others
+    #[arg(long, value_name = "N", env = "CALF_PARALLEL_IMPORTS", hide_env_values = true)]
+    #[arg(default_value_t = DEFAULT_PARALLEL_IMPORTS, value_parser = parallel_imports)]
+    parallel_imports: usize,
     /// Post Kubernetes Events that say why a claim waits; needs a service account
     #[arg(long, env = "CALF_KUBERNETES_EVENTS", hide_env_values = true)]
     kubernetes_events: bool,
@@ -118,10 +132,12 @@ pub(super) fn run(context: &Context, args: Args) -> Result<Outcome> {
         inline: args.inline.caps(),
         drain_timeout: args.drain_timeout,
         metrics_address: args.metrics_address,
+        probe_address: args.probe_address,
         templates: match &args.templates {
             Some(path) => RequiredTemplates::read(path)?,
             None => RequiredTemplates::default(),
         },
+        parallel_imports: args.parallel_imports,
         kubernetes: args.kubernetes_events.then(KubernetesConfig::in_cluster).transpose()?,
         reconcile_interval: args.reconcile_interval,
     };
@@ -166,6 +182,13 @@ fn max_volume_size(text: &str) -> Result<u64, String> {
         0 => Err("no volume could be made; give more than 0".to_owned()),
         bytes if bytes > MAX_SIZE => Err("no volume can be larger than 15Ti".to_owned()),
         bytes => Ok(bytes),
+    }
+}
+
+fn parallel_imports(text: &str) -> Result<usize, String> {
+    match text.parse() {
+        Ok(n @ 1..=MAX_PARALLEL_IMPORTS) => Ok(n),
+        _ => Err(format!("give a number from 1 to {MAX_PARALLEL_IMPORTS}")),
     }
 }
 

@@ -7,6 +7,7 @@
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use tokio::sync::Notify;
 use tokio_util::task::TaskTracker;
@@ -37,6 +38,7 @@ pub(super) struct Service {
 pub(super) struct Driver {
     service: Arc<Service>,
     work: TaskTracker,
+    begun: Arc<AtomicU64>,
     ended: Arc<Notify>,
     metrics: Arc<Metrics>,
 }
@@ -46,6 +48,7 @@ impl Driver {
         Self {
             service: Arc::new(service),
             work: TaskTracker::new(),
+            begun: Arc::default(),
             ended: Arc::default(),
             metrics,
         }
@@ -58,6 +61,7 @@ impl Driver {
         volume: &str,
         work: impl FnOnce(&Service) -> Result<T> + Send + 'static,
     ) -> Result<Response<T>, Status> {
+        self.begun.fetch_add(1, Ordering::AcqRel);
         let call = Call::start(method, volume);
         let request = self.metrics.request(method);
         let service = Arc::clone(&self.service);
@@ -77,12 +81,9 @@ impl Driver {
         }
     }
 
-    /// Whether volumes can be made: the answer of Probe, but neither logged nor counted.
-    pub(super) async fn is_ready(&self) -> bool {
-        let service = Arc::clone(&self.service);
-        tokio::task::spawn_blocking(move || service.readiness())
-            .await
-            .is_ok_and(|ready| ready.is_ok())
+    /// The number of calls that have begun since the start.
+    pub(super) fn begun(&self) -> u64 {
+        self.begun.load(Ordering::Acquire)
     }
 
     /// The number of calls in progress, including calls whose caller has gone.
@@ -119,7 +120,7 @@ fn panicked(method: &'static str, panic: &(dyn std::any::Any + Send)) -> Error {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use std::sync::mpsc;
     use std::time::Duration;
 
@@ -129,25 +130,27 @@ mod tests {
     use crate::api::PoolOptions;
     use crate::sys::fake::FakeHost;
 
-    fn driver(directory: &tempfile::TempDir) -> Driver {
+    /// A driver on a simulated machine, and its pool.
+    pub(in crate::csi) fn driver(directory: &tempfile::TempDir) -> (Driver, Pool) {
+        let pool = PoolOptions::default()
+            .host(Arc::new(FakeHost::new()))
+            .open(directory.path().join("pool"))
+            .unwrap();
         let service = Service {
-            pool: PoolOptions::default()
-                .host(Arc::new(FakeHost::new()))
-                .open(directory.path().join("pool"))
-                .unwrap(),
+            pool: pool.clone(),
             driver_name: "d".into(),
             topology: Topology::new("d", "n").unwrap(),
             max_volumes_per_node: 0,
             inline: InlineVolumes::default(),
             events: Events::off(),
         };
-        Driver::new(service, Arc::new(Metrics::new()))
+        (Driver::new(service, Arc::new(Metrics::new())), pool)
     }
 
     #[tokio::test]
     async fn work_outlives_its_caller_and_is_waited_for() {
         let directory = tempfile::tempdir().unwrap();
-        let driver = driver(&directory);
+        let (driver, _) = driver(&directory);
         let (release, blocked) = mpsc::channel::<()>();
         let (done, result) = mpsc::channel();
         let call = driver.call("CreateVolume", "v", move |_| {
@@ -172,7 +175,7 @@ mod tests {
     #[tokio::test]
     async fn errors_and_panics_become_statuses() {
         let directory = tempfile::tempdir().unwrap();
-        let driver = driver(&directory);
+        let (driver, _) = driver(&directory);
         let refused = driver
             .call("Probe", "", |_| Err::<(), _>(crate::csi::request::missing("volume_id")))
             .await

@@ -1,8 +1,7 @@
-//! gRPC's own health protocol, for tools that do not know CSI. Its answer is that of Probe.
+//! gRPC's own health protocol, for tools that do not know CSI. Its answer is that of `/readyz`.
 
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use tokio::time::{MissedTickBehavior, interval};
@@ -13,28 +12,22 @@ use tonic_health::pb::health_check_response::ServingStatus;
 use tonic_health::pb::health_server::Health;
 use tonic_health::pb::{HealthCheckRequest, HealthCheckResponse};
 
-use crate::csi::driver::Driver;
 use crate::csi::reflection;
+use crate::metrics;
 
 /// How often to check health for `Watch`.
 const INTERVAL: Duration = Duration::from_secs(10);
 
 /// The health service of a driver.
 #[derive(Clone)]
-pub(super) struct Checks {
-    driver: Driver,
-    /// The driver is stopping.
-    stop: Arc<AtomicBool>,
-}
+pub(super) struct Checks(pub(super) Arc<metrics::Health>);
 
 impl Checks {
-    pub(super) fn new(driver: Driver, stop: Arc<AtomicBool>) -> Self {
-        Self { driver, stop }
-    }
-
     async fn status(&self) -> HealthCheckResponse {
-        let serves = !self.stop.load(Ordering::Acquire) && self.driver.is_ready().await;
-        let status = if serves { ServingStatus::Serving } else { ServingStatus::NotServing };
+        let status = match self.0.ready().await {
+            Ok(()) => ServingStatus::Serving,
+            Err(_) => ServingStatus::NotServing,
+        };
         HealthCheckResponse { status: status.into() }
     }
 }

@@ -44,7 +44,9 @@ impl v1::identity_server::Identity for Driver {
         &self,
         _: Request<v1::ProbeRequest>,
     ) -> Result<Response<v1::ProbeResponse>, Status> {
-        let backing = self.call("Probe", "", Service::readiness).await?.into_inner();
+        // Not the pool's file system, unlike readiness: an orchestrator restarts a driver that fails
+        // here, which mends no disk.
+        let backing = self.call("Probe", "", |service| service.pool.backing()).await?.into_inner();
         let mut response = Response::new(v1::ProbeResponse { ready: Some(true) });
         let mode = MetadataValue::from_static(mode(backing));
         response.metadata_mut().insert(MODE_METADATA, mode);
@@ -53,11 +55,6 @@ impl v1::identity_server::Identity for Driver {
 }
 
 impl Service {
-    /// How volumes are made, or why they cannot be made.
-    pub(super) fn readiness(&self) -> Result<Backing> {
-        self.pool.backing()
-    }
-
     fn plugin_info(&self) -> v1::GetPluginInfoResponse {
         // Registration calls this once and must not fail because of a missing kernel module: Probe
         // reports that.

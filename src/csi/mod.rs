@@ -49,5 +49,6 @@ mod volume;
 
 pub use inline::{InlineCaps, TemplatePattern};
 pub use server::{
-    DEFAULT_DRAIN_TIMEOUT, DEFAULT_DRIVER_NAME, DEFAULT_RECONCILE_INTERVAL, ServeConfig, serve,
+    DEFAULT_DRAIN_TIMEOUT, DEFAULT_DRIVER_NAME, DEFAULT_PARALLEL_IMPORTS,
+    DEFAULT_RECONCILE_INTERVAL, ServeConfig, serve,
 };

@@ -29,7 +29,7 @@ use crate::csi::{housekeeping, identity, reflection, request, socket, supervisor
 use crate::error::{Error, ErrorKind, Result};
 use crate::kubernetes::{Events, KubernetesConfig};
 use crate::metrics;
-use crate::metrics::{Exporter, Health, Metrics, Phase};
+use crate::metrics::{Exporter, Health, Metrics, Phase, Probes};
 use crate::model::policy::Backing;
 use crate::template::required::RequiredTemplates;
 
@@ -40,6 +40,8 @@ pub const DEFAULT_DRIVER_NAME: &str = "calf.csi.dev";
 pub const DEFAULT_DRAIN_TIMEOUT: Duration = Duration::from_secs(30);
 /// How often the driver reconciles after its start by default.
 pub const DEFAULT_RECONCILE_INTERVAL: Duration = Duration::from_secs(5 * 60);
+/// How many templates the driver imports at a time by default.
+pub const DEFAULT_PARALLEL_IMPORTS: usize = 3;
 
 /// CSI's limit for a driver's name.
 const MAX_DRIVER_NAME: usize = 63;
@@ -64,8 +66,12 @@ pub struct ServeConfig {
     pub drain_timeout: Duration,
     /// Where to serve metrics, health and readiness over HTTP; `None` for nowhere.
     pub metrics_address: Option<SocketAddr>,
+    /// Where to serve health and readiness alone, out of the way of who reads metrics.
+    pub probe_address: Option<SocketAddr>,
     /// Templates to keep in the pool, imported while the driver serves.
     pub templates: RequiredTemplates,
+    /// How many of them are imported at a time, at least one.
+    pub parallel_imports: usize,
     /// Where to post Kubernetes Events; `None` for nowhere.
     pub kubernetes: Option<KubernetesConfig>,
     /// How often to reconcile after the start; zero means never.
@@ -83,7 +89,9 @@ impl ServeConfig {
             inline: InlineCaps::default(),
             drain_timeout: DEFAULT_DRAIN_TIMEOUT,
             metrics_address: None,
+            probe_address: None,
             templates: RequiredTemplates::default(),
+            parallel_imports: DEFAULT_PARALLEL_IMPORTS,
             kubernetes: None,
             reconcile_interval: DEFAULT_RECONCILE_INTERVAL,
         }
@@ -92,6 +100,8 @@ impl ServeConfig {
 
 /// How long the last responses may take to reach their callers when the driver ends.
 const LAST_RESPONSES: Duration = Duration::from_millis(500);
+/// How long imports may take to record how far they are when the driver ends.
+const LAST_IMPORTS: Duration = Duration::from_secs(5);
 
 /// Serves Identity, Controller and Node on one socket until `shutdown` completes, then waits for
 /// calls to end. The socket also serves gRPC's own health and reflection services.
@@ -116,15 +126,21 @@ pub async fn serve(
     let path = socket::parse_endpoint(&config.endpoint)?;
     check_driver_name(&config.driver_name)?;
     let topology = Topology::new(&config.driver_name, &config.node_id)?;
-    let (metrics, health) = (Arc::new(Metrics::new()), Arc::new(Health::new()));
+    let (metrics, health) = (Arc::new(Metrics::new()), Arc::new(Health::new(pool.clone())));
     // Dropping it ends the tasks that run beside the driver.
     let mut beside = JoinSet::new();
     if let Some(address) = config.metrics_address {
-        let listener = metrics::bind(address).await?;
+        let listener = metrics::bind(address, "--metrics-address").await?;
         let (metrics, health) = (Arc::clone(&metrics), Arc::clone(&health));
         let required = Arc::new(config.templates.clone());
-        beside.spawn(Exporter::new(pool.clone(), metrics, health, required).serve(listener));
+        let exporter = Exporter::new(pool.clone(), metrics, health, required);
+        beside.spawn(metrics::serve(listener, Arc::new(exporter)));
         tracing::info!(target: "calf::csi", %address, "serving metrics");
+    }
+    if let Some(address) = config.probe_address {
+        let listener = metrics::bind(address, "--probe-address").await?;
+        beside.spawn(metrics::serve(listener, Arc::new(Probes(Arc::clone(&health)))));
+        tracing::info!(target: "calf::csi", %address, "serving probes");
     }
     let stop = Arc::new(AtomicBool::new(false));
     let mut shutdown = pin!(shutdown);
@@ -149,12 +165,14 @@ pub async fn serve(
         Some(to) => Events::start(to, &config.driver_name, &config.node_id, Arc::clone(&metrics))?,
     };
     let changed = Arc::new(Notify::new());
-    let keeper = Keeper {
-        pool: pool.clone(),
-        metrics: Arc::clone(&metrics),
-        events: events.clone(),
-        changed: Arc::clone(&changed),
-    };
+    let keeper = Keeper::new(
+        pool.clone(),
+        Arc::clone(&metrics),
+        events.clone(),
+        Arc::clone(&changed),
+        Arc::clone(&stop),
+        config.parallel_imports.max(1),
+    );
     let warmer = Warmer { pool: pool.clone(), changed, stop: Arc::clone(&stop) };
     let service = Service {
         pool,
@@ -168,7 +186,7 @@ pub async fn serve(
 
     let listener =
         UnixListener::from_std(listener).map_err(|e| Error::io("serve", path.display(), e))?;
-    let checks = Checks::new(driver.clone(), Arc::clone(&stop));
+    let checks = Checks(Arc::clone(&health));
     let (close, closed) = oneshot::channel::<()>();
     let server = Server::builder()
         .add_service(IdentityServer::new(driver.clone()).max_decoding_message_size(MAX_REQUEST))
@@ -184,7 +202,7 @@ pub async fn serve(
     let failed = |e| Error::new(ErrorKind::Internal, "serve", &config.endpoint, e);
     let mut server = pin!(server);
     health.enter(Phase::Serving);
-    beside.spawn(keeper.run(config.templates));
+    beside.spawn(keeper.clone().run(config.templates));
     beside.spawn(warmer.run(driver.clone()));
     tracing::info!(
         target: "calf::csi",
@@ -223,6 +241,9 @@ pub async fn serve(
             timeout = ?config.drain_timeout,
             "calls did not end in time and are abandoned; the next start completes or undoes them"
         ),
+    }
+    if tokio::time::timeout(LAST_IMPORTS, keeper.ended()).await.is_err() {
+        tracing::info!(target: "calf::csi", "an import is abandoned; the next start resumes it");
     }
     tracing::info!(target: "calf::csi", "stopped");
     Ok(())

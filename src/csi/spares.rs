@@ -1,7 +1,9 @@
 //! The warm pool in a running driver: makes spares while no call is in progress.
 //!
 //! After a call has claimed a spare, the driver makes a new one as soon as it has been idle for a
-//! moment. It polls only occasionally, for numbers of spares that another process has set.
+//! moment. With the next call it stops after the spare at hand, even if that call ends meanwhile: a
+//! pod brings several calls, and the pauses between them are not idle time. It polls only
+//! occasionally, for numbers of spares that another process has set.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -35,11 +37,10 @@ impl Warmer {
     pub(super) async fn run(self, driver: Driver) {
         let mut told = None;
         loop {
-            quiet(&driver).await;
+            let calls = quiet(&driver).await;
             let claimed = self.pool.claimed_spares();
-            let (pool, stop, busy) = (self.pool.clone(), Arc::clone(&self.stop), driver.clone());
-            let better = Cancel::when(move || stop.load(Ordering::Acquire) || busy.running() > 0);
-            let tended = tokio::task::spawn_blocking(move || pool.tend_spares(&better)).await;
+            let (pool, cancel) = (self.pool.clone(), self.until_next_call(&driver, calls));
+            let tended = tokio::task::spawn_blocking(move || pool.tend_spares(&cancel)).await;
             let tended = tended.unwrap_or_else(|panic| {
                 Err(Error::new(ErrorKind::Internal, "tend", "the warm pool", panic))
             });
@@ -49,6 +50,12 @@ impl Warmer {
                 self.wait(&driver, claimed).await;
             }
         }
+    }
+
+    /// Ends the making of spares at the first call after this many, or when the driver stops.
+    fn until_next_call(&self, driver: &Driver, calls: u64) -> Cancel {
+        let (stop, driver) = (Arc::clone(&self.stop), driver.clone());
+        Cancel::when(move || stop.load(Ordering::Acquire) || driver.begun() != calls)
     }
 
     /// Waits until there may be work.
@@ -65,12 +72,13 @@ impl Warmer {
     }
 }
 
-/// Waits until no call has been in progress for a moment.
-async fn quiet(driver: &Driver) {
+/// Waits until no call has been in progress for a moment. Returns how many had begun by then.
+async fn quiet(driver: &Driver) -> u64 {
     loop {
+        let begun = driver.begun();
         let call = tokio::time::timeout(QUIET, driver.call_ended());
         if call.await.is_err() && driver.running() == 0 {
-            return;
+            return begun;
         }
     }
 }
@@ -90,4 +98,27 @@ fn tell(tended: Result<SpareReport>, told: Option<String>) -> Option<String> {
         tracing::warn!(target: "calf::csi", what, "cannot tend the warm pool; will retry");
     }
     failure
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::csi::driver;
+
+    #[tokio::test]
+    async fn a_call_ends_the_making_of_spares_even_if_it_is_over() {
+        let directory = tempfile::tempdir().unwrap();
+        let (driver, pool) = driver::tests::driver(&directory);
+        let warmer = Warmer { pool, changed: Arc::default(), stop: Arc::default() };
+        let cancel = warmer.until_next_call(&driver, quiet(&driver).await);
+        assert!(!cancel.is_requested(), "the driver is idle");
+        driver.call("Probe", "", |_| Ok(())).await.unwrap();
+        assert_eq!(driver.running(), 0);
+        assert!(cancel.is_requested(), "more calls may follow");
+
+        let cancel = warmer.until_next_call(&driver, quiet(&driver).await);
+        assert!(!cancel.is_requested(), "it is idle again");
+        warmer.stop.store(true, Ordering::Release);
+        assert!(cancel.is_requested(), "it stops");
+    }
 }

@@ -3,7 +3,7 @@
 //! ```text
 //! csi, template supervisor, events ───▸ Metrics  (events since the start)      ─┐
 //! pool, kernel ──read at each scrape──▸ figures (the current state; not kept)  ─┼─▸ http
-//!                                       Health  (starting, serving, stopping)  ─┘
+//! pool ──looked at by each probe──────▸ Health  (starting, serving, stopping)  ─┘
 //! ```
 //!
 //! Counters live in memory, as Prometheus expects. Everything that the pool and the kernel know is
@@ -14,14 +14,17 @@
 //! short-lived volumes a day, and each would leave series behind. `calf volume list` and the
 //! conditions in CSI show individual volumes.
 
+mod connections;
 mod counters;
 mod figures;
 mod health;
 mod http;
+mod sites;
 
 pub(crate) use counters::{ImportOutcome, Metrics};
 pub(crate) use health::{Health, Phase};
-pub(crate) use http::{Exporter, bind};
+pub(crate) use http::{bind, serve};
+pub(crate) use sites::{Exporter, Probes};
 
 #[cfg(test)]
 mod tests;

@@ -5,10 +5,10 @@ use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::net::TcpStream;
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
 
 use super::*;
 use crate::api::{Pool, PoolOptions};
@@ -200,26 +200,33 @@ fn calls_are_counted_by_method_and_code_and_while_they_run() {
 struct Endpoint {
     fixture: Fixture,
     address: SocketAddr,
+    /// Where only probes are answered.
+    probes: SocketAddr,
     health: Arc<Health>,
-    _task: tokio::task::JoinSet<()>,
+    _tasks: tokio::task::JoinSet<()>,
 }
 
 impl Endpoint {
     async fn start() -> Self {
         let fixture = Fixture::new();
-        let listener = bind("127.0.0.1:0".parse().unwrap()).await.unwrap();
-        let address = listener.local_addr().unwrap();
-        let (metrics, health) = (Arc::new(Metrics::new()), Arc::new(Health::new()));
-        let required = Arc::new(required());
-        let exporter = Exporter::new(fixture.pool.clone(), metrics, Arc::clone(&health), required);
-        let mut task = tokio::task::JoinSet::new();
-        task.spawn(exporter.serve(listener));
-        Self { fixture, address, health, _task: task }
+        let pool = fixture.pool.clone();
+        let (metrics, health) = (Arc::new(Metrics::new()), Arc::new(Health::new(pool.clone())));
+        let exporter = Exporter::new(pool, metrics, Arc::clone(&health), Arc::new(required()));
+        let mut tasks = tokio::task::JoinSet::new();
+        let (listener, address) = listen().await;
+        tasks.spawn(serve(listener, Arc::new(exporter)));
+        let (listener, probes) = listen().await;
+        tasks.spawn(serve(listener, Arc::new(Probes(Arc::clone(&health)))));
+        Self { fixture, address, probes, health, _tasks: tasks }
     }
 
     /// The endpoint's answer to these bytes.
     async fn send(&self, request: &[u8]) -> String {
-        let mut stream = TcpStream::connect(self.address).await.unwrap();
+        Self::send_to(self.address, request).await
+    }
+
+    async fn send_to(address: SocketAddr, request: &[u8]) -> String {
+        let mut stream = TcpStream::connect(address).await.unwrap();
         stream.write_all(request).await.unwrap();
         let mut answer = Vec::new();
         // A reset after the answer is equivalent to an end.
@@ -228,8 +235,32 @@ impl Endpoint {
     }
 
     async fn get(&self, path: &str) -> String {
-        self.send(format!("GET {path} HTTP/1.1\r\nHost: calf\r\n\r\n").as_bytes()).await
+        Self::get_from(self.address, path).await
     }
+
+    async fn get_from(address: SocketAddr, path: &str) -> String {
+        let request = format!("GET {path} HTTP/1.1\r\nHost: calf\r\n\r\n");
+        Self::send_to(address, request.as_bytes()).await
+    }
+}
+
+async fn listen() -> (TcpListener, SocketAddr) {
+    let listener = bind("127.0.0.1:0".parse().unwrap(), "--metrics-address").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    (listener, address)
+}
+
+/// Connections from this address that never send a whole request.
+async fn half_open(to: SocketAddr, from: [u8; 4], count: usize) -> Vec<TcpStream> {
+    let mut streams = Vec::new();
+    for _ in 0..count {
+        let socket = TcpSocket::new_v4().unwrap();
+        socket.bind(SocketAddr::from((from, 0))).unwrap();
+        let mut stream = socket.connect(to).await.unwrap();
+        stream.write_all(b"GET /metrics HTT").await.unwrap();
+        streams.push(stream);
+    }
+    streams
 }
 
 #[tokio::test]
@@ -282,22 +313,45 @@ async fn bad_requests_are_refused_and_the_next_one_is_served() {
 }
 
 #[tokio::test]
-async fn idle_clients_are_shown_the_door() {
+async fn half_open_connections_keep_nobody_out() {
     let endpoint = Endpoint::start().await;
-    let mut idle = Vec::new();
-    // All slots, and as many clients again that wait for one.
-    for _ in 0..32 {
-        idle.push(TcpStream::connect(endpoint.address).await.unwrap());
+    endpoint.health.enter(Phase::Serving);
+    for port in [endpoint.address, endpoint.probes] {
+        let mut open = half_open(port, [127, 0, 0, 1], 64).await;
+        for peer in 2..20 {
+            open.extend(half_open(port, [127, 0, 0, peer], 8).await);
+        }
+        let start = Instant::now();
+        assert!(Endpoint::get_from(port, "/readyz").await.starts_with("HTTP/1.1 200"));
+        // Much less than a client may take to send its request.
+        assert!(start.elapsed() < Duration::from_secs(2), "{:?}", start.elapsed());
     }
-    idle[0].write_all(b"GET /metrics HTT").await.unwrap();
-    let answer = tokio::time::timeout(Duration::from_secs(60), endpoint.get("/healthz")).await;
-    assert!(answer.unwrap().starts_with("HTTP/1.1 200"));
+}
+
+#[tokio::test]
+async fn a_client_that_sends_nothing_is_shown_the_door() {
+    let endpoint = Endpoint::start().await;
+    let mut open = half_open(endpoint.probes, [127, 0, 0, 1], 1).await;
+    let ended = tokio::time::timeout(Duration::from_secs(30), open[0].read(&mut [0; 64])).await;
+    // An answer that the request took too long, or an end.
+    ended.expect("the connection ends").unwrap();
+}
+
+#[tokio::test]
+async fn probes_have_a_port_without_metrics() {
+    let endpoint = Endpoint::start().await;
+    endpoint.health.enter(Phase::Serving);
+    for (path, status) in [("/healthz", 200), ("/readyz", 200), ("/", 200), ("/metrics", 404)] {
+        let answer = Endpoint::get_from(endpoint.probes, path).await;
+        assert!(answer.starts_with(&format!("HTTP/1.1 {status}")), "{path}: {answer}");
+        assert!(!answer.contains("calf_"), "{path}: {answer}");
+    }
 }
 
 #[tokio::test]
 async fn a_port_that_is_taken_is_told() {
     let endpoint = Endpoint::start().await;
-    let error = bind(endpoint.address).await.unwrap_err();
+    let error = bind(endpoint.address, "--probe-address").await.unwrap_err();
     assert_eq!(error.kind(), crate::ErrorKind::InUse);
-    assert!(error.report().contains("--metrics-address"), "{}", error.report());
+    assert!(error.report().contains("--probe-address"), "{}", error.report());
 }

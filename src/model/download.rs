@@ -14,9 +14,16 @@ pub struct DownloadOptions {
     pub stall: Duration,
     /// Pause after a lost connection; it doubles with each connection that brought no data.
     pub pause: Duration,
+    /// Bytes per second below which a download is given up; 0 for never.
+    pub least_rate: u64,
+    /// How long a download may be slower than that.
+    pub patience: Duration,
 }
 
 impl DownloadOptions {
+    /// The bytes per second below which a download is given up by default.
+    pub const DEFAULT_LEAST_RATE: u64 = 64 << 10;
+
     /// Sets the PEM file with the only certificate authorities to trust.
     #[must_use]
     pub fn certificates(mut self, file: impl Into<Option<PathBuf>>) -> Self {
@@ -37,10 +44,30 @@ impl DownloadOptions {
         self.pause = pause;
         self
     }
+
+    /// Sets the bytes per second below which a download is given up; 0 for never.
+    #[must_use]
+    pub fn least_rate(mut self, least_rate: u64) -> Self {
+        self.least_rate = least_rate;
+        self
+    }
+
+    /// Sets how long a download may be slower than the least rate.
+    #[must_use]
+    pub fn patience(mut self, patience: Duration) -> Self {
+        self.patience = patience;
+        self
+    }
 }
 
 impl Default for DownloadOptions {
     fn default() -> Self {
-        Self { certificates: None, stall: Duration::from_secs(30), pause: Duration::from_secs(1) }
+        Self {
+            certificates: None,
+            stall: Duration::from_secs(30),
+            pause: Duration::from_secs(1),
+            least_rate: Self::DEFAULT_LEAST_RATE,
+            patience: Duration::from_secs(60),
+        }
     }
 }

@@ -59,11 +59,6 @@ impl PoolDir {
         self.try_exclusive(&format!("import/{id}"))
     }
 
-    /// Takes the lock of an import, waiting for its holder.
-    pub(crate) fn lock_import(&self, id: &str) -> Result<Lock> {
-        self.host().lock(&self.layout().lock_file(), &format!("import/{id}"), Mode::Exclusive)
-    }
-
     /// Takes the lock of a template's name, waiting for its holder.
     pub(crate) fn lock_template(&self, name: &str) -> Result<Lock> {
         self.host().lock(&self.layout().lock_file(), &format!("template/{name}"), Mode::Exclusive)

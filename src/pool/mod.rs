@@ -11,6 +11,7 @@ pub(crate) mod locks;
 pub(crate) mod losses;
 pub(crate) mod moment;
 pub mod record;
+pub(crate) mod room;
 #[cfg(test)]
 pub(crate) mod sample;
 
@@ -32,6 +33,7 @@ use crate::model::units::format_size;
 use crate::pool::layout::Layout;
 use crate::pool::losses::LossLog;
 use crate::pool::record::{FORMATS, PoolRecord};
+use crate::pool::room::{Room, RoomClaim};
 use crate::sys::lock::Mode;
 use crate::sys::{FileSystemUsage, Host};
 
@@ -130,6 +132,7 @@ pub(crate) struct PoolDir {
     format: AtomicU32,
     losses: LossLog,
     claims: AtomicU64,
+    room: Room,
     settings: Settings,
 }
 
@@ -150,6 +153,7 @@ impl PoolDir {
             format: AtomicU32::new(record.format),
             losses: LossLog::default(),
             claims: AtomicU64::new(0),
+            room: Room::default(),
             settings,
         })
     }
@@ -204,6 +208,37 @@ impl PoolDir {
         Err(Error::new(ErrorKind::NoSpace, operation, subject, why).remedy(MORE_ROOM))
     }
 
+    /// Claims `needed` bytes for an import that begins.
+    ///
+    /// # Errors
+    ///
+    /// `NoSpace` if there is no room for them beside what other imports have claimed.
+    pub(crate) fn claim_room(
+        &self,
+        operation: &'static str,
+        subject: impl fmt::Display,
+        needed: u64,
+    ) -> Result<RoomClaim<'_>> {
+        self.room.claim(needed, |claimed| {
+            self.require_free(operation, &subject, needed.max(1))?;
+            let available = self.capacity()?.available;
+            if needed <= available.saturating_sub(claimed) {
+                return Ok(());
+            }
+            let why = format!(
+                "the pool at {} has {} free above its reserve, of which running imports need {}, and \
+                 {} is needed",
+                self.root().display(),
+                format_size(available),
+                format_size(claimed),
+                format_size(needed),
+            );
+            Err(Error::new(ErrorKind::NoSpace, operation, &subject, why).remedy(
+                "import it again when they are done, or enlarge the pool's file system",
+            ))
+        })
+    }
+
     /// Returns how new volumes are made on this kernel.
     ///
     /// # Errors
@@ -253,6 +288,11 @@ impl PoolDir {
     /// Counts a spare that became a volume's device.
     pub(crate) fn count_claim(&self) {
         self.claims.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// What running imports have still to write.
+    pub(crate) fn room(&self) -> &Room {
+        &self.room
     }
 
     /// The host that the pool is on.

@@ -14,7 +14,7 @@ use std::process::ExitCode;
 
 use libtest_mimic::{Arguments, Trial};
 
-const TESTS: [(&str, fn()); 28] = [
+const TESTS: [(&str, fn()); 29] = [
     ("lint_finds_nothing", helm::lint_finds_nothing),
     ("defaults_render_every_object", rendering::defaults_render_every_object),
     ("sidecars_have_no_rights", rendering::sidecars_have_no_rights),
@@ -27,6 +27,7 @@ const TESTS: [(&str, fn()); 28] = [
     ("every_mount_has_its_volume", rendering::every_mount_has_its_volume),
     ("storage_classes_are_as_asked_for", rendering::storage_classes_are_as_asked_for),
     ("inline_volumes_are_switched_on", rendering::inline_volumes_are_switched_on_and_capped),
+    ("the_network_reaches_probes_only", rendering::the_network_reaches_probes_only),
     ("long_names_are_cut", rendering::long_names_are_cut),
     ("the_resizer_may_use_its_lease_only", rendering::the_resizer_may_use_its_lease_only),
     ("the_test_pod_is_not_the_daemon_sets", rendering::the_test_pod_is_not_the_daemon_sets),

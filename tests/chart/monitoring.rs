@@ -6,8 +6,8 @@ use serde_json::{Value, json};
 
 use crate::helm::{Objects, list, read, render, text, try_render, yaml};
 
-const ALL: &str = "metrics: {podMonitor: {enabled: true, labels: {release: p}}, \
-                   prometheusRule: {enabled: true}, dashboard: {enabled: true, namespace: grafana}}";
+const ALL: &str = "{networkPolicy: {scrapers: [{podSelector: {}}]}, metrics: {podMonitor: {enabled: true, labels: {release: p}}, \
+                   prometheusRule: {enabled: true}, dashboard: {enabled: true, namespace: grafana}}}";
 
 pub(crate) fn is_optional() {
     let plain: BTreeSet<String> = render("{}").names().into_iter().collect();

@@ -17,6 +17,7 @@ pub(crate) fn defaults_render_every_object() {
             "ClusterRole/calf",
             "ClusterRoleBinding/calf",
             "DaemonSet/calf",
+            "NetworkPolicy/calf",
             "Pod/calf-test",
             "Role/calf",
             "RoleBinding/calf",
@@ -73,6 +74,7 @@ pub(crate) fn the_driver_gets_what_the_values_say() {
         "--reconcile-interval=1h30m",
         "--log-format=json",
         "--metrics-address=[::]:9999",
+        "--probe-address=0.0.0.0:9811",
     ] {
         assert!(arguments.contains(&argument), "{argument} in {arguments:?}");
     }
@@ -118,7 +120,36 @@ pub(crate) fn templates_reach_the_driver() {
         ] })
     );
     assert!(objects.arguments("calf").contains(&"--templates=/etc/calf/templates.json"));
+    let fewer = render(&format!("{}parallelImports: 1\nminDownloadRate: 1Mi\n", templates()));
+    assert!(fewer.arguments("calf").contains(&"--parallel-imports=1"));
+    assert_eq!(environment(&fewer, "CALF_MIN_DOWNLOAD_RATE"), "1Mi");
     assert_eq!(host_path(&objects, "template-images"), "/srv/images");
+}
+
+pub(crate) fn the_network_reaches_probes_only() {
+    let objects = render("{}");
+    let policy = &objects.one("NetworkPolicy")["spec"];
+    let pod = &objects.one("DaemonSet")["spec"]["template"]["metadata"]["labels"];
+    for (key, value) in policy["podSelector"]["matchLabels"].as_object().expect("labels") {
+        assert_eq!(&pod[key], value, "{key}");
+    }
+    let probes = json!({ "ports": [{ "port": 9811 }, { "port": 9808 }] });
+    assert_eq!(policy["ingress"], json!([probes]));
+    // A port without a rule is closed to all, and the kubelet probes none of these.
+    let readiness = &objects.container("calf")["readinessProbe"]["httpGet"]["port"];
+    assert!(
+        list(&objects.container("calf")["ports"])
+            .contains(&json!({ "name": readiness, "containerPort": 9811 }))
+    );
+
+    let monitoring = json!({ "namespaceSelector": { "matchLabels": { "team": "monitoring" } } });
+    let scraped = render(&format!(
+        "{{metrics: {{port: 9999}}, networkPolicy: {{scrapers: [{monitoring}]}}}}"
+    ));
+    let metrics = json!({ "from": [monitoring], "ports": [{ "port": 9999 }] });
+    assert_eq!(scraped.one("NetworkPolicy")["spec"]["ingress"], json!([probes, metrics]));
+    let without = render("networkPolicy: {enabled: false}");
+    assert!(!without.names().contains(&"NetworkPolicy/calf".to_owned()));
 }
 
 pub(crate) fn another_list_restarts_the_driver() {

@@ -86,6 +86,8 @@ const REFUSED: &[(&str, &str)] = &[
     ("inlineVolumes: {templates: ['a*b']}", "templates"),
     ("inlineVolumes: {templates: base}", "templates"),
     ("csiDriver: {fsGroupPolicy: Always}", "fsGroupPolicy"),
+    ("parallelImports: 0", "parallelImports"),
+    ("minDownloadRate: fast", "minDownloadRate"),
     ("maxVolumesPerNode: -1", "maxVolumesPerNode"),
     ("maxVolumesPerNode: many", "maxVolumesPerNode"),
     ("maxVolumeSize: large", "maxVolumeSize"),
@@ -99,9 +101,13 @@ const REFUSED: &[(&str, &str)] = &[
     ("metrics: {bindAddress: '::'}", "bindAddress"),
     ("metrics: {bindAddress: localhost}", "bindAddress"),
     // Only the pod itself could reach its readiness probe.
-    ("metrics: {bindAddress: 127.0.0.1}", "bindAddress"),
-    ("metrics: {bindAddress: '[::1]'}", "bindAddress"),
+    ("probes: {bindAddress: 127.0.0.1}", "bindAddress"),
+    ("probes: {bindAddress: '[::1]'}", "bindAddress"),
     ("metrics: {port: 9808}", "livenessProbe.port"),
+    ("probes: {port: 9810}", "metrics.port"),
+    ("networkPolicy: {scrapers: [{}]}", "scrapers"),
+    ("networkPolicy: {scrapers: [{namespace: monitoring}]}", "namespace"),
+    ("metrics: {podMonitor: {enabled: true}}", "networkPolicy.scrapers"),
     ("metrics: {podMonitor: {interval: 30}}", "interval"),
     ("metrics: {prometheusRule: {job: 'a\"b'}}", "job"),
     ("updateStrategy: {maxUnavailable: 0}", "maxUnavailable"),
@@ -138,7 +144,9 @@ const TAKEN: &[&str] = &[
     "affinity: {nodeAffinity: {requiredDuringSchedulingIgnoredDuringExecution: {nodeSelectorTerms: []}}}",
     "serviceAccount: {create: false, name: mine}",
     "resources: {limits: {memory: 1Gi, cpu: 2}}",
-    "metrics: {podMonitor: {enabled: true, interval: 1m30s, labels: {release: prometheus}}}",
+    "{metrics: {podMonitor: {enabled: true, interval: 1m30s, labels: {release: prometheus}}}, \
+     networkPolicy: {scrapers: [{namespaceSelector: {}, podSelector: {}}]}}",
+    "{metrics: {podMonitor: {enabled: true}}, networkPolicy: {enabled: false}}",
 ];
 
 pub(crate) fn wrong_values_are_refused() {

@@ -98,6 +98,7 @@ fn serve_refuses_options_that_cannot_be() {
         (&["--metrics-address", "9810"], 2, "--metrics-address"),
         (&["--max-volume-size", "0"], 2, "--max-volume-size"),
         (&["--max-volume-size", "16Ti"], 2, "15Ti"),
+        (&["--parallel-imports", "0"], 2, "from 1 to 64"),
     ] {
         let run = env.run(&[&serve[..], options].concat());
         assert_eq!(run.code, Some(code), "{options:?}: {run:?}");

@@ -56,10 +56,11 @@ fn every_command_explains_itself() {
 /// A command's own options come first, and the options of all commands last.
 #[test]
 fn a_commands_own_options_come_before_the_global_ones() {
-    const GLOBAL: [&str; 11] = [
+    const GLOBAL: [&str; 12] = [
         "--fallback",
         "--kata-direct-volumes",
         "--max-kernel-memory",
+        "--min-download-rate",
         "--output",
         "--overcommit-ratio",
         "--pool",

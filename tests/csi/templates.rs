@@ -84,9 +84,23 @@ fn image() -> Vec<u8> {
 }
 
 fn required(web: &HttpServer, name: &str) -> ImportSpec {
+    required_content(web, name, &image())
+}
+
+fn required_content(web: &HttpServer, name: &str, content: &[u8]) -> ImportSpec {
     let url = ImageUrl::parse(&web.url("/image")).expect("a URL");
-    let digest = Digest::parse(&hex::encode(Sha256::digest(image()))).expect("a digest");
+    let digest = Digest::parse(&hex::encode(Sha256::digest(content))).expect("a digest");
     ImportSpec::new(url, name).digest(digest)
+}
+
+const SLOW: &[u8] = &[1; 1 << 20];
+
+/// A server that needs half a minute for the first answer with [`SLOW`].
+fn slow_server() -> HttpServer {
+    HttpServer::start(move |n, request| {
+        let drip = (n == 0).then_some((64 << 10, Duration::from_secs(2)));
+        Reply { drip, ..Reply::range(SLOW, request) }
+    })
 }
 
 // === Kubernetes, with the requests that calf makes ===
@@ -334,6 +348,51 @@ async fn a_required_template_comes_while_the_driver_serves() {
     .expect("a server");
     tokio::time::sleep(Duration::from_millis(300)).await;
     assert_eq!(web.requests().len(), asked);
+    again.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn slow_servers_hold_back_no_other_template() {
+    let slow = slow_server();
+    let fast = HttpServer::start(|_, _| Reply::body(&image()));
+    let node = Node::start(|_, config| {
+        config.parallel_imports = 2;
+        config.templates = RequiredTemplates::from(vec![
+            required_content(&slow, "slow", SLOW),
+            // The same content once more takes no second slot, and no second download.
+            required_content(&slow, "twin", SLOW),
+            required(&fast, "fast"),
+        ]);
+    })
+    .await;
+    let start = Instant::now();
+    let ready = "calf_template_ready{template=\"fast\"}";
+    eventually("the fast one", async || node.metric(ready).await.filter(|ready| ready == "1"))
+        .await;
+    assert!(start.elapsed() < Duration::from_secs(20), "{:?}", start.elapsed());
+    assert_eq!(slow.requests().len(), 1);
+    node.server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_import_ends_with_the_driver_and_goes_on_with_the_next() {
+    let web = slow_server();
+    let list = RequiredTemplates::from(vec![required_content(&web, "slow", SLOW)]);
+    let node = Node::start(|_, config| config.templates = list.clone()).await;
+    eventually("the download", async || (!web.requests().is_empty()).then_some(())).await;
+    // Long enough for the 128 KiB that are looked at before anything is kept.
+    tokio::time::sleep(Duration::from_secs(6)).await;
+    node.server.stop().await;
+
+    let socket = node.environment.directory.path().join("csi.sock");
+    let again = Server::start_with(node.environment.pool(), &socket, |config| {
+        config.templates = list;
+    })
+    .await
+    .expect("a server");
+    let pool = node.environment.pool();
+    eventually("the template", async || pool.template("slow").and_then(|t| t.record()).ok()).await;
+    assert!(web.requests()[1].from().is_some_and(|from| from > 0), "{:?}", web.requests());
     again.stop().await;
 }
 

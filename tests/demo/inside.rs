@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
 use std::time::{Duration, Instant};
 
-use calf_test_kit::kernel::leak::Inventory;
+use calf_test_kit::kernel::leak::KernelObjects;
 use calf_test_kit::kernel::{Fs, pool_dir, work_dir};
 use rustix::mount::{MountFlags, UnmountFlags};
 
@@ -78,7 +78,7 @@ pub(crate) fn run(stage: &Stage) -> Result<(), Shown> {
 }
 
 fn show(stage: &Stage) -> Result<()> {
-    let before = Inventory::take();
+    let before = KernelObjects::take();
     for dir in [&stage.pool, &stage.runtime] {
         make_directory(dir)?;
     }

@@ -4,7 +4,7 @@ use std::fs;
 use std::path::Path;
 
 use calf::internal::layout::Layout;
-use calf_test_kit::kernel::leak::{self, Inventory};
+use calf_test_kit::kernel::leak::{self, KernelObjects};
 
 use crate::csi::Csi;
 use crate::driver::Driver;
@@ -26,8 +26,8 @@ pub(crate) fn volumes(stage: &Stage, csi: &mut Csi) -> Result<usize> {
 }
 
 /// Describes what the kernel has now and did not have `before`.
-pub(crate) fn held(before: &Inventory) -> String {
-    let new = Inventory::take().beyond(before);
+pub(crate) fn held(before: &KernelObjects) -> String {
+    let new = KernelObjects::take().beyond(before);
     let count = |kind: &str| new.iter().filter(|line| line.starts_with(kind)).count();
     format!(
         "{} device-mapper devices, {} loop devices, {} mounts",
@@ -38,7 +38,7 @@ pub(crate) fn held(before: &Inventory) -> String {
 }
 
 /// Fails if the kernel or the pool has anything that did not exist `before`.
-pub(crate) fn prove_nothing_left(stage: &Stage, before: &Inventory) -> Result<()> {
+pub(crate) fn prove_nothing_left(stage: &Stage, before: &KernelObjects) -> Result<()> {
     let mut left = leak::left_beyond(before);
     for dir in [&stage.pool, &stage.runtime] {
         files_below(dir, &mut left)?;

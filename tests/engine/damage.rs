@@ -95,7 +95,7 @@ type Edit = fn(&Damaged) -> (String, String);
 type Replacement = fn(&Path, &Path);
 
 #[test]
-fn an_edited_volume_record_is_told_and_harms_nobody() {
+fn an_edited_volume_record_is_reported_and_harms_no_other() {
     let edits: [(&str, Edit); 7] = [
         ("digest", |d| (d.digest(), "../../../precious".into())),
         ("digest", |d| (d.digest(), "0".repeat(63))),
@@ -192,7 +192,7 @@ fn a_blank_record_is_a_creation_cut_short_unless_the_volume_was_used() {
 }
 
 #[test]
-fn a_record_that_is_no_file_is_told_and_not_waited_for() {
+fn a_record_that_is_not_a_regular_file_is_reported_at_once() {
     let replacements: [(&str, Replacement); 3] = [
         ("symbolic link", |path, precious| symlink(precious.join("cow"), path).expect("a link")),
         ("regular file", |path, _| fs::create_dir(path).expect("a directory")),
@@ -214,7 +214,7 @@ fn a_record_that_is_no_file_is_told_and_not_waited_for() {
 }
 
 #[test]
-fn a_replaced_store_is_told_and_the_volume_can_be_deleted() {
+fn a_replaced_store_is_reported_and_the_volume_can_be_deleted() {
     let replacements: [(&str, Replacement); 5] = [
         ("symbolic link", |path, precious| symlink(precious.join("cow"), path).expect("a link")),
         ("directory", |path, _| fs::create_dir(path).expect("a directory")),
@@ -267,7 +267,7 @@ fn a_volume_directory_that_leads_elsewhere_is_not_followed() {
 }
 
 #[test]
-fn replaced_template_content_is_told_and_not_extended() {
+fn replaced_template_content_is_reported_and_not_extended() {
     let replacements: [(&str, Replacement); 4] = [
         ("missing", |_, _| ()),
         ("truncated", |path, _| fs::write(path, b"short").expect("a file")),
@@ -334,7 +334,7 @@ fn damaged_content_is_not_replaced_under_a_live_volume() {
 }
 
 #[test]
-fn an_edited_template_record_is_told_and_a_new_import_mends_it() {
+fn an_edited_template_record_is_reported_and_a_new_import_replaces_it() {
     let edits: [(&str, Edit); 3] = [
         ("digest", |d| (d.digest(), "../../../precious".into())),
         ("template other", |_| ("\"name\": \"debian\"".into(), "\"name\": \"other\"".into())),

@@ -1,10 +1,15 @@
 //! Templates from a web server that fails in every way.
 
 use std::fs;
-use std::time::Duration;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, mpsc};
+use std::thread;
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
 
 use calf::{
-    Digest, DownloadOptions, ErrorKind, ImageUrl, ImportSpec, Pool, Result, TemplateRecord,
+    Cancel, Digest, DownloadOptions, ErrorKind, ImageUrl, ImportSpec, Pool, Progress, Result,
+    TemplateRecord,
 };
 use calf_test_kit::http_server::{HttpServer, Reply, Request};
 use calf_test_kit::simulated_pool::Environment;
@@ -222,6 +227,120 @@ fn a_server_that_falls_silent_is_given_up() {
     let record = import(&pool, &spec(&web, "base", &image())).expect("an import");
     assert!(content(&pool, &record) == image());
     assert!(web.requests()[1].from().is_some_and(|from| from >= MIB), "{:?}", web.requests());
+}
+
+#[test]
+fn a_server_that_is_too_slow_is_given_up_with_its_rate() {
+    let environment = Environment::new();
+    let pool = demanding_pool(&environment, 100 << 20, Duration::from_secs(2));
+    let web = HttpServer::start(|n, request| {
+        let reply = Reply::range(&image(), request);
+        match n {
+            // The first 128 KiB are looked at before any is kept.
+            0 => Reply { drip: Some((64 << 10, Duration::from_millis(100))), ..reply },
+            _ => reply,
+        }
+    });
+    let error = import(&pool, &spec(&web, "base", &image())).expect_err("a slow server");
+    for words in ["per second for", "100 MiB is the least", "--min-download-rate"] {
+        assert!(error.report().contains(words), "{words}: {}", error.report());
+    }
+    assert_eq!(web.requests().len(), 1, "it is not asked again at once");
+    let record = import(&pool, &spec(&web, "base", &image())).expect("an import");
+    assert!(content(&pool, &record) == image());
+    assert!(web.requests()[1].from().is_some_and(|from| from > 0), "what came is not lost");
+}
+
+#[test]
+fn a_server_that_is_slow_by_cutting_connections_is_given_up_too() {
+    let environment = Environment::new();
+    let pool = demanding_pool(&environment, 100 << 20, Duration::from_millis(300));
+    let web = HttpServer::start(|n, request| {
+        let reply = Reply::range(&image(), request);
+        reply.cut(if n == 0 { 256 << 10 } else { 1 << 10 })
+    });
+    let error = import(&pool, &spec(&web, "base", &image())).expect_err("a slow server");
+    assert!(error.report().contains("100 MiB is the least"), "{}", error.report());
+}
+
+/// A pool that gives up on a server that sends less per second for this long.
+fn demanding_pool(environment: &Environment, least_rate: u64, patience: Duration) -> Pool {
+    let options = DownloadOptions::default().pause(Duration::from_millis(5));
+    let options = options.least_rate(least_rate).patience(patience);
+    let path = environment.directory.path().join("pool");
+    environment.options().downloads(options).open(path).expect("a pool")
+}
+
+/// A server that needs 22 seconds for the image.
+fn slow_server() -> HttpServer {
+    let drip = Some((16 << 10, Duration::from_millis(100)));
+    HttpServer::start(move |_, request| Reply { drip, ..Reply::range(&image(), request) })
+}
+
+/// An import on a thread of its own, and what ends it.
+struct Running {
+    cancel: Arc<AtomicBool>,
+    thread: JoinHandle<Result<TemplateRecord>>,
+}
+
+impl Running {
+    /// Starts an import, and waits until it has room for the content.
+    fn start(pool: &Pool, spec: &ImportSpec) -> Self {
+        let (started, begun) = mpsc::channel();
+        let running = Self::spawn(pool, spec, move |_| {
+            let _ = started.send(());
+        });
+        begun.recv_timeout(Duration::from_secs(60)).expect("the import begins");
+        running
+    }
+
+    fn spawn(
+        pool: &Pool,
+        spec: &ImportSpec,
+        mut progress: impl FnMut(Progress) + Send + 'static,
+    ) -> Self {
+        let cancel = Arc::new(AtomicBool::new(false));
+        let (pool, spec) = (pool.clone(), spec.clone().cancel(Cancel::from(Arc::clone(&cancel))));
+        let thread = thread::spawn(move || pool.import_template(&spec, &mut progress));
+        Self { cancel, thread }
+    }
+
+    fn cancel(self) -> calf::Error {
+        self.cancel.store(true, Ordering::Release);
+        self.thread.join().expect("no panic").expect_err("it was cancelled")
+    }
+}
+
+#[test]
+fn imports_at_once_do_not_count_on_the_same_room() {
+    let environment = Environment::new();
+    let pool = pool(&environment);
+    // Room for one of two images of 3.5 MiB.
+    environment.host.set_free((256 << 20) + (5 << 20));
+    let (slow, fast) = (slow_server(), HttpServer::start(|_, _| Reply::body(&[7; 3 * MIB])));
+    let running = Running::start(&pool, &spec(&slow, "slow", &image()));
+    let other = spec(&fast, "fast", &[7; 3 * MIB]);
+    let error = import(&pool, &other).expect_err("no room for both");
+    assert_eq!(error.kind(), ErrorKind::NoSpace);
+    assert!(error.report().contains("running imports need"), "{}", error.report());
+    assert_eq!(running.cancel().kind(), ErrorKind::Cancelled);
+    import(&pool, &other).expect("there is room now");
+}
+
+#[test]
+fn an_import_ends_at_once_though_its_server_is_slow_or_another_one_runs() {
+    let environment = Environment::new();
+    let pool = pool(&environment);
+    let web = slow_server();
+    let reading = Running::start(&pool, &spec(&web, "base", &image()));
+    let waiting = Running::spawn(&pool, &spec(&web, "other", &image()), |_| ());
+    thread::sleep(Duration::from_millis(500));
+    for running in [waiting, reading] {
+        let start = Instant::now();
+        assert_eq!(running.cancel().kind(), ErrorKind::Cancelled);
+        assert!(start.elapsed() < Duration::from_secs(3), "{:?}", start.elapsed());
+    }
+    assert_eq!(web.requests().len(), 1);
 }
 
 #[test]

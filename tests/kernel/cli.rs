@@ -10,9 +10,9 @@ use std::time::{Duration, Instant};
 use calf::Key;
 use calf::sys::lock;
 use calf_test_kit::driver_process::{Driver, Usage};
-use calf_test_kit::kernel;
 use calf_test_kit::real_pool::{self, Page, Random, TEMPLATE_SIZE, open, read_page, run};
 use calf_test_kit::service_manager::ServiceManager;
+use calf_test_kit::{http2, kernel};
 use serde_json::Value;
 
 fn main() -> ExitCode {
@@ -23,6 +23,7 @@ fn main() -> ExitCode {
         kernel::test("an_inline_volume_lives_with_its_publication", inline),
         kernel::test("the_command_line_and_a_driver_share_a_pool", beside_a_driver),
         kernel::test("a_driver_tells_its_service_manager", service_manager),
+        kernel::test("a_request_that_http2_refuses_is_in_the_log_with_the_remedy", refused),
         kernel::test("doctor_finds_all_in_order", doctor),
         kernel::test("spares_are_made_claimed_and_removed_without_a_driver", spares),
         kernel::test("an_import_shares_its_blocks_with_the_source", shared_blocks),
@@ -248,6 +249,27 @@ fn service_manager() {
     let driver = Driver::spawn(command, &work);
     assert!(driver.stop().success());
     assert_eq!([manager.next(), manager.next()], ["READY=1\n", "STOPPING=1\n"]);
+}
+
+fn refused() {
+    let cli = Cli::new(kernel::Fs::Ext4);
+    cli.import();
+    let work = kernel::work_dir();
+    let driver = Driver::start(&cli.pool(), &work, &[]);
+    assert_eq!(http2::probe(driver.socket(), "localhost"), http2::Outcome::Answered);
+    assert!(!driver.log().contains("refused"), "{}", driver.log());
+    // As grpcio 1.85 sends it, and as kubelets did until 2022.
+    for authority in ["csi%2Fcsi.sock", "/csi/csi.sock"] {
+        let outcome = http2::probe(driver.socket(), authority);
+        assert_eq!(outcome, http2::Outcome::Reset(http2::PROTOCOL_ERROR), "{authority}");
+    }
+    let log = driver.log();
+    let lines: Vec<&str> = log.lines().filter(|line| line.contains("was refused")).collect();
+    let [line] = lines[..] else { panic!("one line in:\n{log}") };
+    for word in ["WARN", "csi%2Fcsi.sock", "grpc.default_authority"] {
+        assert!(line.contains(word), "{word}: {line}");
+    }
+    assert!(driver.stop().success());
 }
 
 fn beside_a_driver() {

@@ -271,9 +271,10 @@ impl Host for FakeHost {
 impl Files for FakeHost {
     fn file_system_usage(&self, _path: &Path) -> Result<FileSystemUsage> {
         self.call("file_system_usage", |state| {
+            let total = state.free.max(1 << 40);
             Ok(FileSystemUsage {
-                total: 1 << 40,
-                used: (1 << 40) - state.free,
+                total,
+                used: total - state.free,
                 available: state.free,
                 inodes: 1 << 20,
                 inodes_used: 1,

@@ -24,10 +24,12 @@ mod staging;
 pub(crate) mod state;
 
 use std::path::Path;
+use std::time::Duration;
 
 use jiff::Timestamp;
 
 use crate::error::{Error, ErrorKind, Result};
+use crate::model::cancel::Cancel;
 use crate::model::digest::Digest;
 use crate::model::template_name;
 use crate::pool::layout::Layout;
@@ -37,7 +39,6 @@ use crate::sys::lock::{Lock, Mode};
 use crate::sys::{Host, OpenMode};
 use crate::template::catalog;
 use crate::template::content::is_whole;
-use crate::template::import::source::Source;
 use crate::template::import::source::file::fetch;
 #[cfg(feature = "http")]
 use crate::template::import::source::http::download;
@@ -45,12 +46,15 @@ use crate::template::import::source::http::download;
 use crate::template::import::source::remote::Remote;
 #[cfg(feature = "http")]
 use crate::template::import::source::url::ImageUrl;
+use crate::template::import::source::{Source, unexpected};
 use crate::template::import::staging::Staging;
 use crate::template::import::state::{ImportRecord, Origin, State};
 use crate::template::spec::{ImportSource, ImportSpec, Progress};
 use crate::template::superblock::Content;
 
 const OPERATION: &str = "import";
+/// Time between looks whether another import of the same source has ended.
+const LOOK: Duration = Duration::from_millis(50);
 
 /// What an import did.
 pub(crate) struct Imported {
@@ -103,7 +107,7 @@ fn import_file(
 ) -> Result<Imported> {
     Source::open(pool.host(), path)?;
     tidy(pool)?;
-    let (source, _flight) = open_alone(pool, path)?;
+    let (source, _flight) = open_alone(pool, path, &spec.cancel)?;
     let origin = Origin::File(source.identity.clone());
     let shown = source.path.display().to_string();
     loop {
@@ -136,7 +140,7 @@ fn import_url(
             .remedy("give the SHA-256 of the image (--sha256), as its publisher states it")
     })?;
     tidy(pool)?;
-    let _flight = fly_alone(pool, &Remote::id_of(expected.as_str()), url)?;
+    let _flight = fly_alone(pool, &Remote::id_of(expected.as_str()), url, &spec.cancel)?;
     // Another import may have brought it meanwhile.
     if let Some(record) = present(pool, spec)? {
         return Ok(record);
@@ -152,13 +156,6 @@ fn import_url(
     }
 }
 
-/// The error for content that is not what was asked for.
-fn unexpected(shown: &str, digest: &Digest, expected: &Digest) -> Error {
-    let why = format!("its content is sha256:{digest}, and sha256:{expected} was expected");
-    Error::new(ErrorKind::InvalidArgument, OPERATION, shown, why)
-        .remedy("check the digest, and that this is the image that was meant")
-}
-
 fn tidy(pool: &PoolDir) -> Result<()> {
     for removed in abandoned::sweep(pool, false)? {
         tracing::info!("{removed}");
@@ -168,10 +165,10 @@ fn tidy(pool: &PoolDir) -> Result<()> {
 
 /// Opens the source with its import locked. Waits for another import of it, and looks again:
 /// it may have changed meanwhile.
-fn open_alone(pool: &PoolDir, path: &Path) -> Result<(Source, Lock)> {
+fn open_alone(pool: &PoolDir, path: &Path, cancel: &Cancel) -> Result<(Source, Lock)> {
     loop {
         let id = Source::open(pool.host(), path)?.identity.id();
-        let lock = fly_alone(pool, &id, path.display())?;
+        let lock = fly_alone(pool, &id, path.display(), cancel)?;
         let source = Source::open(pool.host(), path)?;
         if source.identity.id() == id {
             return Ok((source, lock));
@@ -179,15 +176,24 @@ fn open_alone(pool: &PoolDir, path: &Path) -> Result<(Source, Lock)> {
     }
 }
 
-/// Locks the import with this id, waiting for its holder.
-fn fly_alone(pool: &PoolDir, id: &str, shown: impl std::fmt::Display) -> Result<Lock> {
-    match pool.try_lock_import(id)? {
-        Some(lock) => Ok(lock),
-        None => {
-            tracing::warn!("another import of {shown} is running: waiting for it");
-            pool.lock_import(id)
+/// Locks the import with this id, waiting for its holder until that is cancelled.
+fn fly_alone(
+    pool: &PoolDir,
+    id: &str,
+    shown: impl std::fmt::Display,
+    cancel: &Cancel,
+) -> Result<Lock> {
+    if let Some(lock) = pool.try_lock_import(id)? {
+        return Ok(lock);
+    }
+    tracing::warn!("another import of {shown} is running: waiting for it");
+    while !cancel.is_requested() {
+        pool.host().pause(LOOK);
+        if let Some(lock) = pool.try_lock_import(id)? {
+            return Ok(lock);
         }
     }
+    Err(pipeline::cancelled())
 }
 
 /// The digest of content that was read from this very state of the source, if the source's identity

@@ -174,21 +174,25 @@ fn read_stream(
         // After a resumption at any byte, pages of the buffer are pages of the file again.
         let aligned = BUFFER - (at % BUFFER as u64) as usize;
         buffer.resize(aligned.min(usize::try_from(job.size - at).unwrap_or(BUFFER)), 0);
-        let (read, end) = fill(&mut *stream, &mut buffer);
+        let (read, end) = fill(&mut *stream, &mut buffer, &job.cancel);
         buffer.truncate(read);
         if read > 0 && parts.send(Part::Data(at, buffer)).is_err() {
             return Ok(());
         }
         at += read as u64;
         end.map_err(job.read_failed)?;
+        if job.cancel.is_requested() && at < job.size {
+            return Err(cancelled());
+        }
     }
     Ok(())
 }
 
-/// Fills the buffer; how much of it was, and how that ended.
-fn fill(stream: &mut dyn Read, buffer: &mut [u8]) -> (usize, io::Result<()>) {
+/// Fills the buffer, unless it is cancelled; how much of it was, and how that ended. A slow server
+/// may need minutes to fill it.
+fn fill(stream: &mut dyn Read, buffer: &mut [u8], cancel: &Cancel) -> (usize, io::Result<()>) {
     let mut filled = 0;
-    while filled < buffer.len() {
+    while filled < buffer.len() && !cancel.is_requested() {
         match stream.read(&mut buffer[filled..]) {
             Ok(0) => return (filled, Err(io::ErrorKind::UnexpectedEof.into())),
             Ok(n) => filled += n,

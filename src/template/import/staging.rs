@@ -9,6 +9,7 @@ use std::path::PathBuf;
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::pool::layout::Layout;
+use crate::pool::room::RoomClaim;
 use crate::pool::{MORE_ROOM, PoolDir, record};
 use crate::sys::{Flush, ImageFile, OpenMode};
 use crate::template::import::state::{ImportRecord, Origin};
@@ -85,9 +86,14 @@ impl<'a> Staging<'a> {
         }
     }
 
-    /// Fails if `bytes` more would eat into the reserve, or if it is eaten into already.
-    pub(crate) fn check_room(&self, bytes: u64) -> Result<()> {
-        self.pool.require_free("import", &self.subject, bytes.max(1))
+    /// Claims room for `bytes`, beside what other imports claim.
+    pub(crate) fn claim_room(&self, bytes: u64) -> Result<RoomClaim<'a>> {
+        self.pool.claim_room("import", &self.subject, bytes)
+    }
+
+    /// Fails if the reserve is eaten into.
+    pub(crate) fn check_room(&self) -> Result<()> {
+        self.pool.require_free("import", &self.subject, 1)
     }
 
     /// The error of a write to the content.

@@ -38,6 +38,8 @@ pub struct Reply {
     pub send: Option<usize>,
     /// … and then nothing for this long, before closing the connection.
     pub hang: Duration,
+    /// Send the body in pieces of this many bytes, with this pause before each.
+    pub drip: Option<(usize, Duration)>,
     /// Leave out `Content-Length`.
     pub endless: bool,
 }
@@ -171,7 +173,11 @@ fn send(mut stream: TcpStream, reply: &Reply) -> std::io::Result<()> {
         head.push_str(&format!("{name}: {value}\r\n"));
     }
     stream.write_all(format!("{head}\r\n").as_bytes())?;
-    stream.write_all(&reply.body[..reply.send.unwrap_or(reply.body.len())])?;
+    let (piece, pause) = reply.drip.unwrap_or((usize::MAX, Duration::ZERO));
+    for piece in reply.body[..reply.send.unwrap_or(reply.body.len())].chunks(piece) {
+        std::thread::sleep(pause);
+        stream.write_all(piece)?;
+    }
     stream.flush()?;
     std::thread::sleep(reply.hang);
     Ok(())

@@ -19,6 +19,7 @@ use crate::model::cancel::Cancel;
 use crate::model::digest::Digest;
 use crate::model::units::format_size;
 use crate::pool::PoolDir;
+use crate::pool::room::RoomClaim;
 use crate::sys::{CopyMode, Flush, OpenMode};
 use crate::template::import::hash::ContentHash;
 use crate::template::import::pipeline;
@@ -63,11 +64,14 @@ impl Fetch<'_> {
         if let Some(ImportRecord { state: State::Complete { digest }, .. }) = previous {
             return Ok(digest);
         }
-        let start = match previous.and_then(ImportRecord::resume) {
-            Some(start) => start,
+        let total = self.source.size;
+        let (start, mut room) = match previous.and_then(ImportRecord::resume) {
+            Some(start) => {
+                let left = if start.cloned { 0 } else { total - start.offset };
+                (start, self.staging.pool.room().reclaim(left.min(self.allocated())))
+            }
             None => self.begin()?,
         };
-        let total = self.source.size;
         if start.offset > 0 {
             tracing::info!(
                 "resuming the import of {} at {} of {}",
@@ -77,7 +81,10 @@ impl Fetch<'_> {
             );
         }
         progress(Progress { done: start.offset, total });
-        let digest = self.read(&start, &mut |done| progress(Progress { done, total }))?;
+        let digest = self.read(&start, &mut |done| {
+            room.shrink_to(total - done);
+            progress(Progress { done, total });
+        })?;
         let state = State::Complete { digest: digest.clone() };
         self.staging.write_record(&ImportRecord { state, ..start.record })?;
         Ok(digest)
@@ -129,11 +136,9 @@ impl Fetch<'_> {
     }
 
     /// Begins anew: with a clone where the file system can, with an empty file where not.
-    fn begin(&self) -> Result<Start> {
+    fn begin(&self) -> Result<(Start, RoomClaim<'_>)> {
         self.staging.clear()?;
-        // A block device may be mostly zeros: it is told by writing.
-        let needed = self.source.allocated.unwrap_or(0).min(self.source.size);
-        self.staging.check_room(needed)?;
+        let room = self.staging.claim_room(self.allocated())?;
         let hash = ContentHash::default();
         let state = State::Reading { offset: 0, hash: hash.save(), cloned: false };
         let mut record = ImportRecord {
@@ -150,7 +155,12 @@ impl Fetch<'_> {
         } else {
             self.staging.create_image()?;
         }
-        Ok(Start { record, offset: 0, hash, cloned })
+        Ok((Start { record, offset: 0, hash, cloned }, room))
+    }
+
+    /// What a copy takes up at most. A block device may be mostly zeros: it is told by writing.
+    fn allocated(&self) -> u64 {
+        self.source.allocated.unwrap_or(0).min(self.source.size)
     }
 
     /// Shares the blocks of the source, if the file system can; true if it did.
@@ -190,7 +200,7 @@ impl Fetch<'_> {
             read_failed: &|e| self.read_failed(e),
             write_failed: &|e| staging.write_failed(e),
             cancel: self.cancel.clone(),
-            room: &|| staging.check_room(0),
+            room: &|| staging.check_room(),
             checkpoint: &|offset, hash| {
                 let state = State::Reading { offset, hash: hash.save(), cloned: start.cloned };
                 staging.write_record(&ImportRecord { state, ..start.record.clone() })

@@ -13,7 +13,7 @@
 
 use std::io::{self, Cursor, Read};
 use std::sync::Mutex;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
 
@@ -30,10 +30,13 @@ use crate::model::cancel::Cancel;
 use crate::model::digest::Digest;
 use crate::model::units::format_size;
 use crate::pool::PoolDir;
+use crate::pool::room::RoomClaim;
 use crate::sys::ImageFile;
 use crate::template::import::hash::ContentHash;
 use crate::template::import::pipeline::Input;
+use crate::template::import::source::pace::{Pace, Paced, TooSlow};
 use crate::template::import::source::remote::Remote;
+use crate::template::import::source::unexpected;
 use crate::template::import::source::url::ImageUrl;
 use crate::template::import::staging::Staging;
 use crate::template::import::state::{ImportRecord, Origin, Start, State};
@@ -66,7 +69,8 @@ pub(crate) fn download(
         stall: settings.stall,
         total: None,
     })?;
-    let download = Download { staging, agent, url, expected, cancel };
+    let pace = Pace::new(settings);
+    let download = Download { staging, agent, url, expected, cancel, pace };
     let outcome = download.run(settings.pause, progress);
     // Repeating these goes on from nothing of use, and a full pool wants its room back.
     if let Err(e) = &outcome
@@ -83,6 +87,7 @@ struct Download<'a> {
     url: &'a ImageUrl,
     expected: &'a Digest,
     cancel: &'a Cancel,
+    pace: Pace,
 }
 
 /// Why an attempt did not end with the content.
@@ -91,6 +96,14 @@ enum Failure {
     Final(Error),
     /// It may.
     Passing(Error),
+}
+
+impl Failure {
+    fn into_error(self) -> Error {
+        match self {
+            Self::Final(error) | Self::Passing(error) => error,
+        }
+    }
 }
 
 impl From<Error> for Failure {
@@ -117,6 +130,7 @@ impl Download<'_> {
             let pause = first_pause * 2_u32.pow(failures - 1);
             tracing::warn!("{}; trying again in {pause:?}", error.report());
             self.staging.pool.host().pause(pause);
+            self.pace.note(pause, 0).map_err(|slow| self.too_slow(slow))?;
             if self.cancel.is_requested() {
                 return Err(pipeline::cancelled());
             }
@@ -144,7 +158,7 @@ impl Download<'_> {
         });
         let response =
             self.ask(resumable.as_ref().map(|(start, remote)| (start.offset, remote)))?;
-        let (start, body) = match (response.status(), resumable) {
+        let (start, body, room) = match (response.status(), resumable) {
             (StatusCode::PARTIAL_CONTENT, Some((start, remote))) => {
                 self.check_range(&response, start.offset, remote.size)?;
                 tracing::info!(
@@ -153,7 +167,8 @@ impl Download<'_> {
                     format_size(start.offset),
                     format_size(remote.size)
                 );
-                (start, Content::rest(response))
+                let room = self.staging.pool.room().reclaim(remote.size - start.offset);
+                (start, self.content(response), room)
             }
             (StatusCode::OK, _) => self.begin(response)?,
             (StatusCode::RANGE_NOT_SATISFIABLE, Some(_)) => {
@@ -162,7 +177,7 @@ impl Download<'_> {
             }
             (status, _) => return Err(self.status(status)),
         };
-        self.read(start, body, progress)
+        self.read(start, body, room, progress)
     }
 
     /// Sends the request, for the part that is missing if that can be said.
@@ -174,11 +189,17 @@ impl Download<'_> {
                 request = request.header(IF_RANGE, validator);
             }
         }
-        request.call().map_err(|error| self.failed(error))
+        let start = Instant::now();
+        let response = request.call().map_err(|error| self.failed(error));
+        self.pace.note(start.elapsed(), 0).map_err(|slow| self.too_slow(slow))?;
+        response
     }
 
     /// Prepares for content from its start, if it is what can be imported.
-    fn begin(&self, response: Response<Body>) -> Result<(Start, Content), Failure> {
+    fn begin(
+        &self,
+        response: Response<Body>,
+    ) -> Result<(Start, Content<'_>, RoomClaim<'_>), Failure> {
         if let Some(encoding) = header(&response, CONTENT_ENCODING)
             && encoding != "identity"
         {
@@ -188,23 +209,23 @@ impl Download<'_> {
         let length =
             header(&response, CONTENT_LENGTH).and_then(|length| length.parse::<u64>().ok());
         let validator = validator(&response);
-        let mut body = response.into_body().into_reader();
+        let mut body = self.content(response);
         let mut prefix = Vec::new();
         let read = (&mut body).take(PREFIX as u64).read_to_end(&mut prefix);
         // A login page often has no length, and its format says more.
         format::check_head(&prefix[..prefix.len().min(format::HEAD)], self.url)?;
-        read.map_err(|error| self.cut(error))?;
+        read.map_err(|error| self.broken(error))?;
         let Some(size) = length else {
             let why = "the server does not tell its size (Content-Length)";
             return Err(self.refuse(why).remedy("use a server that does").into());
         };
         if (prefix.len() as u64) < size.min(PREFIX as u64) {
-            return Err(self.cut(io::ErrorKind::UnexpectedEof.into()));
+            return Err(self.broken(io::ErrorKind::UnexpectedEof.into()));
         }
         inspection::inspect_prefix(&prefix, size, self.url)?;
 
         self.staging.clear()?;
-        self.staging.check_room(size)?;
+        let room = self.staging.claim_room(size)?;
         let hash = ContentHash::default();
         let remote = Remote { expected: self.expected.as_str().to_owned(), size, validator };
         let record = ImportRecord {
@@ -215,15 +236,21 @@ impl Download<'_> {
         };
         self.staging.write_record(&record)?;
         self.staging.create_image()?;
-        let body: Box<dyn Read + Send> = Box::new(Cursor::new(prefix).chain(body));
-        Ok((Start { record, offset: 0, hash, cloned: false }, Content(body)))
+        let body: Content<'_> = Box::new(Cursor::new(prefix).chain(body));
+        Ok((Start { record, offset: 0, hash, cloned: false }, body, room))
+    }
+
+    /// The body of a response, from where reading goes on.
+    fn content(&self, response: Response<Body>) -> Content<'_> {
+        Box::new(Paced::new(response.into_body().into_reader(), &self.pace))
     }
 
     /// Reads the rest, and compares the digest.
     fn read(
         &self,
         start: Start,
-        content: Content,
+        content: Content<'_>,
+        mut room: RoomClaim<'_>,
         progress: &mut dyn FnMut(Progress),
     ) -> Result<Origin, Failure> {
         let staging = &self.staging;
@@ -236,22 +263,27 @@ impl Download<'_> {
             staging.write_record(&ImportRecord { state, ..start.record.clone() })
         };
         let job = pipeline::Job {
-            source: Input::Stream(Mutex::new(content.0)),
+            source: Input::Stream(Mutex::new(content)),
             size: total,
             destination: Some(&*image),
             start: start.offset,
             hash: start.hash.clone(),
             read_failed: &|error| {
-                *lost.lock().unwrap_or_else(|e| e.into_inner()) = true;
-                self.cut_error(error)
+                let broken = self.broken(error);
+                let is_passing = matches!(broken, Failure::Passing(_));
+                *lost.lock().unwrap_or_else(|e| e.into_inner()) = is_passing;
+                broken.into_error()
             },
             write_failed: &|error| staging.write_failed(error),
             cancel: self.cancel.clone(),
-            room: &|| staging.check_room(0),
+            room: &|| staging.check_room(),
             checkpoint: &checkpoint,
         };
         progress(Progress { done: start.offset, total });
-        let digest = match pipeline::run(job, &mut |done| progress(Progress { done, total })) {
+        let digest = match pipeline::run(job, &mut |done| {
+            room.shrink_to(total - done);
+            progress(Progress { done, total });
+        }) {
             Ok(digest) => digest,
             Err(error) if lost.into_inner().unwrap_or_else(|e| e.into_inner()) => {
                 return Err(Failure::Passing(error));
@@ -268,17 +300,7 @@ impl Download<'_> {
         digest: Digest,
     ) -> Result<Origin, Failure> {
         if digest != *self.expected {
-            let why = format!(
-                "its content is sha256:{digest}, and sha256:{} was expected",
-                self.expected
-            );
-            return Err(self
-                .refuse(why)
-                .remedy(
-                    "check the digest at the image's publisher: the image was replaced, or is not \
-                 the one that was meant",
-                )
-                .into());
+            return Err(unexpected(self.url, &digest, self.expected).into());
         }
         // The end of the image is available only now.
         inspection::inspect(image, record.identity.size(), self.url)?;
@@ -343,13 +365,23 @@ impl Download<'_> {
         }
     }
 
-    fn cut(&self, error: io::Error) -> Failure {
-        Failure::Passing(self.cut_error(error))
+    /// Why the content could not be read on.
+    fn broken(&self, error: io::Error) -> Failure {
+        match error.downcast::<TooSlow>() {
+            Ok(slow) => Failure::Final(self.too_slow(slow)),
+            Err(error) => {
+                let why = format!("the connection was lost: {error}");
+                let remedy = "repeat it: it goes on from where it was";
+                Failure::Passing(self.error(ErrorKind::Internal, why).remedy(remedy))
+            }
+        }
     }
 
-    fn cut_error(&self, error: io::Error) -> Error {
-        let why = format!("the connection was lost: {error}");
-        self.error(ErrorKind::Internal, why).remedy("repeat it: it goes on from where it was")
+    fn too_slow(&self, slow: TooSlow) -> Error {
+        self.error(ErrorKind::Internal, slow).remedy(
+            "repeat it, since it goes on from where it was; or use another server, or give a lower \
+             --min-download-rate",
+        )
     }
 
     fn refuse(&self, why: impl Into<String>) -> Error {
@@ -365,14 +397,8 @@ impl Download<'_> {
     }
 }
 
-/// The body of a response, from where reading goes on.
-struct Content(Box<dyn Read + Send>);
-
-impl Content {
-    fn rest(response: Response<Body>) -> Self {
-        Self(Box::new(response.into_body().into_reader()))
-    }
-}
+/// What is read of an image, from where that goes on.
+type Content<'a> = Box<dyn Read + Send + 'a>;
 
 fn header(response: &Response<Body>, name: HeaderName) -> Option<&str> {
     response.headers().get(name)?.to_str().ok()

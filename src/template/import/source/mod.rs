@@ -4,6 +4,8 @@ pub(crate) mod elsewhere;
 pub(crate) mod file;
 #[cfg(feature = "http")]
 pub(crate) mod http;
+#[cfg(feature = "http")]
+mod pace;
 pub(crate) mod remote;
 pub(crate) mod url;
 
@@ -15,6 +17,7 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
 use crate::error::{Error, ErrorKind, Result};
+use crate::model::digest::Digest;
 use crate::pool::PoolDir;
 use crate::sys::{FileKind, FileStatus, Host, ImageFile, OpenMode};
 use crate::template::import::inspection;
@@ -144,6 +147,15 @@ impl Source {
         Error::new(ErrorKind::InUse, OPERATION, self.path.display(), "it changed while it was read")
             .remedy("stop what writes to it, or import a copy of it")
     }
+}
+
+/// The error for content that is not what was asked for.
+pub(crate) fn unexpected(shown: impl fmt::Display, digest: &Digest, expected: &Digest) -> Error {
+    let why = format!("its content is sha256:{digest}, and sha256:{expected} was expected");
+    refuse(shown, why).remedy(
+        "check the digest at the image's publisher: the image was replaced, or is not the one that \
+         was meant",
+    )
 }
 
 fn refuse(subject: impl fmt::Display, why: impl Into<String>) -> Error {

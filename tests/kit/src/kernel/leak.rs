@@ -10,9 +10,9 @@ const SETTLE: Duration = Duration::from_secs(2);
 
 /// Every device-mapper device, attached loop device and mount, one line each.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Inventory(BTreeSet<String>);
+pub struct KernelObjects(BTreeSet<String>);
 
-impl Inventory {
+impl KernelObjects {
     pub fn take() -> Self {
         let mut found = BTreeSet::new();
         for entry in fs::read_dir("/sys/block").into_iter().flatten().flatten() {
@@ -39,10 +39,10 @@ impl Inventory {
 }
 
 /// The items that are left beyond `before`, after some time to settle.
-pub fn left_beyond(before: &Inventory) -> Vec<String> {
+pub fn left_beyond(before: &KernelObjects) -> Vec<String> {
     let deadline = Instant::now() + SETTLE;
     loop {
-        let left = Inventory::take().beyond(before);
+        let left = KernelObjects::take().beyond(before);
         if left.is_empty() || Instant::now() > deadline {
             return left;
         }
@@ -71,7 +71,7 @@ mod tests {
 
     #[test]
     fn only_what_is_new_is_left() {
-        let set = |lines: &[&str]| Inventory(lines.iter().map(|&line| line.into()).collect());
+        let set = |lines: &[&str]| KernelObjects(lines.iter().map(|&line| line.into()).collect());
         let left = set(&["loop0", "dm-1"]).beyond(&set(&["loop0", "loop1"]));
         assert_eq!(left, ["dm-1"]);
     }

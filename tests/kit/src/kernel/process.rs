@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use rustix::process::{Pid, Signal};
 
 use super::environment::{BOOT, KERNEL, ONE_TEST, TEST};
-use super::leak::{self, Inventory};
+use super::leak::{self, KernelObjects};
 use super::protocol::{Outcome, Report, Run};
 
 /// The exit code by which a test asks for a reboot.
@@ -32,7 +32,7 @@ pub fn boot_count() -> u32 {
 
 /// Runs one test to its end. `limit` is for a kernel without a watchdog outside.
 pub(crate) fn run(run: &Run, limit: Option<Duration>, output: &mut dyn FnMut(String)) -> Report {
-    let before = Inventory::take();
+    let before = KernelObjects::take();
     let (outcome, mut leaks) = match start(run) {
         Ok((child, lines)) => follow(child, &lines, limit, output),
         Err(error) => (Outcome::Failed(format!("cannot start the test: {error}")), Vec::new()),
