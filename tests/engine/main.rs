@@ -16,4 +16,5 @@ mod pool_formats;
 mod recovery;
 mod space;
 mod spares;
+mod stuck;
 mod volumes;

@@ -8,6 +8,7 @@ mod copy;
 mod dm;
 mod file_systems;
 mod files;
+mod frozen;
 #[cfg(feature = "fuzzing")]
 pub(crate) mod fuzzing;
 mod grow;
@@ -21,14 +22,19 @@ mod mountinfo;
 mod mounts;
 mod nodes;
 mod options;
+mod overlay;
 mod places;
+mod pod;
+mod processes;
 mod raw;
 pub(crate) mod readiness;
 mod refusal;
 mod release;
+mod seal;
 mod sysfs;
 mod table;
 mod targets;
+mod used_files;
 mod write_cache;
 
 use std::collections::BTreeSet;
@@ -44,9 +50,9 @@ use crate::model::device_id::DeviceId;
 use crate::model::policy::NodeOwner;
 use crate::sys::lock::{Lock, Mode};
 use crate::sys::{
-    BindSpec, Capabilities, CopyMode, Device, DeviceNumber, FileStatus, FileSystemUsage, Files,
-    Flush, Holder, Host, ImageFile, LoopDevice, LoopHandle, LoopSpec, Loops, Mapper, MountSpec,
-    MountedAt, Mounts, OpenMode, Quiesce, SnapshotGlance, Table, Target, TargetKind,
+    BindSpec, Busy, Capabilities, CopyMode, Device, DeviceNumber, FileStatus, FileSystemUsage,
+    Files, Flush, Holder, Host, ImageFile, LoopDevice, LoopHandle, LoopSpec, Loops, Mapper,
+    MountSpec, MountedAt, Mounts, OpenMode, Quiesce, SnapshotGlance, Table, Target, TargetKind,
 };
 use crate::sys::{file, image, lock};
 
@@ -313,8 +319,8 @@ impl Mapper for LinuxHost {
         self.device_mapper.remove(id)
     }
 
-    fn holders(&self, number: DeviceNumber) -> Vec<Holder> {
-        holders::holders(number)
+    fn holders(&self, busy: Busy<'_>) -> Vec<Holder> {
+        holders::holders(busy)
     }
 }
 
@@ -347,6 +353,10 @@ impl Mounts for LinuxHost {
         mounts::bind(spec)
     }
 
+    fn seal(&self, path: &Path, owner: &str) -> Result<()> {
+        seal::seal(path, owner)
+    }
+
     fn unmount(&self, path: &Path) -> Result<()> {
         mounts::unmount(path)
     }
@@ -371,6 +381,14 @@ impl Mounts for LinuxHost {
     }
 
     fn end_background_writes(&self, path: &Path, fs_type: &str) -> Result<()> {
-        inode_tables::leave_alone(path, fs_type)
+        match options::driver(fs_type) {
+            "ext4" => inode_tables::leave_alone(path),
+            "xfs" => frozen::refuse_xfs("use the file system at", path),
+            _ => Ok(()),
+        }
+    }
+
+    fn thaw_abandoned(&self, number: DeviceNumber) -> Result<bool> {
+        frozen::thaw_abandoned(number)
     }
 }
