@@ -285,6 +285,10 @@ pub trait Mounts {
     /// Removes an empty directory or file. Succeeds if it does not exist; fails if it has content.
     fn remove_target(&self, path: &Path) -> Result<()>;
 
+    /// Refuses, as [`mount`](Self::mount) would, options that file systems of this type do not take.
+    /// What depends on the device is not looked at.
+    fn check_mount_options(&self, fs_type: &str, options: &[String]) -> Result<()>;
+
     /// Mounts a file system.
     fn mount(&self, spec: &MountSpec) -> Result<()>;
 

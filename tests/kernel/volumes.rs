@@ -38,6 +38,7 @@ fn main() -> ExitCode {
         kernel::test("a_volume_keeps_its_content_when_it_is_inactive", deactivated),
         kernel::test("a_guest_of_kata_gets_a_device_that_the_host_does_not_mount", kata),
         kernel::test("a_container_without_kata_cannot_write_to_the_target", without_kata),
+        kernel::test("mount_options_are_known_before_there_is_a_volume", mount_options),
         kernel::test("a_foreign_device_is_never_touched", foreign_device),
     ])
 }
@@ -671,4 +672,36 @@ fn without_kata() {
     assert!(!publish.target.exists());
     volume.unstage(&publish.stage.path).expect("unstage");
     volume.delete().expect("delete");
+}
+
+fn mount_options() {
+    let rig = Rig::new(kernel::Fs::Xfs);
+    for (fs_type, options, fine) in [
+        ("ext4", ["noatime", "commit=30"], true),
+        ("ext4", ["noatime", "nonsense"], false),
+        ("ext4", ["commit=soon", "noatime"], false),
+        ("xfs", ["inode32", "nodev"], true),
+        ("xfs", ["nodev", "commit=30"], false),
+    ] {
+        if rig.pool.template(fs_type).and_then(|template| template.record()).is_err() {
+            rig.import_file_system(fs_type, fs_type);
+        }
+        let options = options.map(str::to_owned).to_vec();
+        let known = LinuxHost::new().check_mount_options(fs_type, &options);
+        let access = Access::Mount { fs_type: None, options };
+        let publish = rig.publication("volume", access);
+        let volume = rig.pool.create_volume(&VolumeSpec::new("volume", fs_type)).expect("create");
+        let staged = volume.stage(&publish.stage);
+        for result in [known, staged] {
+            match result {
+                Ok(()) => assert!(fine, "{publish:?}"),
+                Err(error) => {
+                    assert!(!fine, "{publish:?}: {error:?}");
+                    assert_eq!(error.kind(), ErrorKind::InvalidArgument, "{error:?}");
+                }
+            }
+        }
+        volume.unstage(&publish.stage.path).expect("unstage");
+        volume.delete().expect("delete");
+    }
 }

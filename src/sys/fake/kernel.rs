@@ -427,6 +427,7 @@ impl Kernel {
 
     pub(super) fn mount(&mut self, spec: &MountSpec) -> Result<()> {
         self.size(spec.device)?;
+        check_options(&spec.fs_type, &spec.options)?;
         self.mounts.push(Mount {
             target: files::resolve(&spec.target),
             device: spec.device,
@@ -534,6 +535,18 @@ impl Kernel {
         })
         .collect()
     }
+}
+
+/// An option that no file system knows.
+const UNKNOWN_OPTION: &str = "nonsense";
+
+/// Refuses the one option that the simulated file systems do not know.
+pub(super) fn check_options(fs_type: &str, options: &[String]) -> Result<()> {
+    if !options.iter().any(|option| option == UNKNOWN_OPTION) {
+        return Ok(());
+    }
+    let why = "unknown parameter";
+    Err(Error::new(ErrorKind::InvalidArgument, "use mount options of", fs_type, why))
 }
 
 /// The loop device of the COW store in a table.

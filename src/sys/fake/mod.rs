@@ -610,6 +610,10 @@ impl Mounts for FakeHost {
         })
     }
 
+    fn check_mount_options(&self, fs_type: &str, options: &[String]) -> Result<()> {
+        self.call("check_mount_options", |_| kernel::check_options(fs_type, options))
+    }
+
     fn mount(&self, spec: &MountSpec) -> Result<()> {
         self.check(&spec.target);
         self.call("mount", |state| state.kernel.mount(spec))

@@ -345,6 +345,10 @@ impl Mounts for LinuxHost {
         targets::remove(path)
     }
 
+    fn check_mount_options(&self, fs_type: &str, options: &[String]) -> Result<()> {
+        mounts::check_options(fs_type, options)
+    }
+
     fn mount(&self, spec: &MountSpec) -> Result<()> {
         mounts::mount(spec)
     }

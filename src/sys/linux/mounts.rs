@@ -51,6 +51,12 @@ pub(super) fn detached(
         .map_err(|errno| Error::io(operation, subject, errno))
 }
 
+/// Refuses options that the file system does not know, or not with such a value.
+pub(super) fn check_options(fs_type: &str, given: &[String]) -> Result<()> {
+    let options = options::parse(fs_type, given, false)?;
+    configured("mount", fs_type, options::driver(fs_type), &options).map(drop)
+}
+
 /// A file system that is yet to be made, with all of its parameters.
 fn configured(
     operation: &'static str,

@@ -181,6 +181,7 @@ impl Mounts for KillingHost {
         look target_usage(path: &Path) -> Result<FileSystemUsage>;
         change create_target(path: &Path, kind: TargetKind) -> Result<()>;
         change remove_target(path: &Path) -> Result<()>;
+        look check_mount_options(fs_type: &str, options: &[String]) -> Result<()>;
         change mount(spec: &MountSpec) -> Result<()>;
         change bind(spec: &BindSpec) -> Result<()>;
         change seal(path: &Path, owner: &str) -> Result<()>;
