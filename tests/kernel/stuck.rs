@@ -215,7 +215,7 @@ fn processes() {
         let at = |name: &str| volume.target().join(name);
         fs::write(at("file"), b"content").expect("write");
         fs::create_dir(at("directory")).expect("a directory");
-        fs::copy("/bin/sleep", at("program")).expect("a copy");
+        fs::copy("/bin/sleep", at("sleep")).expect("a copy");
         fs::copy(library(), at("library.so")).expect("a copy");
 
         let open = |path: PathBuf| {
@@ -237,9 +237,9 @@ fn processes() {
                 format!("whose working directory is {}", at("directory").display()),
             ),
             (
-                Running::start(Command::new(at("program")).arg("600")),
-                "program",
-                format!("which runs {}", at("program").display()),
+                Running::start(Command::new(at("sleep")).arg("600")),
+                "sleep",
+                format!("which runs {}", at("sleep").display()),
             ),
             (
                 Running::start(&mut preloaded),
