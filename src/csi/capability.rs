@@ -80,7 +80,7 @@ impl Capability {
             )
             .remedy("leave it out; the orchestrator can apply an fsGroup itself"));
         }
-        Ok(())
+        self.access.check_options()
     }
 
     /// Block or mount.
@@ -226,6 +226,16 @@ mod tests {
             mount.volume_mount_group = "1000".into();
         }
         assert!(one(&group).unwrap_err().report().contains("volume_mount_group"));
+    }
+
+    #[test]
+    fn mount_options_are_checked_with_the_capability() {
+        assert!(one(&mount("", &[r#"context="u:r:t:s0:c1,c2""#])).is_ok());
+        for flag in ["bind", "noatime,bind", "errors=panic"] {
+            let error = one(&mount("", &[flag])).unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::InvalidArgument, "{flag}");
+            assert!(error.report().contains(flag), "{}", error.report());
+        }
     }
 
     #[test]

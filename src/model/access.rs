@@ -1,6 +1,7 @@
 //! How a volume is used, and whether its template allows this use.
 
 use crate::error::{Error, ErrorKind, Result};
+use crate::model::mount_options;
 
 /// File systems that calf mounts: their `st_dev` is their device, clones of them can be mounted
 /// side by side, and they grow while mounted. Templates with other file systems serve block
@@ -24,13 +25,14 @@ pub enum Access {
 
 impl Access {
     /// Refuses to mount `what` unless its file system, `found`, is the one that the caller expects,
-    /// and calf can mount it. Block access is always fine.
+    /// and calf can mount it and passes on the options. Block access is always fine.
     ///
     /// # Errors
     ///
     /// `InvalidArgument` if another kind of access, or another template, is needed.
     pub fn check(&self, found: Option<&str>, what: &str) -> Result<()> {
         let Self::Mount { fs_type, .. } = self else { return Ok(()) };
+        self.check_options()?;
         let asked = fs_type.as_deref().filter(|asked| !asked.is_empty());
         let block = "use it as a block volume (volumeMode: Block), or choose another template";
         let (why, remedy) = match found {
@@ -49,6 +51,14 @@ impl Access {
             Some(_) => return Ok(()),
         };
         Err(Error::new(ErrorKind::InvalidArgument, "mount", what, why).remedy(remedy))
+    }
+
+    /// Refuses mount options that calf does not pass on.
+    pub(crate) fn check_options(&self) -> Result<()> {
+        match self {
+            Self::Mount { options, .. } => mount_options::parse(options).map(drop),
+            Self::Block => Ok(()),
+        }
     }
 }
 

@@ -7,6 +7,7 @@ pub(crate) mod digest;
 pub(crate) mod download;
 pub(crate) mod key;
 pub(crate) mod limits;
+pub(crate) mod mount_options;
 pub(crate) mod policy;
 pub(crate) mod publication;
 pub(crate) mod ratio;

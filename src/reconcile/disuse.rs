@@ -12,6 +12,7 @@ use crate::pool::record::VolumeRecord;
 use crate::pool::{PoolDir, record};
 use crate::reconcile::report::{ReconcileOptions, RemovalKind};
 use crate::volume::kata;
+use crate::volume::machine::teardown;
 use crate::volume::plan::state::Observed;
 use crate::volume::usage::mounts_of_device;
 
@@ -32,7 +33,7 @@ pub(super) fn superfluous(
     };
     // A publication to Kata counts as use, unless its pod is gone: then both go with the volume.
     let shown = kind == RemovalKind::Expired && !kata::targets(pool, record)?.is_empty();
-    Ok((!shown && !is_used(pool, key, observed)?).then_some(kind))
+    Ok((!shown && !is_used(pool, key, observed, options.dry_run)?).then_some(kind))
 }
 
 /// Whether the volume's time to live is over.
@@ -55,13 +56,18 @@ fn is_expired(
     Ok(created.until(&now) >= Duration::from_secs(ttl))
 }
 
-/// Whether the volume is open or mounted, or its node is bound.
-fn is_used(pool: &PoolDir, key: &Key, observed: &Observed) -> Result<bool> {
+/// Whether the volume is open or mounted, or its node is bound. A frozen file system that is mounted
+/// nowhere does not count, and is thawed.
+fn is_used(pool: &PoolDir, key: &Key, observed: &Observed, dry_run: bool) -> Result<bool> {
     // The view's table holds the snapshot open.
     let view = observed.view.as_ref().map_or(0, |view| view.open_count);
     let held = u32::from(observed.view.as_ref().is_some_and(|view| view.table.is_some()));
     let open = observed.snapshot.as_ref().map_or(0, |snapshot| snapshot.open_count);
-    if view > 0 || open > held {
+    let is_frozen = || {
+        let devices = observed.open_devices();
+        !dry_run && devices.iter().any(|device| teardown::thaw_abandoned(pool.host(), *device))
+    };
+    if (view > 0 || open > held) && !is_frozen() {
         return Ok(true);
     }
     for number in observed.devices() {

@@ -5,6 +5,7 @@ use crate::pool::PoolDir;
 use crate::reconcile::report::{ReconcileOptions, ReconcileReport, Removal, RemovalKind};
 use crate::volume::kata::published;
 use crate::volume::machine::observe;
+use crate::volume::publish::kata::withdraw_and_unseal;
 
 /// Removes publications of volumes that no longer exist, as after a removal by hand. Otherwise Kata
 /// would attach whichever device reuses the number.
@@ -19,7 +20,7 @@ pub(super) fn reconcile(
             continue;
         }
         if !options.dry_run {
-            pool.host().remove_directory(&published.directory)?;
+            withdraw_and_unseal(pool, &published.key, published.key.as_str(), &published.target)?;
         }
         let what =
             format!("Kata's mountInfo.json for {}, without a volume", published.target.display());

@@ -58,7 +58,8 @@ pub(super) fn reconcile(
         Verdict::Remove(removal) => {
             if !options.dry_run {
                 if let Some(target) = observed.record.as_ref().and_then(|r| r.target.as_deref()) {
-                    publish::kata::withdraw(pool, key, Path::new(target))?;
+                    let id = &removal.what;
+                    publish::kata::withdraw_and_unseal(pool, key, id, Path::new(target))?;
                 }
                 lifecycle::delete(pool, &guard, &removal.what, &observed)?;
             }

@@ -158,37 +158,3 @@ pub enum SnapshotUsage {
     /// The COW store is full: reads still work, writes fail.
     Overflow,
 }
-
-/// A holder that keeps a device busy.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Holder {
-    /// A block device on top, by its kernel name; for loop devices, with the visible path of the
-    /// backing file.
-    Device(String),
-    /// A process that has the device open.
-    Process {
-        /// The process id, in the reader's PID namespace.
-        pid: u32,
-        /// The command name.
-        command: String,
-    },
-    /// A mount, with the id of a process that sees it.
-    Mount {
-        /// The mount point.
-        path: PathBuf,
-        /// A process whose mount namespace contains the mount.
-        pid: u32,
-    },
-}
-
-impl fmt::Display for Holder {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Device(name) => write!(f, "block device {name}"),
-            Self::Process { pid, command } => write!(f, "process {pid} ({command})"),
-            Self::Mount { path, pid } => {
-                write!(f, "mount {} (seen by process {pid})", path.display())
-            }
-        }
-    }
-}

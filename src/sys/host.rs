@@ -10,9 +10,10 @@ use crate::error::Result;
 use crate::model::device_id::DeviceId;
 use crate::model::policy::NodeOwner;
 use crate::sys::device::{
-    Device, DeviceNumber, Holder, LoopDevice, LoopHandle, LoopSpec, SnapshotGlance, Table,
+    Device, DeviceNumber, LoopDevice, LoopHandle, LoopSpec, SnapshotGlance, Table,
 };
 use crate::sys::file::{FileStatus, Flush};
+use crate::sys::holder::{Busy, Holder};
 use crate::sys::image::{ImageFile, OpenMode};
 use crate::sys::lock::{Lock, Mode};
 use crate::sys::mount::{BindSpec, FileSystemUsage, MountSpec, MountedAt, Target, TargetKind};
@@ -257,9 +258,9 @@ pub trait Mapper {
     /// Removes a device. `InUse` if it is open; `NotFound` if it does not exist.
     fn remove_device(&self, id: &DeviceId) -> Result<()>;
 
-    /// The holders that keep a block device busy: mounts, processes, loop and other block devices.
-    /// Reads much of `/proc`, so it is for error messages only.
-    fn holders(&self, number: DeviceNumber) -> Vec<Holder>;
+    /// What keeps a block device, or a mount of it, busy: processes, mounts, loop and other block
+    /// devices. Reads much of `/proc`, so it is for error messages only.
+    fn holders(&self, busy: Busy<'_>) -> Vec<Holder>;
 }
 
 /// Nodes, mounts, and the paths that the orchestrator names. Part of [`Host`].
@@ -284,11 +285,19 @@ pub trait Mounts {
     /// Removes an empty directory or file. Succeeds if it does not exist; fails if it has content.
     fn remove_target(&self, path: &Path) -> Result<()>;
 
+    /// Refuses, as [`mount`](Self::mount) would, options that file systems of this type do not take.
+    /// What depends on the device is not looked at.
+    fn check_mount_options(&self, fs_type: &str, options: &[String]) -> Result<()>;
+
     /// Mounts a file system.
     fn mount(&self, spec: &MountSpec) -> Result<()>;
 
     /// Bind-mounts a path at another path.
     fn bind(&self, spec: &BindSpec) -> Result<()>;
+
+    /// Mounts an empty file system at `path`, an existing directory, that refuses writes for as long as
+    /// it lives. `owner`, which starts as calf's UUIDs do, says whose it is.
+    fn seal(&self, path: &Path, owner: &str) -> Result<()>;
 
     /// Unmounts the topmost mount on `path`. `InUse` if it is busy; `NotFound` if nothing is
     /// mounted there.
@@ -315,6 +324,11 @@ pub trait Mounts {
 
     /// Has the kernel write to the file system mounted at `path` only what its users cause. Without
     /// it, the kernel initialises unused parts in the background after a mount and after growing.
-    /// `InUse` if the file system is frozen. Leaves a read-only one alone.
+    /// `InUse` if the file system is frozen. Leaves one that is read-only or failed alone.
     fn end_background_writes(&self, path: &Path, fs_type: &str) -> Result<()>;
+
+    /// Thaws the file system that the kernel still has on device `number`, if it is frozen and no mount
+    /// of it is left in any mount namespace that this process can see. Returns whether it did. Cheap if
+    /// there is no such file system.
+    fn thaw_abandoned(&self, number: DeviceNumber) -> Result<bool>;
 }

@@ -19,6 +19,7 @@ mod device;
 #[cfg(feature = "fake-host")]
 pub mod fake;
 mod file;
+mod holder;
 mod host;
 mod image;
 mod linux;
@@ -30,10 +31,10 @@ pub mod privilege;
 mod udev;
 
 pub use device::{
-    Device, DeviceNumber, Holder, LoopDevice, LoopHandle, LoopSpec, SnapshotGlance, SnapshotUsage,
-    Table,
+    Device, DeviceNumber, LoopDevice, LoopHandle, LoopSpec, SnapshotGlance, SnapshotUsage, Table,
 };
 pub use file::{FileKind, FileStatus, Flush};
+pub use holder::{Busy, Holder, Pod, Process, Usage};
 pub use host::{Capabilities, CopyMode, Files, Host, Loops, Mapper, Mounts, Quiesce};
 pub use image::{ImageFile, OpenMode};
 pub use linux::LinuxHost;

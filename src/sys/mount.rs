@@ -15,7 +15,7 @@ pub enum TargetKind {
 }
 
 /// The state of a path that the orchestrator named.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Target {
     /// Nothing exists there.
     Missing,
@@ -36,6 +36,14 @@ pub enum Target {
         /// The device of the node (`st_rdev`).
         device: DeviceNumber,
     },
+    /// A mount point with an empty file system that refuses writes, as
+    /// [`seal`](super::Mounts::seal) makes it.
+    Sealed {
+        /// The file system's device number, which is no block device's.
+        device: DeviceNumber,
+        /// The name under which it was made.
+        owner: String,
+    },
     /// Anything else: a symlink, a socket, a device node that is not a mount point.
     Foreign(&'static str),
 }
@@ -51,6 +59,7 @@ impl fmt::Display for Target {
             }
             Self::FileSystem { device, .. } => write!(f, "a writable mount of device {device}"),
             Self::Node { device } => write!(f, "the node of device {device}"),
+            Self::Sealed { owner, .. } => write!(f, "an empty mount for Kata, of {owner}"),
             Self::Foreign(what) => f.write_str(what),
         }
     }

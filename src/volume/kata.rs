@@ -39,7 +39,6 @@ struct Marker {
 /// A publication of this pool.
 pub(crate) struct Published {
     pub(crate) key: Key,
-    pub(crate) directory: PathBuf,
     pub(crate) target: PathBuf,
     read_only: bool,
 }
@@ -79,10 +78,15 @@ pub(crate) fn published(pool: &PoolDir) -> Result<Vec<Published>> {
         let directory = root.join(name);
         if let Some((key, read_only)) = owner(pool, &directory)? {
             let target = PathBuf::from(OsString::from_vec(target));
-            all.push(Published { key, directory, target, read_only });
+            all.push(Published { key, target, read_only });
         }
     }
     Ok(all)
+}
+
+/// Whether the volume with this key is the owner that a sealed target names.
+pub(crate) fn is_of(pool: &PoolDir, key: &Key, owner: &str) -> bool {
+    DeviceId::parse_uuid(pool.id(), owner).is_some_and(|(found, _)| found == *key)
 }
 
 /// Whether the guest mounts a volume with this access, instead of the host.

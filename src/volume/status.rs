@@ -115,7 +115,7 @@ pub(crate) fn statistics(pool: &PoolDir, id: &str, path: &Path) -> Result<Volume
     let (device, mounted, failed) = match pool.host().target(path)? {
         Target::FileSystem { device, failed, .. } => (device, true, failed),
         Target::Node { device } => (device, false, false),
-        Target::Missing | Target::Plain(_) | Target::Foreign(_) => {
+        Target::Missing | Target::Plain(_) | Target::Sealed { .. } | Target::Foreign(_) => {
             return Err(elsewhere("find volume", id, path));
         }
     };

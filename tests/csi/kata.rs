@@ -7,6 +7,7 @@ use std::time::Duration;
 use calf::csi::v1;
 use calf::csi::v1::volume_capability::access_mode::Mode;
 use calf::csi::v1::volume_usage::Unit;
+use calf::sys::{Mounts as _, Target};
 use calf::{ReconcileOptions, RemovalKind};
 use calf_test_kit::simulated_driver::{Driver, SIZE, accepted, block, create, map, mount, refusal};
 use serde_json::{Value, json};
@@ -78,6 +79,9 @@ async fn kata_is_told_of_a_device_and_the_host_mounts_nothing() {
     );
     let place = directory(&driver, "target");
     assert!(Path::new(&driver.path("target")).is_dir());
+    let sealed = |driver: &Driver| driver.environment.host.target(driver.path("target").as_ref());
+    let target = sealed(&driver).expect("a target");
+    assert!(matches!(&target, Target::Sealed { owner: of, .. } if *of == owner), "{target:?}");
     assert!(!Path::new(&driver.path("staging")).exists(), "nothing is mounted there");
 
     // Files that Kata leaves in the directory survive a repeated call, and are removed at the end.
@@ -104,6 +108,46 @@ async fn kata_is_told_of_a_device_and_the_host_mounts_nothing() {
             .device,
         None
     );
+}
+
+/// An earlier calf left the target writable, so that containers of other runtimes wrote to it.
+#[tokio::test]
+async fn what_a_container_wrote_to_the_node_is_not_lost_and_said() {
+    let mut driver = Driver::start().await;
+    driver.create(kata_volume("volume")).await;
+    let target = PathBuf::from(driver.path("target"));
+    fs::create_dir(&target).expect("a directory");
+    fs::write(target.join("file"), b"of the container").expect("write");
+    for _ in 0..2 {
+        let publish = driver.publish("volume", "target", &writer());
+        accepted(driver.node.node_publish_volume(publish)).await;
+        let (code, message) =
+            refusal(driver.node.node_unpublish_volume(unpublish(&driver, "volume"))).await;
+        assert_eq!(code, Code::FailedPrecondition, "{message}");
+        assert!(message.contains("a container of another runtime wrote"), "{message}");
+        assert!(driver.environment.kata_entries().is_empty());
+    }
+    fs::remove_file(target.join("file")).expect("saved elsewhere");
+    accepted(driver.node.node_unpublish_volume(unpublish(&driver, "volume"))).await;
+    assert!(!target.exists());
+}
+
+#[tokio::test]
+async fn a_sealed_target_of_another_volume_is_left_alone() {
+    let mut driver = Driver::start().await;
+    for name in ["volume", "other"] {
+        driver.create(kata_volume(name)).await;
+    }
+    accepted(driver.node.node_publish_volume(driver.publish("volume", "target", &writer()))).await;
+    let (code, message) =
+        refusal(driver.node.node_publish_volume(driver.publish("other", "target", &writer())))
+            .await;
+    assert_eq!(code, Code::AlreadyExists, "{message}");
+    let (code, message) =
+        refusal(driver.node.node_unpublish_volume(unpublish(&driver, "other"))).await;
+    assert_eq!(code, Code::FailedPrecondition, "{message}");
+    assert_eq!(driver.environment.kata_entries().len(), 1);
+    accepted(driver.node.node_unpublish_volume(unpublish(&driver, "volume"))).await;
 }
 
 #[tokio::test]

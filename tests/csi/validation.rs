@@ -3,7 +3,7 @@
 
 use calf::csi::v1;
 use calf::csi::v1::volume_capability::access_mode::Mode;
-use calf_test_kit::simulated_driver::{Server, accepted, block, map, mount, refusal};
+use calf_test_kit::simulated_driver::{self, Driver, Server, accepted, block, map, mount, refusal};
 use calf_test_kit::simulated_pool::{Environment, TEMPLATE_SIZE};
 use tonic::Code;
 use tonic::transport::Channel;
@@ -364,4 +364,50 @@ async fn validation_confirms_a_limit_that_a_repeated_create_accepts_and_no_other
         let answer = accepted(controller.validate_volume_capabilities(question)).await;
         assert_eq!(answer.confirmed.is_some(), same, "{limit}: {answer:?}");
     }
+}
+
+fn with_flags(flag: &str) -> v1::VolumeCapability {
+    let mut capability = mount("ext4", Mode::SingleNodeWriter);
+    if let Some(v1::volume_capability::AccessType::Mount(mount)) = &mut capability.access_type {
+        mount.mount_flags = vec![flag.to_owned()];
+    }
+    capability
+}
+
+#[tokio::test]
+async fn mount_options_that_staging_refuses_are_refused_at_creation() {
+    let mut driver = Driver::start().await;
+    driver.create(simulated_driver::create("volume")).await;
+    let validate = |capability: &v1::VolumeCapability| v1::ValidateVolumeCapabilitiesRequest {
+        volume_id: "volume".to_owned(),
+        volume_capabilities: vec![capability.clone()],
+        ..Default::default()
+    };
+    for flag in ["bind", "noatime,bind", "errors=panic", "nonsense", r#"context="a,b"#] {
+        let capability = with_flags(flag);
+        let staged = driver.node.node_stage_volume(driver.stage("volume", &capability));
+        let (code, message) = refusal(staged).await;
+        assert_eq!(code, INVALID, "{flag}: {message}");
+        for name in ["new", "volume"] {
+            let request = v1::CreateVolumeRequest {
+                volume_capabilities: vec![capability.clone()],
+                ..simulated_driver::create(name)
+            };
+            let (code, message) = refusal(driver.controller.create_volume(request)).await;
+            assert_eq!(code, INVALID, "{flag} for {name}: {message}");
+        }
+        let question = validate(&capability);
+        let answer = accepted(driver.controller.validate_volume_capabilities(question)).await;
+        assert!(answer.confirmed.is_none() && !answer.message.is_empty(), "{flag}: {answer:?}");
+    }
+
+    let context = with_flags(r#"context="system_u:object_r:container_file_t:s0:c1,c2""#);
+    let request = v1::CreateVolumeRequest {
+        volume_capabilities: vec![context.clone()],
+        ..simulated_driver::create("labelled")
+    };
+    driver.create(request).await;
+    let answer = accepted(driver.controller.validate_volume_capabilities(validate(&context))).await;
+    assert!(answer.confirmed.is_some(), "{answer:?}");
+    driver.in_use("labelled", &context).await;
 }

@@ -17,4 +17,5 @@ mod pool_formats;
 mod recovery;
 mod space;
 mod spares;
+mod stuck;
 mod volumes;

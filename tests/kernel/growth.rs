@@ -225,15 +225,24 @@ fn options_at(path: &Path) -> Vec<String> {
 
 fn frozen() {
     let rig = Rig::new(kernel::Fs::Xfs);
-    rig.import_file_system("root", "ext4");
-    let publish = rig.publication("volume", mount());
-    let volume = rig.pool.create_volume(&VolumeSpec::new("volume", "root")).expect("create");
-    volume.stage(&publish.stage).expect("stage");
-    run("fsfreeze", &["--freeze"], &[&publish.stage.path]);
-    let error = volume.publish(&publish).expect_err("its first write would hang");
-    assert_eq!(error.kind(), ErrorKind::InUse, "{error:?}");
-    assert!(error.report().contains("fsfreeze"), "{}", error.report());
-    run("fsfreeze", &["--unfreeze"], &[&publish.stage.path]);
-    volume.publish(&publish).expect("publish");
-    rig.tear_down(&publish, "volume");
+    for fs_type in ["ext4", "xfs"] {
+        rig.import_file_system(fs_type, fs_type);
+        let publish = rig.publication("volume", mount());
+        let volume = rig.pool.create_volume(&VolumeSpec::new("volume", fs_type)).expect("create");
+        volume.stage(&publish.stage).expect("stage");
+        run("fsfreeze", &["--freeze"], &[&publish.stage.path]);
+        for result in [
+            volume.publish(&publish),
+            volume.stage(&publish.stage),
+            volume.expand(GIB).and_then(|_| volume.expand_file_system(&publish.stage.path)),
+        ] {
+            let error = result.expect_err("its first write would hang");
+            assert_eq!(error.kind(), ErrorKind::InUse, "{fs_type}: {error:?}");
+        }
+        let error = volume.publish(&publish).expect_err("it is frozen");
+        assert!(error.report().contains("fsfreeze"), "{fs_type}: {}", error.report());
+        run("fsfreeze", &["--unfreeze"], &[&publish.stage.path]);
+        volume.publish(&publish).expect("publish");
+        rig.tear_down(&publish, "volume");
+    }
 }

@@ -37,6 +37,8 @@ fn main() -> ExitCode {
         kernel::test("a_directory_behind_a_symlink_is_published_to_and_left", behind_symlink),
         kernel::test("a_volume_keeps_its_content_when_it_is_inactive", deactivated),
         kernel::test("a_guest_of_kata_gets_a_device_that_the_host_does_not_mount", kata),
+        kernel::test("a_container_without_kata_cannot_write_to_the_target", without_kata),
+        kernel::test("mount_options_are_known_before_there_is_a_volume", mount_options),
         kernel::test("a_foreign_device_is_never_touched", foreign_device),
     ])
 }
@@ -636,4 +638,70 @@ fn kata() {
     pool.volume("volume").expect("a volume id").unpublish(&publish.target).expect("unpublish");
     pool.volume("volume").expect("a volume id").unstage(&publish.stage.path).expect("unstage");
     pool.volume("volume").expect("a volume id").delete().expect("delete");
+}
+
+/// Does what runc does with the target: binds it in a mount namespace of its own, and makes that mount
+/// writable.
+fn without_kata() {
+    let rig = Rig::new(kernel::Fs::Xfs);
+    rig.import_file_system("root", "ext4");
+    let root = kernel::work_dir().join("kata");
+    let pool = PoolOptions::default().kata_root(&root).open(rig.pool.root()).expect("a pool");
+    let spec = VolumeSpec::new("volume", "root").kata_direct(true);
+    pool.create_volume(&spec).expect("create");
+    let publish = rig.publication("volume", real_pool::mount());
+    let volume = pool.volume("volume").expect("a volume id");
+    for _ in 0..2 {
+        volume.publish(&publish).expect("publish");
+    }
+    let refused = fs::write(publish.target.join("file"), b"of the container").expect_err("sealed");
+    assert_eq!(refused.kind(), Io::ReadOnlyFilesystem);
+    let inside = kernel::work_dir().join("inside");
+    fs::create_dir(&inside).expect("a directory");
+    let script =
+        r#"mount --rbind "$1" "$2" && mount -o remount,bind,rw "$2" && echo x > "$2/file""#;
+    let container = Command::new("unshare")
+        .args(["--mount", "sh", "-c", script, "sh"])
+        .args([&publish.target, &inside])
+        .output()
+        .expect("unshare");
+    let said = String::from_utf8_lossy(&container.stderr);
+    assert!(!container.status.success() && said.contains("Read-only file system"), "{said}");
+
+    volume.unpublish(&publish.target).expect("unpublish");
+    assert!(!publish.target.exists());
+    volume.unstage(&publish.stage.path).expect("unstage");
+    volume.delete().expect("delete");
+}
+
+fn mount_options() {
+    let rig = Rig::new(kernel::Fs::Xfs);
+    for (fs_type, options, fine) in [
+        ("ext4", ["noatime", "commit=30"], true),
+        ("ext4", ["noatime", "nonsense"], false),
+        ("ext4", ["commit=soon", "noatime"], false),
+        ("xfs", ["inode32", "nodev"], true),
+        ("xfs", ["nodev", "commit=30"], false),
+    ] {
+        if rig.pool.template(fs_type).and_then(|template| template.record()).is_err() {
+            rig.import_file_system(fs_type, fs_type);
+        }
+        let options = options.map(str::to_owned).to_vec();
+        let known = LinuxHost::new().check_mount_options(fs_type, &options);
+        let access = Access::Mount { fs_type: None, options };
+        let publish = rig.publication("volume", access);
+        let volume = rig.pool.create_volume(&VolumeSpec::new("volume", fs_type)).expect("create");
+        let staged = volume.stage(&publish.stage);
+        for result in [known, staged] {
+            match result {
+                Ok(()) => assert!(fine, "{publish:?}"),
+                Err(error) => {
+                    assert!(!fine, "{publish:?}: {error:?}");
+                    assert_eq!(error.kind(), ErrorKind::InvalidArgument, "{error:?}");
+                }
+            }
+        }
+        volume.unstage(&publish.stage.path).expect("unstage");
+        volume.delete().expect("delete");
+    }
 }

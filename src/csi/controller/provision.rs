@@ -26,7 +26,10 @@ impl Service {
         self.topology.require(request.accessibility_requirements.as_ref())?;
 
         let size = match self.pool.volume(name).and_then(|volume| volume.status()) {
-            Ok(existing) => compatible_size(&existing.record, range, &capabilities)?,
+            Ok(existing) => {
+                self.check_mount_options(&spec, &existing.record.fs_type, &capabilities)?;
+                compatible_size(&existing.record, range, &capabilities)?
+            }
             Err(error) if error.kind() == ErrorKind::NotFound => {
                 self.size_of_new(&spec, range, &capabilities)?
             }
@@ -48,11 +51,24 @@ impl Service {
         for capability in capabilities {
             capability.access().check(template.fs_type.as_deref(), &what)?;
         }
+        self.check_mount_options(spec, &template.fs_type, capabilities)?;
         let size = range.choose(template.size, &what)?;
         if !spec.kata_direct && capabilities.iter().any(Capability::is_grown) {
             self.pool.check_growth(&spec.clone().size(size))?;
         }
         Ok(size)
+    }
+
+    /// Refuses mount options that this node's kernel would not take.
+    fn check_mount_options(
+        &self,
+        spec: &VolumeSpec,
+        fs_type: &Option<String>,
+        capabilities: &[Capability],
+    ) -> Result<()> {
+        // A guest mounts with a kernel of its own.
+        let fs_type = fs_type.as_deref().filter(|_| !spec.kata_direct);
+        capabilities.iter().try_for_each(|it| self.pool.check_mount_options(it.access(), fs_type))
     }
 
     pub(super) fn delete_volume(&self, id: &str) -> Result<v1::DeleteVolumeResponse> {

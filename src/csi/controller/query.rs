@@ -20,7 +20,8 @@ impl Service {
         let id = volume_id("volume_id", &request.volume_id)?;
         let capabilities = Capability::all("volume_capabilities", &request.volume_capabilities)?;
         let record = self.pool.volume(id)?.status()?.record;
-        Ok(match unsupported(&record, &request, &capabilities) {
+        let mismatch = self.unmountable(&record, &capabilities);
+        Ok(match unsupported(&record, &request, &capabilities).or(mismatch) {
             Some(message) => v1::ValidateVolumeCapabilitiesResponse { confirmed: None, message },
             None => v1::ValidateVolumeCapabilitiesResponse {
                 confirmed: Some(Confirmed {
@@ -32,6 +33,15 @@ impl Service {
                 message: String::new(),
             },
         })
+    }
+
+    /// Why this node's kernel would not mount the volume, as far as its options tell.
+    fn unmountable(&self, record: &VolumeRecord, capabilities: &[Capability]) -> Option<String> {
+        let fs_type = record.fs_type.as_deref().filter(|_| !record.kata_direct);
+        let mut checked = capabilities
+            .iter()
+            .map(|capability| self.pool.check_mount_options(capability.access(), fs_type));
+        checked.find_map(Result::err).map(|error| error.report())
     }
 
     pub(super) fn list_volumes(

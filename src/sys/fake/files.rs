@@ -5,7 +5,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use crate::cow::header::StoreHeader;
-use crate::error::{Error, Result};
+use crate::error::{Error, ErrorKind, Result};
 use crate::sys::{ImageFile as _, Target, TargetKind};
 
 pub(super) fn resolve(path: &Path) -> PathBuf {
@@ -115,7 +115,11 @@ pub(super) fn remove_target(path: &Path) -> Result<()> {
         }
         _ => Err(io::Error::from(io::ErrorKind::ResourceBusy)),
     };
-    result.map_err(|e| Error::io("remove", path.display(), e))
+    result.map_err(|e| {
+        let has_content = e.kind() == io::ErrorKind::DirectoryNotEmpty;
+        let error = Error::io("remove", path.display(), e);
+        if has_content { error.with_kind(ErrorKind::InUse) } else { error }
+    })
 }
 
 fn make_parent(path: &Path) -> Result<()> {

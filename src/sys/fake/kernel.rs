@@ -21,6 +21,10 @@ pub(super) struct Kernel {
     mounts: Vec<Mount>,
     /// Devices whose file systems the kernel still initialises.
     initializing: HashSet<DeviceNumber>,
+    /// Devices whose file systems are frozen. The kernel keeps these, mounted or not.
+    pub(super) frozen: HashSet<DeviceNumber>,
+    /// Mount points that a process works in.
+    pub(super) occupied: HashSet<PathBuf>,
     pub(super) nodes: HashMap<PathBuf, DeviceNumber>,
     /// What a guest wrote to the start of a device.
     starts: HashMap<DeviceNumber, Vec<u8>>,
@@ -65,7 +69,12 @@ struct Mount {
     node: bool,
     read_only: bool,
     failed: bool,
+    /// Of a sealed target.
+    owner: Option<String>,
 }
+
+/// The device number of the file system of a sealed target.
+const SEALED: DeviceNumber = DeviceNumber { major: 0, minor: 1 };
 
 impl Kernel {
     pub(super) fn new() -> Self {
@@ -75,6 +84,8 @@ impl Kernel {
             mapped: BTreeMap::new(),
             mounts: Vec::new(),
             initializing: HashSet::new(),
+            frozen: HashSet::new(),
+            occupied: HashSet::new(),
             nodes: HashMap::new(),
             starts: HashMap::new(),
             opened: Vec::new(),
@@ -93,7 +104,8 @@ impl Kernel {
         let loops = self.loops.iter().map(|(n, l)| format!("loop{n} on {}", l.file.display()));
         let mapped = self.mapped.values().map(|device| format!("device {}", device.id.name));
         let mounts = self.mounts.iter().map(|mount| format!("mount {}", mount.target.display()));
-        loops.chain(mapped).chain(mounts).collect()
+        let frozen = self.frozen.iter().map(|number| format!("frozen file system on {number}"));
+        loops.chain(mapped).chain(mounts).chain(frozen).collect()
     }
 
     pub(super) fn sizes(&self) -> Vec<(String, u64)> {
@@ -380,19 +392,22 @@ impl Kernel {
     fn open_count(&self, number: DeviceNumber) -> u32 {
         let files = self.opened.iter().filter(|opened| **opened == number).count();
         let mounts = self.mounts.iter().filter(|m| !m.node && m.device == number).count();
+        let frozen = usize::from(self.frozen.contains(&number));
         let tables = self.mapped.values().flat_map(|device| [&device.live, &device.inactive]);
         let tables = tables.flatten().filter(|table| match table {
             Table::Snapshot { origin, cow, .. } => *origin == number || *cow == number,
             Table::ReadOnly { device, .. } => *device == number,
         });
-        u32::try_from(files + mounts + tables.count()).unwrap_or(u32::MAX)
+        u32::try_from(files + mounts + frozen + tables.count()).unwrap_or(u32::MAX)
     }
 
     // --- mounts ---
 
     pub(super) fn mounted(&self, path: &Path) -> Option<Target> {
         let mount = self.mounts.iter().rev().find(|mount| mount.target == path)?;
-        Some(if mount.node {
+        Some(if let Some(owner) = &mount.owner {
+            Target::Sealed { device: mount.device, owner: owner.clone() }
+        } else if mount.node {
             Target::Node { device: mount.device }
         } else {
             Target::FileSystem {
@@ -412,12 +427,14 @@ impl Kernel {
 
     pub(super) fn mount(&mut self, spec: &MountSpec) -> Result<()> {
         self.size(spec.device)?;
+        check_options(&spec.fs_type, &spec.options)?;
         self.mounts.push(Mount {
             target: files::resolve(&spec.target),
             device: spec.device,
             node: false,
             read_only: spec.read_only || spec.options.iter().any(|option| option == "ro"),
             failed: false,
+            owner: None,
         });
         self.set_background_writes(&files::resolve(&spec.target), true);
         Ok(())
@@ -454,7 +471,23 @@ impl Kernel {
         FileStatus::at(target)?.ok_or_else(|| {
             Error::new(ErrorKind::NotFound, "bind on", target.display(), "no such file")
         })?;
-        self.mounts.push(Mount { target: target.to_owned(), device, node, read_only, failed });
+        let target = target.to_owned();
+        self.mounts.push(Mount { target, device, node, read_only, failed, owner: None });
+        Ok(())
+    }
+
+    pub(super) fn seal(&mut self, target: &Path, owner: &str) -> Result<()> {
+        FileStatus::at(target)?.ok_or_else(|| {
+            Error::new(ErrorKind::NotFound, "seal", target.display(), "no such file")
+        })?;
+        self.mounts.push(Mount {
+            target: target.to_owned(),
+            device: SEALED,
+            node: false,
+            read_only: true,
+            failed: false,
+            owner: Some(owner.to_owned()),
+        });
         Ok(())
     }
 
@@ -463,8 +496,29 @@ impl Kernel {
         let at = at.ok_or_else(|| {
             Error::new(ErrorKind::NotFound, "unmount", path.display(), "not a mount point")
         })?;
+        if self.is_occupied(path) {
+            return Err(Error::new(ErrorKind::InUse, "unmount", path.display(), "target is busy"));
+        }
         self.mounts.remove(at);
         Ok(())
+    }
+
+    pub(super) fn is_occupied(&self, path: &Path) -> bool {
+        self.occupied.contains(path)
+    }
+
+    pub(super) fn check_not_frozen(&self, path: &Path) -> Result<()> {
+        match self.mounted(path) {
+            Some(Target::FileSystem { device, .. }) if self.frozen.contains(&device) => Err(
+                Error::new(ErrorKind::InUse, "use the file system at", path.display(), "frozen"),
+            ),
+            _ => Ok(()),
+        }
+    }
+
+    pub(super) fn thaw_abandoned(&mut self, number: DeviceNumber) -> bool {
+        let mounted = self.mounts.iter().any(|mount| !mount.node && mount.device == number);
+        !mounted && self.frozen.remove(&number)
     }
 
     pub(super) fn fail_file_system(&mut self, number: DeviceNumber) {
@@ -481,6 +535,18 @@ impl Kernel {
         })
         .collect()
     }
+}
+
+/// An option that no file system knows.
+const UNKNOWN_OPTION: &str = "nonsense";
+
+/// Refuses the one option that the simulated file systems do not know.
+pub(super) fn check_options(fs_type: &str, options: &[String]) -> Result<()> {
+    if !options.iter().any(|option| option == UNKNOWN_OPTION) {
+        return Ok(());
+    }
+    let why = "unknown parameter";
+    Err(Error::new(ErrorKind::InvalidArgument, "use mount options of", fs_type, why))
 }
 
 /// The loop device of the COW store in a table.

@@ -10,7 +10,7 @@ mod files;
 mod image;
 mod kernel;
 
-use std::collections::{BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap};
 use std::ffi::OsString;
 use std::path::{Component, Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -26,9 +26,10 @@ use crate::sys::fake::kernel::{Kernel, Start};
 use crate::sys::image as images;
 use crate::sys::lock::{Lock, Mode};
 use crate::sys::{
-    BindSpec, Capabilities, CopyMode, Device, DeviceNumber, FileStatus, FileSystemUsage, Files,
-    Flush, Holder, Host, ImageFile, LoopDevice, LoopHandle, LoopSpec, Loops, Mapper, MountSpec,
-    MountedAt, Mounts, OpenMode, Quiesce, SnapshotGlance, SnapshotUsage, Table, Target, TargetKind,
+    BindSpec, Busy, Capabilities, CopyMode, Device, DeviceNumber, FileStatus, FileSystemUsage,
+    Files, Flush, Holder, Host, ImageFile, LoopDevice, LoopHandle, LoopSpec, Loops, Mapper,
+    MountSpec, MountedAt, Mounts, OpenMode, Process, Quiesce, SnapshotGlance, SnapshotUsage, Table,
+    Target, TargetKind, Usage,
 };
 use crate::sys::{file, lock};
 
@@ -164,6 +165,26 @@ impl FakeHost {
     /// Makes the file system on a device read-only, as an error does.
     pub fn fail_file_system(&self, number: DeviceNumber) {
         self.state().kernel.fail_file_system(number);
+    }
+
+    /// Freezes the file system on a device, as `fsfreeze` does.
+    pub fn freeze(&self, number: DeviceNumber) {
+        self.state().kernel.frozen.insert(number);
+    }
+
+    /// Whether the file system on a device is frozen.
+    pub fn is_frozen(&self, number: DeviceNumber) -> bool {
+        self.state().kernel.frozen.contains(&number)
+    }
+
+    /// Has a process work in the directory that is mounted at `path`, until [`leave`](Self::leave).
+    pub fn occupy(&self, path: &Path) {
+        self.state().kernel.occupied.insert(files::resolve(path));
+    }
+
+    /// Has no process work in the directory that is mounted at `path`.
+    pub fn leave(&self, path: &Path) {
+        self.state().kernel.occupied.remove(&files::resolve(path));
     }
 
     /// Overwrites the start of a device, as a guest can that has the device as its disk.
@@ -542,13 +563,16 @@ impl Mapper for FakeHost {
         self.call("remove_device", |state| state.kernel.remove_device(id))
     }
 
-    fn holders(&self, number: DeviceNumber) -> Vec<Holder> {
-        let opened: HashSet<_> = self.state().kernel.opened.iter().copied().collect();
-        if opened.contains(&number) {
-            vec![Holder::Process { pid: 1, command: "guest".to_owned() }]
-        } else {
-            Vec::new()
-        }
+    fn holders(&self, busy: Busy<'_>) -> Vec<Holder> {
+        let process = Process { pid: 1, command: "guest".to_owned(), pod: None };
+        let usage = match busy {
+            Busy::Device(number) if self.state().kernel.opened.contains(&number) => None,
+            Busy::Mount { path, .. } if self.state().kernel.is_occupied(&files::resolve(path)) => {
+                Some(Usage::WorkingDirectory(path.to_owned()))
+            }
+            _ => return Vec::new(),
+        };
+        vec![Holder::Process { process, usage }]
     }
 }
 
@@ -587,6 +611,10 @@ impl Mounts for FakeHost {
         })
     }
 
+    fn check_mount_options(&self, fs_type: &str, options: &[String]) -> Result<()> {
+        self.call("check_mount_options", |_| kernel::check_options(fs_type, options))
+    }
+
     fn mount(&self, spec: &MountSpec) -> Result<()> {
         self.check(&spec.target);
         self.call("mount", |state| state.kernel.mount(spec))
@@ -599,6 +627,11 @@ impl Mounts for FakeHost {
             let (source, target) = (files::resolve(&spec.source), files::resolve(&spec.target));
             state.kernel.bind(&source, &target, spec.read_only)
         })
+    }
+
+    fn seal(&self, path: &Path, owner: &str) -> Result<()> {
+        self.check(path);
+        self.call("seal", |state| state.kernel.seal(&files::resolve(path), owner))
     }
 
     fn unmount(&self, path: &Path) -> Result<()> {
@@ -627,8 +660,13 @@ impl Mounts for FakeHost {
 
     fn end_background_writes(&self, path: &Path, _fs_type: &str) -> Result<()> {
         self.call("end_background_writes", |state| {
+            state.kernel.check_not_frozen(&files::resolve(path))?;
             state.kernel.set_background_writes(&files::resolve(path), false);
             Ok(())
         })
+    }
+
+    fn thaw_abandoned(&self, number: DeviceNumber) -> Result<bool> {
+        self.call("thaw_abandoned", |state| Ok(state.kernel.thaw_abandoned(number)))
     }
 }

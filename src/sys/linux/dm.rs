@@ -284,6 +284,13 @@ impl DeviceMapper {
             .device_suspend(&DevId::Uuid(uuid(OPERATION, id)?), options)
             .map(drop)
             .map_err(|e| failed(OPERATION, &id.name, e))
+            .map_err(|error| match error.kind() {
+                // The kernel cannot freeze it once more.
+                ErrorKind::InUse => error.remedy(
+                    "its file system is frozen: thaw it (`fsfreeze --unfreeze`), and repeat the call",
+                ),
+                _ => error,
+            })
     }
 
     pub(super) fn resume(&self, id: &DeviceId) -> Result<()> {

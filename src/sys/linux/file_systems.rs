@@ -36,13 +36,26 @@ pub(super) fn is_root(path: &Path) -> Result<bool> {
 pub(super) fn instance(path: &Path) -> Result<Option<u64>> {
     let failed = |e: io::Error| Error::io("identify the file system of", path.display(), e);
     let (major, minor) = raw::decode_dev(path.metadata().map_err(failed)?.dev());
-    let Ok(name) = sysfs::kernel_name(DeviceNumber { major, minor }) else { return Ok(None) };
-    let directory = |fs: &str| PathBuf::from("/sys/fs").join(fs).join(&name);
-    for fs in ["xfs", "ext4", "f2fs"] {
-        match directory(fs).metadata() {
-            Ok(found) => return Ok(Some(found.ino())),
+    match live(DeviceNumber { major, minor }).map_err(failed)? {
+        Some((_, inode)) => Ok(Some(inode)),
+        None => Ok(None),
+    }
+}
+
+/// The kernel's driver of the file system that it has on a device, mounted or not; `None` if it has none,
+/// or one that does not show in sysfs.
+pub(super) fn driver_of(number: DeviceNumber) -> Option<&'static str> {
+    Some(live(number).ok()??.0)
+}
+
+/// The driver of the file system on a device, and the inode of its directory in sysfs.
+fn live(number: DeviceNumber) -> io::Result<Option<(&'static str, u64)>> {
+    let Ok(name) = sysfs::kernel_name(number) else { return Ok(None) };
+    for driver in ["xfs", "ext4", "f2fs"] {
+        match PathBuf::from("/sys/fs").join(driver).join(&name).metadata() {
+            Ok(found) => return Ok(Some((driver, found.ino()))),
             Err(e) if e.kind() == io::ErrorKind::NotFound => {}
-            Err(e) => return Err(failed(e)),
+            Err(e) => return Err(e),
         }
     }
     Ok(None)

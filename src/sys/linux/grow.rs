@@ -8,7 +8,7 @@ use std::path::Path;
 use nix::libc::{EAGAIN, ENOTTY, EOPNOTSUPP};
 
 use crate::error::{Error, ErrorKind, Result};
-use crate::sys::linux::{inode_tables, mounted, options, raw, sysfs};
+use crate::sys::linux::{frozen, inode_tables, mounted, options, raw, sysfs};
 
 const OPERATION: &str = "grow the file system at";
 
@@ -33,7 +33,11 @@ pub(super) fn grow(path: &Path, fs_type: &str) -> Result<()> {
             inode_tables::write_later(OPERATION, path, &mounted)?;
             grow_ext4(root, size)
         }
-        "xfs" => grow_xfs(root, size),
+        "xfs" => {
+            // Growing a frozen one would wait.
+            frozen::refuse_xfs(OPERATION, path)?;
+            grow_xfs(root, size)
+        }
         _ => {
             let why = format!("calf cannot grow {fs_type}");
             return Err(Error::new(ErrorKind::Unsupported, OPERATION, path.display(), why)

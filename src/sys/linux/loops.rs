@@ -212,16 +212,18 @@ pub(super) fn detach(number: DeviceNumber, path: &Path) -> Result<()> {
     }
 }
 
-/// Loop devices whose backing file is a node of block device `number`, with the path that the
-/// kernel shows for the node. kubelet makes such loop devices to lock published block devices.
+/// Loop devices whose backing file is a node of block device `number`, or in the file system on it, with
+/// the path that the kernel shows for the file. kubelet makes such loop devices to lock published block
+/// devices.
 pub(super) fn over_device(number: DeviceNumber) -> Vec<(DeviceNumber, std::path::PathBuf)> {
+    let is_it = |device| {
+        let (major, minor) = raw::decode_dev(device);
+        DeviceNumber { major, minor } == number
+    };
     let mut loops = sysfs::attached_loops().unwrap_or_default();
     loops.retain(|(candidate, _)| {
         open_attached(*candidate).is_ok_and(|attached| {
-            attached.is_some_and(|(_, info)| {
-                let (major, minor) = raw::decode_dev(info.rdevice);
-                DeviceNumber { major, minor } == number
-            })
+            attached.is_some_and(|(_, info)| is_it(info.rdevice) || is_it(info.device))
         })
     });
     loops

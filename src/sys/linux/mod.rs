@@ -8,6 +8,7 @@ mod copy;
 mod dm;
 mod file_systems;
 mod files;
+mod frozen;
 #[cfg(feature = "fuzzing")]
 pub(crate) mod fuzzing;
 mod grow;
@@ -21,15 +22,20 @@ mod mountinfo;
 mod mounts;
 mod nodes;
 mod options;
+mod overlay;
 mod places;
+mod pod;
+mod processes;
 mod raw;
 pub(crate) mod readiness;
 mod refusal;
 mod release;
+mod seal;
 pub(crate) mod site;
 mod sysfs;
 mod table;
 mod targets;
+mod used_files;
 mod write_cache;
 
 use std::collections::BTreeSet;
@@ -45,9 +51,9 @@ use crate::model::device_id::DeviceId;
 use crate::model::policy::NodeOwner;
 use crate::sys::lock::{Lock, Mode};
 use crate::sys::{
-    BindSpec, Capabilities, CopyMode, Device, DeviceNumber, FileStatus, FileSystemUsage, Files,
-    Flush, Holder, Host, ImageFile, LoopDevice, LoopHandle, LoopSpec, Loops, Mapper, MountSpec,
-    MountedAt, Mounts, OpenMode, Quiesce, SnapshotGlance, Table, Target, TargetKind,
+    BindSpec, Busy, Capabilities, CopyMode, Device, DeviceNumber, FileStatus, FileSystemUsage,
+    Files, Flush, Holder, Host, ImageFile, LoopDevice, LoopHandle, LoopSpec, Loops, Mapper,
+    MountSpec, MountedAt, Mounts, OpenMode, Quiesce, SnapshotGlance, Table, Target, TargetKind,
 };
 use crate::sys::{file, image, lock};
 
@@ -314,8 +320,8 @@ impl Mapper for LinuxHost {
         self.device_mapper.remove(id)
     }
 
-    fn holders(&self, number: DeviceNumber) -> Vec<Holder> {
-        holders::holders(number)
+    fn holders(&self, busy: Busy<'_>) -> Vec<Holder> {
+        holders::holders(busy)
     }
 }
 
@@ -340,12 +346,20 @@ impl Mounts for LinuxHost {
         targets::remove(path)
     }
 
+    fn check_mount_options(&self, fs_type: &str, options: &[String]) -> Result<()> {
+        mounts::check_options(fs_type, options)
+    }
+
     fn mount(&self, spec: &MountSpec) -> Result<()> {
         mounts::mount(spec)
     }
 
     fn bind(&self, spec: &BindSpec) -> Result<()> {
         mounts::bind(spec)
+    }
+
+    fn seal(&self, path: &Path, owner: &str) -> Result<()> {
+        seal::seal(path, owner)
     }
 
     fn unmount(&self, path: &Path) -> Result<()> {
@@ -372,6 +386,14 @@ impl Mounts for LinuxHost {
     }
 
     fn end_background_writes(&self, path: &Path, fs_type: &str) -> Result<()> {
-        inode_tables::leave_alone(path, fs_type)
+        match options::driver(fs_type) {
+            "ext4" => inode_tables::leave_alone(path),
+            "xfs" => frozen::refuse_xfs("use the file system at", path),
+            _ => Ok(()),
+        }
+    }
+
+    fn thaw_abandoned(&self, number: DeviceNumber) -> Result<bool> {
+        frozen::thaw_abandoned(number)
     }
 }

@@ -1,9 +1,13 @@
 //! A mounted file system, opened at its root.
 
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
 use std::path::Path;
 
+use rustix::io::Errno;
+use rustix::mount::FsPickFlags;
+
 use crate::error::{Error, ErrorKind, Result};
+use crate::sys::linux::refusal::Refusal;
 use crate::sys::linux::{places, targets};
 use crate::sys::{DeviceNumber, Target};
 
@@ -30,4 +34,42 @@ pub(super) fn open(operation: &'static str, path: &Path) -> Result<Mounted> {
             .remedy("repeat the call"));
     }
     Ok(Mounted { root, device, is_writable: !read_only && !broken })
+}
+
+impl Mounted {
+    /// Changes an option of the file system. `InUse` if it is frozen. Leaves one that is read-only alone,
+    /// which would become writable.
+    pub(super) fn reconfigure(
+        &self,
+        operation: &'static str,
+        path: &Path,
+        (key, value): (&str, Option<&str>),
+    ) -> Result<()> {
+        if !self.is_writable {
+            return Ok(());
+        }
+        let failed = |errno: Errno| Error::io(operation, path.display(), errno);
+        let flags = FsPickFlags::FSPICK_CLOEXEC | FsPickFlags::FSPICK_EMPTY_PATH;
+        let context = rustix::mount::fspick(&self.root, "", flags).map_err(failed)?;
+        set(context.as_fd(), key, value)
+            .and_then(|()| rustix::mount::fsconfig_reconfigure(context.as_fd()))
+            .map_err(|errno| {
+                let refusal = Refusal::read(context.as_fd(), errno, format!("the option {key}"));
+                let error = |kind| Error::new(kind, operation, path.display(), refusal);
+                match errno {
+                    // Only a frozen file system is too busy for this.
+                    Errno::BUSY => error(ErrorKind::InUse).remedy(
+                        "it is frozen: thaw it (`fsfreeze --unfreeze`), and repeat the call",
+                    ),
+                    _ => error(ErrorKind::Internal),
+                }
+            })
+    }
+}
+
+fn set(context: BorrowedFd<'_>, key: &str, value: Option<&str>) -> rustix::io::Result<()> {
+    match value {
+        Some(value) => rustix::mount::fsconfig_set_string(context, key, value),
+        None => rustix::mount::fsconfig_set_flag(context, key),
+    }
 }

@@ -17,6 +17,8 @@ use crate::sys::linux::sysfs::parse_number;
 pub(super) struct Entry {
     /// The mount's id.
     pub(super) id: u64,
+    /// The id of the mount that it is in.
+    pub(super) parent: u64,
     /// The file system's device; major 0 if it is not on a single block device.
     pub(super) device: DeviceNumber,
     /// The directory or file within the file system that is mounted.
@@ -31,6 +33,8 @@ pub(super) struct Entry {
     pub(super) fs_type: String,
     /// The mount source, as it was named.
     pub(super) source: PathBuf,
+    /// The options of the file system, as the kernel shows them.
+    pub(super) file_system_options: Vec<u8>,
 }
 
 /// The mounts that this process sees.
@@ -47,8 +51,9 @@ pub(super) fn parse(content: &[u8]) -> Vec<Entry> {
 
 fn parse_line(line: &[u8]) -> Option<Entry> {
     let mut fields = line.split(|&byte| byte == b' ');
-    let id = std::str::from_utf8(fields.next()?).ok()?.parse().ok()?;
-    let _parent = fields.next()?;
+    let number = |field| std::str::from_utf8(field).ok()?.parse().ok();
+    let id = number(fields.next()?)?;
+    let parent = number(fields.next()?)?;
     let device = parse_number(std::str::from_utf8(fields.next()?).ok()?)?;
     let root = path(fields.next()?);
     let mount_point = path(fields.next()?);
@@ -60,6 +65,7 @@ fn parse_line(line: &[u8]) -> Option<Entry> {
     let super_options = fields.next()?;
     Some(Entry {
         id,
+        parent,
         device,
         root,
         mount_point,
@@ -67,6 +73,7 @@ fn parse_line(line: &[u8]) -> Option<Entry> {
         file_system_read_only: has_ro(super_options),
         fs_type,
         source,
+        file_system_options: super_options.to_vec(),
     })
 }
 
@@ -74,12 +81,12 @@ fn has_ro(options: &[u8]) -> bool {
     options.split(|&byte| byte == b',').any(|option| option == b"ro")
 }
 
-fn path(field: &[u8]) -> PathBuf {
+pub(super) fn path(field: &[u8]) -> PathBuf {
     PathBuf::from(OsString::from_vec(unescape(field)))
 }
 
 /// Decodes the kernel's `\ooo` escapes for blanks and backslashes.
-fn unescape(field: &[u8]) -> Vec<u8> {
+pub(super) fn unescape(field: &[u8]) -> Vec<u8> {
     let mut text = Vec::with_capacity(field.len());
     let mut rest = field;
     while let Some((&first, tail)) = rest.split_first() {
@@ -98,6 +105,11 @@ fn unescape(field: &[u8]) -> Vec<u8> {
 }
 
 impl Entry {
+    /// Whether the file system shows this option.
+    pub(super) fn has_file_system_option(&self, option: &str) -> bool {
+        self.file_system_options.split(|&byte| byte == b',').any(|it| it == option.as_bytes())
+    }
+
     /// Whether the mount may be a bound device node: a file below the root of a local file system.
     /// (Inspecting a mount of a dead server would hang.)
     pub(super) fn may_be_node(&self) -> bool {
@@ -125,6 +137,7 @@ mod tests {
             ),
             Entry {
                 id: 36,
+                parent: 35,
                 device: DeviceNumber { major: 253, minor: 7 },
                 root: PathBuf::from("/"),
                 mount_point: PathBuf::from("/mnt/x"),
@@ -132,6 +145,7 @@ mod tests {
                 file_system_read_only: false,
                 fs_type: "ext4".to_owned(),
                 source: PathBuf::from("/dev/dm-7"),
+                file_system_options: b"rw,errors=ro".to_vec(),
             }
         );
     }

@@ -5,7 +5,7 @@
 //! the file system's own reason for refusing.
 
 use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use rustix::fs::{AtFlags, FileType, StatxFlags};
 use rustix::io::Errno;
@@ -23,46 +23,76 @@ use crate::sys::{BindSpec, DeviceNumber, MountSpec, MountedAt};
 pub(super) fn mount(spec: &MountSpec) -> Result<()> {
     const OPERATION: &str = "mount";
     let options = options::parse(&spec.fs_type, &spec.options, spec.read_only)?;
-    // Opening the node proves that it exists and is the intended device.
-    let source = nodes::open_block(spec.device, Access::Read)
-        .and_then(|_| nodes::block_node(spec.device))
-        .map_err(|e| Error::io(OPERATION, spec.device, e))?;
+    let source = node(OPERATION, spec.device)?;
     let subject = format!("{} ({}) on {}", source.display(), spec.fs_type, spec.target.display());
-    let driver = options::driver(&spec.fs_type);
+    let mount = detached(OPERATION, &subject, &source, options::driver(&spec.fs_type), &options)?;
+    attach(OPERATION, &subject, &mount, &spec.target)
+}
+
+/// The node of a device. Opening it proves that it exists and is the intended device.
+pub(super) fn node(operation: &'static str, device: DeviceNumber) -> Result<PathBuf> {
+    nodes::open_block(device, Access::Read)
+        .and_then(|_| nodes::block_node(device))
+        .map_err(|e| Error::io(operation, device, e))
+}
+
+/// A mount that is attached nowhere, and goes when it is closed.
+pub(super) fn detached(
+    operation: &'static str,
+    subject: &str,
+    source: &Path,
+    driver: &str,
+    options: &MountOptions,
+) -> Result<OwnedFd> {
+    let context = configured(operation, subject, driver, options)?;
+    create(context.as_fd(), source)
+        .map_err(|(kind, cause)| Error::new(kind, operation, subject, cause))?;
+    rustix::mount::fsmount(&context, FsMountFlags::FSMOUNT_CLOEXEC, options.attributes)
+        .map_err(|errno| Error::io(operation, subject, errno))
+}
+
+/// Refuses options that the file system does not know, or not with such a value.
+pub(super) fn check_options(fs_type: &str, given: &[String]) -> Result<()> {
+    let options = options::parse(fs_type, given, false)?;
+    configured("mount", fs_type, options::driver(fs_type), &options).map(drop)
+}
+
+/// A file system that is yet to be made, with all of its parameters.
+fn configured(
+    operation: &'static str,
+    subject: &str,
+    driver: &str,
+    options: &MountOptions,
+) -> Result<OwnedFd> {
     let context =
         rustix::mount::fsopen(driver, FsOpenFlags::FSOPEN_CLOEXEC).map_err(
             |errno| match errno {
-                Errno::NODEV => Error::io(OPERATION, &subject, errno)
+                Errno::NODEV => Error::io(operation, subject, errno)
                     .with_kind(ErrorKind::Unsupported)
                     .remedy(format!(
                         "the kernel does not know this file system: load the module {driver}"
                     )),
-                _ => unsupported_or(OPERATION, &subject, errno),
+                _ => unsupported_or(operation, subject, errno),
             },
         )?;
-    configure(context.as_fd(), &source, &options)
-        .map_err(|(kind, cause)| Error::new(kind, OPERATION, &subject, cause))?;
-    let mount = rustix::mount::fsmount(&context, FsMountFlags::FSMOUNT_CLOEXEC, options.attributes)
-        .map_err(|errno| Error::io(OPERATION, &subject, errno))?;
-    attach(OPERATION, &subject, &mount, &spec.target)
-}
-
-/// Sets all parameters and makes the file system's superblock.
-fn configure(
-    context: BorrowedFd<'_>,
-    source: &Path,
-    options: &MountOptions,
-) -> Result<(), (ErrorKind, Refusal)> {
-    let refusal = |errno: Errno, what: String| Refusal::read(context, errno, what);
-    rustix::mount::fsconfig_set_string(context, "source", source)
-        .map_err(|e| (ErrorKind::Internal, refusal(e, "source".to_owned())))?;
     for (key, value) in &options.parameters {
         match value {
-            Some(value) => rustix::mount::fsconfig_set_string(context, &**key, &**value),
-            None => rustix::mount::fsconfig_set_flag(context, &**key),
+            Some(value) => rustix::mount::fsconfig_set_string(&context, &**key, &**value),
+            None => rustix::mount::fsconfig_set_flag(&context, &**key),
         }
-        .map_err(|e| (ErrorKind::InvalidArgument, refusal(e, format!("mount option {key}"))))?;
+        .map_err(|errno| {
+            let cause = Refusal::read(context.as_fd(), errno, format!("mount option {key}"));
+            Error::new(ErrorKind::InvalidArgument, operation, subject, cause)
+        })?;
     }
+    Ok(context)
+}
+
+/// Makes the file system's superblock, from a device.
+fn create(context: BorrowedFd<'_>, source: &Path) -> Result<(), (ErrorKind, Refusal)> {
+    let refusal = |errno: Errno, what: &str| Refusal::read(context, errno, what.to_owned());
+    rustix::mount::fsconfig_set_string(context, "source", source)
+        .map_err(|e| (ErrorKind::Internal, refusal(e, "source")))?;
     rustix::mount::fsconfig_create(context).map_err(|errno| {
         let kind = match errno {
             Errno::UCLEAN => ErrorKind::Corrupt,
@@ -70,13 +100,18 @@ fn configure(
             Errno::PERM | Errno::ACCESS => ErrorKind::Permission,
             _ => ErrorKind::Internal,
         };
-        (kind, refusal(errno, "the file system".to_owned()))
+        (kind, refusal(errno, "the file system"))
     })
 }
 
 /// Attaches a mount to the directory or file that is at `target` now. If that was renamed in the
 /// meantime, undoes the mount, since nobody would find it by its path.
-fn attach(operation: &'static str, subject: &str, mount: &OwnedFd, target: &Path) -> Result<()> {
+pub(super) fn attach(
+    operation: &'static str,
+    subject: &str,
+    mount: &OwnedFd,
+    target: &Path,
+) -> Result<()> {
     let failed = |errno: Errno| Error::io(operation, subject, errno);
     let place = places::find(target)?;
     let there = place.open().map_err(failed)?;

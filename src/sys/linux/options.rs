@@ -1,13 +1,11 @@
 //! Mount options: translates the words that users write to the kernel's parameters.
 //!
-//! calf decides some options itself (what to mount, where, and how to bind it), and others would
-//! let their author stop the node or reach another of its devices: calf refuses both by name. Of
-//! the rest, options that are not flags of all mounts go to the file system, which accepts or
-//! refuses them.
+//! Options that are not flags of all mounts go to the file system, which accepts or refuses them.
 
 use rustix::mount::MountAttrFlags;
 
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::Result;
+use crate::model::mount_options::{self, INIT_TABLES, MountOption};
 
 /// Mount options, sorted by their recipient.
 #[derive(Debug, PartialEq, Eq)]
@@ -22,34 +20,6 @@ pub(super) struct MountOptions {
 const IGNORED: [&str; 8] =
     ["defaults", "rw", "suid", "dev", "exec", "relatime", "_netdev", "nofail"];
 
-/// Options for things that calf does itself by mounting one device at one place.
-const OURS: [&str; 20] = [
-    "bind",
-    "rbind",
-    "move",
-    "remount",
-    "loop",
-    "offset",
-    "sizelimit",
-    "source",
-    "shared",
-    "rshared",
-    "private",
-    "rprivate",
-    "slave",
-    "rslave",
-    "unbindable",
-    "runbindable",
-    "user",
-    "users",
-    "owner",
-    "group",
-];
-
-/// Options that name other devices or files of the node, or a superblock that calf does not check
-/// before the mount.
-const REACHING: [&str; 6] = ["logdev", "rtdev", "journal_dev", "journal_path", "device", "sb"];
-
 /// Options that calf adds for ext2, ext3 and ext4. Otherwise the superblock decides how the host reacts to
 /// an error, perhaps with a panic, and whether a sync reaches the disk. The user's options follow these.
 const EXT_DEFAULTS: [(&str, Option<&str>); 3] = [
@@ -61,7 +31,7 @@ const EXT_DEFAULTS: [(&str, Option<&str>); 3] = [
 /// The option with which growing an ext4 leaves inode tables to a thread of the kernel. The number is how
 /// long the thread waits after a table, in multiples of the time that the table took: it writes one, and
 /// ends long before the next.
-pub(super) const INIT_TABLES_LATER: (&str, &str) = ("init_itable", "1000000");
+pub(super) const INIT_TABLES_LATER: (&str, &str) = (INIT_TABLES, "1000000");
 
 /// The option that ends the thread. calf sets it itself, once the file system has grown.
 pub(super) const NEVER_INIT_TABLES: &str = "noinit_itable";
@@ -77,16 +47,8 @@ pub(super) fn parse(fs_type: &str, options: &[String], read_only: bool) -> Resul
     let defaults = if is_ext(fs_type) { &EXT_DEFAULTS[..] } else { &[] };
     parameters
         .extend(defaults.iter().map(|(key, value)| ((*key).to_owned(), value.map(str::to_owned))));
-    for option in options {
-        if option.is_empty() || option.contains([',', '\0', '\n']) {
-            return Err(refused(option, "it is not a single option"));
-        }
-        let (key, value) = match option.split_once('=') {
-            Some((key, value)) => (key, Some(value)),
-            None => (option.as_str(), None),
-        };
-        check(key, value).map_err(|why| refused(option, why))?;
-        if IGNORED.contains(&option.as_str()) || option == NEVER_INIT_TABLES && is_ext(fs_type) {
+    for MountOption { text: option, key, value } in mount_options::parse(options)? {
+        if IGNORED.contains(&option) || option == NEVER_INIT_TABLES && is_ext(fs_type) {
             continue;
         }
         match attribute(option) {
@@ -123,22 +85,6 @@ pub(super) fn is_ext(fs_type: &str) -> bool {
     driver(fs_type) == "ext4"
 }
 
-fn check(key: &str, value: Option<&str>) -> Result<(), &'static str> {
-    if OURS.contains(&key) || key.starts_with("x-") || key.starts_with("X-") {
-        return Err("calf decides how and where a volume is mounted");
-    }
-    if REACHING.contains(&key) {
-        return Err("it reaches beyond the volume");
-    }
-    if key == INIT_TABLES_LATER.0 {
-        return Err("the kernel would write to a volume that nobody uses; calf turns this off");
-    }
-    if matches!((key, value), ("errors" | "fatal_errors", Some("panic"))) {
-        return Err("an error in the volume would stop the node");
-    }
-    Ok(())
-}
-
 /// The flag behind an option of all mounts.
 fn attribute(option: &str) -> Option<MountAttrFlags> {
     Some(match option {
@@ -152,11 +98,6 @@ fn attribute(option: &str) -> Option<MountAttrFlags> {
         "nosymfollow" => MountAttrFlags::MOUNT_ATTR_NOSYMFOLLOW,
         _ => return None,
     })
-}
-
-fn refused(option: &str, why: &'static str) -> Error {
-    Error::new(ErrorKind::InvalidArgument, "use mount option", format_args!("{option:?}"), why)
-        .remedy("leave it out of the mount options")
 }
 
 #[cfg(test)]
@@ -227,30 +168,10 @@ mod tests {
     }
 
     #[test]
-    fn options_that_are_not_the_users_are_refused_by_name() {
-        for option in [
-            "bind",
-            "remount",
-            "loop",
-            "loop=/dev/loop0",
-            "offset=4096",
-            "source=/dev/sda",
-            "shared",
-            "x-systemd.automount",
-            "logdev=/dev/sda",
-            "journal_path=/dev/sda",
-            "sb=131072",
-            "device=/dev/sda",
-            "init_itable",
-            "init_itable=10",
-            "errors=panic",
-            "fatal_errors=panic",
-            "noatime,bind",
-        ] {
-            let error = sorted("ext4", option, false).unwrap_err();
-            assert_eq!(error.kind(), ErrorKind::InvalidArgument, "{option}");
-            assert!(error.report().contains(option), "{}", error.report());
-        }
-        assert!(parse("ext4", &[String::new()], false).is_err());
+    fn a_quoted_value_is_passed_on_whole() {
+        let found = sorted("xfs", r#"context="u:r:t:s0:c1,c2""#, false).unwrap().parameters;
+        let context = ("context".to_owned(), Some("u:r:t:s0:c1,c2".to_owned()));
+        assert_eq!(found, [context, ("nouuid".to_owned(), None)]);
+        assert!(sorted("xfs", "noatime,bind", false).is_err());
     }
 }

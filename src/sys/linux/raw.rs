@@ -2,7 +2,7 @@
 //! is in this file.
 //!
 //! Structures and numbers are the kernel's user interface: `linux/loop.h`, `linux/dm-ioctl.h`,
-//! `linux/mount.h`, and XFS's `xfs_fs.h`.
+//! `linux/mount.h`, `linux/fs.h`, and XFS's `xfs_fs.h`.
 #![allow(unsafe_code)]
 
 use std::fs::File;
@@ -245,6 +245,14 @@ fn copy_string(field: &mut [libc::c_char], text: &str) {
 }
 
 // === file systems ===
+
+const FITHAW: Opcode = 0xC004_5878;
+
+/// Thaws the file system that holds the file. `EINVAL` if it is not frozen.
+pub(super) fn thaw(file: BorrowedFd<'_>) -> io::Result<()> {
+    // SAFETY: FITHAW takes no argument.
+    unsafe { ioctl_plain(file, FITHAW) }.map(drop)
+}
 
 /// `struct xfs_fsop_geom_v1`
 #[repr(C)]

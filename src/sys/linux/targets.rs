@@ -12,7 +12,7 @@ use rustix::fs::{
 use rustix::io::Errno;
 
 use crate::error::{Error, ErrorKind, Result};
-use crate::sys::linux::{files, mountinfo, places};
+use crate::sys::linux::{files, mountinfo, places, seal};
 use crate::sys::{DeviceNumber, FileSystemUsage, Target, TargetKind};
 
 pub(super) fn look(path: &Path) -> Result<Target> {
@@ -71,6 +71,9 @@ fn file_system(found: &Statx, read_only: bool) -> Result<Target> {
     }
     let mounts = mountinfo::own()?;
     let mount = mounts.iter().find(|entry| entry.id == found.stx_mnt_id);
+    if let Some(owner) = mount.and_then(seal::owner) {
+        return Ok(Target::Sealed { device, owner });
+    }
     let read_only = mount.is_none_or(|mount| mount.read_only);
     Ok(Target::FileSystem { device, read_only, failed: !read_only })
 }

@@ -12,7 +12,7 @@ use crate::model::policy::{Backing, Durability, Reserve};
 use crate::pool::locks::VolumeGuard;
 use crate::pool::record::VolumeRecord;
 use crate::pool::{PoolDir, record};
-use crate::sys::{CopyMode, DeviceNumber, Flush, LoopHandle, LoopSpec, Table};
+use crate::sys::{Busy, CopyMode, DeviceNumber, Flush, LoopHandle, LoopSpec, Table};
 use crate::template::{content, origin};
 use crate::volume::machine::{store, teardown};
 use crate::volume::plan::step::{Below, Commit, CopyAccess, Load, Loops, Step, store_length};
@@ -70,7 +70,8 @@ impl<'a> Executor<'a> {
             Step::RefreshLoop(number) => host.refresh_loop(*number),
             Step::DetachCopy { of, number } => {
                 let path = layout.store(self.key, *of);
-                teardown::while_busy(host, *number, || host.detach_loop(*number, &path))
+                let busy = Busy::Device(*number);
+                teardown::while_busy(host, busy, || host.detach_loop(*number, &path))
             }
             Step::CreateDevice(role) => {
                 let number = host.create_device(&self.id(*role))?;

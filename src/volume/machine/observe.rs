@@ -9,7 +9,7 @@ use crate::model::key::Key;
 use crate::model::policy::Backing;
 use crate::pool::record::VolumeRecord;
 use crate::pool::{PoolDir, record};
-use crate::sys::{DeviceNumber, FileKind, Host};
+use crate::sys::{FileKind, Host};
 use crate::volume::machine::place;
 use crate::volume::plan::state::{Observed, Store};
 
@@ -137,15 +137,4 @@ fn was_never_used(pool: &PoolDir, key: &Key) -> Result<bool> {
     }
     let store = observe_store(host, &layout.store(key, Backing::Snapshot), true)?;
     Ok(store.is_none_or(|store| store.header == Some(StoreHeader::New)))
-}
-
-/// Adds the holders of the device to a "busy" error.
-pub(crate) fn name_holders(host: &dyn Host, number: DeviceNumber, error: Error) -> Error {
-    let holders: Vec<String> = host.holders(number).iter().map(ToString::to_string).collect();
-    if holders.is_empty() {
-        return error.remedy(
-            "no holder was found; a process in another container may have it open: repeat the call",
-        );
-    }
-    error.remedy(format!("it is held by {}; end that, then repeat the call", holders.join(", ")))
 }

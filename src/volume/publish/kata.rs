@@ -9,6 +9,9 @@
 //!                                <sandbox id>        written by Kata
 //! ```
 //!
+//! On the target, calf mounts an empty file system that refuses writes. A container of another runtime,
+//! which looks up nothing, would otherwise write to a directory of the node.
+//!
 //! These files are the publications, as the mount table is for others: nothing else is kept, and
 //! after a reboot they are gone with `/run`. Each names the volume's UUID in a field that Kata
 //! passes over, so calf knows its own; a device number alone may be another volume's by now.
@@ -27,8 +30,9 @@ use crate::pool::PoolDir;
 use crate::pool::record::VolumeRecord;
 use crate::sys::{Target, TargetKind};
 use crate::volume::activate::Found;
-use crate::volume::kata::{FILE, LARGEST, directory, owner, targets};
-use crate::volume::publish::mount_point::{taken, undo};
+use crate::volume::kata::{FILE, LARGEST, directory, is_of, owner, targets};
+use crate::volume::machine::observe;
+use crate::volume::publish::mount_point::{changed, taken, undo, unmount_all};
 use crate::volume::usage::mounts_of_device;
 
 /// What Kata's Rust runtime calls a block device that the guest mounts. Its Go runtime takes any
@@ -57,12 +61,15 @@ pub(crate) fn publish(volume: &Found<'_>, publish: &Publish) -> Result<()> {
         }
         let device = pool.host().device_node(device)?;
         let content = mount_info(volume, publish, &device);
-        let directory = directory(pool, &publish.target);
+        let target = &publish.target;
+        let directory = directory(pool, target);
         refuse_foreign(pool, &directory, &record.id)?;
-        let created = ensure_directory(pool, &record.id, &publish.target)?;
+        let created = seal(volume, target)?;
         write(pool, &directory, &content).inspect_err(|_| {
-            let target = &publish.target;
-            undo(pool, &record.id, target, created, || withdraw(pool, key, target));
+            undo(pool, &record.id, target, created, || {
+                withdraw(pool, key, target)?;
+                unmount_all(pool, key, &record.id, target)
+            });
         })
     })
 }
@@ -74,6 +81,35 @@ pub(crate) fn withdraw(pool: &PoolDir, key: &Key, target: &Path) -> Result<()> {
         Some((owner, _)) if owner == *key => pool.host().remove_directory(&directory),
         _ => Ok(()),
     }
+}
+
+/// Takes back all that [`publish`] did for this target, and leaves the directory.
+pub(crate) fn withdraw_and_unseal(
+    pool: &PoolDir,
+    key: &Key,
+    id: &str,
+    target: &Path,
+) -> Result<()> {
+    withdraw(pool, key, target)?;
+    match pool.host().target(target)? {
+        Target::Sealed { owner, .. } if is_of(pool, key, &owner) => {
+            unmount_all(pool, key, id, target)
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Says why a target may have content that keeps it from being removed.
+pub(crate) fn explain_content(pool: &PoolDir, key: &Key, error: Error) -> Error {
+    let record = observe::read_record(pool, key).ok().flatten();
+    let Some(record) = record.filter(|record| record.kata_direct) else { return error };
+    if error.kind() != ErrorKind::InUse {
+        return error;
+    }
+    Error::new(error.kind(), "unpublish volume", &record.id, error).remedy(
+        "the volume is for Kata: a container of another runtime wrote to this directory of the node, \
+         not to the volume; save what you need of it",
+    )
 }
 
 /// Refuses a second master of a file system that a guest mounts.
@@ -123,16 +159,34 @@ fn write(pool: &PoolDir, directory: &Path, content: &[u8]) -> Result<()> {
     }
 }
 
-/// The target must be a directory, as container runtimes bind it before Kata looks. Whether it was
-/// made.
-fn ensure_directory(pool: &PoolDir, id: &str, target: &Path) -> Result<bool> {
-    match pool.host().target(target)? {
-        Target::Plain(TargetKind::Directory) => Ok(false),
+/// Has an empty file system on the target, which must be a directory, as container runtimes bind it before
+/// Kata looks. Whether the directory was made. What it contains is hidden, as by any mount.
+fn seal(volume: &Found<'_>, target: &Path) -> Result<bool> {
+    let Found { pool, key, record, .. } = volume;
+    let created = match pool.host().target(target)? {
+        Target::Sealed { owner, .. } if is_of(pool, key, &owner) => return Ok(false),
+        Target::Plain(TargetKind::Directory) => false,
         Target::Missing => {
             pool.host().create_target(target, TargetKind::Directory)?;
-            Ok(true)
+            true
         }
-        other => Err(taken(id, target, other)),
+        other => return Err(taken(&record.id, target, other)),
+    };
+    let owner = DeviceId::new(pool.id(), key, Role::Snapshot).uuid;
+    pool.host().seal(target, &owner).and_then(|()| check_sealed(volume, target)).inspect_err(
+        |_| {
+            undo(pool, &record.id, target, created, || unmount_all(pool, key, &record.id, target));
+        },
+    )?;
+    Ok(created)
+}
+
+/// The target shows what was put there, and says whose it is.
+fn check_sealed(volume: &Found<'_>, target: &Path) -> Result<()> {
+    let Found { pool, key, record, .. } = volume;
+    match pool.host().target(target)? {
+        Target::Sealed { owner, .. } if is_of(pool, key, &owner) => Ok(()),
+        other => Err(changed(&record.id, target, &other)),
     }
 }
 

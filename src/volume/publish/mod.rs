@@ -4,7 +4,7 @@
 //! block:  device node in the pool ──bind──▸ target file
 //! mount:  device ──mount──▸ staging directory ──bind──▸ target directory
 //! inline: device ──mount──▸ target directory
-//! Kata:   device ──named in a file that Kata reads for the target (`direct`)
+//! Kata:   device ──named in a file that Kata reads for the target, which an empty mount seals
 //! ```
 //!
 //! Nothing of this is written down: the mount table is the truth. A reboot empties it and leaves
@@ -108,7 +108,8 @@ pub(crate) fn unpublish(pool: &PoolDir, id: &str, target: &Path) -> Result<()> {
     check_path(pool, target)?;
     kata::withdraw(pool, key, target)?;
     unmount_all(pool, key, id, target)?;
-    pool.host().remove_target(target)?;
+    let removed = pool.host().remove_target(target);
+    removed.map_err(|error| kata::explain_content(pool, key, error))?;
     match observe::read_record(pool, key)? {
         Some(record) if record.inline => delete(pool, &guard, id),
         _ => Ok(()),

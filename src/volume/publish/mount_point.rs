@@ -5,8 +5,9 @@ use std::path::Path;
 use crate::error::{Error, ErrorKind, Result};
 use crate::model::key::Key;
 use crate::pool::PoolDir;
-use crate::sys::{DeviceNumber, Target, TargetKind};
+use crate::sys::{Busy, DeviceNumber, Target, TargetKind};
 use crate::volume::activate::Found;
+use crate::volume::kata;
 use crate::volume::machine::teardown;
 use crate::volume::usage::{is_device_of, mounts_of_device};
 
@@ -32,12 +33,16 @@ pub(crate) fn check_path(pool: &PoolDir, path: &Path) -> Result<()> {
 pub(crate) fn unmount_all(pool: &PoolDir, key: &Key, id: &str, target: &Path) -> Result<()> {
     let host = pool.host();
     for _ in 0..MOST_LAYERS {
-        let device = match host.target(target)? {
+        let (device, is_ours) = match host.target(target)? {
             Target::Missing | Target::Plain(_) => return Ok(()),
-            Target::FileSystem { device, .. } | Target::Node { device } => device,
+            Target::FileSystem { device, .. } => (device, is_device_of(pool, key, device)?),
+            Target::Node { device } => {
+                (device, is_device_of(pool, key, device)? || is_dead(pool, device)?)
+            }
+            Target::Sealed { device, owner } => (device, kata::is_of(pool, key, &owner)),
             foreign @ Target::Foreign(_) => return Err(taken(id, target, foreign)),
         };
-        if !is_device_of(pool, key, device)? && !is_dead(pool, device)? {
+        if !is_ours {
             return Err(Error::new(
                 ErrorKind::InUse,
                 "unmount",
@@ -47,7 +52,9 @@ pub(crate) fn unmount_all(pool: &PoolDir, key: &Key, id: &str, target: &Path) ->
             .remedy("unmount it by hand if it is not needed"));
         }
         // Who looks at the mount just now keeps it busy: `df`, or a call that reads the mount table.
-        teardown::while_busy(host, device, || host.unmount(target))?;
+        let busy = Busy::Mount { path: target, device };
+        teardown::while_busy(host, busy, || host.unmount(target))
+            .map_err(|error| Error::new(error.kind(), "unmount volume", id, error))?;
     }
     Err(Error::new(
         ErrorKind::InUse,
@@ -85,7 +92,7 @@ pub(crate) fn show(
 ) -> Result<Shown> {
     let host = volume.pool.host();
     let created = match host.target(path)? {
-        found if is(found, wanted) => return Ok(Shown::Before),
+        found if is(&found, &wanted) => return Ok(Shown::Before),
         Target::Missing => {
             host.create_target(path, kind)?;
             true
@@ -93,7 +100,7 @@ pub(crate) fn show(
         Target::Plain(found) if found == kind => false,
         other => return Err(taken(&volume.record.id, path, other)),
     };
-    place().and_then(|()| verify(volume, path, wanted)).inspect_err(|_| {
+    place().and_then(|()| verify(volume, path, &wanted)).inspect_err(|_| {
         let Found { pool, key, record, .. } = volume;
         undo(pool, &record.id, path, created, || unmount_all(pool, key, &record.id, path));
     })?;
@@ -102,7 +109,7 @@ pub(crate) fn show(
 
 /// Whether `found` is what is wanted. A file system that failed since it was mounted still is:
 /// repeating the call would not mend it, and statistics tell of it.
-fn is(found: Target, wanted: Target) -> bool {
+fn is(found: &Target, wanted: &Target) -> bool {
     match (found, wanted) {
         (
             Target::FileSystem { device, read_only, .. },
@@ -113,18 +120,19 @@ fn is(found: Target, wanted: Target) -> bool {
 }
 
 /// What was put at a path is there: nobody moved it away, or put something on top, meanwhile.
-fn verify(volume: &Found<'_>, path: &Path, wanted: Target) -> Result<()> {
+fn verify(volume: &Found<'_>, path: &Path, wanted: &Target) -> Result<()> {
     let found = volume.pool.host().target(path)?;
-    if is(found, wanted) {
+    if is(&found, wanted) {
         return Ok(());
     }
-    Err(Error::new(
-        ErrorKind::Internal,
-        "show volume",
-        &volume.record.id,
-        format!("{} changed during the call: it is {}", path.display(), found),
-    )
-    .remedy("find out who changes this path, and repeat the call"))
+    Err(changed(&volume.record.id, path, &found))
+}
+
+/// The error for a path that does not show what was just put there.
+pub(crate) fn changed(id: &str, path: &Path, found: &Target) -> Error {
+    let why = format!("{} changed during the call: it is {found}", path.display());
+    Error::new(ErrorKind::Internal, "show volume", id, why)
+        .remedy("find out who changes this path, and repeat the call")
 }
 
 /// Undoes a publication that failed half-way, since the caller may never unpublish after a final error:

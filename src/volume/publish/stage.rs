@@ -11,7 +11,7 @@ use crate::pool::record::VolumeRecord;
 use crate::sys::{DeviceNumber, MountSpec, Target, TargetKind};
 use crate::volume::activate::Found;
 use crate::volume::kata::{is_at, is_direct};
-use crate::volume::machine::{converge, observe};
+use crate::volume::machine::{converge, observe, teardown};
 use crate::volume::plan::Goal;
 use crate::volume::publish::file_system;
 use crate::volume::publish::mount_point::{Shown, check_path, refuse_other_use, show, unmount_all};
@@ -117,6 +117,8 @@ fn mount(
         if grows {
             growth::check_active(pool, key, record, &found)?;
         }
+        // Otherwise the mount would show a frozen file system that was left here.
+        teardown::thaw_abandoned(pool.host(), device);
         pool.host()
             .mount(&MountSpec {
                 device,

@@ -11,10 +11,10 @@ use std::time::Duration;
 
 use calf::sys::lock::{Lock, Mode};
 use calf::sys::{
-    BindSpec, Capabilities, CopyMode, Device, DeviceId, DeviceNumber, FileStatus, FileSystemUsage,
-    Files, Flush, Holder, Host, ImageFile, LinuxHost, LoopDevice, LoopHandle, LoopSpec, Loops,
-    Mapper, MountSpec, MountedAt, Mounts, OpenMode, Quiesce, SnapshotGlance, StoreHeader, Table,
-    Target, TargetKind,
+    BindSpec, Busy, Capabilities, CopyMode, Device, DeviceId, DeviceNumber, FileStatus,
+    FileSystemUsage, Files, Flush, Holder, Host, ImageFile, LinuxHost, LoopDevice, LoopHandle,
+    LoopSpec, Loops, Mapper, MountSpec, MountedAt, Mounts, OpenMode, Quiesce, SnapshotGlance,
+    StoreHeader, Table, Target, TargetKind,
 };
 use calf::{NodeOwner, Result};
 
@@ -170,7 +170,7 @@ impl Mapper for KillingHost {
         change suspend(id: &DeviceId, quiesce: Quiesce) -> Result<()>;
         change resume(id: &DeviceId) -> Result<()>;
         change remove_device(id: &DeviceId) -> Result<()>;
-        look holders(number: DeviceNumber) -> Vec<Holder>;
+        look holders(busy: Busy<'_>) -> Vec<Holder>;
     }
 }
 
@@ -181,12 +181,15 @@ impl Mounts for KillingHost {
         look target_usage(path: &Path) -> Result<FileSystemUsage>;
         change create_target(path: &Path, kind: TargetKind) -> Result<()>;
         change remove_target(path: &Path) -> Result<()>;
+        look check_mount_options(fs_type: &str, options: &[String]) -> Result<()>;
         change mount(spec: &MountSpec) -> Result<()>;
         change bind(spec: &BindSpec) -> Result<()>;
+        change seal(path: &Path, owner: &str) -> Result<()>;
         change unmount(path: &Path) -> Result<()>;
         look resolve(path: &Path) -> PathBuf;
         look mounts_of(number: DeviceNumber, is_other: &dyn Fn(&Path) -> bool) -> Result<Vec<MountedAt>>;
         change grow_file_system(path: &Path, fs_type: &str) -> Result<()>;
         change end_background_writes(path: &Path, fs_type: &str) -> Result<()>;
+        change thaw_abandoned(number: DeviceNumber) -> Result<bool>;
     }
 }

@@ -13,7 +13,7 @@ use super::{guest, host};
 const LIMIT: Duration = Duration::from_secs(120);
 
 /// Every module that calf's tests may need, unless it is built in.
-const MODULES: [&str; 5] = ["loop", "ext4", "xfs", "btrfs", "virtio_blk"];
+const MODULES: [&str; 6] = ["loop", "ext4", "xfs", "btrfs", "overlay", "virtio_blk"];
 const DEVICE_MAPPER_MODULES: [&str; 5] =
     ["dm-mod", "dm-snapshot", "dm-zero", "dm-flakey", "dm-delay"];
 
