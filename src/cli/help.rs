@@ -51,6 +51,7 @@ Exit codes:
    9  this kernel or file system cannot do it: see `calf doctor`
   10  a privilege is missing: run the command as root
   11  stored data is damaged
+  12  the command was interrupted, and goes on if it is repeated
 
 Environment:
   CALF_POOL, CALF_OUTPUT, CALF_RESERVE, CALF_FALLBACK,

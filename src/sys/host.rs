@@ -308,10 +308,10 @@ pub trait Mounts {
         is_other: &dyn Fn(&Path) -> bool,
     ) -> Result<Vec<MountedAt>>;
 
-    /// Grows the file system mounted at `path` to fill its device. Does nothing if it already does.
-    /// The kernel may go on writing to it until
-    /// [`end_background_writes`](Self::end_background_writes).
-    fn grow_file_system(&self, path: &Path, fs_type: &str) -> Result<()>;
+    /// Grows the file system mounted at `path` to `size` bytes, or to fill its device if that is smaller.
+    /// Does nothing if it is as large. Cannot be interrupted, and takes long if `size` adds much. The
+    /// kernel may go on writing to it until [`end_background_writes`](Self::end_background_writes).
+    fn grow_file_system(&self, path: &Path, fs_type: &str, size: u64) -> Result<()>;
 
     /// Has the kernel write to the file system mounted at `path` only what its users cause. Without
     /// it, the kernel initialises unused parts in the background after a mount and after growing.

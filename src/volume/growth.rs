@@ -1,12 +1,13 @@
-//! Whether what the kernel writes when it grows a file system fits into the volume and into the pool.
+//! The growth of a file system that the host has mounted: in steps, and only if it fits.
 //!
-//! If not, calf refuses the growth before anything is written: a store that is full half-way would stop the
-//! volume.
+//! If what the kernel writes does not fit into the volume or into the pool, calf refuses the growth before
+//! anything is written: a store that is full half-way would stop the volume.
 
 use std::path::Path;
 
 use crate::cow;
 use crate::error::{Error, ErrorKind, Result};
+use crate::model::cancel::Cancel;
 use crate::model::device_id::{DeviceId, Role};
 use crate::model::key::Key;
 use crate::model::policy::{Backing, Reserve};
@@ -17,6 +18,9 @@ use crate::sys::{DeviceNumber, SnapshotUsage};
 use crate::template::superblock::{self, FileSystem, MOUNTABLE_PREFIX};
 use crate::volume::plan::state::Observed;
 use crate::volume::usage::mounts_of_device;
+
+/// What an error about growing says.
+pub(crate) const GROW: &str = "grow the file system of volume";
 
 /// The file system on a device, if it is of a type that calf mounts.
 pub(crate) fn on_device(pool: &PoolDir, device: DeviceNumber) -> Result<Option<FileSystem>> {
@@ -65,13 +69,45 @@ pub(crate) fn check_mounted(
     device: DeviceNumber,
     path: &Path,
 ) -> Result<()> {
-    let Some(mut found) = on_device(pool, device)? else { return Ok(()) };
-    if found.fs_type == "xfs" {
-        // The kernel writes XFS's superblock later, and past the device's page cache.
-        let total = pool.host().target_usage(path)?.total;
-        found = found.grown_to(total);
+    match mounted(pool, device, path)? {
+        Some(found) => check_active(pool, key, record, &found),
+        None => Ok(()),
     }
-    check_active(pool, key, record, &found)
+}
+
+/// The file system of `device`, which is mounted at `path`, as it is now.
+fn mounted(pool: &PoolDir, device: DeviceNumber, path: &Path) -> Result<Option<FileSystem>> {
+    match on_device(pool, device)? {
+        // The kernel writes XFS's superblock later, and past the device's page cache.
+        Some(found) if found.fs_type == "xfs" => {
+            Ok(Some(found.grown_to(pool.host().target_usage(path)?.total)))
+        }
+        found => Ok(found),
+    }
+}
+
+/// Grows the file system of `device`, which is mounted at `path`, to the volume's size. Between two steps,
+/// `cancel` ends the growth; a repeated call goes on from there, by one step at least.
+pub(crate) fn grow(
+    pool: &PoolDir,
+    record: &VolumeRecord,
+    device: DeviceNumber,
+    path: &Path,
+    cancel: &Cancel,
+) -> Result<()> {
+    let fs_type = record.fs_type.as_deref().unwrap_or_default();
+    let mut found = mounted(pool, device, path)?;
+    while let Some(stop) = found.as_ref().and_then(|found| found.first_stop(record.size)) {
+        pool.host().grow_file_system(path, fs_type, stop)?;
+        if cancel.is_requested() {
+            let (has, wanted) = (format_size(stop), format_size(record.size));
+            let why = format!("the call was ended early, at {has} of {wanted}");
+            return Err(Error::new(ErrorKind::Cancelled, GROW, &record.id, why)
+                .remedy("repeat the call: it goes on from there"));
+        }
+        found = found.map(|found| found.grown_to(stop));
+    }
+    pool.host().grow_file_system(path, fs_type, record.size)
 }
 
 /// Does the same for a volume, which was `before` as it was, if the host has mounted its file system for
@@ -152,7 +188,7 @@ fn refused(
         format_size(record.size),
         format_size(writes),
     );
-    Error::new(ErrorKind::OutOfRange, "grow the file system of volume", &record.id, why).remedy(format!(
+    Error::new(ErrorKind::OutOfRange, GROW, &record.id, why).remedy(format!(
         "{remedy}, ask for a smaller volume, or import a template that is as large: its holes cost nothing"
     ))
 }

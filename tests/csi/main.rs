@@ -1,5 +1,6 @@
 //! The driver over a real unix socket, with the engine on a simulated machine.
 
+mod growth;
 mod housekeeping;
 mod kata;
 mod reports;

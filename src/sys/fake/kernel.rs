@@ -24,6 +24,8 @@ pub(super) struct Kernel {
     pub(super) nodes: HashMap<PathBuf, DeviceNumber>,
     /// What a guest wrote to the start of a device.
     starts: HashMap<DeviceNumber, Vec<u8>>,
+    /// How large file systems have grown, in bytes.
+    grown: HashMap<DeviceNumber, u64>,
     /// Open files on devices, one entry each.
     pub(super) opened: Vec<DeviceNumber>,
 }
@@ -77,6 +79,7 @@ impl Kernel {
             initializing: HashSet::new(),
             nodes: HashMap::new(),
             starts: HashMap::new(),
+            grown: HashMap::new(),
             opened: Vec::new(),
         }
     }
@@ -328,6 +331,7 @@ impl Kernel {
         }
         self.mapped.remove(&minor);
         self.starts.remove(&number);
+        self.grown.remove(&number);
         self.autoclear();
         Ok(())
     }
@@ -434,6 +438,22 @@ impl Kernel {
             }
             _ => {}
         }
+    }
+
+    /// Grows the file system that is mounted for writing at `path`, as far as its device goes.
+    pub(super) fn grow(&mut self, path: &Path, size: u64) -> Result<()> {
+        if let Some(Target::FileSystem { device, read_only: false, .. }) = self.mounted(path) {
+            let size = size.min(self.size(device)?);
+            let grown = self.grown.entry(device).or_default();
+            *grown = size.max(*grown);
+        }
+        self.set_background_writes(path, true);
+        Ok(())
+    }
+
+    /// The size in bytes to which the file system of a device has grown.
+    pub(super) fn grown(&self, number: DeviceNumber) -> Option<u64> {
+        self.grown.get(&number).copied()
     }
 
     pub(super) fn background_writes(&self) -> Vec<PathBuf> {

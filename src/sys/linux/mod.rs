@@ -366,8 +366,8 @@ impl Mounts for LinuxHost {
         mounts::mounts_of(number, is_other)
     }
 
-    fn grow_file_system(&self, path: &Path, fs_type: &str) -> Result<()> {
-        grow::grow(path, fs_type)
+    fn grow_file_system(&self, path: &Path, fs_type: &str, size: u64) -> Result<()> {
+        grow::grow(path, fs_type, size)
     }
 
     fn end_background_writes(&self, path: &Path, fs_type: &str) -> Result<()> {

@@ -17,7 +17,6 @@ use crate::template::superblock::{FileSystem, Impact};
 use crate::volume::growth;
 
 const MOUNT: &str = "mount the file system of volume";
-const GROW: &str = "grow the file system of volume";
 
 /// Reads the superblock on `device`, and refuses a file system that calf does not mount.
 pub(crate) fn check(
@@ -91,7 +90,7 @@ pub(crate) fn explain_growth(
     }
     // An error of this reading would hide the one that matters.
     let Ok(Some(found)) = growth::on_device(pool, device) else { return error };
-    explain(GROW, record, &found, |impact| impact == Impact::NotGrowable, error)
+    explain(growth::GROW, record, &found, |impact| impact == Impact::NotGrowable, error)
 }
 
 /// Whether the kernel failed because it may not write.
