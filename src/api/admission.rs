@@ -6,18 +6,21 @@ use crate::error::{ErrorKind, Result};
 use crate::model::access::Access;
 use crate::model::policy::{Backing, Reserve};
 use crate::model::volume::VolumeSpec;
+use crate::pool::PoolDir;
 use crate::pool::record::TemplateRecord;
 use crate::template::{catalog, content};
+use crate::volume::mountable::{self, Content};
 
 /// A kind of volume: restricted by template, by properties and by use, or not at all.
 ///
 /// The default is every kind.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct VolumeKind {
     template: Option<String>,
     cow_limit: Option<u64>,
-    chunk_size: Option<u64>,
+    chunk_size: u64,
     reserve: Reserve,
+    kata_direct: bool,
     access: Vec<Access>,
 }
 
@@ -48,8 +51,8 @@ impl VolumeKind {
 
     /// Volumes with this many bytes per chunk.
     #[must_use]
-    pub fn chunk_size(mut self, chunk_size: impl Into<Option<u64>>) -> Self {
-        self.chunk_size = chunk_size.into();
+    pub fn chunk_size(mut self, chunk_size: u64) -> Self {
+        self.chunk_size = chunk_size;
         self
     }
 
@@ -60,6 +63,13 @@ impl VolumeKind {
         self
     }
 
+    /// Volumes whose file system a Kata guest mounts instead of the host.
+    #[must_use]
+    pub fn kata_direct(mut self, kata_direct: bool) -> Self {
+        self.kata_direct = kata_direct;
+        self
+    }
+
     /// Volumes that can be used in each of these ways.
     #[must_use]
     pub fn access(mut self, access: impl IntoIterator<Item = Access>) -> Self {
@@ -67,9 +77,32 @@ impl VolumeKind {
         self
     }
 
-    fn fits(&self, template: &TemplateRecord) -> bool {
-        let fs_type = template.fs_type.as_deref();
-        self.access.iter().all(|access| access.check(fs_type, "the template").is_ok())
+    /// Whether volumes of the template can be used in each way.
+    fn fits(&self, pool: &PoolDir, template: &TemplateRecord) -> Result<bool> {
+        let content = Content { fs_type: template.fs_type.as_deref(), digest: &template.digest };
+        for access in &self.access {
+            match mountable::check_access(pool, content, access, self.kata_direct, &template.name) {
+                Ok(()) => {}
+                Err(error) => match error.kind() {
+                    ErrorKind::InvalidArgument | ErrorKind::Unsupported => return Ok(false),
+                    _ => return Err(error),
+                },
+            }
+        }
+        Ok(true)
+    }
+}
+
+impl Default for VolumeKind {
+    fn default() -> Self {
+        Self {
+            template: None,
+            cow_limit: None,
+            chunk_size: VolumeSpec::DEFAULT_CHUNK_SIZE,
+            reserve: Reserve::default(),
+            kata_direct: false,
+            access: Vec::new(),
+        }
     }
 }
 
@@ -90,7 +123,9 @@ impl Pool {
             Some(name) => Some(catalog::template(&self.0, "find", name)?),
             None => None,
         };
-        if template.as_ref().is_some_and(|template| !kind.fits(template)) {
+        if let Some(template) = &template
+            && !kind.fits(&self.0, template)?
+        {
             return Ok(None);
         }
         // A private copy occupies the space of its template's content before anything is written to
@@ -103,10 +138,7 @@ impl Pool {
         let reserved = kind.reserve == Reserve::Full;
         let bound = self.0.max_volume_size();
         let largest = match reserved && kind.cow_limit.is_none() {
-            true => {
-                let chunk_size = kind.chunk_size.unwrap_or(VolumeSpec::DEFAULT_CHUNK_SIZE);
-                cow::largest_volume(available, chunk_size).min(bound)
-            }
+            true => cow::largest_volume(available, kind.chunk_size).min(bound),
             // Free space is no limit: a volume occupies only the space of what is written to it.
             false => bound,
         };

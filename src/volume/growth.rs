@@ -16,6 +16,7 @@ use crate::pool::PoolDir;
 use crate::pool::record::VolumeRecord;
 use crate::sys::{DeviceNumber, SnapshotUsage};
 use crate::template::superblock::{self, FileSystem, MOUNTABLE_PREFIX};
+use crate::volume::mountable;
 use crate::volume::plan::state::Observed;
 use crate::volume::usage::mounts_of_device;
 
@@ -33,16 +34,16 @@ pub(crate) fn check_new(pool: &PoolDir, record: &VolumeRecord) -> Result<()> {
     if record.size == record.template_size {
         return Ok(());
     }
-    let path = pool.layout().image(&record.digest);
-    let image = pool.host().open_image(&path, crate::sys::OpenMode::Read)?;
-    let mut prefix = vec![0; MOUNTABLE_PREFIX];
-    image
-        .fill_from(&mut prefix, 0)
-        .map_err(|e| Error::io("read the superblock in", path.display(), e))?;
-    match superblock::mountable(&prefix) {
-        Some(found) => check(pool, record, &found, record.cow_limit),
-        None => Ok(()),
+    let Some(found) = mountable::in_content(pool, &record.digest)? else { return Ok(()) };
+    if let Some(finding) =
+        found.findings_with(|impact| impact == superblock::Impact::NotGrowable).next()
+    {
+        let why = format!("its {} {finding}", found.fs_type);
+        return Err(
+            Error::new(ErrorKind::Unsupported, GROW, &record.id, why).remedy(finding.remedy)
+        );
     }
+    check(pool, record, &found, record.cow_limit)
 }
 
 /// Refuses to grow the file system `found` on the device of an active volume to the volume's size.
@@ -161,17 +162,10 @@ fn check(
         Backing::Snapshot => cow::store_size(record.size, Some(writes), chunk_size),
         Backing::Reflink | Backing::Copy => writes,
     };
-    let capacity = pool.capacity()?;
-    if needed > capacity.available {
-        let why = format!(
-            "the pool at {} has {} free above its reserve of {}",
-            pool.root().display(),
-            format_size(capacity.available),
-            format_size(capacity.reserve),
-        );
-        return Err(refused(record, found, needed, &why, "make room in the pool"));
+    match pool.lacks_free(needed)? {
+        Some(has) => Err(refused(record, found, needed, &has, "make room in the pool")),
+        None => Ok(()),
     }
-    Ok(())
 }
 
 fn refused(

@@ -9,6 +9,7 @@ use crate::csi::{v1, volume};
 use crate::error::{Error, ErrorKind, Result};
 use crate::model::volume::VolumeSpec;
 use crate::pool::record::VolumeRecord;
+use crate::volume::mountable::Content;
 
 impl Service {
     /// The volume's id is its name, so a repeated call finds the volume that an earlier call made.
@@ -45,8 +46,9 @@ impl Service {
     ) -> Result<u64> {
         let template = self.pool.template(&spec.template)?.record()?;
         let what = format!("template {}", template.name);
+        let content = Content { fs_type: template.fs_type.as_deref(), digest: &template.digest };
         for capability in capabilities {
-            capability.access().check(template.fs_type.as_deref(), &what)?;
+            self.pool.check_access(content, capability.access(), spec.kata_direct, &what)?;
         }
         let size = range.choose(template.size, &what)?;
         let grows = |capability: &Capability| !capability.is_block() && !capability.read_only();

@@ -14,7 +14,7 @@ use crate::pool::PoolDir;
 use crate::pool::record::VolumeRecord;
 use crate::sys::DeviceNumber;
 use crate::template::superblock::{FileSystem, Impact};
-use crate::volume::growth;
+use crate::volume::{growth, mountable};
 
 const MOUNT: &str = "mount the file system of volume";
 
@@ -41,13 +41,7 @@ pub(crate) fn check(
             "if the template's image was cut short, import the whole image and make new volumes",
         ));
     }
-    if let Some(finding) = found
-        .findings_with(|impact| matches!(impact, Impact::Unusable | Impact::Unmountable))
-        .next()
-    {
-        let why = format!("its {} {finding}", found.fs_type);
-        return Err(refused(ErrorKind::Unsupported, why).remedy(finding.remedy));
-    }
+    mountable::check(&found, &format!("volume {}", record.id))?;
     Ok(found)
 }
 
