@@ -98,7 +98,7 @@ Examples:
 pub(super) const INSPECT: &str = "\
 Examples:
   calf volume inspect vm1
-  calf volume inspect /dev/dm-3                     whose device is it?
+  calf volume inspect /dev/dm-5210                  whose device is it?
   calf volume inspect /srv/jailer/vm1/root/disk     a published node
   calf volume inspect calf-6cf9…                    a name from `dmsetup ls`";
 

@@ -16,7 +16,6 @@ use crate::pool::PoolDir;
 use crate::pool::record::VolumeRecord;
 use crate::sys::{DeviceNumber, SnapshotUsage};
 use crate::template::superblock::{self, FileSystem, MOUNTABLE_PREFIX};
-use crate::volume::mountable;
 use crate::volume::plan::state::Observed;
 use crate::volume::usage::mounts_of_device;
 
@@ -34,7 +33,8 @@ pub(crate) fn check_new(pool: &PoolDir, record: &VolumeRecord) -> Result<()> {
     if record.size == record.template_size {
         return Ok(());
     }
-    let Some(found) = mountable::in_content(pool, &record.digest)? else { return Ok(()) };
+    let found = crate::volume::mountable::in_content(pool, &record.digest)?;
+    let Some(found) = found else { return Ok(()) };
     if let Some(finding) =
         found.findings_with(|impact| impact == superblock::Impact::NotGrowable).next()
     {

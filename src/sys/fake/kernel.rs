@@ -18,6 +18,8 @@ pub(super) struct Kernel {
     boots: u32,
     loops: BTreeMap<u32, Loop>,
     mapped: BTreeMap<u32, Mapped>,
+    /// No minor is used twice in a boot.
+    next_minor: u32,
     mounts: Vec<Mount>,
     /// Devices whose file systems the kernel still initialises.
     initializing: HashSet<DeviceNumber>,
@@ -75,6 +77,7 @@ impl Kernel {
             boots: 1,
             loops: BTreeMap::new(),
             mapped: BTreeMap::new(),
+            next_minor: 0,
             mounts: Vec::new(),
             initializing: HashSet::new(),
             nodes: HashMap::new(),
@@ -245,7 +248,8 @@ impl Kernel {
         if self.mapped.values().any(taken) {
             return Err(Error::new(ErrorKind::AlreadyExists, "create", &id.name, "name taken"));
         }
-        let minor = (0..).find(|n| !self.mapped.contains_key(n)).unwrap_or_default();
+        let minor = self.next_minor;
+        self.next_minor += 1;
         let id = id.clone();
         let device = Mapped { id, live: None, inactive: None, suspended: false, usage: VALID };
         self.mapped.insert(minor, device);

@@ -16,6 +16,7 @@ mod inode_tables;
 mod loops;
 #[cfg(feature = "micro")]
 pub(crate) mod micro;
+mod minors;
 mod mounted;
 mod mountinfo;
 mod mounts;
