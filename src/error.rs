@@ -108,6 +108,12 @@ impl Error {
         self.0.kind
     }
 
+    /// Whether nobody goes on with the work: then what was done so far is undone. A caller that ended the
+    /// call early repeats it.
+    pub(crate) fn is_final(&self) -> bool {
+        self.kind() != ErrorKind::Cancelled
+    }
+
     /// The full description in one line: operation, subject, every cause, and the remedies.
     pub fn report(&self) -> String {
         let mut text = self.story();

@@ -26,7 +26,7 @@
 //! // The intent is on disk when this returns; a device comes with `activate`.
 //! let volume = pool.create_volume(&VolumeSpec::new("vm1", "debian-12").size(20 << 30))?;
 //! let device = volume.activate()?;
-//! println!("give {} to the VMM", device.path().display()); // /dev/dm-0
+//! println!("give {} to the VMM", device.path().display()); // /dev/dm-5210
 //!
 //! // Once the VMM has closed it: removes the device, its loop devices and its files.
 //! volume.delete()?;

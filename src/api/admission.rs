@@ -5,20 +5,23 @@ use crate::error::{ErrorKind, Result};
 use crate::model::access::Access;
 use crate::model::policy::{Backing, Reserve};
 use crate::model::volume::VolumeSpec;
+use crate::pool::PoolDir;
 use crate::pool::record::TemplateRecord;
 use crate::template::{catalog, content};
+use crate::volume::mountable::{self, Content};
 use crate::volume::room::Room;
 use crate::volume::{growth, provision};
 
 /// A kind of volume: restricted by template, by properties and by use, or not at all.
 ///
 /// The default is every kind.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct VolumeKind {
     template: Option<String>,
     cow_limit: Option<u64>,
-    chunk_size: Option<u64>,
+    chunk_size: u64,
     reserve: Reserve,
+    kata_direct: bool,
     access: Vec<Access>,
     grown: bool,
 }
@@ -53,8 +56,8 @@ impl VolumeKind {
 
     /// Volumes with this many bytes per chunk.
     #[must_use]
-    pub fn chunk_size(mut self, chunk_size: impl Into<Option<u64>>) -> Self {
-        self.chunk_size = chunk_size.into();
+    pub fn chunk_size(mut self, chunk_size: u64) -> Self {
+        self.chunk_size = chunk_size;
         self
     }
 
@@ -62,6 +65,13 @@ impl VolumeKind {
     #[must_use]
     pub fn reserve(mut self, reserve: Reserve) -> Self {
         self.reserve = reserve;
+        self
+    }
+
+    /// Volumes whose file system a Kata guest mounts instead of the host.
+    #[must_use]
+    pub fn kata_direct(mut self, kata_direct: bool) -> Self {
+        self.kata_direct = kata_direct;
         self
     }
 
@@ -83,18 +93,38 @@ impl VolumeKind {
     fn spec(&self) -> Option<VolumeSpec> {
         let spec = VolumeSpec::new("new", self.template.as_ref()?)
             .cow_limit(self.cow_limit)
-            .chunk_size(self.bytes_per_chunk())
+            .chunk_size(self.chunk_size)
             .reserve(self.reserve);
         Some(spec)
     }
 
-    fn bytes_per_chunk(&self) -> u64 {
-        self.chunk_size.unwrap_or(VolumeSpec::DEFAULT_CHUNK_SIZE)
+    /// Whether volumes of the template can be used in each way.
+    fn fits(&self, pool: &PoolDir, template: &TemplateRecord) -> Result<bool> {
+        let content = Content { fs_type: template.fs_type.as_deref(), digest: &template.digest };
+        for access in &self.access {
+            match mountable::check_access(pool, content, access, self.kata_direct, &template.name) {
+                Ok(()) => {}
+                Err(error) => match error.kind() {
+                    ErrorKind::InvalidArgument | ErrorKind::Unsupported => return Ok(false),
+                    _ => return Err(error),
+                },
+            }
+        }
+        Ok(true)
     }
+}
 
-    fn fits(&self, template: &TemplateRecord) -> bool {
-        let fs_type = template.fs_type.as_deref();
-        self.access.iter().all(|access| access.check(fs_type, "the template").is_ok())
+impl Default for VolumeKind {
+    fn default() -> Self {
+        Self {
+            template: None,
+            cow_limit: None,
+            chunk_size: VolumeSpec::DEFAULT_CHUNK_SIZE,
+            reserve: Reserve::default(),
+            kata_direct: false,
+            access: Vec::new(),
+            grown: false,
+        }
     }
 }
 
@@ -115,7 +145,9 @@ impl Pool {
             Some(name) => Some(catalog::template(&self.0, "find", name)?),
             None => None,
         };
-        if template.as_ref().is_some_and(|template| !kind.fits(template)) {
+        if let Some(template) = &template
+            && !kind.fits(&self.0, template)?
+        {
             return Ok(None);
         }
         // A private copy occupies the space of its template's content before anything is written to
@@ -127,7 +159,7 @@ impl Pool {
         let room = Room::find(&self.0, copied)?;
         let reserved = kind.reserve == Reserve::Full;
         let mut largest = room
-            .largest(backing, reserved, kind.cow_limit, kind.bytes_per_chunk())
+            .largest(backing, reserved, kind.cow_limit, kind.chunk_size)
             .min(self.0.max_volume_size());
         let smallest = template.as_ref().map(|template| template.size);
         if kind.grown

@@ -19,7 +19,7 @@ impl Device {
         Self { number, path }
     }
 
-    /// The path of its node, such as `/dev/dm-3`.
+    /// The path of its node, such as `/dev/dm-5210`.
     pub fn path(&self) -> &Path {
         &self.path
     }

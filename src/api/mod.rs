@@ -6,9 +6,9 @@ mod device;
 mod doctor;
 #[cfg(feature = "driver")]
 mod figures;
-#[cfg(feature = "driver")]
-mod growth;
 mod pool;
+#[cfg(feature = "driver")]
+mod provision;
 mod template;
 mod templates;
 mod temporary;

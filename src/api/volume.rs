@@ -5,6 +5,7 @@ use std::path::Path;
 
 use crate::api::{Device, Pool};
 use crate::error::Result;
+use crate::model::cancel::Cancel;
 use crate::model::publication::{Publish, Stage};
 use crate::volume::publish::stage;
 use crate::volume::recover::{self, RecoverOptions, Recovery};
@@ -118,7 +119,13 @@ impl Volume {
     /// Grows the file system mounted at `path` to fill the volume. Does nothing for block volumes
     /// and for volumes that Kata mounts: their guests grow the file system.
     pub fn expand_file_system(&self, path: &Path) -> Result<()> {
-        stage::expand_file_system(&self.pool.0, &self.id, path)
+        self.expand_file_system_until(path, &Cancel::never())
+    }
+
+    /// Like [`expand_file_system`](Self::expand_file_system), but ends early, with `Cancelled`, once
+    /// `cancel` is requested. What is done stays; the same call again goes on from there.
+    pub fn expand_file_system_until(&self, path: &Path, cancel: &Cancel) -> Result<()> {
+        stage::expand_file_system(&self.pool.0, &self.id, path, cancel)
     }
 
     /// Size and usage of the volume. `path` is where it is staged or published, or a further bind

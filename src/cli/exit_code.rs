@@ -20,6 +20,7 @@ pub(super) fn of(kind: ErrorKind) -> u8 {
         ErrorKind::Unsupported => 9,
         ErrorKind::Permission => 10,
         ErrorKind::Corrupt => 11,
+        ErrorKind::Cancelled => 12,
         // The library may add kinds; until they have a number here, they count as failures.
         _ => FAILURE,
     }
@@ -38,6 +39,7 @@ pub(super) fn name(kind: ErrorKind) -> &'static str {
         ErrorKind::Unsupported => "unsupported",
         ErrorKind::Permission => "permission",
         ErrorKind::Corrupt => "corrupt",
+        ErrorKind::Cancelled => "cancelled",
         _ => "internal",
     }
 }
@@ -61,6 +63,7 @@ mod tests {
             Unsupported,
             Permission,
             Corrupt,
+            Cancelled,
         ];
         for (index, kind) in kinds.into_iter().enumerate() {
             assert_eq!(usize::from(of(kind)), index + 1);

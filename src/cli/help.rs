@@ -51,6 +51,7 @@ Exit codes:
    9  this kernel or file system cannot do it: see `calf doctor`
   10  a privilege is missing: run the command as root
   11  stored data is damaged
+  12  the command was interrupted, and goes on if it is repeated
 
 Environment:
   CALF_POOL, CALF_OUTPUT, CALF_RESERVE, CALF_FALLBACK,
@@ -98,7 +99,7 @@ Examples:
 pub(super) const INSPECT: &str = "\
 Examples:
   calf volume inspect vm1
-  calf volume inspect /dev/dm-3                     whose device is it?
+  calf volume inspect /dev/dm-5210                  whose device is it?
   calf volume inspect /srv/jailer/vm1/root/disk     a published node
   calf volume inspect calf-6cf9…                    a name from `dmsetup ls`";
 

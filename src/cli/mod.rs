@@ -8,6 +8,7 @@ mod context;
 mod doctor;
 mod exit_code;
 mod help;
+mod interrupt;
 mod logging;
 mod man;
 mod output;

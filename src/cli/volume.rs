@@ -19,6 +19,7 @@ use serde_json::json;
 use super::complete;
 use super::context::{Context, size};
 use super::help;
+use super::interrupt;
 use super::output::{Found, Outcome, fields, table};
 pub(super) use view::View;
 
@@ -224,7 +225,7 @@ fn expand(context: &Context, id: &str, size: u64, at: Option<PathBuf>) -> Result
     let before = volume.status()?.record.size;
     let after = volume.expand(size)?;
     if let Some(path) = at {
-        volume.expand_file_system(&absolute(path)?)?;
+        volume.expand_file_system_until(&absolute(path)?, &interrupt::cancel()?)?;
     }
     context.output.done(&View::new(&pool, &after), [id], || {
         let now = after.record.size;

@@ -2,7 +2,8 @@
 //!
 //! Each call runs to its end on a thread of its own, whether or not its caller still waits: when
 //! a client's deadline passes, tonic drops the handler at its `await`, but the work goes on, is
-//! logged, and is waited for at shutdown. Nothing here makes calls wait for each other; the
+//! logged, and is waited for at shutdown. Work that may take minutes ends then, and at shutdown, at the
+//! next opportunity, and the repeated call goes on with it. Nothing here makes calls wait for each other; the
 //! engine's locks are per volume.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -10,6 +11,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use tokio::sync::Notify;
+use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tonic::{Response, Status};
 
@@ -21,6 +23,7 @@ use crate::csi::topology::Topology;
 use crate::error::{Error, ErrorKind, Result};
 use crate::kubernetes::Events;
 use crate::metrics::Metrics;
+use crate::model::cancel::Cancel;
 
 /// The blocking handlers behind the RPCs; see `identity`, `controller` and `node`.
 pub(super) struct Service {
@@ -40,6 +43,8 @@ pub(super) struct Driver {
     work: TaskTracker,
     begun: Arc<AtomicU64>,
     ended: Arc<Notify>,
+    /// Cancelled when the driver stops.
+    stop: CancellationToken,
     metrics: Arc<Metrics>,
 }
 
@@ -50,6 +55,7 @@ impl Driver {
             work: TaskTracker::new(),
             begun: Arc::default(),
             ended: Arc::default(),
+            stop: CancellationToken::new(),
             metrics,
         }
     }
@@ -61,13 +67,28 @@ impl Driver {
         volume: &str,
         work: impl FnOnce(&Service) -> Result<T> + Send + 'static,
     ) -> Result<Response<T>, Status> {
+        self.long_call(method, volume, |service, _| work(service)).await
+    }
+
+    /// Runs `work`, which may take long, in the same way. The condition that it is given holds once nobody
+    /// waits for the response, or the driver stops.
+    pub(super) async fn long_call<T: Send + 'static>(
+        &self,
+        method: &'static str,
+        volume: &str,
+        work: impl FnOnce(&Service, Cancel) -> Result<T> + Send + 'static,
+    ) -> Result<Response<T>, Status> {
         self.begun.fetch_add(1, Ordering::AcqRel);
+        let token = self.stop.child_token();
+        // Dropped with this future, which tonic drops at the deadline, or when the client is gone.
+        let _waiting = token.clone().drop_guard();
+        let cancel = Cancel::when(move || token.is_cancelled());
         let call = Call::start(method, volume);
         let request = self.metrics.request(method);
         let service = Arc::clone(&self.service);
         let ended = Arc::clone(&self.ended);
         let task = self.work.spawn_blocking(move || {
-            let result = catch_unwind(AssertUnwindSafe(|| work(&service)))
+            let result = catch_unwind(AssertUnwindSafe(|| work(&service, cancel)))
                 .unwrap_or_else(|panic| Err(panicked(method, &*panic)));
             call.end(&result);
             request.end(status::name(status::outcome(&result)));
@@ -89,6 +110,11 @@ impl Driver {
     /// The number of calls in progress, including calls whose caller has gone.
     pub(super) fn running(&self) -> usize {
         self.work.len()
+    }
+
+    /// Ends long calls at the next opportunity.
+    pub(super) fn stop_long_calls(&self) {
+        self.stop.cancel();
     }
 
     /// Waits until a call has ended since the last wait.
@@ -170,6 +196,28 @@ pub(super) mod tests {
         finished.await.unwrap();
         result.recv_timeout(Duration::ZERO).unwrap();
         assert_eq!(driver.running(), 0);
+    }
+
+    #[tokio::test]
+    async fn long_work_ends_with_its_caller_and_with_the_driver() {
+        let directory = tempfile::tempdir().unwrap();
+        let (driver, _) = driver(&directory);
+        let work = |_: &Service, cancel: Cancel| {
+            while !cancel.is_requested() {
+                std::thread::sleep(Duration::from_millis(1));
+            }
+            Err::<(), _>(Error::new(ErrorKind::Cancelled, "grow", "v", "the call was ended early"))
+        };
+        let call = driver.long_call("NodeStageVolume", "v", work);
+        assert!(tokio::time::timeout(Duration::from_millis(50), call).await.is_err());
+        while driver.running() > 0 {
+            driver.call_ended().await;
+        }
+
+        let (stopped, ()) = tokio::join!(driver.long_call("NodeStageVolume", "v", work), async {
+            driver.stop_long_calls();
+        });
+        assert_eq!(stopped.unwrap_err().code(), Code::Cancelled);
     }
 
     #[tokio::test]

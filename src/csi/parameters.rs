@@ -60,7 +60,7 @@ pub(super) struct Parameters {
     uid: Option<u32>,
     gid: Option<u32>,
     mode: Option<u32>,
-    kata_direct: Option<bool>,
+    pub(super) kata_direct: Option<bool>,
 }
 
 impl Parameters {

@@ -223,6 +223,7 @@ pub async fn serve(
     supervisor::stopping();
     tracing::info!(target: "calf::csi", running = driver.running(), "shutting down");
     stop.store(true, Ordering::Release);
+    driver.stop_long_calls();
     drop(close);
     let drained = tokio::time::timeout(config.drain_timeout, async {
         tokio::select! {

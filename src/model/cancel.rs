@@ -4,8 +4,9 @@ use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-/// Ends a long call early: an import, a reconciliation, or the making of spares. The call checks
-/// the condition between two pieces of its work, and leaves nothing half done.
+/// Ends a long call early: an import, the growth of a file system, a reconciliation, or the making of
+/// spares. The call checks the condition between two pieces of its work. The same call again goes on from
+/// there.
 ///
 /// Cheap to clone. The default never ends a call.
 #[derive(Clone, Default)]

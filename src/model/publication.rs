@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use crate::model::access::Access;
+use crate::model::cancel::Cancel;
 
 /// A staging, as in NodeStageVolume.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -14,18 +15,28 @@ pub struct Stage {
     pub access: Access,
     /// The volume is only read: use a device that refuses writes.
     pub read_only: bool,
+    /// Ends the growth of the file system between two steps, with `Cancelled`. What is done stays, and the
+    /// same call again goes on from there.
+    pub cancel: Cancel,
 }
 
 impl Stage {
     /// Returns a staging at `path`, for reading and writing.
     pub fn new(path: impl Into<PathBuf>, access: Access) -> Self {
-        Self { path: path.into(), access, read_only: false }
+        Self { path: path.into(), access, read_only: false, cancel: Cancel::never() }
     }
 
     /// Sets whether the volume is only read.
     #[must_use]
     pub fn read_only(mut self, read_only: bool) -> Self {
         self.read_only = read_only;
+        self
+    }
+
+    /// Sets the condition that ends a long growth of the file system early.
+    #[must_use]
+    pub fn cancel(mut self, cancel: Cancel) -> Self {
+        self.cancel = cancel;
         self
     }
 

@@ -186,6 +186,19 @@ impl PoolDir {
         })
     }
 
+    /// What the pool has free, in words, if that is less than `needed` bytes above its reserve.
+    pub(crate) fn lacks_free(&self, needed: u64) -> Result<Option<String>> {
+        let Capacity { available, reserve, .. } = self.capacity()?;
+        Ok((needed > available).then(|| {
+            format!(
+                "the pool at {} has {} free above its reserve of {}",
+                self.root().display(),
+                format_size(available),
+                format_size(reserve),
+            )
+        }))
+    }
+
     /// Fails if another `needed` bytes would use up part of the reserve, which running volumes
     /// depend on.
     pub(crate) fn require_free(
@@ -194,17 +207,8 @@ impl PoolDir {
         subject: impl fmt::Display,
         needed: u64,
     ) -> Result<()> {
-        let Capacity { available, reserve, .. } = self.capacity()?;
-        if needed <= available {
-            return Ok(());
-        }
-        let why = format!(
-            "the pool at {} has {} free above its reserve of {}, and {} is needed",
-            self.root().display(),
-            format_size(available),
-            format_size(reserve),
-            format_size(needed),
-        );
+        let Some(has) = self.lacks_free(needed)? else { return Ok(()) };
+        let why = format!("{has}, and {} is needed", format_size(needed));
         Err(Error::new(ErrorKind::NoSpace, operation, subject, why).remedy(MORE_ROOM))
     }
 

@@ -198,7 +198,7 @@ pub trait Loops {
     /// alone that is not attached to that file. Fails with `InUse` if the device is open elsewhere.
     fn detach_loop(&self, number: DeviceNumber, path: &Path) -> Result<()>;
 
-    /// The node of a block device in `/dev`, such as `/dev/dm-3`, created if it is missing.
+    /// The node of a block device in `/dev`, such as `/dev/dm-5210`, created if it is missing.
     fn device_node(&self, number: DeviceNumber) -> Result<PathBuf>;
 
     /// Size of a block device in bytes.
@@ -228,10 +228,11 @@ pub trait Mapper {
     /// The UUID of the device-mapper device with this number; `None` for any other device.
     fn device_uuid(&self, number: DeviceNumber) -> Result<Option<String>>;
 
-    /// Makes an empty device. `AlreadyExists` if the name or UUID is taken.
+    /// Makes an empty device, whose minor number no device had in this boot, as long as the kernel has
+    /// such numbers. `AlreadyExists` if the name or UUID is taken.
     fn create_device(&self, id: &DeviceId) -> Result<DeviceNumber>;
 
-    /// Makes a device with a live table that has a name but no UUID, and thus no owner yet.
+    /// Makes such a device with a live table that has a name but no UUID, and thus no owner yet.
     /// `AlreadyExists` if the name is taken. A failure may leave the device without a live table.
     fn create_spare(&self, name: &str, table: &Table) -> Result<DeviceNumber>;
 
@@ -317,10 +318,10 @@ pub trait Mounts {
         is_other: &dyn Fn(&Path) -> bool,
     ) -> Result<Vec<MountedAt>>;
 
-    /// Grows the file system mounted at `path` to fill its device. Does nothing if it already does.
-    /// The kernel may go on writing to it until
-    /// [`end_background_writes`](Self::end_background_writes).
-    fn grow_file_system(&self, path: &Path, fs_type: &str) -> Result<()>;
+    /// Grows the file system mounted at `path` to `size` bytes, or to fill its device if that is smaller.
+    /// Does nothing if it is as large. Cannot be interrupted, and takes long if `size` adds much. The
+    /// kernel may go on writing to it until [`end_background_writes`](Self::end_background_writes).
+    fn grow_file_system(&self, path: &Path, fs_type: &str, size: u64) -> Result<()>;
 
     /// Has the kernel write to the file system mounted at `path` only what its users cause. Without
     /// it, the kernel initialises unused parts in the background after a mount and after growing.

@@ -37,8 +37,8 @@ impl<'a> Found<'a> {
     }
 
     /// Brings up the volume's device, and with `view` its read-only view, then calls `action` with
-    /// the requested one. If either fails, takes down the devices of a volume that was inactive
-    /// before.
+    /// the requested one. If either fails for good, takes down the devices of a volume that was
+    /// inactive before.
     pub(crate) fn activate<T>(
         &self,
         view: bool,
@@ -46,7 +46,7 @@ impl<'a> Found<'a> {
     ) -> Result<T> {
         let was_active = self.before.device(false).is_some();
         let result = self.bring_up(view).and_then(action);
-        if result.is_err() && !was_active {
+        if result.as_ref().is_err_and(Error::is_final) && !was_active {
             undo(self.pool, self.guard, Goal::Inactive);
         }
         result

@@ -1,14 +1,14 @@
-//! Whether what the kernel writes when it grows a file system fits into the volume and into the pool.
+//! The growth of a file system that the host has mounted: in steps, and only if it fits.
 //!
-//! If not, calf refuses the growth before anything is written: a store that is full half-way would stop the
-//! volume.
+//! If what the kernel writes does not fit into the volume or into the pool, calf refuses the growth before
+//! anything is written: a store that is full half-way would stop the volume.
 
 use std::path::Path;
 
 use crate::cow;
 use crate::error::{Error, ErrorKind, Result};
+use crate::model::cancel::Cancel;
 use crate::model::device_id::{DeviceId, Role};
-use crate::model::digest::Digest;
 use crate::model::key::Key;
 use crate::model::limits::SECTOR;
 use crate::model::policy::{Backing, Reserve};
@@ -16,12 +16,15 @@ use crate::model::units::format_size;
 use crate::pool::PoolDir;
 use crate::pool::record::VolumeRecord;
 use crate::sys::{DeviceNumber, SnapshotUsage};
-use crate::template::superblock::{self, FileSystem, MOUNTABLE_PREFIX};
+use crate::template::superblock::{self, FileSystem, Impact, MOUNTABLE_PREFIX};
+use crate::volume::mountable;
 use crate::volume::plan::state::Observed;
 use crate::volume::usage::mounts_of_device;
 
 /// How exactly the largest growth is found, in bytes.
 const PRECISION: u64 = 1 << 20;
+/// What an error about growing says.
+pub(crate) const GROW: &str = "grow the file system of volume";
 
 /// The file system on a device, if it is of a type that calf mounts.
 pub(crate) fn on_device(pool: &PoolDir, device: DeviceNumber) -> Result<Option<FileSystem>> {
@@ -34,16 +37,23 @@ pub(crate) fn check_new(pool: &PoolDir, record: &VolumeRecord) -> Result<()> {
     if record.size == record.template_size {
         return Ok(());
     }
-    match in_content(pool, &record.digest)? {
-        Some(found) => check(pool, record, &found, record.cow_limit),
-        None => Ok(()),
+    let Some(found) = mountable::in_content(pool, &record.digest)? else { return Ok(()) };
+    match found.findings_with(is_not_growable).next() {
+        None => check(pool, record, &found, record.cow_limit),
+        Some(finding) => {
+            let why = format!("its {} {finding}", found.fs_type);
+            Err(Error::new(ErrorKind::Unsupported, GROW, &record.id, why).remedy(finding.remedy))
+        }
     }
 }
 
 /// The largest size up to `most` that a new volume, which is like that of `record` otherwise, can have if the
 /// host grows its file system.
 pub(crate) fn largest_new(pool: &PoolDir, record: &VolumeRecord, most: u64) -> Result<u64> {
-    let Some(found) = in_content(pool, &record.digest)? else { return Ok(most) };
+    let Some(found) = mountable::in_content(pool, &record.digest)? else { return Ok(most) };
+    if found.findings_with(is_not_growable).next().is_some() {
+        return Ok(most.min(record.template_size));
+    }
     let fits = |size| match check(
         pool,
         &VolumeRecord { size, ..record.clone() },
@@ -68,15 +78,8 @@ pub(crate) fn largest_new(pool: &PoolDir, record: &VolumeRecord, most: u64) -> R
     Ok(good - (good - record.template_size) % SECTOR)
 }
 
-/// The file system in the content of a template, if it is of a type that calf mounts.
-fn in_content(pool: &PoolDir, digest: &Digest) -> Result<Option<FileSystem>> {
-    let path = pool.layout().image(digest);
-    let image = pool.host().open_image(&path, crate::sys::OpenMode::Read)?;
-    let mut prefix = vec![0; MOUNTABLE_PREFIX];
-    image
-        .fill_from(&mut prefix, 0)
-        .map_err(|e| Error::io("read the superblock in", path.display(), e))?;
-    Ok(superblock::mountable(&prefix))
+fn is_not_growable(impact: Impact) -> bool {
+    impact == Impact::NotGrowable
 }
 
 /// Refuses to grow the file system `found` on the device of an active volume to the volume's size.
@@ -103,13 +106,45 @@ pub(crate) fn check_mounted(
     device: DeviceNumber,
     path: &Path,
 ) -> Result<()> {
-    let Some(mut found) = on_device(pool, device)? else { return Ok(()) };
-    if found.fs_type == "xfs" {
-        // The kernel writes XFS's superblock later, and past the device's page cache.
-        let total = pool.host().target_usage(path)?.total;
-        found = found.grown_to(total);
+    match mounted(pool, device, path)? {
+        Some(found) => check_active(pool, key, record, &found),
+        None => Ok(()),
     }
-    check_active(pool, key, record, &found)
+}
+
+/// The file system of `device`, which is mounted at `path`, as it is now.
+fn mounted(pool: &PoolDir, device: DeviceNumber, path: &Path) -> Result<Option<FileSystem>> {
+    match on_device(pool, device)? {
+        // The kernel writes XFS's superblock later, and past the device's page cache.
+        Some(found) if found.fs_type == "xfs" => {
+            Ok(Some(found.grown_to(pool.host().target_usage(path)?.total)))
+        }
+        found => Ok(found),
+    }
+}
+
+/// Grows the file system of `device`, which is mounted at `path`, to the volume's size. Between two steps,
+/// `cancel` ends the growth; a repeated call goes on from there, by one step at least.
+pub(crate) fn grow(
+    pool: &PoolDir,
+    record: &VolumeRecord,
+    device: DeviceNumber,
+    path: &Path,
+    cancel: &Cancel,
+) -> Result<()> {
+    let fs_type = record.fs_type.as_deref().unwrap_or_default();
+    let mut found = mounted(pool, device, path)?;
+    while let Some(stop) = found.as_ref().and_then(|found| found.first_stop(record.size)) {
+        pool.host().grow_file_system(path, fs_type, stop)?;
+        if cancel.is_requested() {
+            let (has, wanted) = (format_size(stop), format_size(record.size));
+            let why = format!("the call was ended early, at {has} of {wanted}");
+            return Err(Error::new(ErrorKind::Cancelled, GROW, &record.id, why)
+                .remedy("repeat the call: it goes on from there"));
+        }
+        found = found.map(|found| found.grown_to(stop));
+    }
+    pool.host().grow_file_system(path, fs_type, record.size)
 }
 
 /// Does the same for a volume, which was `before` as it was, if the host has mounted its file system for
@@ -163,17 +198,10 @@ fn check(
         Backing::Snapshot => cow::store_size(record.size, Some(writes), chunk_size),
         Backing::Reflink | Backing::Copy => writes,
     };
-    let capacity = pool.capacity()?;
-    if needed > capacity.available {
-        let why = format!(
-            "the pool at {} has {} free above its reserve of {}",
-            pool.root().display(),
-            format_size(capacity.available),
-            format_size(capacity.reserve),
-        );
-        return Err(refused(record, found, needed, &why, "make room in the pool"));
+    match pool.lacks_free(needed)? {
+        Some(has) => Err(refused(record, found, needed, &has, "make room in the pool")),
+        None => Ok(()),
     }
-    Ok(())
 }
 
 fn refused(
@@ -190,7 +218,7 @@ fn refused(
         format_size(record.size),
         format_size(writes),
     );
-    Error::new(ErrorKind::OutOfRange, "grow the file system of volume", &record.id, why).remedy(format!(
+    Error::new(ErrorKind::OutOfRange, GROW, &record.id, why).remedy(format!(
         "{remedy}, ask for a smaller volume, or import a template that is as large: its holes cost nothing"
     ))
 }

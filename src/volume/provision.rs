@@ -94,10 +94,7 @@ pub(crate) fn check_bound(pool: &PoolDir, id: &str, size: u64) -> Result<()> {
     if size <= bound {
         return Ok(());
     }
-    let (has, allowed) = (format_size(size), format_size(bound));
-    let why = format!(
-        "{size} bytes ({has}) is more than volumes may have here, {bound} bytes ({allowed})"
-    );
+    let why = format!("{} is more than volumes may have here, {}", exact(size), exact(bound));
     Err(Error::new(ErrorKind::OutOfRange, "set the size of volume", id, why).remedy(
         "ask for less; an administrator sets the bound with `calf serve --max-volume-size`",
     ))

@@ -7,11 +7,9 @@ use crate::pool::PoolDir;
 use crate::pool::record::VolumeRecord;
 use crate::volume::activate::Found;
 use crate::volume::plan::step::store_length;
-use crate::volume::revive::{cause, revive};
+use crate::volume::revive::{OPERATION, cause, revive};
 use crate::volume::status::{self, VolumeStatus};
 use crate::volume::{lifecycle, lock};
-
-const OPERATION: &str = "recover volume";
 
 /// How a volume is to be recovered.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

@@ -18,7 +18,8 @@ use crate::volume::plan::Goal;
 use crate::volume::plan::state::Observed;
 use crate::volume::space;
 
-const OPERATION: &str = "recover volume";
+/// What an error of recovery says.
+pub(crate) const OPERATION: &str = "recover volume";
 
 /// Why the kernel stopped the volume of `record`, if it did.
 pub(crate) fn cause(record: &VolumeRecord, observed: &Observed) -> Option<VolumeState> {

@@ -7,10 +7,11 @@ use std::path::{Path, PathBuf};
 use syn::{ImplItem, Item, Type, Visibility};
 
 /// Methods without a command, and why.
-const WITHOUT: [(&str, &str); 9] = [
+const WITHOUT: [(&str, &str); 10] = [
     ("admission", "what a scheduler asks; `status` reports the space"),
     ("claimed_spares", "counts what this process did: a command has done nothing yet"),
     ("delete_on_drop", "a command is over before anything could be dropped"),
+    ("expand_file_system", "`expand_file_system_until` does the same and more"),
     ("losses", "counts what this process saw"),
     ("name", "a command was told it"),
     ("pool", "a command was told it"),

@@ -1,6 +1,7 @@
 //! The driver over a real unix socket, with the engine on a simulated machine.
 
 mod admission;
+mod growth;
 mod housekeeping;
 mod inline;
 mod kata;

@@ -6,7 +6,7 @@ use calf::sys::fake::Failure;
 use calf_test_kit::simulated_driver::{
     Driver, NODE, SIZE, Server, accepted, block, create, map, mount, refusal, sized,
 };
-use calf_test_kit::simulated_pool::{Environment, spec};
+use calf_test_kit::simulated_pool::{Environment, ext4_image, spec};
 use tonic::Code;
 
 // === life ===
@@ -164,7 +164,7 @@ async fn no_volume_is_larger_than_the_administrator_allows() {
     let mut driver = Driver::start_on(environment, pool).await;
     let too_large = |(code, message): (Code, String)| {
         assert_eq!(code, Code::OutOfRange, "{message}");
-        assert!(message.contains("8388608 bytes (8 MiB)"), "{message}");
+        assert!(message.contains("more than volumes may have here, 8 MiB"), "{message}");
     };
 
     too_large(refusal(driver.controller.create_volume(sized("large", BOUND + 1, 0))).await);
@@ -215,6 +215,83 @@ async fn a_claim_whose_file_system_could_not_grow_is_refused_at_once() {
     let mut roomy = writer;
     roomy.parameters.insert("cowLimit".into(), "1Gi".into());
     driver.create(roomy).await;
+}
+
+#[tokio::test]
+async fn mount_access_that_staging_would_refuse_is_refused_at_once() {
+    let mut driver = Driver::start().await;
+    // Bytes of the superblock: multi-mount protection, a mark as read-only, mount options.
+    for (name, at, bytes, words) in [
+        ("protected", 0x61, &[1][..], "mmp"),
+        ("marked", 0x65, &[0x10], "marked as read-only"),
+        ("opinionated", 0x200, b"errors=panic", "errors=panic"),
+    ] {
+        let mut image = ext4_image(0);
+        image[1024 + at..][..bytes.len()].copy_from_slice(bytes);
+        driver.environment.import_image(name, &image);
+        let asked = |capability| v1::CreateVolumeRequest {
+            parameters: map(&[("template", name)]),
+            volume_capabilities: vec![capability],
+            ..create(name)
+        };
+        let writer = mount("", Mode::SingleNodeWriter);
+        let (code, message) = refusal(driver.controller.create_volume(asked(writer.clone()))).await;
+        assert_eq!(code, Code::FailedPrecondition, "{message}");
+        assert!(message.contains(words) && message.contains("tune2fs"), "{message}");
+        let reader = mount("", Mode::SingleNodeReaderOnly);
+        assert_eq!(
+            refusal(driver.controller.create_volume(asked(reader))).await,
+            (code, message.clone())
+        );
+
+        let capacity = |capability, kata| v1::GetCapacityRequest {
+            volume_capabilities: vec![capability],
+            parameters: map(&[("template", name), ("kataDirectVolume", kata)]),
+            ..Default::default()
+        };
+        for (capability, kata, fits) in [
+            (writer.clone(), "false", false),
+            (writer.clone(), "true", true),
+            (block(Mode::SingleNodeWriter), "false", true),
+        ] {
+            let found = accepted(driver.controller.get_capacity(capacity(capability, kata))).await;
+            assert_eq!(found.available_capacity > 0, fits, "{name} {kata}");
+        }
+
+        // What staging says of a volume that was made for block access.
+        driver.create(asked(block(Mode::SingleNodeWriter))).await;
+        let question = v1::ValidateVolumeCapabilitiesRequest {
+            volume_id: name.to_owned(),
+            volume_capabilities: vec![writer.clone()],
+            ..Default::default()
+        };
+        let answer = accepted(driver.controller.validate_volume_capabilities(question)).await;
+        let staged = refusal(driver.node.node_stage_volume(driver.stage(name, &writer))).await;
+        assert_eq!((answer.confirmed, &answer.message), (None, &staged.1));
+        let of_template = message.replace(&format!("template {name}"), &format!("volume {name}"));
+        assert_eq!(staged, (code, of_template));
+    }
+}
+
+#[tokio::test]
+async fn a_claim_on_a_file_system_that_linux_does_not_grow_is_refused_at_once() {
+    let mut driver = Driver::start().await;
+    let mut image = ext4_image(0);
+    // sparse_super2
+    image[1024 + 0x5d] = 2;
+    driver.environment.import_image("rigid", &image);
+    let asked = |name, size, capability| v1::CreateVolumeRequest {
+        parameters: map(&[("template", "rigid")]),
+        volume_capabilities: vec![capability],
+        ..sized(name, size, 0)
+    };
+    let writer = mount("", Mode::SingleNodeWriter);
+    let larger = asked("larger", 2 * SIZE, writer.clone());
+    let (code, message) = refusal(driver.controller.create_volume(larger)).await;
+    assert_eq!(code, Code::FailedPrecondition, "{message}");
+    assert!(message.contains("sparse_super2"), "{message}");
+    driver.create(asked("same", SIZE, writer)).await;
+    driver.create(asked("block", 2 * SIZE, block(Mode::SingleNodeWriter))).await;
 }
 
 #[tokio::test]

@@ -4,14 +4,16 @@
 use std::fs::{self, File};
 use std::os::unix::fs::FileExt as _;
 use std::path::Path;
-use std::process::ExitCode;
+use std::process::{Command, ExitCode};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use calf::internal::growth_estimate;
-use calf::{Access, ErrorKind, ImportSpec, Publish, VolumeSpec, VolumeState};
-use calf_test_kit::kernel;
+use calf::{Access, ErrorKind, ImportSpec, Publish, Stage, VolumeSpec, VolumeState};
+use calf_test_kit::driver_process::{Driver, Usage};
 use calf_test_kit::real_pool::{Rig, mount, run};
+use calf_test_kit::{built, kernel};
+use tonic::Code;
 
 const MIB: u64 = 1 << 20;
 const GIB: u64 = 1 << 30;
@@ -26,6 +28,8 @@ fn main() -> ExitCode {
         kernel::test("a_volume_that_is_left_alone_costs_little_whatever_its_size", left_alone)
             .timeout(ALONE + Duration::from_secs(240)),
         kernel::test("growing_writes_no_more_than_estimated", estimated),
+        kernel::test("a_growth_ends_at_deadlines_signals_and_shutdown_and_goes_on", in_steps)
+            .timeout(Duration::from_secs(300)),
         kernel::test("the_options_of_a_mount_stay_as_they_were_asked_for", options_stay),
         kernel::test("a_frozen_file_system_is_not_handed_to_another_pod", frozen),
     ])
@@ -189,6 +193,91 @@ fn check_estimate(rig: &Rig, name: &'static str, size: u64, chunk_size: u64) {
     assert!(cost <= estimate + 32 * chunk_size + MIB, "{cost} > {estimate}");
     assert!(estimate <= 8 * cost, "{estimate} is far too much for {cost}");
     rig.tear_down(&volume.publish, "volume");
+}
+
+/// How long a growth may go on after its caller's deadline, or a signal: one step, on a slow machine.
+const STEP: Duration = Duration::from_secs(20);
+
+fn in_steps() {
+    for (fs_type, mkfs) in [("xfs", ["mkfs.xfs", "-q", "-f"]), ("ext4", ["mkfs.ext4", "-q", "-F"])]
+    {
+        let rig = Rig::new(kernel::Fs::Xfs);
+        template(&rig, fs_type, GIB, &mkfs);
+        let size = 4 << 40;
+        let spec = VolumeSpec::new("volume", fs_type).size(size);
+        let volume = rig.pool.create_volume(&spec).expect("create");
+        let usage = Usage::new("volume", &rig.path(""), false);
+        fs::create_dir_all(&usage.staging).expect("a directory, as kubelet makes it");
+        let grown = || {
+            let space = rustix::fs::statvfs(&usage.staging).expect("statvfs");
+            space.f_blocks * space.f_frsize
+        };
+        let pool = rig.pool.root().to_owned();
+
+        // The caller's deadline.
+        let driver = Driver::start(&pool, &rig.path("work"), &[]);
+        let client = driver.client();
+        let deadline = Duration::from_secs(1);
+        let status = client.stage_within(&usage, deadline).expect_err("it takes longer");
+        assert!(matches!(status.code(), Code::DeadlineExceeded | Code::Cancelled), "{status:?}");
+        let started = Instant::now();
+        let again = loop {
+            match client.stage_within(&usage, deadline) {
+                Err(status) if status.code() == Code::Aborted => {
+                    thread::sleep(Duration::from_millis(20));
+                }
+                other => break other,
+            }
+        };
+        println!("{fs_type}: {:?} after the deadline, {} GiB", started.elapsed(), grown() / GIB);
+        assert!(started.elapsed() < STEP, "{:?}", started.elapsed());
+        let first = grown();
+        assert!(first > GIB, "{first}");
+
+        // SIGTERM for the driver.
+        if again.is_err() {
+            let caller = {
+                let (client, usage) = (driver.client(), usage.clone());
+                thread::spawn(move || client.stage(&usage))
+            };
+            thread::sleep(Duration::from_millis(500));
+            let started = Instant::now();
+            assert!(driver.stop().success());
+            println!("{fs_type}: {:?} after SIGTERM, {} GiB", started.elapsed(), grown() / GIB);
+            assert!(started.elapsed() < STEP, "{:?}", started.elapsed());
+            let status = caller.join().expect("no panic").expect_err("it takes longer");
+            assert!(matches!(status.code(), Code::Cancelled | Code::Aborted), "{status:?}");
+        }
+        assert!(grown() >= first, "the volume is the same");
+
+        // Ctrl-C for a command.
+        let mut command = Command::new(built::calf());
+        command.arg("--pool").arg(&pool).args(["volume", "stage", "volume"]).arg(&usage.staging);
+        let mut process = command.spawn().expect("start a command");
+        thread::sleep(Duration::from_secs(1));
+        let pid = rustix::process::Pid::from_child(&process);
+        let started = Instant::now();
+        let _ = rustix::process::kill_process(pid, rustix::process::Signal::INT);
+        let code = process.wait().expect("wait").code();
+        println!(
+            "{fs_type}: {:?} after SIGINT, {} GiB: {code:?}",
+            started.elapsed(),
+            grown() / GIB
+        );
+        assert!(started.elapsed() < STEP, "{:?}", started.elapsed());
+        assert!(matches!(code, Some(12 | 0)), "{code:?}");
+
+        let started = Instant::now();
+        let stage = Stage::new(&usage.staging, mount());
+        volume.stage(&stage).expect("stage");
+        println!("{fs_type}: {:?} for the rest", started.elapsed());
+        assert!(grown() > size - size / 20, "{}", grown());
+        volume.unstage(&usage.staging).expect("unstage");
+        if fs_type == "ext4" {
+            run("e2fsck", &["-f", "-n"], &[&rig.node("volume")]);
+        }
+        volume.delete().expect("delete");
+    }
 }
 
 /// Changing one option of a mount must not change the others.

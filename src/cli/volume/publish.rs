@@ -10,6 +10,7 @@ use super::absolute;
 use super::create::Properties;
 use crate::cli::complete;
 use crate::cli::context::Context;
+use crate::cli::interrupt;
 
 /// How a file system is mounted.
 #[derive(Args)]
@@ -87,7 +88,7 @@ impl MountArgs {
 pub(super) fn stage(context: &Context, args: StageArgs) -> Result<()> {
     let path = absolute(args.path)?;
     let id = &args.id;
-    let stage = Stage::new(path, args.mount.into_access());
+    let stage = Stage::new(path, args.mount.into_access()).cancel(interrupt::cancel()?);
     context.existing_pool()?.volume(id)?.stage(&stage)?;
     let result = json!({ "id": id, "path": stage.path });
     context.output.done(&result, [id], || format!("staged volume {id} at {}", stage.path.display()))
@@ -105,7 +106,8 @@ pub(super) fn publish(context: &Context, args: PublishArgs) -> Result<()> {
     let publish = match args.staging {
         // Others may write to the file system; only this target refuses writes.
         Some(staging) => {
-            Publish::new(target, Stage::new(absolute(staging)?, args.mount.into_access()))
+            let stage = Stage::new(absolute(staging)?, args.mount.into_access());
+            Publish::new(target, stage.cancel(interrupt::cancel()?))
         }
         None => Publish::block(target),
     };
@@ -117,7 +119,8 @@ pub(super) fn publish(context: &Context, args: PublishArgs) -> Result<()> {
 pub(super) fn publish_inline(context: &Context, args: InlineArgs) -> Result<()> {
     let target = absolute(args.target)?;
     let access = if args.mount { args.mounting.into_access() } else { Access::Block };
-    let publish = Publish::new(&target, Stage::new(&target, access)).read_only(args.read_only);
+    let stage = Stage::new(&target, access).cancel(interrupt::cancel()?);
+    let publish = Publish::new(&target, stage).read_only(args.read_only);
     let spec = args.properties.into_spec(args.id).inline(true);
     context.existing_pool()?.publish_inline(&spec, &publish)?;
     published(context, &spec.id, &publish)

@@ -9,6 +9,7 @@ use crate::csi::{v1, volume};
 use crate::error::{Error, ErrorKind, Result};
 use crate::model::volume::VolumeSpec;
 use crate::pool::record::VolumeRecord;
+use crate::volume::mountable::Content;
 
 impl Service {
     /// The volume's id is its name, so a repeated call finds the volume that an earlier call made.
@@ -26,10 +27,7 @@ impl Service {
         self.topology.require(request.accessibility_requirements.as_ref())?;
 
         let size = match self.pool.volume(name).and_then(|volume| volume.status()) {
-            Ok(existing) => {
-                self.check_mount_options(&spec, &existing.record.fs_type, &capabilities)?;
-                compatible_size(&existing.record, range, &capabilities)?
-            }
+            Ok(existing) => self.compatible_size(&existing.record, range, &capabilities)?,
             Err(error) if error.kind() == ErrorKind::NotFound => {
                 self.size_of_new(&spec, range, &capabilities)?
             }
@@ -48,10 +46,10 @@ impl Service {
     ) -> Result<u64> {
         let template = self.pool.template(&spec.template)?.record()?;
         let what = format!("template {}", template.name);
+        let content = Content { fs_type: template.fs_type.as_deref(), digest: &template.digest };
         for capability in capabilities {
-            capability.access().check(template.fs_type.as_deref(), &what)?;
+            self.pool.check_access(content, capability.access(), spec.kata_direct, &what)?;
         }
-        self.check_mount_options(spec, &template.fs_type, capabilities)?;
         let size = range.choose(template.size, &what)?;
         if !spec.kata_direct && capabilities.iter().any(Capability::is_grown) {
             self.pool.check_growth(&spec.clone().size(size))?;
@@ -59,48 +57,37 @@ impl Service {
         Ok(size)
     }
 
-    /// Refuses mount options that this node's kernel would not take.
-    fn check_mount_options(
+    /// The size of an existing volume of that name, if it satisfies the request. The engine compares
+    /// the other properties.
+    fn compatible_size(
         &self,
-        spec: &VolumeSpec,
-        fs_type: &Option<String>,
+        record: &VolumeRecord,
+        range: Range,
         capabilities: &[Capability],
-    ) -> Result<()> {
-        // A guest mounts with a kernel of its own.
-        let fs_type = fs_type.as_deref().filter(|_| !spec.kata_direct);
-        capabilities.iter().try_for_each(|it| self.pool.check_mount_options(it.access(), fs_type))
+    ) -> Result<u64> {
+        let what = format!("existing volume {}", record.id);
+        let content = Content { fs_type: record.fs_type.as_deref(), digest: &record.digest };
+        for access in capabilities.iter().map(Capability::access) {
+            access
+                .check(content.fs_type, &what)
+                .map_err(|error| error.with_kind(ErrorKind::AlreadyExists))?;
+            self.pool.check_access(content, access, record.kata_direct, &what)?;
+        }
+        if range.contains(record.size) {
+            return Ok(record.size);
+        }
+        let why = format!(
+            "it exists with {} bytes, outside of the requested capacity_range",
+            record.size
+        );
+        Err(Error::new(ErrorKind::AlreadyExists, "create volume", &record.id, why)
+            .remedy("use another name, or expand the volume"))
     }
 
     pub(super) fn delete_volume(&self, id: &str) -> Result<v1::DeleteVolumeResponse> {
         self.pool.volume(volume_id("volume_id", id)?)?.delete_inactive()?;
         Ok(v1::DeleteVolumeResponse {})
     }
-}
-
-/// The size of an existing volume of that name, if it satisfies the request. The engine compares
-/// the other properties.
-fn compatible_size(
-    record: &VolumeRecord,
-    range: Range,
-    capabilities: &[Capability],
-) -> Result<u64> {
-    let what = format!("existing volume {}", record.id);
-    for capability in capabilities {
-        capability
-            .access()
-            .check(record.fs_type.as_deref(), &what)
-            .map_err(|error| error.with_kind(ErrorKind::AlreadyExists))?;
-    }
-    if range.contains(record.size) {
-        return Ok(record.size);
-    }
-    Err(Error::new(
-        ErrorKind::AlreadyExists,
-        "create volume",
-        &record.id,
-        format!("it exists with {} bytes, outside of the requested capacity_range", record.size),
-    )
-    .remedy("use another name, or expand the volume"))
 }
 
 fn refuse_what_is_not_offered(request: &v1::CreateVolumeRequest) -> Result<()> {

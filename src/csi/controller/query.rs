@@ -10,7 +10,9 @@ use crate::csi::request::volume_id;
 use crate::csi::v1::validate_volume_capabilities_response::Confirmed;
 use crate::csi::{v1, volume};
 use crate::error::{ErrorKind, Result};
+use crate::model::volume::VolumeSpec;
 use crate::pool::record::VolumeRecord;
+use crate::volume::mountable::Content;
 
 impl Service {
     pub(super) fn validate_volume_capabilities(
@@ -20,8 +22,7 @@ impl Service {
         let id = volume_id("volume_id", &request.volume_id)?;
         let capabilities = Capability::all("volume_capabilities", &request.volume_capabilities)?;
         let record = self.pool.volume(id)?.status()?.record;
-        let mismatch = self.unmountable(&record, &capabilities);
-        Ok(match unsupported(&record, &request, &capabilities).or(mismatch) {
+        Ok(match self.unsupported(&record, &request, &capabilities) {
             Some(message) => v1::ValidateVolumeCapabilitiesResponse { confirmed: None, message },
             None => v1::ValidateVolumeCapabilitiesResponse {
                 confirmed: Some(Confirmed {
@@ -33,15 +34,6 @@ impl Service {
                 message: String::new(),
             },
         })
-    }
-
-    /// Why this node's kernel would not mount the volume, as far as its options tell.
-    fn unmountable(&self, record: &VolumeRecord, capabilities: &[Capability]) -> Option<String> {
-        let fs_type = record.fs_type.as_deref().filter(|_| !record.kata_direct);
-        let mut checked = capabilities
-            .iter()
-            .map(|capability| self.pool.check_mount_options(capability.access(), fs_type));
-        checked.find_map(Result::err).map(|error| error.report())
     }
 
     pub(super) fn list_volumes(
@@ -113,8 +105,9 @@ impl Service {
             .as_deref()
             .map_or_else(VolumeKind::default, VolumeKind::of)
             .cow_limit(parameters.cow_limit)
-            .chunk_size(parameters.chunk_size)
+            .chunk_size(parameters.chunk_size.unwrap_or(VolumeSpec::DEFAULT_CHUNK_SIZE))
             .reserve(parameters.reserve.unwrap_or_default())
+            .kata_direct(parameters.is_kata_direct())
             .grown(!parameters.is_kata_direct() && capabilities.iter().any(Capability::is_grown))
             .access(capabilities.iter().map(|c| c.access().clone()));
         let admission = match self.pool.admission(&kind) {
@@ -132,31 +125,34 @@ impl Service {
             minimum_volume_size: admission.smallest.map(to_wire),
         }))
     }
-}
 
-/// Why the volume is not what the request describes, if it is not.
-fn unsupported(
-    record: &VolumeRecord,
-    request: &v1::ValidateVolumeCapabilitiesRequest,
-    capabilities: &[Capability],
-) -> Option<String> {
-    let what = format!("volume {}", record.id);
-    for capability in capabilities {
-        let checked = capability
-            .require_support()
-            .and_then(|()| capability.access().check(record.fs_type.as_deref(), &what));
-        if let Err(error) = checked {
-            return Some(error.report());
+    /// Why the volume is not what the request describes, if it is not.
+    fn unsupported(
+        &self,
+        record: &VolumeRecord,
+        request: &v1::ValidateVolumeCapabilitiesRequest,
+        capabilities: &[Capability],
+    ) -> Option<String> {
+        let what = format!("volume {}", record.id);
+        let content = Content { fs_type: record.fs_type.as_deref(), digest: &record.digest };
+        for capability in capabilities {
+            let checked = capability.require_support().and_then(|()| {
+                self.pool.check_access(content, capability.access(), record.kata_direct, &what)
+            });
+            if let Err(error) = checked {
+                return Some(error.report());
+            }
         }
-    }
-    let maps =
-        [(Origin::Context, &request.volume_context), (Origin::Parameters, &request.parameters)];
-    for (origin, map) in maps {
-        match Parameters::parse(origin, map).map(|parameters| parameters.mismatch(record)) {
-            Ok(None) => {}
-            Ok(Some(key)) => return Some(format!("{what} has another {key}")),
-            Err(error) => return Some(error.report()),
+        let maps =
+            [(Origin::Context, &request.volume_context), (Origin::Parameters, &request.parameters)];
+        for (origin, map) in maps {
+            match Parameters::parse(origin, map).map(|parameters| parameters.mismatch(record)) {
+                Ok(None) => {}
+                Ok(Some(key)) => return Some(format!("{what} has another {key}")),
+                Err(error) => return Some(error.report()),
+            }
         }
+        (!request.mutable_parameters.is_empty())
+            .then(|| format!("{what} has no mutable parameters"))
     }
-    (!request.mutable_parameters.is_empty()).then(|| format!("{what} has no mutable parameters"))
 }

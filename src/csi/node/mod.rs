@@ -20,7 +20,10 @@ impl v1::node_server::Node for Driver {
     ) -> Result<Response<v1::NodeStageVolumeResponse>, Status> {
         let request = request.into_inner();
         let id = request.volume_id.clone();
-        self.call("NodeStageVolume", &id, move |service| service.stage(&request)).await
+        self.long_call("NodeStageVolume", &id, move |service, cancel| {
+            service.stage(&request, cancel)
+        })
+        .await
     }
 
     async fn node_unstage_volume(
@@ -38,7 +41,10 @@ impl v1::node_server::Node for Driver {
     ) -> Result<Response<v1::NodePublishVolumeResponse>, Status> {
         let request = request.into_inner();
         let id = request.volume_id.clone();
-        self.call("NodePublishVolume", &id, move |service| service.publish(&request)).await
+        self.long_call("NodePublishVolume", &id, move |service, cancel| {
+            service.publish(&request, cancel)
+        })
+        .await
     }
 
     async fn node_unpublish_volume(
@@ -65,8 +71,10 @@ impl v1::node_server::Node for Driver {
     ) -> Result<Response<v1::NodeExpandVolumeResponse>, Status> {
         let request = request.into_inner();
         let id = request.volume_id.clone();
-        self.call("NodeExpandVolume", &id, move |service| service.node_expand_volume(&request))
-            .await
+        self.long_call("NodeExpandVolume", &id, move |service, cancel| {
+            service.node_expand_volume(&request, &cancel)
+        })
+        .await
     }
 
     async fn node_get_capabilities(

@@ -8,6 +8,7 @@ use crate::csi::parameters::{EPHEMERAL, Origin, Parameters};
 use crate::csi::request::{required, volume_id};
 use crate::csi::{request, v1};
 use crate::error::{Error, ErrorKind, Result};
+use crate::model::cancel::Cancel;
 use crate::model::publication::{Publish, Stage};
 
 const STAGING: &str = "staging_target_path";
@@ -18,12 +19,13 @@ impl Service {
     pub(super) fn stage(
         &self,
         request: &v1::NodeStageVolumeRequest,
+        cancel: Cancel,
     ) -> Result<v1::NodeStageVolumeResponse> {
         let id = volume_id("volume_id", &request.volume_id)?;
         let path = required(STAGING, &request.staging_target_path)?;
         let capability = Capability::one(CAPABILITY, request.volume_capability.as_ref())?;
         let path = self.path_of(id, STAGING, path)?;
-        self.pool.volume(id)?.stage(&stage(path, &capability))?;
+        self.pool.volume(id)?.stage(&stage(path, &capability, cancel))?;
         Ok(v1::NodeStageVolumeResponse {})
     }
 
@@ -40,13 +42,14 @@ impl Service {
     pub(super) fn publish(
         &self,
         request: &v1::NodePublishVolumeRequest,
+        cancel: Cancel,
     ) -> Result<v1::NodePublishVolumeResponse> {
         let id = volume_id("volume_id", &request.volume_id)?;
         let target = required(TARGET, &request.target_path)?;
         let capability = Capability::one(CAPABILITY, request.volume_capability.as_ref())?;
         let publish = |staging, target| Publish {
             target,
-            stage: stage(staging, &capability),
+            stage: stage(staging, &capability, cancel.clone()),
             read_only: request.readonly || capability.read_only(),
             exclusive: capability.exclusive(),
         };
@@ -77,8 +80,8 @@ impl Service {
     }
 }
 
-fn stage(path: PathBuf, capability: &Capability) -> Stage {
-    Stage { path, access: capability.access().clone(), read_only: capability.read_only() }
+fn stage(path: PathBuf, capability: &Capability, cancel: Cancel) -> Stage {
+    Stage { path, access: capability.access().clone(), read_only: capability.read_only(), cancel }
 }
 
 /// CSI requires a specific code (FAILED_PRECONDITION) for a publication without staging.

@@ -10,6 +10,7 @@ use crate::csi::request::{required, volume_id};
 use crate::csi::v1::volume_usage::Unit;
 use crate::csi::{v1, volume};
 use crate::error::{ErrorKind, Result};
+use crate::model::cancel::Cancel;
 use crate::sys::FileSystemUsage;
 use crate::volume::status::{VolumeStatistics, VolumeStatus};
 
@@ -40,6 +41,7 @@ impl Service {
     pub(super) fn node_expand_volume(
         &self,
         request: &v1::NodeExpandVolumeRequest,
+        cancel: &Cancel,
     ) -> Result<v1::NodeExpandVolumeResponse> {
         let id = volume_id("volume_id", &request.volume_id)?;
         let path = required(PATH, &request.volume_path)?;
@@ -58,7 +60,7 @@ impl Service {
         let mounted =
             capability.map_or(found.file_system.is_some(), |capability| !capability.is_block());
         if mounted {
-            self.pool.volume(id)?.expand_file_system(&path)?;
+            self.pool.volume(id)?.expand_file_system_until(&path, cancel)?;
         }
         Ok(v1::NodeExpandVolumeResponse { capacity_bytes: to_wire(volume.record.size) })
     }

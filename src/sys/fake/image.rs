@@ -1,4 +1,5 @@
-//! An open image on the simulated machine: each read and write is a call that can fail.
+//! An open image on the simulated machine, each of whose reads and writes is a call that can fail; and what
+//! the kernel changes in one.
 
 use std::fs::File;
 use std::io;
@@ -60,5 +61,14 @@ impl ImageFile for FakeImage {
 
     fn seal(&self) -> io::Result<()> {
         self.call("seal", |file| file.seal())
+    }
+}
+
+/// Writes to the superblock of an ext4 with blocks of 4 KiB how large it is.
+pub(super) fn set_ext4_size(start: &mut [u8], size: u64) {
+    const BLOCKS: std::ops::Range<usize> = 1024 + 4..1024 + 8;
+    let blocks = u32::try_from(size / 4096).unwrap_or(u32::MAX);
+    if let Some(field) = start.get_mut(BLOCKS) {
+        field.copy_from_slice(&blocks.to_le_bytes());
     }
 }

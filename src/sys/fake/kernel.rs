@@ -18,6 +18,8 @@ pub(super) struct Kernel {
     boots: u32,
     loops: BTreeMap<u32, Loop>,
     mapped: BTreeMap<u32, Mapped>,
+    /// No minor is used twice in a boot.
+    next_minor: u32,
     mounts: Vec<Mount>,
     /// Devices whose file systems the kernel still initialises.
     initializing: HashSet<DeviceNumber>,
@@ -28,6 +30,8 @@ pub(super) struct Kernel {
     pub(super) nodes: HashMap<PathBuf, DeviceNumber>,
     /// What a guest wrote to the start of a device.
     starts: HashMap<DeviceNumber, Vec<u8>>,
+    /// How large file systems have grown, in bytes.
+    grown: HashMap<DeviceNumber, u64>,
     /// Open files on devices, one entry each.
     pub(super) opened: Vec<DeviceNumber>,
 }
@@ -82,12 +86,14 @@ impl Kernel {
             boots: 1,
             loops: BTreeMap::new(),
             mapped: BTreeMap::new(),
+            next_minor: 0,
             mounts: Vec::new(),
             initializing: HashSet::new(),
             frozen: HashSet::new(),
             occupied: HashSet::new(),
             nodes: HashMap::new(),
             starts: HashMap::new(),
+            grown: HashMap::new(),
             opened: Vec::new(),
         }
     }
@@ -254,7 +260,8 @@ impl Kernel {
         if self.mapped.values().any(taken) {
             return Err(Error::new(ErrorKind::AlreadyExists, "create", &id.name, "name taken"));
         }
-        let minor = (0..).find(|n| !self.mapped.contains_key(n)).unwrap_or_default();
+        let minor = self.next_minor;
+        self.next_minor += 1;
         let id = id.clone();
         let device = Mapped { id, live: None, inactive: None, suspended: false, usage: VALID };
         self.mapped.insert(minor, device);
@@ -340,6 +347,7 @@ impl Kernel {
         }
         self.mapped.remove(&minor);
         self.starts.remove(&number);
+        self.grown.remove(&number);
         self.autoclear();
         Ok(())
     }
@@ -451,6 +459,22 @@ impl Kernel {
             }
             _ => {}
         }
+    }
+
+    /// Grows the file system that is mounted for writing at `path`, as far as its device goes.
+    pub(super) fn grow(&mut self, path: &Path, size: u64) -> Result<()> {
+        if let Some(Target::FileSystem { device, read_only: false, .. }) = self.mounted(path) {
+            let size = size.min(self.size(device)?);
+            let grown = self.grown.entry(device).or_default();
+            *grown = size.max(*grown);
+        }
+        self.set_background_writes(path, true);
+        Ok(())
+    }
+
+    /// The size in bytes to which the file system of a device has grown.
+    pub(super) fn grown(&self, number: DeviceNumber) -> Option<u64> {
+        self.grown.get(&number).copied()
     }
 
     pub(super) fn background_writes(&self) -> Vec<PathBuf> {

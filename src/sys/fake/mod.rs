@@ -53,6 +53,8 @@ struct State {
     /// How often the pool's file system was mounted.
     mounts: u64,
     confined: Option<PathBuf>,
+    /// How long the kernel takes to grow a file system.
+    growing_takes: Duration,
     /// The status of files whose status does not change any more.
     frozen: HashMap<PathBuf, FileStatus>,
 }
@@ -76,6 +78,7 @@ impl FakeHost {
                 uptime: Duration::from_secs(60),
                 mounts: 1,
                 confined: None,
+                growing_takes: Duration::ZERO,
                 frozen: HashMap::new(),
             })),
             faults: Faults::default(),
@@ -142,6 +145,21 @@ impl FakeHost {
     /// they were mounted for writing, or grown.
     pub fn background_writes(&self) -> Vec<PathBuf> {
         self.state().kernel.background_writes()
+    }
+
+    /// The size in bytes to which the file system that is mounted at a path has grown; `None` if it has
+    /// not.
+    pub fn grown_to(&self, path: &Path) -> Option<u64> {
+        let state = self.state();
+        match state.kernel.mounted(&files::resolve(path))? {
+            Target::FileSystem { device, .. } => state.kernel.grown(device),
+            _ => None,
+        }
+    }
+
+    /// Makes each growth of a file system take so long.
+    pub fn set_growing_takes(&self, time: Duration) {
+        self.state().growing_takes = time;
     }
 
     /// Opens a device, as a process or a guest would, until [`close`](Self::close).
@@ -497,9 +515,15 @@ impl Loops for FakeHost {
     }
 
     fn device_start(&self, number: DeviceNumber, length: usize) -> Result<Vec<u8>> {
-        self.call("device_start", |state| match state.kernel.start(number)? {
-            Start::Written(bytes) => Ok(bytes[..bytes.len().min(length)].to_owned()),
-            Start::File(path) => files::start(path, length),
+        self.call("device_start", |state| {
+            let mut start = match state.kernel.start(number)? {
+                Start::Written(bytes) => bytes[..bytes.len().min(length)].to_owned(),
+                Start::File(path) => files::start(path, length)?,
+            };
+            if let Some(size) = state.kernel.grown(number) {
+                image::set_ext4_size(&mut start, size);
+            }
+            Ok(start)
         })
     }
 }
@@ -651,11 +675,10 @@ impl Mounts for FakeHost {
         self.call("mounts_of", |state| Ok(state.kernel.mounts_of(number)))
     }
 
-    fn grow_file_system(&self, path: &Path, _fs_type: &str) -> Result<()> {
-        self.call("grow_file_system", |state| {
-            state.kernel.set_background_writes(&files::resolve(path), true);
-            Ok(())
-        })
+    fn grow_file_system(&self, path: &Path, _fs_type: &str, size: u64) -> Result<()> {
+        let takes = self.state().growing_takes;
+        std::thread::sleep(takes);
+        self.call("grow_file_system", |state| state.kernel.grow(&files::resolve(path), size))
     }
 
     fn end_background_writes(&self, path: &Path, _fs_type: &str) -> Result<()> {

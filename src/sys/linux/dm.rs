@@ -1,8 +1,9 @@
 //! Device-mapper devices.
 //!
-//! The `devicemapper` crate makes devices, loads and reads tables, suspends and lists. Resume and
-//! remove emit uevents, for which the crate waits for udev: forever in a namespace where no udev
-//! answers. calf therefore issues these two itself, with flags for udev and without waiting.
+//! The `devicemapper` crate loads and reads tables, suspends and lists. Resume and remove emit uevents,
+//! for which the crate waits for udev: forever in a namespace where no udev answers. calf therefore
+//! issues these two itself, with flags for udev and without waiting. It makes devices itself, too, since
+//! the crate leaves the minor number to the kernel.
 //!
 //! Every operation that changes a device addresses it by UUID, which names the pool, so it never
 //! finds a device of another owner, whatever its name. Only a spare has no UUID until it is
@@ -17,13 +18,15 @@ use devicemapper::{
     DM, DevId, DeviceInfo, DmError, DmFlags, DmName, DmOptions, DmUdevFlags, DmUuid,
 };
 use devicemapper_sys::{
-    DM_DEV_REMOVE_CMD, DM_DEV_RENAME_CMD, DM_DEV_SUSPEND_CMD, DM_GET_TARGET_VERSION_CMD,
+    DM_DEV_CREATE_CMD, DM_DEV_REMOVE_CMD, DM_DEV_RENAME_CMD, DM_DEV_SUSPEND_CMD,
+    DM_GET_TARGET_VERSION_CMD,
 };
 use nix::libc::{EBUSY, EINVAL, ENODEV, ENOTTY, ENXIO};
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::model::device_id::DeviceId;
 use crate::model::limits::SECTOR;
+use crate::sys::linux::minors::Minors;
 use crate::sys::linux::raw::DmRequest;
 use crate::sys::linux::write_cache::Mode;
 use crate::sys::linux::{nodes, sysfs, table, write_cache};
@@ -33,6 +36,9 @@ const LOAD: &str = "load a table into device";
 const CONTROL: &str = "/dev/mapper/control";
 /// `MAPPER_CTRL_MINOR`
 const CONTROL_MINOR: u32 = 236;
+
+/// How many minor numbers that others have are skipped for one device.
+const MOST_TAKEN: u32 = 1 << 12;
 
 /// No links, no probing of content, no stacking by LVM or multipath. These flags also apply to
 /// later events of the device.
@@ -50,6 +56,7 @@ const UDEV_FLAGS_SHIFT: u32 = 16;
 #[derive(Default)]
 pub(super) struct DeviceMapper {
     dm: OnceLock<DM>,
+    minors: Minors,
 }
 
 impl DeviceMapper {
@@ -186,14 +193,40 @@ impl DeviceMapper {
 
     pub(super) fn create(&self, id: &DeviceId) -> Result<DeviceNumber> {
         const OPERATION: &str = "create device";
-        let (name, uuid) = (name(OPERATION, id)?, uuid(OPERATION, id)?);
-        match self.control()?.device_create(name, Some(uuid), DmOptions::default()) {
-            Ok(info) => Ok(number(&info)),
-            Err(e) if errno(&e) == Some(EBUSY) => {
-                Err(failed(OPERATION, &id.name, e).with_kind(ErrorKind::AlreadyExists))
+        name(OPERATION, id)?;
+        uuid(OPERATION, id)?;
+        self.create_with(OPERATION, &id.name, || DmRequest::new().name(&id.name).uuid(&id.uuid))
+    }
+
+    /// Makes the device of a request, under the next minor number that is free.
+    fn create_with(
+        &self,
+        operation: &'static str,
+        shown: &str,
+        request: impl Fn() -> DmRequest,
+    ) -> Result<DeviceNumber> {
+        let control = self.control()?.file();
+        for _ in 0..MOST_TAKEN {
+            let minor = self.minors.next();
+            let mut request = request().flags(DmFlags::DM_PERSISTENT_DEV).minor(minor);
+            match request.send(control, DM_DEV_CREATE_CMD) {
+                Ok(()) => {
+                    let (major, minor) = request.device();
+                    return Ok(DeviceNumber { major, minor });
+                }
+                // The number is taken.
+                Err(e) if e.raw_os_error() == Some(ENXIO) => {}
+                // The name is taken, or the UUID.
+                Err(e) if e.raw_os_error() == Some(EBUSY) => {
+                    let error = io_failed(operation, shown, e);
+                    return Err(error.with_kind(ErrorKind::AlreadyExists));
+                }
+                Err(e) => return Err(io_failed(operation, shown, e)),
             }
-            Err(e) => Err(failed(OPERATION, &id.name, e)),
         }
+        let why = format!("{MOST_TAKEN} minor numbers in a row are taken, or there is no memory");
+        Err(Error::new(ErrorKind::InUse, operation, shown, why)
+            .remedy("repeat the call, or remove devices that are not needed (`dmsetup ls`)"))
     }
 
     pub(super) fn load(&self, id: &DeviceId, table: &Table) -> Result<()> {
@@ -218,23 +251,16 @@ impl DeviceMapper {
 
     pub(super) fn create_spare(&self, name: &str, table: &Table) -> Result<DeviceNumber> {
         const OPERATION: &str = "create spare device";
-        let named = name_of(OPERATION, name)?;
-        let dm = self.control()?;
-        let info = match dm.device_create(named, None, DmOptions::default()) {
-            Ok(info) => info,
-            Err(e) if errno(&e) == Some(EBUSY) => {
-                return Err(failed(OPERATION, name, e).with_kind(ErrorKind::AlreadyExists));
-            }
-            Err(e) => return Err(failed(OPERATION, name, e)),
-        };
-        self.load_into(&DevId::Name(named), name, table)?;
+        let named = DevId::Name(name_of(OPERATION, name)?);
+        let number = self.create_with(OPERATION, name, || DmRequest::new().name(name))?;
+        self.load_into(&named, name, table)?;
         self.send_with_uevent(
             "resume device",
             DM_DEV_SUSPEND_CMD,
             name,
             DmRequest::new().name(name),
         )?;
-        Ok(number(&info))
+        Ok(number)
     }
 
     /// The kernel sets a UUID only once, and finds the device to rename only by its name.

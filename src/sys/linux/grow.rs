@@ -1,5 +1,4 @@
-//! Grows a mounted file system to fill its device, by the file system's own ioctl, which needs no
-//! child process and no installed tools.
+//! Grows a mounted file system by its own ioctl, which needs no child process and no installed tools.
 
 use std::io;
 use std::os::fd::{AsFd as _, BorrowedFd};
@@ -12,7 +11,7 @@ use crate::sys::linux::{frozen, inode_tables, mounted, options, raw, sysfs};
 
 const OPERATION: &str = "grow the file system at";
 
-pub(super) fn grow(path: &Path, fs_type: &str) -> Result<()> {
+pub(super) fn grow(path: &Path, fs_type: &str, size: u64) -> Result<()> {
     let failed = |e: io::Error| {
         let kind = match e.raw_os_error() {
             Some(ENOTTY | EOPNOTSUPP) => Some(ErrorKind::Unsupported),
@@ -26,7 +25,7 @@ pub(super) fn grow(path: &Path, fs_type: &str) -> Result<()> {
         }
     };
     let mounted = mounted::open(OPERATION, path)?;
-    let size = sysfs::size(mounted.device)?;
+    let size = size.min(sysfs::size(mounted.device)?);
     let root = mounted.root.as_fd();
     match fs_type {
         _ if options::is_ext(fs_type) => {
@@ -70,7 +69,7 @@ mod tests {
     #[test]
     fn only_a_mounted_file_system_grows() {
         let directory = tempfile::tempdir().unwrap();
-        let error = grow(directory.path(), "ext4").unwrap_err();
+        let error = grow(directory.path(), "ext4", 1 << 30).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::NotFound);
     }
 }

@@ -17,6 +17,7 @@ mod inode_tables;
 mod loops;
 #[cfg(feature = "micro")]
 pub(crate) mod micro;
+mod minors;
 mod mounted;
 mod mountinfo;
 mod mounts;
@@ -381,8 +382,8 @@ impl Mounts for LinuxHost {
         mounts::mounts_of(number, is_other)
     }
 
-    fn grow_file_system(&self, path: &Path, fs_type: &str) -> Result<()> {
-        grow::grow(path, fs_type)
+    fn grow_file_system(&self, path: &Path, fs_type: &str, size: u64) -> Result<()> {
+        grow::grow(path, fs_type, size)
     }
 
     fn end_background_writes(&self, path: &Path, fs_type: &str) -> Result<()> {

@@ -107,7 +107,12 @@ struct LoopConfig {
 
 const _: () = assert!(size_of::<LoopInfo>() == 232 && size_of::<LoopConfig>() == 304);
 
-/// Splits a device number in the encoding of `loop_info64` (the kernel's `huge_encode_dev`).
+/// A device number as loop devices and device-mapper encode it (the kernel's `huge_encode_dev`).
+fn encode_dev(major: u32, minor: u32) -> u64 {
+    u64::from((minor & 0xff) | (major << 8)) | (u64::from(minor & !0xff) << 12)
+}
+
+/// Splits a device number in that encoding.
 pub(super) fn decode_dev(dev: u64) -> (u32, u32) {
     let major = (dev & 0xf_ff00) >> 8;
     let minor = (dev & 0xff) | ((dev >> 12) & 0xf_ff00);
@@ -205,6 +210,17 @@ impl DmRequest {
     pub(super) fn flags(mut self, flags: DmFlags) -> Self {
         self.header.flags = flags.bits();
         self
+    }
+
+    /// Sets the minor number that `DM_DEV_CREATE` gives to the device, which needs `DM_PERSISTENT_DEV`.
+    pub(super) fn minor(mut self, minor: u32) -> Self {
+        self.header.dev = encode_dev(0, minor);
+        self
+    }
+
+    /// The number of the device in the answer.
+    pub(super) fn device(&self) -> (u32, u32) {
+        decode_dev(self.header.dev)
     }
 
     /// Sets the new name for `DM_DEV_RENAME`, cut if it is too long for any device.
@@ -330,10 +346,9 @@ mod tests {
     #[test]
     fn device_numbers_decode_as_the_kernel_encodes_them() {
         for (major, minor) in [(0, 45), (7, 0), (7, 255), (253, 256), (259, 70_000), (4095, 1)] {
-            let encoded =
-                u64::from((minor & 0xff) | (major << 8)) | (u64::from(minor & !0xff) << 12);
-            assert_eq!(decode_dev(encoded), (major, minor));
+            assert_eq!(decode_dev(encode_dev(major, minor)), (major, minor));
         }
+        assert_eq!(encode_dev(253, 0xf_ff01), 0xfff0_fd01);
     }
 
     #[test]

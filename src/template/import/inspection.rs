@@ -89,15 +89,14 @@ fn exact(size: u64) -> String {
 }
 
 /// Logs a warning for each property of a template that may surprise its users.
-pub(crate) fn warn(host: &dyn Host, name: &str, content: &Content, size: u64) -> Result<()> {
-    let kernel = host.kernel_version()?;
-    for warning in warnings(content, size, kernel) {
+pub(crate) fn warn(host: &dyn Host, name: &str, content: &Content, size: u64) {
+    // A kernel that does not tell its version is no reason against the import.
+    for warning in warnings(content, size, host.kernel_version().ok()) {
         tracing::warn!("template {name}: {warning}");
     }
-    Ok(())
 }
 
-fn warnings(content: &Content, size: u64, kernel: (u32, u32)) -> Vec<String> {
+fn warnings(content: &Content, size: u64, kernel: Option<(u32, u32)>) -> Vec<String> {
     const BLOCK: &str = "its volumes work as block devices, but calf cannot mount them";
     let found = match content {
         Content::Disk(disk) => {
@@ -139,11 +138,14 @@ fn warnings(content: &Content, size: u64, kernel: (u32, u32)) -> Vec<String> {
     for finding in &found.findings {
         let effect = match finding.impact {
             Impact::Unusable | Impact::Harmless => "",
-            Impact::NeedsKernel(major, minor) if kernel >= (major, minor) => continue,
+            Impact::NeedsKernel(major, minor) if kernel >= Some((major, minor)) => continue,
             Impact::Unmountable => {
                 "; its volumes work as block devices, but calf does not mount them"
             }
             Impact::KernelDependent => "; on other kernels its volumes work only as block devices",
+            Impact::NeedsKernel(..) if kernel.is_none() => {
+                "; on older kernels its volumes work only as block devices"
+            }
             Impact::NeedsKernel(..) => "; on this kernel its volumes work only as block devices",
             Impact::NotGrowable => "; volumes larger than the template cannot be mounted",
         };

@@ -306,7 +306,7 @@ fn describe(
 ) -> Result<TemplateRecord> {
     let file = host.open_image(image, OpenMode::Read)?;
     let content = inspection::inspect(&*file, found.size, shown)?;
-    inspection::warn(host, name, &content, found.size)?;
+    inspection::warn(host, name, &content, found.size);
     let file_system = match content {
         Content::FileSystem(file_system) => Some(file_system),
         Content::Disk(_) | Content::Unknown => None,

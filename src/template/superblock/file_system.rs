@@ -76,6 +76,11 @@ impl FileSystem {
         self.layout.map_or(Writes::NONE, |layout| layout.growth_to(size))
     }
 
+    /// The size in bytes at which a growth to `size` bytes should pause first; `None` if one step does it.
+    pub(crate) fn first_stop(&self, size: u64) -> Option<u64> {
+        self.layout.and_then(|layout| layout.first_stop(size))
+    }
+
     /// The findings whose impact `matches`.
     pub(crate) fn findings_with(
         &self,

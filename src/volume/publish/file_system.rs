@@ -14,10 +14,9 @@ use crate::pool::PoolDir;
 use crate::pool::record::VolumeRecord;
 use crate::sys::DeviceNumber;
 use crate::template::superblock::{FileSystem, Impact};
-use crate::volume::growth;
+use crate::volume::{growth, mountable};
 
 const MOUNT: &str = "mount the file system of volume";
-const GROW: &str = "grow the file system of volume";
 
 /// Reads the superblock on `device`, and refuses a file system that calf does not mount.
 pub(crate) fn check(
@@ -42,13 +41,7 @@ pub(crate) fn check(
             "if the template's image was cut short, import the whole image and make new volumes",
         ));
     }
-    if let Some(finding) = found
-        .findings_with(|impact| matches!(impact, Impact::Unusable | Impact::Unmountable))
-        .next()
-    {
-        let why = format!("its {} {finding}", found.fs_type);
-        return Err(refused(ErrorKind::Unsupported, why).remedy(finding.remedy));
-    }
+    mountable::check(&found, &format!("volume {}", record.id))?;
     Ok(found)
 }
 
@@ -91,7 +84,7 @@ pub(crate) fn explain_growth(
     }
     // An error of this reading would hide the one that matters.
     let Ok(Some(found)) = growth::on_device(pool, device) else { return error };
-    explain(GROW, record, &found, |impact| impact == Impact::NotGrowable, error)
+    explain(growth::GROW, record, &found, |impact| impact == Impact::NotGrowable, error)
 }
 
 /// Whether the kernel failed because it may not write.

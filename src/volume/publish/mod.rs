@@ -68,6 +68,7 @@ fn mount_inline(volume: &Found<'_>, publish: &Publish) -> Result<()> {
         path: publish.target.clone(),
         access: publish.stage.access.clone(),
         read_only: publish.is_read_only(),
+        cancel: publish.stage.cancel.clone(),
     };
     ensure_staged(volume, &stage).map(drop)
 }
@@ -87,7 +88,7 @@ pub(crate) fn publish_inline(pool: &PoolDir, spec: &VolumeSpec, publish: &Publis
     // The caller may never unpublish after a final error. An earlier call, cut short, may have
     // made the volume; if it is shown somewhere, it is not deleted.
     let worthless = new || record.durability == Durability::Ephemeral;
-    if result.is_err()
+    if result.as_ref().is_err_and(Error::is_final)
         && worthless
         && let Err(error) = delete(pool, &guard, &spec.id)
     {

@@ -81,8 +81,8 @@ pub(crate) enum Shown {
 
 /// Has `wanted`, of the volume, at `path`, on a target of `kind`: looks what is there, lets `place` put
 /// it there if it is not, and looks again. A file or directory may lie there already, from kubelet or
-/// from before a reboot; anything else is refused. If `place` fails, what it and this function did is
-/// undone.
+/// from before a reboot; anything else is refused. If `place` fails for good, what it and this function did
+/// is undone.
 pub(crate) fn show(
     volume: &Found<'_>,
     path: &Path,
@@ -100,7 +100,10 @@ pub(crate) fn show(
         Target::Plain(found) if found == kind => false,
         other => return Err(taken(&volume.record.id, path, other)),
     };
-    place().and_then(|()| verify(volume, path, &wanted)).inspect_err(|_| {
+    place().and_then(|()| verify(volume, path, &wanted)).inspect_err(|error| {
+        if !error.is_final() {
+            return;
+        }
         let Found { pool, key, record, .. } = volume;
         undo(pool, &record.id, path, created, || unmount_all(pool, key, &record.id, path));
     })?;

@@ -5,6 +5,7 @@ use std::path::Path;
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::model::access::Access;
+use crate::model::cancel::Cancel;
 use crate::model::publication::Stage;
 use crate::pool::PoolDir;
 use crate::pool::record::VolumeRecord;
@@ -55,7 +56,12 @@ pub(crate) fn unstage(pool: &PoolDir, id: &str, path: &Path) -> Result<()> {
 
 /// Grows the file system mounted at `path` (of volume `id`) to fill the volume. Block
 /// volumes, and those that Kata mounts, are left to their guest.
-pub(crate) fn expand_file_system(pool: &PoolDir, id: &str, path: &Path) -> Result<()> {
+pub(crate) fn expand_file_system(
+    pool: &PoolDir,
+    id: &str,
+    path: &Path,
+    cancel: &Cancel,
+) -> Result<()> {
     let guard = lock::take(pool, id, "expand file system of volume")?;
     let key = guard.key();
     let record = activate::record(pool, key, id)?;
@@ -68,7 +74,7 @@ pub(crate) fn expand_file_system(pool: &PoolDir, id: &str, path: &Path) -> Resul
                 Ok(())
             } else {
                 growth::check_mounted(pool, key, &record, device, path)?;
-                grow(pool, &record, device, path)
+                grow(pool, &record, device, path, cancel)
             }
         }
         Target::Node { device } if is_device_of(pool, key, device)? => Ok(()),
@@ -108,7 +114,7 @@ fn mount(
     let settle = || match (read_only, grows) {
         (true, _) => Ok(()),
         (false, false) => end_background_writes(pool, record, &stage.path),
-        (false, true) => grow(pool, record, device, &stage.path),
+        (false, true) => grow(pool, record, device, &stage.path, &stage.cancel),
     };
     let mounted = Target::FileSystem { device, read_only, failed: false };
     let shown = show(volume, &stage.path, TargetKind::Directory, mounted, || {
@@ -141,10 +147,14 @@ fn mount(
 }
 
 /// Grows the file system to fill its device, and has the kernel write no more to it than this.
-fn grow(pool: &PoolDir, record: &VolumeRecord, device: DeviceNumber, path: &Path) -> Result<()> {
-    let grown = pool
-        .host()
-        .grow_file_system(path, record.fs_type.as_deref().unwrap_or_default())
+fn grow(
+    pool: &PoolDir,
+    record: &VolumeRecord,
+    device: DeviceNumber,
+    path: &Path,
+    cancel: &Cancel,
+) -> Result<()> {
+    let grown = growth::grow(pool, record, device, path, cancel)
         .map_err(|error| file_system::explain_growth(pool, record, device, error));
     grown.and(end_background_writes(pool, record, path))
 }

@@ -188,7 +188,7 @@ impl Mounts for KillingHost {
         change unmount(path: &Path) -> Result<()>;
         look resolve(path: &Path) -> PathBuf;
         look mounts_of(number: DeviceNumber, is_other: &dyn Fn(&Path) -> bool) -> Result<Vec<MountedAt>>;
-        change grow_file_system(path: &Path, fs_type: &str) -> Result<()>;
+        change grow_file_system(path: &Path, fs_type: &str, size: u64) -> Result<()>;
         change end_background_writes(path: &Path, fs_type: &str) -> Result<()>;
         change thaw_abandoned(number: DeviceNumber) -> Result<bool>;
     }

@@ -65,8 +65,13 @@ impl Environment {
 
     /// Imports a template with the layout of an ext4 that writes some MiB when it grows by many GiB.
     pub fn import_growing(&self, name: &str) {
+        self.import_image(name, &growing_image());
+    }
+
+    /// Imports a template with the content of `image`.
+    pub fn import_image(&self, name: &str, image: &[u8]) {
         let source = self.directory.path().join(format!("{name}.img"));
-        fs::write(&source, growing_image()).expect("an image");
+        fs::write(&source, image).expect("an image");
         let spec = ImportSpec::new(source, name);
         self.pool().import_template(&spec, &mut |_| ()).expect("an import");
     }

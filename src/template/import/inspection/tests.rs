@@ -1,7 +1,7 @@
 use super::*;
 use crate::template::superblock::{Disk, Finding};
 
-const KERNEL: (u32, u32) = (6, 1);
+const KERNEL: Option<(u32, u32)> = Some((6, 1));
 
 fn ext4(size: u64, impact: Option<Impact>) -> FileSystem {
     let finding = |impact| Finding { impact, what: "is odd".to_owned(), remedy: "repair it" };
@@ -63,6 +63,8 @@ fn an_unusable_image_is_refused_and_an_unusual_one_causes_a_warning() {
     }
     let here = Content::FileSystem(ext4(4096, Some(Impact::NeedsKernel(6, 1))));
     assert_eq!(warnings(&here, 4096, KERNEL), Vec::<String>::new());
+    let told = warnings(&here, 4096, None).join("\n");
+    assert!(told.contains("on older kernels"), "{told}");
 }
 
 #[test]

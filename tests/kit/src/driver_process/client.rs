@@ -142,17 +142,15 @@ impl Client {
     }
 
     pub fn stage(&self, usage: &Usage) -> Result<(), Status> {
-        self.call(
-            v1::NodeStageVolumeRequest {
-                volume_id: usage.volume.clone(),
-                staging_target_path: usage.staging.display().to_string(),
-                volume_capability: Some(usage.capability()),
-                ..Default::default()
-            },
-            |channel, request| async {
-                NodeClient::new(channel).node_stage_volume(request).await.map(drop)
-            },
-        )
+        self.stage_within(usage, DEADLINE)
+    }
+
+    /// Stages the volume, and waits no longer than `deadline`.
+    pub fn stage_within(&self, usage: &Usage, deadline: Duration) -> Result<(), Status> {
+        let mut request = Request::new(stage_request(usage));
+        request.set_timeout(deadline);
+        let mut node = NodeClient::new(self.channel.clone());
+        self.runtime.block_on(node.node_stage_volume(request)).map(drop)
     }
 
     pub fn publish(&self, usage: &Usage) -> Result<(), Status> {
@@ -246,5 +244,14 @@ impl Client {
         let mut request = Request::new(message);
         request.set_timeout(DEADLINE);
         self.runtime.block_on(send(self.channel.clone(), request))
+    }
+}
+
+fn stage_request(usage: &Usage) -> v1::NodeStageVolumeRequest {
+    v1::NodeStageVolumeRequest {
+        volume_id: usage.volume.clone(),
+        staging_target_path: usage.staging.display().to_string(),
+        volume_capability: Some(usage.capability()),
+        ..Default::default()
     }
 }

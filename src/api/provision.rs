@@ -1,22 +1,23 @@
-//! Whether the file system of a volume could be mounted and grow, which the driver finds out before it makes
-//! one.
+//! What the driver finds out before it makes a volume: whether the host could mount and grow it.
 
 use crate::api::Pool;
 use crate::error::Result;
 use crate::model::access::Access;
 use crate::model::volume::VolumeSpec;
 use crate::template::catalog;
+use crate::volume::mountable::{self, Content};
 use crate::volume::{growth, provision};
 
 impl Pool {
-    /// Refuses mount options that this node's kernel does not take for the file system, as staging would.
-    pub(crate) fn check_mount_options(&self, access: &Access, fs_type: Option<&str>) -> Result<()> {
-        match (access, fs_type) {
-            (Access::Mount { options, .. }, Some(fs_type)) if !options.is_empty() => {
-                self.0.host().check_mount_options(fs_type, options)
-            }
-            _ => Ok(()),
-        }
+    /// Refuses a kind of access to `what`, which has this content, that staging would refuse.
+    pub(crate) fn check_access(
+        &self,
+        content: Content<'_>,
+        access: &Access,
+        kata_direct: bool,
+        what: &str,
+    ) -> Result<()> {
+        mountable::check_access(&self.0, content, access, kata_direct, what)
     }
 
     /// Refuses a new volume whose file system the host would have to grow, with writes that do not fit
