@@ -116,6 +116,7 @@ mod error;
 #[cfg(feature = "fuzzing")]
 #[doc(hidden)]
 pub mod fuzzing;
+mod guard;
 #[cfg(feature = "http")]
 mod http;
 #[cfg(feature = "driver")]
@@ -142,6 +143,10 @@ pub use pool::{Capacity, Fallback};
 // Admission: what fits into the pool.
 pub use api::{Admission, VolumeKind};
 pub use model::size_range::SizeRange;
+
+// The guard over the pool's space.
+pub use guard::watermark::{GuardOptions, Watermark};
+pub use guard::{Guard, Look};
 
 // Volumes.
 pub use api::{Device, TemporaryVolume, Volume};

@@ -8,6 +8,7 @@ mod doctor;
 mod figures;
 #[cfg(feature = "driver")]
 mod growth;
+mod guard;
 mod pool;
 mod template;
 mod templates;

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use calf::{DownloadOptions, Fallback, Pool, PoolOptions, Result};
+use calf::{DownloadOptions, Fallback, Pool, PoolOptions, Result, Watermark};
 use clap::{Args, ValueEnum};
 
 use super::logging::Verbosity;
@@ -140,10 +140,18 @@ impl Context {
 
 /// Parses a size argument.
 pub(super) fn size(text: &str) -> Result<u64, String> {
-    calf::units::parse_size("size", text).map_err(|error| {
-        let cause = std::error::Error::source(&error).map(ToString::to_string);
-        let mut parts: Vec<String> = cause.into_iter().collect();
-        parts.extend(error.remedies().into_iter().map(str::to_owned));
-        parts.join("; ")
-    })
+    calf::units::parse_size("size", text).map_err(|error| explain(&error))
+}
+
+/// Parses a watermark argument.
+pub(super) fn watermark(text: &str) -> Result<Watermark, String> {
+    text.parse().map_err(|error| explain(&error))
+}
+
+/// What is wrong with an argument that the error message quotes already.
+fn explain(error: &calf::Error) -> String {
+    let cause = std::error::Error::source(error).map(ToString::to_string);
+    let mut parts: Vec<String> = cause.into_iter().collect();
+    parts.extend(error.remedies().into_iter().map(str::to_owned));
+    parts.join("; ")
 }

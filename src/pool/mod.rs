@@ -185,7 +185,7 @@ impl PoolDir {
     ) -> Result<()> {
         let Capacity { available, reserve, .. } = self.capacity()?;
         if needed <= available {
-            return Ok(());
+            return self.require_unguarded(operation, subject);
         }
         let why = format!(
             "the pool at {} has {} free above its reserve of {}, and {} is needed",
@@ -193,6 +193,23 @@ impl PoolDir {
             format_size(available),
             format_size(reserve),
             format_size(needed),
+        );
+        Err(Error::new(ErrorKind::NoSpace, operation, subject, why).remedy(MORE_ROOM))
+    }
+
+    /// Fails while a guard keeps volumes suspended.
+    pub(crate) fn require_unguarded(
+        &self,
+        operation: &'static str,
+        subject: impl fmt::Display,
+    ) -> Result<()> {
+        if !self.is_guarded()? {
+            return Ok(());
+        }
+        let why = format!(
+            "the pool at {} is nearly full ({} free), and its guard lets nothing new write",
+            self.root().display(),
+            format_size(self.capacity()?.free),
         );
         Err(Error::new(ErrorKind::NoSpace, operation, subject, why).remedy(MORE_ROOM))
     }

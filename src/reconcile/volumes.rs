@@ -91,6 +91,8 @@ fn judge(
         _ if stopped => Goal::Answering,
         // A device without a table cannot have been used yet.
         Some(device) if device.table.is_none() => Goal::Inactive,
+        // It waits for room, and the guard lets it go on.
+        _ if observed.held => return Ok(well),
         None if observed.copies.is_empty() => return Ok(well),
         // A live device: complete what was interrupted, such as growth.
         _ => Goal::Active { record, view: false },

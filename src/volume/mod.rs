@@ -12,6 +12,7 @@
 
 pub(crate) mod activate;
 pub(crate) mod growth;
+pub(crate) mod hold;
 pub(crate) mod kata;
 pub(crate) mod lifecycle;
 pub(crate) mod lock;

@@ -355,6 +355,7 @@ impl Kernel {
 
     /// What a guest wrote to the start of the device, or else the file behind the device.
     pub(super) fn start(&self, number: DeviceNumber) -> Result<Start<'_>> {
+        self.check_answers(number, "a read");
         if let Some(bytes) = self.starts.get(&number) {
             return Ok(Start::Written(bytes));
         }
@@ -365,6 +366,16 @@ impl Kernel {
             Some(Table::Snapshot { origin, .. }) => self.start(*origin),
             Some(Table::ReadOnly { device, .. }) => self.start(*device),
             None => Err(no_device(number)),
+        }
+    }
+
+    /// # Panics
+    ///
+    /// If the device is suspended: then `what` would wait, perhaps for ever.
+    fn check_answers(&self, number: DeviceNumber, what: &str) {
+        let device = (number.major == MAPPER_MAJOR).then(|| self.mapped.get(&number.minor));
+        if let Some(device) = device.flatten() {
+            assert!(!device.suspended, "{what} waits for {}, which is suspended", device.id.name);
         }
     }
 
@@ -463,6 +474,11 @@ impl Kernel {
         let at = at.ok_or_else(|| {
             Error::new(ErrorKind::NotFound, "unmount", path.display(), "not a mount point")
         })?;
+        let Mount { device, node, .. } = self.mounts[at];
+        let others = self.mounts.iter().filter(|mount| !mount.node && mount.device == device);
+        if !node && others.count() == 1 {
+            self.check_answers(device, "the last unmount");
+        }
         self.mounts.remove(at);
         Ok(())
     }

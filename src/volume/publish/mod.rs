@@ -107,7 +107,7 @@ pub(crate) fn unpublish(pool: &PoolDir, id: &str, target: &Path) -> Result<()> {
     let key = guard.key();
     check_path(pool, target)?;
     kata::withdraw(pool, key, target)?;
-    unmount_all(pool, key, id, target)?;
+    unmount_all(pool, &guard, id, target)?;
     pool.host().remove_target(target)?;
     match observe::read_record(pool, key)? {
         Some(record) if record.inline => delete(pool, &guard, id),

@@ -3,10 +3,11 @@
 use std::path::Path;
 
 use crate::error::{Error, ErrorKind, Result};
-use crate::model::key::Key;
 use crate::pool::PoolDir;
+use crate::pool::locks::VolumeGuard;
 use crate::sys::{DeviceNumber, Target, TargetKind};
 use crate::volume::activate::Found;
+use crate::volume::hold;
 use crate::volume::machine::teardown;
 use crate::volume::usage::{is_device_of, mounts_of_device};
 
@@ -29,8 +30,13 @@ pub(crate) fn check_path(pool: &PoolDir, path: &Path) -> Result<()> {
 }
 
 /// Unmounts from `target` whatever of this volume is mounted there, and verifies that it is gone.
-pub(crate) fn unmount_all(pool: &PoolDir, key: &Key, id: &str, target: &Path) -> Result<()> {
-    let host = pool.host();
+pub(crate) fn unmount_all(
+    pool: &PoolDir,
+    guard: &VolumeGuard,
+    id: &str,
+    target: &Path,
+) -> Result<()> {
+    let (host, key) = (pool.host(), guard.key());
     for _ in 0..MOST_LAYERS {
         let device = match host.target(target)? {
             Target::Missing | Target::Plain(_) => return Ok(()),
@@ -46,6 +52,9 @@ pub(crate) fn unmount_all(pool: &PoolDir, key: &Key, id: &str, target: &Path) ->
             )
             .remedy("unmount it by hand if it is not needed"));
         }
+        // The last unmount writes what is dirty, and a killed process may wait for the device: neither would
+        // end while that is suspended.
+        hold::release(pool, guard)?;
         // Who looks at the mount just now keeps it busy: `df`, or a call that reads the mount table.
         teardown::while_busy(host, device, || host.unmount(target))?;
     }
@@ -94,8 +103,8 @@ pub(crate) fn show(
         other => return Err(taken(&volume.record.id, path, other)),
     };
     place().and_then(|()| verify(volume, path, wanted)).inspect_err(|_| {
-        let Found { pool, key, record, .. } = volume;
-        undo(pool, &record.id, path, created, || unmount_all(pool, key, &record.id, path));
+        let Found { pool, guard, record, .. } = volume;
+        undo(pool, &record.id, path, created, || unmount_all(pool, guard, &record.id, path));
     })?;
     Ok(Shown::Now)
 }
