@@ -11,8 +11,10 @@ mod watch;
 pub(crate) mod watermark;
 
 use std::collections::BTreeMap;
+use std::panic::resume_unwind;
 use std::sync::Arc;
-use std::time::Duration;
+use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
 
 use crate::error::{ErrorKind, Result};
 use crate::guard::watch::{SHORTEST, Watch, Writer, grown};
@@ -24,9 +26,9 @@ use crate::sys::SnapshotUsage;
 use crate::sys::lock::Lock;
 use crate::volume::hold::{self, Outcome};
 
-/// How many volumes are suspended at once. The kernel waits for the I/O that is under way, while the
-/// others go on writing.
-const AT_ONCE: usize = 32;
+/// How long a look waits for suspensions. The kernel waits for the I/O that is under way, perhaps for
+/// seconds, while others go on writing: so the guard goes on looking.
+const TIME_TO_SUSPEND: Duration = Duration::from_millis(3);
 
 /// How often the guard tries to take its lock: whoever asks for it holds it for a moment.
 const TRIES: u32 = 3;
@@ -48,6 +50,8 @@ pub struct Guard {
     writers: Option<BTreeMap<Key, Writer>>,
     /// Some volumes that write could not be suspended yet.
     unsettled: bool,
+    /// Volumes that are being suspended, each on a thread of its own.
+    at_work: BTreeMap<Key, JoinHandle<Result<Outcome>>>,
     /// Volumes that another call keeps from going on, and how often that was found.
     kept: BTreeMap<Key, u32>,
 }
@@ -83,6 +87,7 @@ impl Guard {
             lock: None,
             writers: None,
             unsettled: false,
+            at_work: BTreeMap::new(),
             kept: BTreeMap::new(),
         }
     }
@@ -146,60 +151,55 @@ impl Guard {
         let mut now = self.writers()?;
         let mut unsettled = self.writers.is_none();
         let before = self.writers.take().unwrap_or_default();
-        let greedy = grown(&before, &now);
-        for (key, outcome) in self.hold_all(&greedy) {
+        for key in grown(&before, &now) {
+            if !self.at_work.contains_key(&key) {
+                let (pool, own) = (Arc::clone(&self.pool), key.clone());
+                self.at_work.insert(key, thread::spawn(move || hold::hold(&pool, &own)));
+            }
+        }
+        for (key, outcome) in self.await_suspensions() {
+            // It counts as one that writes until it is suspended.
+            let mut again = || {
+                unsettled = true;
+                now.extend(before.get(&key).map(|writer| (key.clone(), *writer)));
+            };
             match outcome {
                 Ok(Outcome::Done(id)) => look.suspended.push(id),
                 Ok(Outcome::Nothing) => {}
-                Ok(Outcome::Busy) => {
-                    unsettled = true;
-                    now.extend(before.get(&key).map(|writer| (key.clone(), *writer)));
-                }
+                Ok(Outcome::Busy) => again(),
                 // Somebody else's device, or one that has just gone.
                 Err(error) if matches!(error.kind(), ErrorKind::InUse | ErrorKind::NotFound) => {}
                 Err(error) => {
-                    unsettled = true;
-                    now.extend(before.get(&key).map(|writer| (key.clone(), *writer)));
+                    again();
                     look.failed.push(error.report());
                 }
             }
         }
         self.writers = Some(now);
-        self.unsettled = unsettled;
-        if unsettled {
+        self.unsettled = unsettled || !self.at_work.is_empty();
+        if self.unsettled {
             look.next = SHORTEST;
         }
         Ok(())
     }
 
-    /// Suspends volumes, many at a time: the kernel waits for what each of them has under way.
-    fn hold_all(&self, keys: &[Key]) -> Vec<(Key, Result<Outcome>)> {
-        let pool = &*self.pool;
-        let mut outcomes = Vec::new();
-        for batch in keys.chunks(AT_ONCE) {
-            if let [key] = batch {
-                outcomes.push((key.clone(), hold::hold(pool, key)));
-                continue;
-            }
-            std::thread::scope(|scope| {
-                let hold = |key: &Key| {
-                    let own = key.clone();
-                    (key.clone(), scope.spawn(move || hold::hold(pool, &own)))
-                };
-                let at_work: Vec<_> = batch.iter().map(hold).collect();
-                for (key, work) in at_work {
-                    let outcome =
-                        work.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
-                    outcomes.push((key, outcome));
-                }
-            });
+    /// Waits a moment for the suspensions that are under way, and returns the outcomes of those that ended.
+    fn await_suspensions(&mut self) -> Vec<(Key, Result<Outcome>)> {
+        let patience = Instant::now() + TIME_TO_SUSPEND;
+        while Instant::now() < patience && !self.at_work.values().all(JoinHandle::is_finished) {
+            self.pool.host().pause(Duration::from_micros(200));
         }
-        outcomes
+        let ended = self.at_work.extract_if(.., |_, work| work.is_finished());
+        let outcome =
+            |work: JoinHandle<_>| work.join().unwrap_or_else(|panic| resume_unwind(panic));
+        ended.map(|(key, work)| (key, outcome(work))).collect()
     }
 
     /// Lets all volumes go on, then ends the guard's work.
     fn let_go(&mut self, look: &mut Look) -> Result<()> {
         let mut kept = BTreeMap::new();
+        // Those that have ended are let go below.
+        drop(self.await_suspensions());
         for (key, writer) in self.writers()? {
             if !writer.suspended {
                 continue;
@@ -222,7 +222,7 @@ impl Guard {
             }
         }
         self.kept = kept;
-        if self.kept.is_empty() {
+        if self.kept.is_empty() && self.at_work.is_empty() {
             (self.lock, self.writers, self.unsettled) = (None, None, false);
         } else {
             look.next = RETRY.min(look.next);

@@ -19,7 +19,7 @@ const BURST: u64 = 1 << 30;
 const SOON: Duration = Duration::from_millis(500);
 
 /// The guard looks again after this part of the time in which the low watermark would be reached.
-const PART: u64 = 4;
+const PART: u32 = 4;
 
 /// The free space that was seen.
 #[derive(Clone, Copy, Debug)]
@@ -75,9 +75,7 @@ impl Watch {
             true => free / 2,
             false => room,
         };
-        let by_fall = time(falling, self.fall) / u32::try_from(PART).unwrap_or(1);
-        let by_burst = time(free.saturating_sub(marks.low / 2), BURST);
-        by_fall.min(by_burst).clamp(SHORTEST, LONGEST)
+        (time(falling, self.fall.max(BURST)) / PART).clamp(SHORTEST, LONGEST)
     }
 }
 
@@ -152,14 +150,14 @@ mod tests {
             (&[(0, 3 * GIB + 128 * MIB), (1000, 2 * GIB + 128 * MIB)], 400, 500),
             (&[(0, GIB), (500, 512 * MIB)], 90, 100),
             // Nobody writes, but somebody could.
-            (&[(0, 300 * MIB), (1000, 300 * MIB)], 200, 250),
-            (&[(0, 129 * MIB), (1000, 129 * MIB)], 60, 65),
-            (&[(0, 50 * MIB), (1000, 50 * MIB)], 5, 5),
+            (&[(0, 300 * MIB), (1000, 300 * MIB)], 40, 45),
+            (&[(0, 129 * MIB), (1000, 129 * MIB)], 5, 5),
+            (&[(0, 50 * MIB), (1000, 50 * MIB)], 5, 7),
             // At the watermark.
             (&[(0, 300 * MIB), (100, 129 * MIB)], 5, 5),
             // The clock stands still, or space comes back.
             (&[(0, GIB), (0, GIB - 1)], 5, 1000),
-            (&[(0, GIB), (1000, 2 * GIB)], 1000, 1000),
+            (&[(0, GIB), (1000, 2 * GIB)], 460, 480),
         ] {
             let next = looks(MARKS, sights).last().expect("a look").next.as_millis();
             assert!((least..=most).contains(&next), "{sights:?}: {next} ms");
@@ -168,7 +166,7 @@ mod tests {
 
     #[test]
     fn a_writer_that_pauses_is_not_forgotten_at_once() {
-        let sights = [(0, 1500 * MIB), (500, 1000 * MIB), (600, 1000 * MIB), (700, 1000 * MIB)];
+        let sights = [(0, 5500 * MIB), (500, 1000 * MIB), (600, 1000 * MIB), (700, 1000 * MIB)];
         let next: Vec<u128> =
             looks(MARKS, &sights).iter().map(|verdict| verdict.next.as_millis()).collect();
         assert!(next[1] < next[2] && next[2] < next[3], "{next:?}");
