@@ -116,6 +116,7 @@ mod error;
 #[cfg(feature = "fuzzing")]
 #[doc(hidden)]
 pub mod fuzzing;
+mod guard;
 #[cfg(feature = "http")]
 mod http;
 #[cfg(feature = "driver")]
@@ -144,6 +145,10 @@ pub use api::{Admission, VolumeKind};
 pub use model::ratio::OvercommitRatio;
 pub use model::size_range::SizeRange;
 pub use volume::commitment::Commitment;
+
+// The guard over the pool's space.
+pub use guard::watermark::{GuardOptions, Watermark};
+pub use guard::{Guard, Look};
 
 // Volumes.
 pub use api::{Device, TemporaryVolume, Volume};

@@ -141,6 +141,9 @@ impl Pool {
             Err(error) if error.kind() == ErrorKind::Unsupported => return Ok(None),
             Err(error) => return Err(error),
         };
+        if self.0.is_guarded()? {
+            return Ok(None);
+        }
         let template = match &kind.template {
             Some(name) => Some(catalog::template(&self.0, "find", name)?),
             None => None,

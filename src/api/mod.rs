@@ -6,6 +6,7 @@ mod device;
 mod doctor;
 #[cfg(feature = "driver")]
 mod figures;
+mod guard;
 mod pool;
 #[cfg(feature = "driver")]
 mod provision;

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use calf::{DownloadOptions, Fallback, OvercommitRatio, Pool, PoolOptions, Result};
+use calf::{DownloadOptions, Fallback, OvercommitRatio, Pool, PoolOptions, Result, Watermark};
 use clap::{Args, ValueEnum};
 
 use super::logging::Verbosity;
@@ -178,6 +178,11 @@ pub(super) fn size(text: &str) -> Result<u64, String> {
 }
 
 fn ratio(text: &str) -> Result<OvercommitRatio, String> {
+    text.parse().map_err(|error| without_value(&error))
+}
+
+/// Parses a watermark argument.
+pub(super) fn watermark(text: &str) -> Result<Watermark, String> {
     text.parse().map_err(|error| without_value(&error))
 }
 

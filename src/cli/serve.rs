@@ -10,10 +10,10 @@ use calf::csi::{
 use calf::kubernetes::KubernetesConfig;
 use calf::sys::privilege;
 use calf::sys::privilege::SystemCalls;
-use calf::{Error, ErrorKind, MAX_SIZE, RequiredTemplates, Result, csi};
+use calf::{Error, ErrorKind, GuardOptions, MAX_SIZE, RequiredTemplates, Result, Watermark, csi};
 use tokio::signal::unix::{SignalKind, signal};
 
-use super::context::{Context, size};
+use super::context::{Context, size, watermark};
 use super::logging::LogFormat;
 use super::output::Outcome;
 
@@ -71,6 +71,24 @@ pub(super) struct Args {
     #[arg(long, value_name = "TIME", env = "CALF_RECONCILE_INTERVAL", hide_env_values = true)]
     #[arg(default_value = "5m", value_parser = humantime::parse_duration)]
     reconcile_interval: Duration,
+    /// Free space of the pool below which volumes that write are suspended, until there is room; 0 never
+    /// suspends any
+    ///
+    /// A size, or a part of the pool's file system such as 16%. By default half of --reserve; and 16%,
+    /// which is above kubelet's thresholds for evicting pods, if that is more and --kubelet-dir is on the
+    /// pool's file system.
+    #[arg(long, value_name = "SIZE|PERCENT", env = "CALF_GUARD_LOW", hide_env_values = true)]
+    #[arg(value_parser = watermark)]
+    guard_low: Option<Watermark>,
+    /// Free space of the pool above which they go on; by default half of --reserve more than --guard-low,
+    /// or a sixteenth more if that is more
+    #[arg(long, value_name = "SIZE|PERCENT", env = "CALF_GUARD_RESUME", hide_env_values = true)]
+    #[arg(value_parser = watermark)]
+    guard_resume: Option<Watermark>,
+    /// Directory of this node's kubelet
+    #[arg(long, value_name = "DIR", env = "CALF_KUBELET_DIR", hide_env_values = true)]
+    #[arg(default_value = "/var/lib/kubelet")]
+    kubelet_dir: PathBuf,
     /// Allow every system call, for a C library that needs a call that calf does not list
     #[arg(long, env = "CALF_NO_SECCOMP", hide_env_values = true)]
     no_seccomp: bool,
@@ -140,6 +158,10 @@ pub(super) fn run(context: &Context, args: Args) -> Result<Outcome> {
         parallel_imports: args.parallel_imports,
         kubernetes: args.kubernetes_events.then(KubernetesConfig::in_cluster).transpose()?,
         reconcile_interval: args.reconcile_interval,
+        guard: GuardOptions::default()
+            .low(args.guard_low)
+            .resume(args.guard_resume)
+            .kubelet(args.kubelet_dir),
     };
     privilege::drop_capabilities()?;
     if args.no_seccomp {

@@ -24,6 +24,7 @@ mod controller;
 mod driver;
 #[cfg(feature = "fuzzing")]
 pub(crate) mod fuzzing;
+mod guard;
 mod health;
 mod housekeeping;
 mod identity;

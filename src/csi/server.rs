@@ -16,6 +16,7 @@ use tonic_health::pb::health_server::HealthServer;
 
 use crate::api::Pool;
 use crate::csi::driver::{Driver, Service};
+use crate::csi::guard::{Watch, Watchman};
 use crate::csi::health::Checks;
 use crate::csi::housekeeping::Housekeeping;
 use crate::csi::inline::{InlineCaps, InlineVolumes};
@@ -27,6 +28,7 @@ use crate::csi::v1::identity_server::IdentityServer;
 use crate::csi::v1::node_server::NodeServer;
 use crate::csi::{housekeeping, identity, reflection, request, socket, supervisor};
 use crate::error::{Error, ErrorKind, Result};
+use crate::guard::watermark::GuardOptions;
 use crate::kubernetes::{Events, KubernetesConfig};
 use crate::metrics;
 use crate::metrics::{Exporter, Health, Metrics, Phase, Probes};
@@ -76,6 +78,8 @@ pub struct ServeConfig {
     pub kubernetes: Option<KubernetesConfig>,
     /// How often to reconcile after the start; zero means never.
     pub reconcile_interval: Duration,
+    /// At which free space volumes that write are suspended.
+    pub guard: GuardOptions,
 }
 
 impl ServeConfig {
@@ -94,6 +98,7 @@ impl ServeConfig {
             parallel_imports: DEFAULT_PARALLEL_IMPORTS,
             kubernetes: None,
             reconcile_interval: DEFAULT_RECONCILE_INTERVAL,
+            guard: GuardOptions::default(),
         }
     }
 }
@@ -142,14 +147,20 @@ pub async fn serve(
         beside.spawn(metrics::serve(listener, Arc::new(Probes(Arc::clone(&health)))));
         tracing::info!(target: "calf::csi", %address, "serving probes");
     }
+    let events = match config.kubernetes.clone() {
+        None => Events::off(),
+        Some(to) => Events::start(to, &config.driver_name, &config.node_id, Arc::clone(&metrics))?,
+    };
     let stop = Arc::new(AtomicBool::new(false));
     let mut shutdown = pin!(shutdown);
     let mut prepared = pin!(blocking({
         let path = path.clone();
         let housekeeping = Housekeeping::new(pool.clone(), Arc::clone(&metrics), Arc::clone(&stop));
-        move || prepare(housekeeping, &path)
+        let guard = pool.guard(&config.guard);
+        let watchman = Watchman::new(guard, Arc::clone(&metrics), events.clone());
+        move || prepare(housekeeping, watchman, &path)
     }));
-    let (listener, _socket_file, housekeeping) = tokio::select! {
+    let (listener, _socket_file, housekeeping, _watch) = tokio::select! {
         prepared = &mut prepared => prepared?,
         () = &mut shutdown => {
             // The driver stops between two volumes, and removes its socket.
@@ -159,10 +170,6 @@ pub async fn serve(
             tracing::info!(target: "calf::csi", "stopped before the start was complete");
             return ended.unwrap_or_else(|_| Err(abandoned(&config))).map(drop);
         }
-    };
-    let events = match config.kubernetes {
-        None => Events::off(),
-        Some(to) => Events::start(to, &config.driver_name, &config.node_id, Arc::clone(&metrics))?,
     };
     let changed = Arc::new(Notify::new());
     let keeper = Keeper::new(
@@ -263,11 +270,12 @@ async fn idle(driver: &Driver) {
 }
 
 /// Everything that precedes the first call: checks that the kernel can make volumes and that no
-/// other driver serves the endpoint, and repairs what a crash left behind.
+/// other driver serves the endpoint, watches the pool's space, and repairs what a crash left behind.
 fn prepare(
     mut housekeeping: Housekeeping,
+    mut watchman: Watchman,
     path: &Path,
-) -> Result<(std::os::unix::net::UnixListener, socket::SocketFile, Housekeeping)> {
+) -> Result<(std::os::unix::net::UnixListener, socket::SocketFile, Housekeeping, Watch)> {
     let pool = housekeeping.pool();
     let backing = pool.backing()?;
     let mode = identity::mode(backing);
@@ -284,8 +292,11 @@ fn prepare(
         tracing::warn!(target: "calf::csi", pool = %root, help, "the pool's place is a risk: {what}");
     }
     let (listener, socket_file) = socket::listen(path)?;
+    // In a pool that is still nearly full, what an earlier guard suspended stays suspended.
+    watchman.look();
+    let watch = watchman.start()?;
     housekeeping::log(&housekeeping.run()?, tracing::Level::INFO);
-    Ok((listener, socket_file, housekeeping))
+    Ok((listener, socket_file, housekeeping, watch))
 }
 
 fn abandoned(config: &ServeConfig) -> Error {

@@ -26,6 +26,11 @@ pub(super) fn condition(volume: &VolumeStatus) -> v1::VolumeCondition {
         VolumeState::Interrupted => {
             (false, "an operation was interrupted; the next call for the volume completes it")
         }
+        VolumeState::Suspended => (
+            true,
+            "the pool is nearly full, so the guard suspended it: its reads and writes wait, nothing is \
+             lost, and it goes on by itself once there is room; delete volumes or enlarge the pool",
+        ),
         VolumeState::Invalid => (
             true,
             "a write to the COW store failed, most often since the pool was full, and the volume can \

@@ -13,6 +13,7 @@ use crate::kubernetes::api::{Answer, Api};
 use crate::kubernetes::objects::{Claim, Event, List, Posted, StorageClass, Subject};
 use crate::metrics::Metrics;
 use crate::model::digest::Digest;
+use crate::model::units::format_size;
 
 /// Maximum number of waiting notices; more are dropped.
 const QUEUE: usize = 64;
@@ -39,13 +40,17 @@ const MAX_MESSAGE: usize = 1000;
 const TEMPLATE_MISSING: &str = "TemplateMissing";
 const TEMPLATE_IMPORTED: &str = "TemplateImported";
 const TEMPLATE_IMPORT_FAILED: &str = "TemplateImportFailed";
-const REASONS: [&str; 3] = [TEMPLATE_MISSING, TEMPLATE_IMPORTED, TEMPLATE_IMPORT_FAILED];
+const POOL_NEARLY_FULL: &str = "PoolNearlyFull";
+const POOL_HAS_ROOM: &str = "PoolHasRoom";
+const REASONS: [&str; 5] =
+    [TEMPLATE_MISSING, TEMPLATE_IMPORTED, TEMPLATE_IMPORT_FAILED, POOL_NEARLY_FULL, POOL_HAS_ROOM];
 
 /// A fact that the driver reports.
 enum Notice {
     Missing { template: String },
     Imported { template: String, digest: Digest },
     ImportFailed { template: String, error: String },
+    Space { nearly_full: bool, free: u64, resume: u64 },
 }
 
 /// The interface through which the driver reports. It never blocks and never fails.
@@ -101,6 +106,12 @@ impl Events {
         self.tell(|| Notice::ImportFailed { template, error });
     }
 
+    /// The pool is nearly full, so that volumes that write are suspended; or it has room again. `free` is
+    /// its free space, and they go on at `resume`.
+    pub(crate) fn space(&self, nearly_full: bool, free: u64, resume: u64) {
+        self.tell(|| Notice::Space { nearly_full, free, resume });
+    }
+
     fn tell(&self, notice: impl FnOnce() -> Notice) {
         if let Some(sender) = &self.0 {
             // The queue is full because the API server is slow. Notices that still matter will be
@@ -148,7 +159,7 @@ impl Poster {
     }
 
     fn take(&mut self, notice: Notice) {
-        let (template, reason, message) = match notice {
+        let (about, reason, message) = match notice {
             Notice::Missing { template } => {
                 if self.missing.len() < MAX_MISSING || self.missing.contains_key(&template) {
                     self.missing.insert(template, Instant::now());
@@ -163,12 +174,26 @@ impl Poster {
             Notice::ImportFailed { template, error } => {
                 (template, TEMPLATE_IMPORT_FAILED, format!("{error}; the driver will retry"))
             }
+            Notice::Space { nearly_full: true, free, resume } => {
+                let message = format!(
+                    "calf's pool has only {} free: volumes that write are suspended until {} are; delete \
+                     pods and volumes, or enlarge the pool",
+                    format_size(free),
+                    format_size(resume)
+                );
+                ("pool".to_owned(), POOL_NEARLY_FULL, message)
+            }
+            Notice::Space { nearly_full: false, free, .. } => {
+                let message =
+                    format!("calf's pool has {} free: suspended volumes go on", format_size(free));
+                ("pool".to_owned(), POOL_HAS_ROOM, message)
+            }
         };
         let event = Event {
             subject: Subject::node(&self.node),
             reason,
-            warning: reason == TEMPLATE_IMPORT_FAILED,
-            about: template,
+            warning: matches!(reason, TEMPLATE_IMPORT_FAILED | POOL_NEARLY_FULL),
+            about,
             message,
         };
         self.post_all([event]);

@@ -11,6 +11,7 @@ use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::{Registry, Unit};
 
+use crate::guard::Look;
 use crate::reconcile::report::{ReconcileReport, RemovalKind};
 
 /// The prefix of the names of all metrics.
@@ -23,6 +24,7 @@ const LATENCIES: [f64; 15] =
     [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 120.0];
 
 type Seconds = Gauge<f64, AtomicU64>;
+type Bytes = Gauge<u64, AtomicU64>;
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct Method {
@@ -89,6 +91,10 @@ pub(crate) struct Metrics {
     template_imports: Family<TemplateAndOutcome, Counter>,
     downloaded: Counter,
     events: Family<EventAndOutcome, Counter>,
+    guard_at_work: Gauge,
+    guard_suspensions: Counter,
+    guard_low: Bytes,
+    guard_resume: Bytes,
 }
 
 impl Metrics {
@@ -107,6 +113,10 @@ impl Metrics {
             template_imports: Family::default(),
             downloaded: Counter::default(),
             events: Family::default(),
+            guard_at_work: Gauge::default(),
+            guard_suspensions: Counter::default(),
+            guard_low: Bytes::default(),
+            guard_resume: Bytes::default(),
         };
         // A rate needs a zero before the first event.
         for kind in RemovalKind::ALL {
@@ -178,6 +188,28 @@ impl Metrics {
             "Kubernetes Events, by reason and result: posted, failed",
             self.events.clone(),
         );
+        registry.register(
+            "guard_at_work",
+            "Whether the pool is nearly full, so that volumes that write are suspended (1) or not (0)",
+            self.guard_at_work.clone(),
+        );
+        registry.register(
+            "guard_suspensions",
+            "How often the guard suspended a volume",
+            self.guard_suspensions.clone(),
+        );
+        registry.register_with_unit(
+            "guard_low",
+            "Free space at which volumes that write are suspended",
+            Unit::Bytes,
+            self.guard_low.clone(),
+        );
+        registry.register_with_unit(
+            "guard_resume",
+            "Free space at which suspended volumes go on",
+            Unit::Bytes,
+            self.guard_resume.clone(),
+        );
     }
 
     /// Counts a CSI call, which is in progress until the returned value is dropped.
@@ -207,6 +239,14 @@ impl Metrics {
         self.reconcile_live.set(level(report.live));
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or(Duration::ZERO);
         self.reconcile_last_run.set(now.as_secs_f64());
+    }
+
+    /// Counts what the guard saw and did.
+    pub(crate) fn guarded(&self, look: &Look) {
+        self.guard_at_work.set(look.nearly_full.into());
+        self.guard_suspensions.inc_by(u64::try_from(look.suspended.len()).unwrap_or(u64::MAX));
+        self.guard_low.set(look.low);
+        self.guard_resume.set(look.resume);
     }
 
     /// Counts an attempt to import the required template `name`.

@@ -137,6 +137,9 @@ pub enum VolumeState {
     Active,
     /// Its device is suspended or half made, as after a crash, until the next call.
     Interrupted,
+    /// The pool is nearly full, and a guard suspended its device: reads and writes wait until there is
+    /// room.
+    Suspended,
     /// A write to the COW store failed, most often since the pool was full: nothing can be read or
     /// written.
     Invalid,
@@ -146,8 +149,14 @@ pub enum VolumeState {
 
 impl VolumeState {
     /// Every state.
-    pub const ALL: [Self; 5] =
-        [Self::Inactive, Self::Active, Self::Interrupted, Self::Invalid, Self::Overflow];
+    pub const ALL: [Self; 6] = [
+        Self::Inactive,
+        Self::Active,
+        Self::Interrupted,
+        Self::Suspended,
+        Self::Invalid,
+        Self::Overflow,
+    ];
 
     /// The name of the state for people, metrics and programs.
     pub fn as_str(self) -> &'static str {
@@ -155,6 +164,7 @@ impl VolumeState {
             Self::Inactive => "inactive",
             Self::Active => "active",
             Self::Interrupted => "interrupted",
+            Self::Suspended => "suspended",
             Self::Invalid => "invalid",
             Self::Overflow => "overflow",
         }

@@ -11,12 +11,16 @@
 //! | 7 | `image/<digest>` | content is used (shared), made or removed (exclusive) |
 //! | 8 | `origin/<digest>` | content is attached, or its file extended |
 //! | 9 | `pool` | the pool is made, or its format raised |
+//! | any | `guard` | a guard keeps volumes suspended, since the pool is nearly full; nobody waits for it |
 
 use crate::error::Result;
 use crate::model::digest::Digest;
 use crate::model::key::Key;
 use crate::pool::PoolDir;
 use crate::sys::lock::{Lock, Mode};
+
+/// The subject of the guard's lock.
+const GUARD: &str = "guard";
 
 impl PoolDir {
     /// Takes the lock of the volume with this key; `None` if it is held elsewhere.
@@ -62,6 +66,18 @@ impl PoolDir {
     /// Takes the lock of a template's name, waiting for its holder.
     pub(crate) fn lock_template(&self, name: &str) -> Result<Lock> {
         self.host().lock(&self.layout().lock_file(), &format!("template/{name}"), Mode::Exclusive)
+    }
+
+    /// Takes the lock by which all processes know that a guard keeps volumes suspended; `None` if it is
+    /// held. It ends with the process that holds it.
+    pub(crate) fn try_lock_guard(&self) -> Result<Option<Lock>> {
+        self.try_exclusive(GUARD)
+    }
+
+    /// Whether a guard keeps volumes suspended, in this process or another.
+    pub(crate) fn is_guarded(&self) -> Result<bool> {
+        let lock = self.host().try_lock(&self.layout().lock_file(), GUARD, Mode::Shared)?;
+        Ok(lock.is_none())
     }
 
     fn try_exclusive(&self, subject: &str) -> Result<Option<Lock>> {

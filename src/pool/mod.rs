@@ -207,8 +207,27 @@ impl PoolDir {
         subject: impl fmt::Display,
         needed: u64,
     ) -> Result<()> {
-        let Some(has) = self.lacks_free(needed)? else { return Ok(()) };
+        let Some(has) = self.lacks_free(needed)? else {
+            return self.require_unguarded(operation, subject);
+        };
         let why = format!("{has}, and {} is needed", format_size(needed));
+        Err(Error::new(ErrorKind::NoSpace, operation, subject, why).remedy(MORE_ROOM))
+    }
+
+    /// Fails while a guard keeps volumes suspended.
+    pub(crate) fn require_unguarded(
+        &self,
+        operation: &'static str,
+        subject: impl fmt::Display,
+    ) -> Result<()> {
+        if !self.is_guarded()? {
+            return Ok(());
+        }
+        let why = format!(
+            "the pool at {} is nearly full ({} free), and its guard lets nothing new write",
+            self.root().display(),
+            format_size(self.capacity()?.free),
+        );
         Err(Error::new(ErrorKind::NoSpace, operation, subject, why).remedy(MORE_ROOM))
     }
 

@@ -15,12 +15,12 @@ pub(super) fn reconcile(
     report: &mut ReconcileReport,
 ) -> Result<()> {
     for published in published(pool)? {
-        let Some(_lock) = pool.try_lock_volume(&published.key)? else { continue };
+        let Some(guard) = pool.try_lock_volume(&published.key)? else { continue };
         if observe::read_record(pool, &published.key)?.is_some() {
             continue;
         }
         if !options.dry_run {
-            withdraw_and_unseal(pool, &published.key, published.key.as_str(), &published.target)?;
+            withdraw_and_unseal(pool, &guard, published.key.as_str(), &published.target)?;
         }
         let what =
             format!("Kata's mountInfo.json for {}, without a volume", published.target.display());

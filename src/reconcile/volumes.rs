@@ -59,7 +59,7 @@ pub(super) fn reconcile(
             if !options.dry_run {
                 if let Some(target) = observed.record.as_ref().and_then(|r| r.target.as_deref()) {
                     let id = &removal.what;
-                    publish::kata::withdraw_and_unseal(pool, key, id, Path::new(target))?;
+                    publish::kata::withdraw_and_unseal(pool, &guard, id, Path::new(target))?;
                 }
                 lifecycle::delete(pool, &guard, &removal.what, &observed)?;
             }
@@ -92,6 +92,8 @@ fn judge(
         _ if stopped => Goal::Answering,
         // A device without a table cannot have been used yet.
         Some(device) if device.table.is_none() => Goal::Inactive,
+        // It waits for room, and the guard lets it go on.
+        _ if observed.held => return Ok(well),
         None if observed.copies.is_empty() => return Ok(well),
         // A live device: complete what was interrupted, such as growth.
         _ => Goal::Active { record, view: false },

@@ -43,7 +43,7 @@ pub enum CopyMode {
 pub enum Quiesce {
     /// A mounted file system, and then the device: what is on the device is consistent.
     FileSystem,
-    /// The device alone.
+    /// The device alone: nothing is frozen or written for it.
     Device,
 }
 

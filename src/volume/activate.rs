@@ -55,6 +55,10 @@ impl<'a> Found<'a> {
     fn bring_up(&self, view: bool) -> Result<DeviceNumber> {
         let Self { pool, guard, key, record, before } = self;
         let goal = Goal::Active { record, view };
+        // A store of an earlier boot is replaced, which makes room.
+        if before.devices().is_empty() && !before.is_stale(record) {
+            pool.require_unguarded("activate volume", &record.id)?;
+        }
         let revived = self.revive()?;
         let before = revived.as_ref().unwrap_or(before);
         let spare = match self.is_untouched() {
@@ -102,11 +106,6 @@ impl<'a> Found<'a> {
             .is_some_and(|store| store.damage.is_none() && store.header == Some(StoreHeader::New));
         store && before.devices().is_empty() && record.boot == before.boot
     }
-}
-
-/// Reads the record of a volume that must exist.
-pub(crate) fn record(pool: &PoolDir, key: &Key, id: &str) -> Result<VolumeRecord> {
-    observe::read_record(pool, key)?.ok_or_else(|| unknown(id))
 }
 
 /// Returns the error for a volume that does not exist.

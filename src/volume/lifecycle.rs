@@ -13,8 +13,8 @@ use crate::template::content::hold_content;
 use crate::volume::activate::Found;
 use crate::volume::machine::converge::{reach, undo};
 use crate::volume::machine::observe;
-use crate::volume::plan::Goal;
 use crate::volume::plan::state::Observed;
+use crate::volume::plan::{Goal, require_running};
 use crate::volume::space::{AdmissionControl, Present};
 use crate::volume::status::VolumeStatus;
 use crate::volume::usage::refuse_if_mounted;
@@ -75,6 +75,7 @@ pub(crate) fn expand_volume(pool: &PoolDir, id: &str, size: u64) -> Result<Volum
     provision::check_size(id, size)?;
     let guard = lock::take(pool, id, "expand volume")?;
     let Found { mut record, before, .. } = Found::look(pool, &guard, id)?;
+    require_running(&record, &before)?;
     if size > record.size {
         provision::check_bound(pool, id, size)?;
         record.size = size;

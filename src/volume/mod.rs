@@ -13,6 +13,7 @@
 pub(crate) mod activate;
 pub(crate) mod commitment;
 pub(crate) mod growth;
+pub(crate) mod hold;
 pub(crate) mod kata;
 pub(crate) mod lifecycle;
 pub(crate) mod lock;

@@ -59,7 +59,7 @@ pub(crate) fn sidecars_have_no_rights() {
 pub(crate) fn the_driver_gets_what_the_values_say() {
     let objects = render(
         "{driverName: other.example, pool: {path: /srv/pool, reserve: 1Gi, fallback: reflink, \
-         overcommitRatio: 2.5, maxKernelMemory: 4Gi}, \
+         overcommitRatio: 2.5, maxKernelMemory: 4Gi, guard: {low: 5%, resume: 6Gi}}, \
          kubeletDir: /data/kubelet, maxVolumesPerNode: 300, maxVolumeSize: 200Gi, \
          drainTimeoutSeconds: 100, reconcileInterval: 1h30m, \
          log: {level: debug, format: json}, metrics: {port: 9999, bindAddress: '[::]'}, \
@@ -70,6 +70,9 @@ pub(crate) fn the_driver_gets_what_the_values_say() {
         "--driver-name=other.example",
         "--max-volumes-per-node=300",
         "--max-volume-size=200Gi",
+        "--guard-low=5%",
+        "--guard-resume=6Gi",
+        "--kubelet-dir=/data/kubelet",
         "--drain-timeout=100s",
         "--reconcile-interval=1h30m",
         "--log-format=json",

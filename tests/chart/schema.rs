@@ -91,6 +91,8 @@ const REFUSED: &[(&str, &str)] = &[
     ("maxVolumesPerNode: -1", "maxVolumesPerNode"),
     ("maxVolumesPerNode: many", "maxVolumesPerNode"),
     ("maxVolumeSize: large", "maxVolumeSize"),
+    ("pool: {guard: {low: 100%}}", "low"),
+    ("pool: {guard: {resume: some}}", "resume"),
     ("maxVolumeSize: 100", "maxVolumeSize"),
     ("drainTimeoutSeconds: 0", "drainTimeoutSeconds"),
     ("reconcileInterval: 5", "reconcileInterval"),

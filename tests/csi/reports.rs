@@ -4,11 +4,11 @@ use std::collections::BTreeSet;
 use std::io::Write;
 use std::sync::{Arc, Mutex};
 
-use calf::MAX_SIZE;
 use calf::csi::v1;
 use calf::csi::v1::volume_capability::access_mode::Mode;
 use calf::csi::v1::volume_usage::Unit;
 use calf::sys::SnapshotUsage;
+use calf::{MAX_SIZE, VolumeState};
 use calf_test_kit::simulated_driver::{
     Driver, NODE, SIZE, accepted, block, create, map, mount, refusal,
 };
@@ -165,6 +165,46 @@ async fn a_lost_volume_is_abnormal() {
             assert!(condition.message.contains(word), "{}", condition.message);
         }
     }
+}
+
+/// Waits until the driver's guard has done something.
+async fn until(what: &str, mut done: impl FnMut() -> bool) {
+    for _ in 0..2000 {
+        if done() {
+            return;
+        }
+        tokio::time::sleep(std::time::Duration::from_millis(5)).await;
+    }
+    panic!("{what}: not within ten seconds");
+}
+
+#[tokio::test]
+async fn a_suspended_volume_is_abnormal_and_goes_on_once_there_is_room() {
+    let mut driver = Driver::start().await;
+    driver.in_use("volume", &block(Mode::SingleNodeWriter)).await;
+    let host = driver.environment.host.clone();
+    let pool = driver.environment.pool();
+    let status = || pool.volume("volume").and_then(|volume| volume.status()).expect("it is there");
+    let device = status().device.expect("it is active");
+    let (free, mut used) = (host.free(), 8192);
+    until("the volume is suspended", || {
+        used += 4096;
+        host.set_free((100 << 20) - used);
+        host.set_usage(device, SnapshotUsage::Valid { used, total: 1 << 30, metadata: 8192 });
+        status().state == VolumeState::Suspended
+    })
+    .await;
+    let stats = driver.stats("volume", "target").await;
+    let condition = stats.volume_condition.expect("a condition");
+    assert!(condition.abnormal && condition.message.contains("guard"), "{}", condition.message);
+    let capacity =
+        accepted(driver.controller.get_capacity(v1::GetCapacityRequest::default())).await;
+    assert_eq!(capacity.available_capacity, 0);
+
+    host.set_free(free);
+    until("the volume goes on", || status().state == VolumeState::Active).await;
+    let stats = driver.stats("volume", "target").await;
+    assert!(!stats.volume_condition.expect("a condition").abnormal);
 }
 
 // === the log ===

@@ -9,6 +9,7 @@ mod examples;
 mod faults;
 mod faults_templates;
 mod growth;
+mod guard;
 mod handles;
 mod housekeeping;
 mod images;

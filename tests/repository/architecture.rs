@@ -20,7 +20,7 @@ const STOREYS: [&[&str]; 13] = [
     &["pool"],
     &["template"],
     &["volume"],
-    &["reconcile"],
+    &["guard", "reconcile"],
     &["api"],
     &["metrics"],
     &["kubernetes"],
@@ -47,7 +47,7 @@ const ONLY_IN: [(&str, &[&str], &str); 10] = [
 ];
 
 /// Rooms of pure code, which name nothing that accesses the machine.
-const PURE: [&str; 3] = ["model", "cow", "volume/plan"];
+const PURE: [&str; 4] = ["model", "cow", "volume/plan", "guard/watch"];
 
 /// Paths that pure code must not name.
 const IMPURE: [&str; 9] = [
@@ -63,7 +63,7 @@ const IMPURE: [&str; 9] = [
 ];
 
 /// Rooms of the engine, which access files and make system calls only through `Host`.
-const BEHIND_THE_SEAM: [&str; 5] = ["pool", "template", "volume", "reconcile", "api"];
+const BEHIND_THE_SEAM: [&str; 6] = ["pool", "template", "volume", "guard", "reconcile", "api"];
 
 /// Paths that bypass `Host`.
 const PAST_THE_SEAM: [&str; 7] = [

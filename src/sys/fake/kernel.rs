@@ -375,6 +375,7 @@ impl Kernel {
 
     /// What a guest wrote to the start of the device, or else the file behind the device.
     pub(super) fn start(&self, number: DeviceNumber) -> Result<Start<'_>> {
+        self.check_answers(number, "a read");
         if let Some(bytes) = self.starts.get(&number) {
             return Ok(Start::Written(bytes));
         }
@@ -385,6 +386,16 @@ impl Kernel {
             Some(Table::Snapshot { origin, .. }) => self.start(*origin),
             Some(Table::ReadOnly { device, .. }) => self.start(*device),
             None => Err(no_device(number)),
+        }
+    }
+
+    /// # Panics
+    ///
+    /// If the device is suspended: then `what` would wait, perhaps for ever.
+    fn check_answers(&self, number: DeviceNumber, what: &str) {
+        let device = (number.major == MAPPER_MAJOR).then(|| self.mapped.get(&number.minor));
+        if let Some(device) = device.flatten() {
+            assert!(!device.suspended, "{what} waits for {}, which is suspended", device.id.name);
         }
     }
 
@@ -522,6 +533,11 @@ impl Kernel {
         })?;
         if self.is_occupied(path) {
             return Err(Error::new(ErrorKind::InUse, "unmount", path.display(), "target is busy"));
+        }
+        let Mount { device, node, .. } = self.mounts[at];
+        let others = self.mounts.iter().filter(|mount| !mount.node && mount.device == device);
+        if !node && others.count() == 1 {
+            self.check_answers(device, "the last unmount");
         }
         self.mounts.remove(at);
         Ok(())

@@ -3,7 +3,7 @@
 //!
 //! It represents the kernel, so it outlives a dropped [`Pool`](crate::Pool), as the kernel outlives
 //! a driver. It panics on what must never happen: unlinking a file while a loop device is attached
-//! to it, or a table over a loop device that is not attached.
+//! to it, a table over a loop device that is not attached, or I/O on a suspended device.
 
 mod faults;
 mod files;

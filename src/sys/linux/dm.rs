@@ -303,7 +303,7 @@ impl DeviceMapper {
         const OPERATION: &str = "suspend device";
         let flags = match quiesce {
             Quiesce::FileSystem => DmFlags::DM_SUSPEND,
-            Quiesce::Device => DmFlags::DM_SUSPEND | DmFlags::DM_SKIP_LOCKFS,
+            Quiesce::Device => DmFlags::DM_SUSPEND | DmFlags::DM_SKIP_LOCKFS | DmFlags::DM_NOFLUSH,
         };
         let options = DmOptions::default().set_flags(flags);
         self.control()?

@@ -40,12 +40,14 @@ fn beyond_record(
         let id = record.as_ref().map_or(key.as_str(), |record| &record.id);
         place::refuse_foreign(pool, key, id, device)?;
     }
+    let suspended = snapshot.as_ref().is_some_and(|device| device.suspended);
     let bare = backing == Backing::Snapshot && snapshot.is_none();
     Ok(Observed {
         // A live device keeps the file system mounted.
         boot: if snapshot.is_some() { host.boot_id()? } else { pool.incarnation()? },
         directory,
         store: observe_store(host, &store, bare)?,
+        held: suspended && pool.is_guarded()?,
         snapshot,
         view: mapped(pool, key, Role::ReadOnlyView, backing)?,
         copies: match backing {

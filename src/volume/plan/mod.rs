@@ -44,8 +44,10 @@ pub(crate) enum Goal<'a> {
     },
     /// The kernel reads the store anew, after it stopped the volume. The caller has checked the store.
     Recovered(&'a VolumeRecord),
-    /// The device of a volume that the kernel stopped answers: no I/O waits.
+    /// The device of a volume answers, even if the kernel stopped the volume: no I/O waits.
     Answering,
+    /// I/O waits.
+    Held,
     /// No device exists; record and store stay.
     Inactive,
     /// Nothing exists.
@@ -57,7 +59,7 @@ pub(crate) enum Goal<'a> {
 /// # Errors
 ///
 /// `Corrupt` if the volume's content is lost: its store is gone or replaced. `NoSpace` if the kernel
-/// stopped the volume.
+/// stopped the volume, or a guard keeps it suspended.
 pub(crate) fn plan(goal: Goal<'_>, observed: &Observed) -> Result<Vec<Step>> {
     let mut steps = Vec::new();
     match goal {
@@ -83,6 +85,7 @@ pub(crate) fn plan(goal: Goal<'_>, observed: &Observed) -> Result<Vec<Step>> {
         }
         Goal::Recovered(record) => recovery::recover(record, observed, &mut steps),
         Goal::Answering => recovery::release(observed, &mut steps),
+        Goal::Held => hold(observed, &mut steps),
         Goal::Inactive => deactivate(observed, &mut steps),
         Goal::Absent => remove(observed, &mut steps),
     }
@@ -194,6 +197,7 @@ fn activate_snapshot(
     match observed.snapshot.as_ref() {
         Some(device) if device.table.is_some() => {
             check_usage(record, device)?;
+            require_running(record, observed)?;
             keep_snapshot(record, device, steps);
         }
         half_made => {
@@ -280,6 +284,25 @@ fn check_usage(record: &VolumeRecord, device: &Device) -> Result<()> {
     }
 }
 
+/// Refuses a volume that a guard keeps suspended. Whoever reads or writes it now would wait with it.
+pub(crate) fn require_running(record: &VolumeRecord, observed: &Observed) -> Result<()> {
+    if !observed.held {
+        return Ok(());
+    }
+    let why = "the pool is nearly full, so its guard suspended the volume until there is room";
+    Err(Error::new(ErrorKind::NoSpace, "use volume", &record.id, why).remedy(
+        "delete volumes or templates that are not needed, or enlarge the pool's file system; the volume then \
+         goes on by itself",
+    ))
+}
+
+fn hold(observed: &Observed, steps: &mut Vec<Step>) {
+    if observed.snapshot.as_ref().is_some_and(|device| device.table.is_some() && !device.suspended)
+    {
+        steps.push(Step::Suspend(Role::Snapshot, Quiesce::Device));
+    }
+}
+
 /// The error for a volume that the kernel stopped at a failed write.
 fn invalid(record: &VolumeRecord) -> Error {
     let why = "a write to its COW store failed, most often since the pool was full";
@@ -304,6 +327,10 @@ fn activate_copy(record: &VolumeRecord, view: bool, observed: &Observed, steps: 
 }
 
 fn deactivate(observed: &Observed, steps: &mut Vec<Step>) {
+    if observed.snapshot.as_ref().is_some_and(|device| device.suspended && device.open_count > 0) {
+        // Whoever has it open may be waiting for it, and cannot end before.
+        steps.push(Step::Resume(Role::Snapshot));
+    }
     if observed.view.is_some() {
         steps.push(Step::RemoveDevice(Role::ReadOnlyView));
     }

@@ -51,7 +51,7 @@ fn renew(record: &VolumeRecord, device: &Device, observed: &Observed, steps: &mu
     steps.push(Step::AwaitRelease { number: stack.store });
 }
 
-/// Lets I/O flow through devices that the kernel gave up, after a recovery that was cut short.
+/// Lets I/O flow through a suspended device: after a recovery that was cut short, or that a guard held.
 pub(super) fn release(observed: &Observed, steps: &mut Vec<Step>) {
     let Some(device) = &observed.snapshot else { return };
     if device.inactive_table {

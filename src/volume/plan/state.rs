@@ -37,6 +37,8 @@ pub(crate) struct Observed {
     pub view: Option<Device>,
     /// The loop devices over its private copy (fallback only).
     pub copies: Vec<LoopDevice>,
+    /// A guard keeps its device suspended.
+    pub held: bool,
 }
 
 impl Observed {
@@ -53,7 +55,10 @@ impl Observed {
     /// Returns the state of the volume, for its owner.
     pub(crate) fn state(&self, record: &VolumeRecord) -> VolumeState {
         match &self.snapshot {
-            Some(device) => Health::of(device, record).state(),
+            Some(device) => match Health::of(device, record).state() {
+                VolumeState::Interrupted if self.held => VolumeState::Suspended,
+                state => state,
+            },
             None if self.copies.iter().any(|copy| !copy.read_only) => VolumeState::Active,
             None if self.is_marked() && !self.is_stale(record) => VolumeState::Invalid,
             None => VolumeState::Inactive,

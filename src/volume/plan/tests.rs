@@ -6,6 +6,7 @@ use proptest::prelude::*;
 use super::*;
 use crate::model::digest::Digest;
 use crate::model::policy::Durability;
+use crate::model::volume::VolumeState;
 use crate::pool::sample;
 use crate::sys::{DeviceNumber, LoopDevice, SnapshotUsage, Table};
 
@@ -418,6 +419,34 @@ fn a_recovery_can_be_cut_anywhere() {
             assert_eq!(recover(&mut machine, usize::MAX), 0, "repeated");
         }
     }
+}
+
+#[test]
+fn a_volume_that_a_guard_holds_stays_suspended_until_it_is_let_go() {
+    let kind = (Durability::Ephemeral, Backing::Snapshot, Reserve::None);
+    let mut machine = Machine::new();
+    run(&mut machine, &Event::Create, kind, usize::MAX);
+    run(&mut machine, &Event::Activate { view: false }, kind, usize::MAX);
+    let hold = plan(Goal::Held, &machine.observed).expect("a plan");
+    assert_eq!(hold, [Step::Suspend(Role::Snapshot, Quiesce::Device)]);
+    hold.iter().for_each(|step| machine.apply(step));
+    machine.observed.held = true;
+    let record = machine.observed.record.clone().expect("it was created");
+    assert_eq!(machine.observed.state(&record), VolumeState::Suspended);
+    assert_eq!(plan(Goal::Held, &machine.observed).expect("a plan"), []);
+    let larger = VolumeRecord { size: 2 * TEMPLATE_SIZE, ..record.clone() };
+    for record in [&record, &larger] {
+        let error = plan(Goal::Active { record, view: true }, &machine.observed).expect_err("held");
+        assert_eq!(error.kind(), ErrorKind::NoSpace);
+    }
+    let let_go = plan(Goal::Answering, &machine.observed).expect("a plan");
+    assert_eq!(let_go, [Step::Resume(Role::Snapshot)]);
+    // Whoever has it open may wait for it; nobody else can.
+    let first =
+        |machine: &Machine| plan(Goal::Inactive, &machine.observed).expect("a plan").remove(0);
+    assert_eq!(first(&machine), Step::RemoveDevice(Role::Snapshot));
+    machine.observed.snapshot.as_mut().expect("a device").open_count = 1;
+    assert_eq!(first(&machine), Step::Resume(Role::Snapshot));
 }
 
 #[test]

@@ -27,6 +27,7 @@ use crate::model::device_id::{DeviceId, Role};
 use crate::model::key::Key;
 use crate::model::publication::Publish;
 use crate::pool::PoolDir;
+use crate::pool::locks::VolumeGuard;
 use crate::pool::record::VolumeRecord;
 use crate::sys::{Target, TargetKind};
 use crate::volume::activate::Found;
@@ -54,7 +55,7 @@ struct MountInfo<'a> {
 
 /// Tells Kata to attach the volume's device for the mount whose source is the target.
 pub(crate) fn publish(volume: &Found<'_>, publish: &Publish) -> Result<()> {
-    let Found { pool, key, record, .. } = volume;
+    let Found { pool, guard, key, record, .. } = volume;
     volume.activate(publish.is_read_only(), |device| {
         if let Some(mount) = mounts_of_device(pool, key, device)?.first() {
             return Err(in_use(&record.id, "by the host", &mount.path));
@@ -68,7 +69,7 @@ pub(crate) fn publish(volume: &Found<'_>, publish: &Publish) -> Result<()> {
         write(pool, &directory, &content).inspect_err(|_| {
             undo(pool, &record.id, target, created, || {
                 withdraw(pool, key, target)?;
-                unmount_all(pool, key, &record.id, target)
+                unmount_all(pool, guard, &record.id, target)
             });
         })
     })
@@ -86,14 +87,14 @@ pub(crate) fn withdraw(pool: &PoolDir, key: &Key, target: &Path) -> Result<()> {
 /// Takes back all that [`publish`] did for this target, and leaves the directory.
 pub(crate) fn withdraw_and_unseal(
     pool: &PoolDir,
-    key: &Key,
+    guard: &VolumeGuard,
     id: &str,
     target: &Path,
 ) -> Result<()> {
-    withdraw(pool, key, target)?;
+    withdraw(pool, guard.key(), target)?;
     match pool.host().target(target)? {
-        Target::Sealed { owner, .. } if is_of(pool, key, &owner) => {
-            unmount_all(pool, key, id, target)
+        Target::Sealed { owner, .. } if is_of(pool, guard.key(), &owner) => {
+            unmount_all(pool, guard, id, target)
         }
         _ => Ok(()),
     }
@@ -162,7 +163,7 @@ fn write(pool: &PoolDir, directory: &Path, content: &[u8]) -> Result<()> {
 /// Has an empty file system on the target, which must be a directory, as container runtimes bind it before
 /// Kata looks. Whether the directory was made. What it contains is hidden, as by any mount.
 fn seal(volume: &Found<'_>, target: &Path) -> Result<bool> {
-    let Found { pool, key, record, .. } = volume;
+    let Found { pool, guard, key, record, .. } = volume;
     let created = match pool.host().target(target)? {
         Target::Sealed { owner, .. } if is_of(pool, key, &owner) => return Ok(false),
         Target::Plain(TargetKind::Directory) => false,
@@ -175,7 +176,9 @@ fn seal(volume: &Found<'_>, target: &Path) -> Result<bool> {
     let owner = DeviceId::new(pool.id(), key, Role::Snapshot).uuid;
     pool.host().seal(target, &owner).and_then(|()| check_sealed(volume, target)).inspect_err(
         |_| {
-            undo(pool, &record.id, target, created, || unmount_all(pool, key, &record.id, target));
+            undo(pool, &record.id, target, created, || {
+                unmount_all(pool, guard, &record.id, target)
+            });
         },
     )?;
     Ok(created)

@@ -108,7 +108,7 @@ pub(crate) fn unpublish(pool: &PoolDir, id: &str, target: &Path) -> Result<()> {
     let key = guard.key();
     check_path(pool, target)?;
     kata::withdraw(pool, key, target)?;
-    unmount_all(pool, key, id, target)?;
+    unmount_all(pool, &guard, id, target)?;
     let removed = pool.host().remove_target(target);
     removed.map_err(|error| kata::explain_content(pool, key, error))?;
     match observe::read_record(pool, key)? {

@@ -3,13 +3,13 @@
 use std::path::Path;
 
 use crate::error::{Error, ErrorKind, Result};
-use crate::model::key::Key;
 use crate::pool::PoolDir;
+use crate::pool::locks::VolumeGuard;
 use crate::sys::{Busy, DeviceNumber, Target, TargetKind};
 use crate::volume::activate::Found;
-use crate::volume::kata;
 use crate::volume::machine::teardown;
 use crate::volume::usage::{is_device_of, mounts_of_device};
+use crate::volume::{hold, kata};
 
 /// Mounts that may lie on one target before something is wrong: ours, and what was put on top.
 const MOST_LAYERS: usize = 8;
@@ -30,8 +30,13 @@ pub(crate) fn check_path(pool: &PoolDir, path: &Path) -> Result<()> {
 }
 
 /// Unmounts from `target` whatever of this volume is mounted there, and verifies that it is gone.
-pub(crate) fn unmount_all(pool: &PoolDir, key: &Key, id: &str, target: &Path) -> Result<()> {
-    let host = pool.host();
+pub(crate) fn unmount_all(
+    pool: &PoolDir,
+    guard: &VolumeGuard,
+    id: &str,
+    target: &Path,
+) -> Result<()> {
+    let (host, key) = (pool.host(), guard.key());
     for _ in 0..MOST_LAYERS {
         let (device, is_ours) = match host.target(target)? {
             Target::Missing | Target::Plain(_) => return Ok(()),
@@ -51,6 +56,9 @@ pub(crate) fn unmount_all(pool: &PoolDir, key: &Key, id: &str, target: &Path) ->
             )
             .remedy("unmount it by hand if it is not needed"));
         }
+        // The last unmount writes what is dirty, and a killed process may wait for the device: neither would
+        // end while that is suspended.
+        hold::release(pool, guard)?;
         // Who looks at the mount just now keeps it busy: `df`, or a call that reads the mount table.
         let busy = Busy::Mount { path: target, device };
         teardown::while_busy(host, busy, || host.unmount(target))
@@ -104,8 +112,8 @@ pub(crate) fn show(
         if !error.is_final() {
             return;
         }
-        let Found { pool, key, record, .. } = volume;
-        undo(pool, &record.id, path, created, || unmount_all(pool, key, &record.id, path));
+        let Found { pool, guard, record, .. } = volume;
+        undo(pool, &record.id, path, created, || unmount_all(pool, guard, &record.id, path));
     })?;
     Ok(Shown::Now)
 }

@@ -13,11 +13,11 @@ use crate::sys::{DeviceNumber, MountSpec, Target, TargetKind};
 use crate::volume::activate::Found;
 use crate::volume::kata::{is_at, is_direct};
 use crate::volume::machine::{converge, observe, teardown};
-use crate::volume::plan::Goal;
+use crate::volume::plan::{Goal, require_running};
 use crate::volume::publish::file_system;
 use crate::volume::publish::mount_point::{Shown, check_path, refuse_other_use, show, unmount_all};
 use crate::volume::usage::{elsewhere, is_device_of, mounts_of};
-use crate::volume::{activate, growth, lifecycle, lock};
+use crate::volume::{growth, lifecycle, lock};
 
 /// Makes the volume ready for publication: activates it, and mounts it for mount access.
 pub(crate) fn stage(pool: &PoolDir, id: &str, stage: &Stage) -> Result<()> {
@@ -49,7 +49,7 @@ pub(crate) fn unstage(pool: &PoolDir, id: &str, path: &Path) -> Result<()> {
     if matches!(pool.host().target(path)?, Target::FileSystem { device, .. }
         if is_device_of(pool, key, device)?)
     {
-        unmount_all(pool, key, id, path)?;
+        unmount_all(pool, &guard, id, path)?;
     }
     lifecycle::take_down(pool, &guard, id)
 }
@@ -64,10 +64,11 @@ pub(crate) fn expand_file_system(
 ) -> Result<()> {
     let guard = lock::take(pool, id, "expand file system of volume")?;
     let key = guard.key();
-    let record = activate::record(pool, key, id)?;
+    let Found { record, before, .. } = Found::look(pool, &guard, id)?;
     if is_at(pool, key, path)? {
         return Ok(());
     }
+    require_running(&record, &before)?;
     match pool.host().target(path)? {
         Target::FileSystem { device, read_only, .. } if is_device_of(pool, key, device)? => {
             if read_only {
