@@ -33,7 +33,7 @@ pub(crate) fn reserve() {
             client.publish(usage).expect("publish");
         }
         let before = Inventory::take(rig.pool.root());
-        let filler = Filler::leaving(rig.disk.path(), RESERVE - (16 << 20));
+        let filler = Filler::leaving(rig.disk.path(), RESERVE - (8 << 20));
         refuses(&tally, &rig, &driver);
         tally.tried();
         for left in before.left(rig.pool.root()) {
