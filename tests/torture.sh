@@ -22,6 +22,7 @@ run() { # KERNEL TEST
 
 FILTER=${1:-}
 run uml kernel_crash
+run uml kernel_guard
 run uml kernel_torture
 run qemu kernel_torture_smp
 

@@ -1,4 +1,4 @@
-//! Required templates of a node, and the Kubernetes Events about missing ones.
+//! Required templates of a node, and the Kubernetes Events that it posts.
 
 use std::fs;
 use std::io::{Read as _, Write as _};
@@ -241,6 +241,29 @@ async fn claims_that_wait_for_a_missing_template_are_told_once() {
     // The counter exists from the start, so that an alert sees the first Event.
     let series = "calf_kubernetes_events_total{reason=\"TemplateMissing\",result=\"failed\"}";
     assert_eq!(node.metric(series).await.as_deref(), Some("0"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_pool_that_is_nearly_full_is_told_and_that_it_has_room_again() {
+    let web = api(|_| Reply::status(201));
+    let node =
+        Node::start(|environment, config| config.kubernetes = reach(&web, environment)).await;
+    let told = async |reason: &str| {
+        let of_reason = |event: &Value| event["reason"] == reason;
+        let find = async || posted(&web).into_iter().find(|(.., event)| of_reason(event));
+        let (kind, _, event) = eventually(reason, find).await;
+        assert_eq!(kind, "Node");
+        event
+    };
+    let host = &node.environment.host;
+    let free = host.free();
+    host.set_free(1 << 20);
+    let warning = told("PoolNearlyFull").await;
+    assert_eq!(warning["type"], "Warning");
+    let message = warning["message"].as_str().expect("a message");
+    assert!(message.contains("only 1 MiB free"), "{message}");
+    host.set_free(free);
+    assert_eq!(told("PoolHasRoom").await["type"], "Normal");
 }
 
 #[tokio::test(flavor = "multi_thread")]

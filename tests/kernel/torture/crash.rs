@@ -1,5 +1,6 @@
 //! Crashes: the driver is killed at random instants while callers take volumes through their
-//! lives, and an import is killed with it. After each restart, what the model of each caller
+//! lives, and an import is killed with it. Some volumes claim spares, and some are recovered after the
+//! kernel has stopped them. After each restart, what the model of each caller
 //! allows, the pool, the kernel's tables, the loop devices and the mounts must agree.
 
 use std::collections::BTreeSet;
@@ -8,8 +9,9 @@ use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use calf::sys::SPARE_PREFIX;
 use calf::sys::{DeviceId, Role};
-use calf::{Key, VolumeState};
+use calf::{Cancel, Key, VolumeState};
 use calf_test_kit::driver_process::{self, Driver};
 use calf_test_kit::fault_run::{Inventory, Tally, count, seed};
 use calf_test_kit::kernel;
@@ -23,6 +25,9 @@ use crate::subject::{self, Phase, Subject};
 /// Number of concurrent callers, and of volumes per caller.
 const CALLERS: u64 = 4;
 const SUBJECTS: u64 = 3;
+
+/// Spares that the driver keeps ready for block volumes.
+const SPARES: u32 = 2;
 
 /// The driver dies at most this long after it began to serve, in milliseconds.
 const LONGEST_LIFE: u64 = 250;
@@ -41,13 +46,20 @@ pub(crate) fn kills() {
     rig.import_file_system("root", "ext4");
     let content = rig.import_random("random", seed);
     let bystanders = Bystanders::start(&rig, seed);
+    // The directory of spares stays.
+    keep_spares(&rig, SPARES);
+    keep_spares(&rig, 0);
     let at_rest = Inventory::take(rig.pool.root());
+    keep_spares(&rig, SPARES);
     let work = kernel::work_dir();
     let mut callers: Vec<Vec<Subject>> = (0..CALLERS)
         .map(|caller| {
             let name = |n| format!("volume-{caller}-{n}");
             (0..SUBJECTS)
-                .map(|n| Subject::new(&name(n), &rig.path(""), n % 2 == 0, random.next()))
+                .map(|n| {
+                    let (pool, directory) = (rig.pool.root(), rig.path(""));
+                    Subject::new(&name(n), pool, &directory, n % 2 == 0, random.next())
+                })
                 .collect()
         })
         .collect();
@@ -91,6 +103,7 @@ pub(crate) fn kills() {
     importer.end(&tally);
     bystanders.end(&tally);
     age_leftovers(rig.pool.root());
+    keep_spares(&rig, 0);
     let report = rig.pool.reconcile().expect("reconcile");
     tally.promise(report.failed.is_empty(), || format!("{report:?}"));
     for left in at_rest.left(rig.pool.root()) {
@@ -101,6 +114,12 @@ pub(crate) fn kills() {
         rig.pool.volume(&id).expect("a volume id").delete().expect("delete");
     }
     tally.finish();
+}
+
+/// Has `number` spares for block volumes.
+fn keep_spares(rig: &Rig, number: u32) {
+    rig.pool.template("random").and_then(|template| template.set_warm(number)).expect("set warm");
+    rig.pool.tend_spares(&Cancel::never()).expect("tend the spares");
 }
 
 /// A driver, without waiting for its start.
@@ -168,7 +187,7 @@ fn agree(tally: &Tally, rig: &Rig, callers: &[Vec<Subject>], importer: &Importer
         let mounted = kernel.mounts.contains(&subject.usage.target.display().to_string());
         let phase = match &volume {
             None => Phase::Absent,
-            Some(volume) if volume.state == VolumeState::Inactive => Phase::Created,
+            Some(volume) if volume.device.is_none() => Phase::Created,
             Some(_) if mounted => Phase::Published,
             Some(_) => Phase::Staged,
         };
@@ -177,7 +196,11 @@ fn agree(tally: &Tally, rig: &Rig, callers: &[Vec<Subject>], importer: &Importer
             if volume.device.is_some() {
                 active(id);
             }
-            let whole = matches!(volume.state, VolumeState::Inactive | VolumeState::Active);
+            let whole = match volume.state {
+                VolumeState::Inactive | VolumeState::Active => true,
+                VolumeState::Invalid => volume.device.is_none() && subject.may_be_stopped(),
+                _ => false,
+            };
             tally.promise(whole, || format!("{id} is {:?}\n{}", volume.state, driver.last_words()));
             let size = volume.record.size;
             tally.promise(subject.may_have_size(size), || format!("{id} has {size} bytes"));
@@ -190,14 +213,17 @@ fn agree(tally: &Tally, rig: &Rig, callers: &[Vec<Subject>], importer: &Importer
             subject.verify(tally, device.path(), phase);
         }
     }
-    for name in kernel.mapped.difference(&mapped) {
+    // The driver makes spares while it is idle, as now.
+    let is_spare = |name: &&String| name.starts_with(SPARE_PREFIX);
+    for name in kernel.mapped.difference(&mapped).filter(|name| !is_spare(name)) {
         tally.leaked(format!("device {name}"));
     }
     for name in mapped.difference(&kernel.mapped) {
         tally.lost(format!("device {name}"));
     }
-    let images = rig.pool.root().join("images");
-    for file in kernel.loops.difference(&stores).filter(|file| !file.starts_with(&images)) {
+    let others = ["images", "spares"].map(|name| rig.pool.root().join(name));
+    let is_other = |file: &Path| others.iter().any(|directory| file.starts_with(directory));
+    for file in kernel.loops.difference(&stores).filter(|file| !is_other(file)) {
         tally.leaked(format!("loop device on {}", file.display()));
     }
     let here = std::fs::read_dir(&volumes).expect("volumes").flatten();

@@ -5,8 +5,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File, OpenOptions};
 use std::ops::RangeInclusive;
 use std::os::unix::fs::FileExt as _;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
+use calf::Key;
 use calf_test_kit::driver_process::{Client, Usage};
 use calf_test_kit::fault_run::Tally;
 use calf_test_kit::real_pool::{self, Page, Random, TEMPLATE_SIZE};
@@ -71,11 +72,16 @@ pub(crate) struct Subject {
     written: BTreeMap<u64, u64>,
     /// Whether every other block must be the template's.
     clean: bool,
+    /// Its COW store.
+    store: PathBuf,
+    /// Whether the store says that the kernel stopped the volume: staging recovers it.
+    stopped: bool,
     random: Random,
 }
 
 impl Subject {
-    pub(crate) fn new(id: &str, directory: &Path, block: bool, seed: u64) -> Self {
+    /// A volume of the pool at `pool`, which is staged and published below `directory`.
+    pub(crate) fn new(id: &str, pool: &Path, directory: &Path, block: bool, seed: u64) -> Self {
         Self {
             usage: Usage::new(id, directory, block),
             phases: Phase::Absent..=Phase::Absent,
@@ -83,6 +89,8 @@ impl Subject {
             unanswered: None,
             written: BTreeMap::new(),
             clean: true,
+            store: pool.join("volumes").join(Key::of(id).as_str()).join("cow"),
+            stopped: false,
             random: Random(seed.max(1)),
         }
     }
@@ -95,7 +103,10 @@ impl Subject {
         content: &[u8],
     ) -> Result<(), Status> {
         let Some(call) = self.choose() else {
-            self.write(tally);
+            match self.phases.end() {
+                Phase::Published => self.write(tally),
+                _ => self.stop(),
+            }
             return Ok(());
         };
         self.asked(call);
@@ -107,7 +118,7 @@ impl Subject {
         Ok(())
     }
 
-    /// The next call; `None` means to write.
+    /// The next call; `None` means to write to a published volume, and to stop one that is not staged.
     fn choose(&mut self) -> Option<Call> {
         let largest = self.sizes.last().copied().unwrap_or(TEMPLATE_SIZE);
         Some(match (self.unanswered, *self.phases.end(), self.random.below(8)) {
@@ -115,6 +126,7 @@ impl Subject {
             (Some(call), ..) => call.reverse(),
             (None, Phase::Absent, _) => Call::Create,
             (None, Phase::Created, 0..2) => Call::Delete,
+            (None, Phase::Created, 2) => return None,
             (None, Phase::Created, _) => Call::Stage,
             (None, Phase::Staged, 0..2) => Call::Unstage,
             (None, Phase::Staged, 2) => Call::Stage,
@@ -150,8 +162,9 @@ impl Subject {
             Call::Expand(size) => self.sizes = BTreeSet::from([size]),
             Call::Delete => {
                 self.sizes = BTreeSet::from([TEMPLATE_SIZE]);
-                self.clean = true;
+                (self.clean, self.stopped) = (true, false);
             }
+            Call::Stage => self.stopped = false,
             _ => {}
         }
     }
@@ -195,6 +208,18 @@ impl Subject {
         }
     }
 
+    /// Does what the kernel does to a store for which the pool has no room.
+    fn stop(&mut self) {
+        let store = File::options().read(true).write(true).open(&self.store).expect("a store");
+        let mut start = [0; 8];
+        store.read_exact_at(&mut start, 0).expect("its header");
+        // A store has no header until the volume is first activated.
+        if start == *b"SnAp\x01\0\0\0" {
+            store.write_all_at(&[0; 4], 4).expect("no longer valid");
+            self.stopped = true;
+        }
+    }
+
     /// A new block volume shows its template and nothing that an earlier volume wrote.
     fn is_clean(&mut self, tally: &Tally, content: &[u8]) {
         let device = match File::open(&self.usage.target) {
@@ -213,6 +238,11 @@ impl Subject {
     /// Whether the model allows the phase that was observed.
     pub(crate) fn may_be(&self, phase: Phase) -> bool {
         self.phases.contains(&phase)
+    }
+
+    /// Whether the model allows that the kernel stopped it.
+    pub(crate) fn may_be_stopped(&self) -> bool {
+        self.stopped
     }
 
     pub(crate) fn may_have_size(&self, size: u64) -> bool {
