@@ -3,8 +3,8 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::thread::{self, Thread};
-use std::time::Duration;
+use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
 
 use crate::error::{Error, Result};
 use crate::guard::{Guard, Look};
@@ -14,6 +14,9 @@ use crate::model::units::format_size;
 
 /// Time until the next look after one that failed.
 const RETRY: Duration = Duration::from_secs(1);
+
+/// How long the driver's end waits for the guard's.
+const TIME_TO_END: Duration = Duration::from_secs(2);
 
 /// Looks, and tells what the guard saw and did.
 pub(super) struct Watchman {
@@ -57,7 +60,7 @@ impl Watchman {
             .name("guard".to_owned())
             .spawn(watch)
             .map_err(|e| Error::io("start", "the thread of the guard", e))?;
-        Ok(Watch { stop, thread: thread.thread().clone() })
+        Ok(Watch { stop, thread })
     }
 
     fn tell(&mut self, look: &Look) {
@@ -94,16 +97,20 @@ impl Watchman {
     }
 }
 
-/// Stops the guard's thread when it is dropped, without waiting for it: the kernel may be waiting for a
-/// disk.
+/// Stops the guard's thread when it is dropped, and waits a moment for what it does at its end. It does not
+/// wait longer: the kernel may be waiting for a disk.
 pub(super) struct Watch {
     stop: Arc<AtomicBool>,
-    thread: Thread,
+    thread: JoinHandle<()>,
 }
 
 impl Drop for Watch {
     fn drop(&mut self) {
         self.stop.store(true, Ordering::Release);
-        self.thread.unpark();
+        self.thread.thread().unpark();
+        let deadline = Instant::now() + TIME_TO_END;
+        while !self.thread.is_finished() && Instant::now() < deadline {
+            thread::sleep(Duration::from_millis(1));
+        }
     }
 }

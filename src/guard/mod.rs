@@ -7,6 +7,7 @@
 //! its process. Without the lock, a suspended device is one that a crash left, which the next call or
 //! reconciliation lets go on; so the end of a guard, in any way, holds nobody for good (ADR 0058).
 
+mod caution;
 mod watch;
 pub(crate) mod watermark;
 
@@ -17,6 +18,7 @@ use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use crate::error::{ErrorKind, Result};
+use crate::guard::caution::Caution;
 use crate::guard::watch::{SHORTEST, Watch, Writer, grown};
 use crate::guard::watermark::{GuardOptions, Marks};
 use crate::model::device_id::{DeviceId, Role};
@@ -39,6 +41,9 @@ const RETRY: Duration = Duration::from_millis(100);
 /// After this many tries, a volume goes on although another call has its lock.
 const PATIENCE: u32 = 10;
 
+const UNPREPARED: &str =
+    "the guard ends, and could not prepare the volumes for a pool that gets full";
+
 /// Watches a pool: see [`Pool::guard`](crate::Pool::guard).
 pub struct Guard {
     pool: Arc<PoolDir>,
@@ -54,6 +59,7 @@ pub struct Guard {
     at_work: BTreeMap<Key, JoinHandle<Result<Outcome>>>,
     /// Volumes that another call keeps from going on, and how often that was found.
     kept: BTreeMap<Key, u32>,
+    caution: Caution,
 }
 
 /// What a [`Guard`] saw and did.
@@ -89,6 +95,7 @@ impl Guard {
             unsettled: false,
             at_work: BTreeMap::new(),
             kept: BTreeMap::new(),
+            caution: Caution::default(),
         }
     }
 
@@ -101,7 +108,8 @@ impl Guard {
     pub fn look(&mut self) -> Result<Look> {
         let capacity = self.pool.capacity()?;
         let marks = Marks::of(&self.options, &capacity, self.is_shared()?);
-        let verdict = self.watch.see(marks, self.pool.host().uptime()?, capacity.free);
+        let now = self.pool.host().uptime()?;
+        let verdict = self.watch.see(marks, now, capacity.free);
         let mut look = Look {
             free: capacity.free,
             low: marks.low,
@@ -110,6 +118,8 @@ impl Guard {
             next: verdict.next,
             ..Look::default()
         };
+        let ample = capacity.free > marks.ample(capacity.reserve);
+        look.failed = self.caution.merge(&self.pool, ample, now)?;
         match (verdict.low, self.lock.is_some()) {
             (true, false) => {
                 self.lock = self.take_lock()?;
@@ -157,23 +167,24 @@ impl Guard {
                 self.at_work.insert(key, thread::spawn(move || hold::hold(&pool, &own)));
             }
         }
+        let mut again = Vec::new();
         for (key, outcome) in self.await_suspensions() {
-            // It counts as one that writes until it is suspended.
-            let mut again = || {
-                unsettled = true;
-                now.extend(before.get(&key).map(|writer| (key.clone(), *writer)));
-            };
             match outcome {
                 Ok(Outcome::Done(id)) => look.suspended.push(id),
                 Ok(Outcome::Nothing) => {}
-                Ok(Outcome::Busy) => again(),
+                Ok(Outcome::Busy) => again.push(key),
                 // Somebody else's device, or one that has just gone.
                 Err(error) if matches!(error.kind(), ErrorKind::InUse | ErrorKind::NotFound) => {}
                 Err(error) => {
-                    again();
+                    again.push(key);
                     look.failed.push(error.report());
                 }
             }
+        }
+        unsettled |= !again.is_empty();
+        // They count as volumes that write until they are suspended.
+        for key in again.iter().chain(self.at_work.keys()) {
+            now.extend(before.get(key).map(|writer| (key.clone(), *writer)));
         }
         self.writers = Some(now);
         self.unsettled = unsettled || !self.at_work.is_empty();
@@ -249,6 +260,21 @@ impl Guard {
             writers.insert(key, Writer { used, suspended: device.suspended });
         }
         Ok(writers)
+    }
+}
+
+impl Drop for Guard {
+    /// From now on nobody watches the pool.
+    fn drop(&mut self) {
+        if thread::panicking() {
+            return;
+        }
+        let pool = self.pool.root().display();
+        match caution::set(&self.pool, false) {
+            Ok(failed) if failed.is_empty() => {}
+            Ok(failed) => tracing::warn!(%pool, error = failed.join("; "), "{UNPREPARED}"),
+            Err(error) => tracing::warn!(%pool, error = error.report(), "{UNPREPARED}"),
+        }
     }
 }
 

@@ -92,7 +92,12 @@ impl Marks {
         Self { low, resume: resume.max(low) }
     }
 
-    /// Whether the guard does anything.
+    /// Above which free space a driver that was killed is expected back before the pool is full.
+    pub(super) fn ample(self, reserve: u64) -> u64 {
+        self.resume.max(reserve).saturating_mul(2)
+    }
+
+    /// Whether the guard suspends anything.
     pub(super) fn is_on(self) -> bool {
         self.low > 0
     }

@@ -194,6 +194,10 @@ pub trait Loops {
     /// Makes a loop device adopt the new size of its backing file.
     fn refresh_loop(&self, number: DeviceNumber) -> Result<()>;
 
+    /// Has the kernel merge requests to a loop device, as it does by default, or not. Does nothing if the
+    /// device is gone.
+    fn merge_requests(&self, number: DeviceNumber, merge: bool) -> Result<()>;
+
     /// Detaches a loop device that is not `autoclear` from the file at `path`. Leaves a device
     /// alone that is not attached to that file. Fails with `InUse` if the device is open elsewhere.
     fn detach_loop(&self, number: DeviceNumber, path: &Path) -> Result<()>;

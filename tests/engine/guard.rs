@@ -384,3 +384,58 @@ fn fails_well(n: u64, failure: Failure) -> bool {
     assert_eq!(states(&pool, ["greedy", "idle"]), [VolumeState::Active; 2], "{context}");
     reached
 }
+
+#[test]
+fn requests_are_merged_only_while_a_guard_watches_a_pool_with_room() {
+    let environment = Environment::new();
+    let pool = open(&environment);
+    activate(&pool, "first");
+    let unmerged = || environment.host.unmerged().len();
+    assert_eq!(unmerged(), 0, "as the kernel does it");
+    let mut guard = pool.guard(&options());
+    look(&environment, &mut guard, PLENTY);
+    assert_eq!(unmerged(), 0);
+
+    // Above both watermarks, but not by much.
+    look(&environment, &mut guard, 400 * MIB);
+    assert_eq!(unmerged(), 1);
+    activate(&pool, "second");
+    environment.host.advance(Duration::from_secs(1));
+    look(&environment, &mut guard, 400 * MIB);
+    assert_eq!(unmerged(), 2, "one that was brought up meanwhile");
+    look(&environment, &mut guard, PLENTY);
+    assert_eq!(unmerged(), 0);
+
+    drop(guard);
+    assert_eq!(unmerged(), 2, "nobody watches the pool now");
+    look(&environment, &mut pool.guard(&options()), PLENTY);
+    assert_eq!(unmerged(), 2, "the next one has ended, too");
+    let mut guard = pool.guard(&options());
+    look(&environment, &mut guard, PLENTY);
+    assert_eq!(unmerged(), 0);
+}
+
+#[test]
+fn a_failure_delays_the_switch_of_merging_only() {
+    let mut n = 0;
+    loop {
+        n += 1;
+        let environment = Environment::new();
+        let pool = open(&environment);
+        activate(&pool, "only");
+        let mut guard = pool.guard(&options());
+        look(&environment, &mut guard, PLENTY);
+        environment.host.set_free(400 * MIB);
+        environment.host.fail_at(n, Failure::ErrorBefore);
+        let silent = guard.look().is_ok_and(|look| look.failed.is_empty());
+        let reached = environment.host.heal();
+        environment.host.advance(Duration::from_secs(1));
+        look(&environment, &mut guard, 400 * MIB);
+        assert_eq!(environment.host.unmerged().len(), 1, "after a failure of call {n}");
+        if !reached {
+            break;
+        }
+        assert!(!silent, "a failure of call {n} is not told");
+    }
+    assert!(n > 4, "only {n} calls");
+}

@@ -15,7 +15,7 @@ use calf::{Reserve, VolumeSpec, VolumeState};
 use calf_test_kit::driver_process::{Driver, Usage};
 use calf_test_kit::fault_run::{Filler, Tally, count, seed};
 use calf_test_kit::kernel;
-use calf_test_kit::real_pool::{Random, Rig, open};
+use calf_test_kit::real_pool::{Random, Rig, open, run};
 
 const MIB: u64 = 1 << 20;
 
@@ -33,20 +33,14 @@ const BLOCK: u64 = 256 << 10;
 
 fn main() -> ExitCode {
     let long = |test: kernel::Test| test.timeout(Duration::from_secs(count(900, 3 * 3600)));
-    let mut tests = vec![
+    kernel::main(vec![
         long(kernel::test("writers_wait_for_room_and_lose_nothing", waiting)),
         long(kernel::test("a_driver_killed_meanwhile_leaves_it_to_the_next_one", killed)),
         kernel::test("a_pod_that_waits_is_killed_and_taken_down", taken_down),
         kernel::test("the_command_guards_a_pool_without_a_driver", command),
-    ];
-    // It fails in one try of ten, by a defect that is not understood yet: see docs/reliability.md. Until then,
-    // only torture runs have it.
-    if std::env::var_os("CALF_TORTURE").is_some() {
-        let test =
-            kernel::test("without_a_driver_the_pool_overflows_and_all_is_recovered", overflow);
-        tests.push(long(test));
-    }
-    kernel::main(tests)
+        long(kernel::test("without_a_driver_the_pool_overflows_and_all_is_recovered", overflow)),
+        kernel::test("requests_are_merged_while_a_guard_watches_a_pool_with_room", merging),
+    ])
 }
 
 /// A buffer that direct I/O accepts.
@@ -423,4 +417,50 @@ fn command() {
     guard.stdout.take().expect("a pipe").read_to_string(&mut said).expect("its output");
     assert!(said.contains("suspended volume writer-"), "{said}");
     assert!(said.contains("resumed volume writer-"), "{said}");
+}
+
+/// The `nomerges` attribute of the loop devices over the volumes' stores.
+fn merges(rig: &Rig) -> Vec<String> {
+    let attached = run("losetup", &["--list", "--noheadings", "--output", "NAME,BACK-FILE"], &[]);
+    let stores = attached.lines().filter(|line| {
+        line.contains("/volumes/") && line.contains(&*rig.pool.root().to_string_lossy())
+    });
+    let name = |line: &str| line.trim_start_matches("/dev/").split(' ').next().map(str::to_owned);
+    let attribute = |name: String| fs::read_to_string(format!("/sys/block/{name}/queue/nomerges"));
+    stores.filter_map(name).map(|name| attribute(name).expect("read").trim().to_owned()).collect()
+}
+
+/// Waits until the attribute of both stores is `value`.
+fn await_merges(rig: &Rig, value: &str) {
+    let deadline = Instant::now() + Duration::from_secs(30);
+    while merges(rig) != [value, value] {
+        assert!(Instant::now() < deadline, "{:?}, not {value}", merges(rig));
+        thread::sleep(Duration::from_millis(10));
+    }
+}
+
+fn merging() {
+    let rig = rig(kernel::Fs::Xfs);
+    for id in ["a", "b"] {
+        rig.open(&VolumeSpec::new(id, "random").size(QUOTA));
+    }
+    assert_eq!(merges(&rig), ["0", "0"]);
+    let driver = drive(&rig);
+    let filler = Filler::leaving(rig.disk.path(), ROOM);
+    await_merges(&rig, "2");
+    // A volume that is brought up meanwhile.
+    rig.pool.volume("b").and_then(|volume| volume.deactivate()).expect("deactivate");
+    rig.activate("b");
+    await_merges(&rig, "2");
+    drop(filler);
+    await_merges(&rig, "0");
+    assert!(driver.stop().success());
+    assert_eq!(merges(&rig), ["2", "2"], "nobody watches the pool now");
+    let driver = drive(&rig);
+    await_merges(&rig, "0");
+    drop(driver);
+    await_merges(&rig, "0");
+    for id in ["a", "b"] {
+        rig.pool.volume(id).and_then(|volume| volume.delete()).expect("delete");
+    }
 }

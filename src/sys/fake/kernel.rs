@@ -41,6 +41,7 @@ struct Loop {
     size: u64,
     read_only: bool,
     autoclear: bool,
+    unmerged: bool,
 }
 
 struct Mapped {
@@ -131,6 +132,7 @@ impl Kernel {
                 size,
                 read_only: spec.read_only,
                 autoclear: spec.autoclear,
+                unmerged: false,
             },
         );
         Ok(DeviceNumber { major: LOOP_MAJOR, minor })
@@ -168,6 +170,17 @@ impl Kernel {
         let device = self.loops.get_mut(&number.minor).ok_or_else(|| no_device(number))?;
         device.size = file_length(&device.file)?;
         Ok(())
+    }
+
+    pub(super) fn merge_requests(&mut self, number: DeviceNumber, merge: bool) {
+        if let Some(device) = self.loops.get_mut(&number.minor) {
+            device.unmerged = !merge;
+        }
+    }
+
+    pub(super) fn unmerged(&self) -> Vec<PathBuf> {
+        let unmerged = self.loops.values().filter(|device| device.unmerged);
+        unmerged.map(|device| device.file.clone()).collect()
     }
 
     pub(super) fn detach_loop(&mut self, number: DeviceNumber, path: &Path) -> Result<()> {

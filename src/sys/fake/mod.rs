@@ -180,6 +180,11 @@ impl FakeHost {
         self.state().kernel.set_usage(number, usage);
     }
 
+    /// The files behind loop devices to which the kernel does not merge requests.
+    pub fn unmerged(&self) -> Vec<PathBuf> {
+        self.state().kernel.unmerged()
+    }
+
     /// Makes the file system on a device read-only, as an error does.
     pub fn fail_file_system(&self, number: DeviceNumber) {
         self.state().kernel.fail_file_system(number);
@@ -500,6 +505,13 @@ impl Loops for FakeHost {
 
     fn refresh_loop(&self, number: DeviceNumber) -> Result<()> {
         self.call("refresh_loop", |state| state.kernel.refresh_loop(number))
+    }
+
+    fn merge_requests(&self, number: DeviceNumber, merge: bool) -> Result<()> {
+        self.call("merge_requests", |state| {
+            state.kernel.merge_requests(number, merge);
+            Ok(())
+        })
     }
 
     fn detach_loop(&self, number: DeviceNumber, path: &Path) -> Result<()> {

@@ -29,7 +29,7 @@ use crate::model::limits::SECTOR;
 use crate::sys::linux::minors::Minors;
 use crate::sys::linux::raw::DmRequest;
 use crate::sys::linux::write_cache::Mode;
-use crate::sys::linux::{nodes, sysfs, table, write_cache};
+use crate::sys::linux::{merging, nodes, sysfs, table, write_cache};
 use crate::sys::{Device, DeviceNumber, Quiesce, SnapshotGlance, Table};
 
 const LOAD: &str = "load a table into device";
@@ -323,8 +323,8 @@ impl DeviceMapper {
         self.change_with_uevent("resume device", DM_DEV_SUSPEND_CMD, id)
     }
 
-    /// Loop devices below vanish with the device, so their write cache is restored first, and
-    /// turned off again if the device stays.
+    /// Loop devices below vanish with the device, so their queue's settings are restored first. The write
+    /// cache is turned off again if the device stays; for merging, the guard sees to it.
     pub(super) fn remove(&self, id: &DeviceId) -> Result<()> {
         const OPERATION: &str = "remove device";
         let info = self
@@ -335,10 +335,11 @@ impl DeviceMapper {
             let busy = std::io::Error::from_raw_os_error(EBUSY);
             return Err(io_failed(OPERATION, &id.name, busy));
         }
-        let elided: Vec<DeviceNumber> = sysfs::loops_below(number(&info))
-            .into_iter()
-            .filter(|below| write_cache::hand_back(*below))
-            .collect();
+        let mut elided: Vec<DeviceNumber> = sysfs::loops_below(number(&info));
+        elided.retain(|below| {
+            merging::hand_back(*below);
+            write_cache::hand_back(*below)
+        });
         self.change_with_uevent(OPERATION, DM_DEV_REMOVE_CMD, id).inspect_err(|_| {
             for below in elided {
                 if let Err(error) = write_cache::set(below, Mode::WriteThrough) {

@@ -17,7 +17,7 @@ use crate::error::{Error, Result};
 use crate::sys::linux::nodes::Access;
 use crate::sys::linux::raw::LoopInfo;
 use crate::sys::linux::write_cache::Mode;
-use crate::sys::linux::{nodes, raw, sysfs, write_cache};
+use crate::sys::linux::{merging, nodes, raw, sysfs, write_cache};
 use crate::sys::{DeviceNumber, LoopDevice, LoopHandle};
 
 const CONTROL: &str = "/dev/loop-control";
@@ -181,6 +181,7 @@ pub(super) fn detach(number: DeviceNumber, path: &Path) -> Result<()> {
         Err(e) => return Err(failed(e)),
     }
     let elided = write_cache::hand_back(number);
+    merging::hand_back(number);
     raw::loop_clear(device.as_fd()).map_err(failed)?;
     drop(device);
 

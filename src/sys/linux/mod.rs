@@ -15,6 +15,7 @@ mod grow;
 mod holders;
 mod inode_tables;
 mod loops;
+mod merging;
 #[cfg(feature = "micro")]
 pub(crate) mod micro;
 mod minors;
@@ -239,6 +240,10 @@ impl Loops for LinuxHost {
 
     fn refresh_loop(&self, number: DeviceNumber) -> Result<()> {
         loops::refresh(number)
+    }
+
+    fn merge_requests(&self, number: DeviceNumber, merge: bool) -> Result<()> {
+        merging::set(number, merge)
     }
 
     fn detach_loop(&self, number: DeviceNumber, path: &Path) -> Result<()> {
