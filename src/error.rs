@@ -25,6 +25,8 @@ pub enum ErrorKind {
     Cancelled,
     /// The object is still in use: a template with volumes, a device with a holder.
     InUse,
+    /// The caller has to make something first that is missing, such as a directory.
+    Unprepared,
     /// The pool is full or below its reserve.
     NoSpace,
     /// This kernel or file system does not support the operation.

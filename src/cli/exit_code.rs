@@ -21,6 +21,7 @@ pub(super) fn of(kind: ErrorKind) -> u8 {
         ErrorKind::Permission => 10,
         ErrorKind::Corrupt => 11,
         ErrorKind::Cancelled => 12,
+        ErrorKind::Unprepared => 13,
         // The library may add kinds; until they have a number here, they count as failures.
         _ => FAILURE,
     }
@@ -40,6 +41,7 @@ pub(super) fn name(kind: ErrorKind) -> &'static str {
         ErrorKind::Permission => "permission",
         ErrorKind::Corrupt => "corrupt",
         ErrorKind::Cancelled => "cancelled",
+        ErrorKind::Unprepared => "unprepared",
         _ => "internal",
     }
 }
@@ -64,6 +66,7 @@ mod tests {
             Permission,
             Corrupt,
             Cancelled,
+            Unprepared,
         ];
         for (index, kind) in kinds.into_iter().enumerate() {
             assert_eq!(usize::from(of(kind)), index + 1);

@@ -52,6 +52,7 @@ Exit codes:
   10  a privilege is missing: run the command as root
   11  stored data is damaged
   12  the command was interrupted, and goes on if it is repeated
+  13  a directory above the given path is missing
 
 Environment:
   CALF_POOL, CALF_OUTPUT, CALF_RESERVE, CALF_FALLBACK,

@@ -17,7 +17,9 @@ pub(super) fn code(kind: ErrorKind) -> Code {
         ErrorKind::OutOfRange => Code::OutOfRange,
         ErrorKind::InProgress => Code::Aborted,
         ErrorKind::Cancelled => Code::Cancelled,
-        ErrorKind::InUse | ErrorKind::Unsupported => Code::FailedPrecondition,
+        ErrorKind::InUse | ErrorKind::Unsupported | ErrorKind::Unprepared => {
+            Code::FailedPrecondition
+        }
         ErrorKind::NoSpace => Code::ResourceExhausted,
         ErrorKind::Corrupt => Code::DataLoss,
         ErrorKind::Permission => Code::PermissionDenied,
@@ -84,6 +86,7 @@ mod tests {
             (ErrorKind::InProgress, "ABORTED"),
             (ErrorKind::InUse, "FAILED_PRECONDITION"),
             (ErrorKind::Unsupported, "FAILED_PRECONDITION"),
+            (ErrorKind::Unprepared, "FAILED_PRECONDITION"),
             (ErrorKind::NoSpace, "RESOURCE_EXHAUSTED"),
             (ErrorKind::Corrupt, "DATA_LOSS"),
             (ErrorKind::Permission, "PERMISSION_DENIED"),

@@ -287,6 +287,9 @@ pub trait Mounts {
     /// same kind exists.
     fn create_target(&self, path: &Path, kind: TargetKind) -> Result<()>;
 
+    /// Makes the missing directories above `path`. `NotFound` where a symlink leads to a missing one.
+    fn make_parents(&self, path: &Path) -> Result<()>;
+
     /// Removes an empty directory or file. Succeeds if it does not exist; fails if it has content.
     fn remove_target(&self, path: &Path) -> Result<()>;
 

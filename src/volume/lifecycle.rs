@@ -17,7 +17,7 @@ use crate::volume::plan::state::Observed;
 use crate::volume::plan::{Goal, require_running};
 use crate::volume::space::{AdmissionControl, Present};
 use crate::volume::status::VolumeStatus;
-use crate::volume::usage::refuse_if_mounted;
+use crate::volume::usage::{mounts_of, refuse_if_mounted};
 use crate::volume::{growth, lock, provision, reclaim, status};
 
 /// Creates a volume. A repeated call with the same spec returns the same volume.
@@ -46,13 +46,12 @@ pub(crate) fn delete_inactive_volume(pool: &PoolDir, id: &str) -> Result<()> {
     let key = guard.key();
     let observed = observe::observe(pool, key)?;
     if !observed.devices().is_empty() {
-        return Err(Error::new(
-            ErrorKind::InUse,
-            "delete volume",
-            id,
-            "it is staged: its device is active",
-        )
-        .remedy("unpublish and unstage it first"));
+        let why = match mounts_of(pool, key, &observed)?.first() {
+            Some(mount) => format!("it is staged, and in use at {}", mount.path.display()),
+            None => "it is staged: its device is active".to_owned(),
+        };
+        return Err(Error::new(ErrorKind::InUse, "delete volume", id, why)
+            .remedy("unpublish and unstage it first"));
     }
     delete(pool, &guard, id, &observed)
 }

@@ -7,6 +7,7 @@ mod inline;
 mod kata;
 mod reports;
 mod socket;
+mod staging;
 mod templates;
 mod validation;
 mod volumes;

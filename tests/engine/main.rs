@@ -18,5 +18,6 @@ mod pool_formats;
 mod recovery;
 mod space;
 mod spares;
+mod staging;
 mod stuck;
 mod volumes;

@@ -184,6 +184,14 @@ fn file_systems() {
     cli.ok(&["volume", "create", "vm1", "--template", "root", "--size", "64Mi"]);
     cli.ok(&["volume", "stage", "vm1", text(&staging), "--mount-option", "noatime"]);
     fs::write(staging.join("file"), "content").expect("write");
+    let second = cli.disk.path().join("second");
+    let told = cli.fails(5, &["volume", "stage", "vm1", text(&second)]);
+    assert!(told.contains(text(&staging)) && !second.exists(), "{told}");
+    cli.ok(&["volume", "unstage", "vm1", text(&second)]);
+    let far = cli.disk.path().join("no/directory/target");
+    let told =
+        cli.fails(13, &["volume", "publish", "vm1", text(&far), "--staging", text(&staging)]);
+    assert!(told.contains("no/directory/target does not exist"), "{told}");
     let publish = ["volume", "publish", "vm1", text(&target), "--staging", text(&staging)];
     cli.ok(&[&publish[..], &["--read-only"]].concat());
     assert_eq!(fs::read(target.join("file")).expect("read"), b"content");

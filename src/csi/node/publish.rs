@@ -90,7 +90,7 @@ fn staging(path: &str) -> Result<&str> {
         return Ok(path);
     }
     Err(Error::new(
-        ErrorKind::Unsupported,
+        ErrorKind::Unprepared,
         "publish a volume without",
         STAGING,
         "only inline volumes have none",

@@ -122,7 +122,7 @@ pub(super) fn remove_target(path: &Path) -> Result<()> {
     })
 }
 
-fn make_parent(path: &Path) -> Result<()> {
+pub(super) fn make_parent(path: &Path) -> Result<()> {
     let Some(parent) = path.parent() else { return Ok(()) };
     fs::create_dir_all(parent).map_err(|e| Error::io("make", parent.display(), e))
 }

@@ -639,6 +639,11 @@ impl Mounts for FakeHost {
         self.call("create_target", |_| files::create_target(path, kind))
     }
 
+    fn make_parents(&self, path: &Path) -> Result<()> {
+        self.check(path);
+        self.call("make_parents", |_| files::make_parent(path))
+    }
+
     fn remove_target(&self, path: &Path) -> Result<()> {
         self.check(path);
         self.call("remove_target", |state| {

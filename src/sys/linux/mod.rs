@@ -38,6 +38,7 @@ mod sysfs;
 mod table;
 mod targets;
 mod used_files;
+mod walk;
 mod write_cache;
 
 use std::collections::BTreeSet;
@@ -346,6 +347,10 @@ impl Mounts for LinuxHost {
 
     fn create_target(&self, path: &Path, kind: TargetKind) -> Result<()> {
         targets::create(path, kind)
+    }
+
+    fn make_parents(&self, path: &Path) -> Result<()> {
+        places::make_parents(path)
     }
 
     fn remove_target(&self, path: &Path) -> Result<()> {

@@ -4,25 +4,20 @@
 //! that only root can have put there: owned by root, in a directory that root owns and nobody else
 //! may write. Below a directory of a pod, it follows none. It never follows the last component.
 //!
-//! The walk ends in a [`Place`]: an open directory and a name in it. Operations use these two, so
+//! [`walk`] does so. It ends in a [`Place`]: an open directory and a name in it. Operations use these two, so
 //! that renaming or replacing anything above has no effect. See `docs/security.md` and decision
 //! record 0030.
 
 use std::ffi::{OsStr, OsString};
 use std::fs;
 use std::os::fd::{AsFd, AsRawFd as _, OwnedFd};
-use std::os::unix::ffi::OsStringExt as _;
 use std::path::{Component, Path, PathBuf};
 
-use rustix::fs::{CWD, FileType, Mode, OFlags, ResolveFlags, Stat};
+use rustix::fs::{CWD, Mode, OFlags};
 use rustix::io::Errno;
 
 use crate::error::{Error, ErrorKind, Result};
-
-/// Maximum number of symlinks that one walk follows, the same as the kernel's.
-const MOST_LINKS: u32 = 40;
-/// Permission bits that allow writing to others than the owner.
-const OTHERS_WRITE: u32 = 0o022;
+use crate::sys::linux::walk::{self, Stopped, open};
 
 /// An open directory, and a name in it that may or may not exist.
 #[derive(Debug)]
@@ -35,25 +30,46 @@ pub(super) struct Place {
 /// way to it.
 pub(super) fn find(path: &Path) -> Result<Place> {
     const OPERATION: &str = "walk to";
-    let absolute =
-        std::path::absolute(path).map_err(|e| Error::io(OPERATION, path.display(), e))?;
-    let (Some(parent), Some(name)) = (absolute.parent(), absolute.file_name()) else {
-        let why = "it does not end in a name";
-        return Err(Error::new(ErrorKind::InvalidArgument, OPERATION, path.display(), why)
-            .remedy("give the path of a file or directory"));
-    };
+    let absolute = absolute(OPERATION, path)?;
+    let (parent, name) = split(OPERATION, &absolute)?;
     let plain = match parent.components().any(|part| part == Component::ParentDir) {
         true => Err(Errno::LOOP),
         false => open(CWD, parent.as_os_str(), OFlags::DIRECTORY),
     };
     let parent = match plain {
-        Err(Errno::LOOP) => Walk::to(parent).map_err(|stopped| match stopped {
-            Stopped::Errno(errno) => Error::io(OPERATION, path.display(), errno),
-            Stopped::Untrusted(link) => untrusted(OPERATION, path, &link),
-        })?,
+        Err(Errno::LOOP) => walk::to(parent).map_err(|stopped| told(OPERATION, path, stopped))?,
         other => other.map_err(|errno| refused(OPERATION, path, errno))?,
     };
     Ok(Place { parent, name: name.to_owned() })
+}
+
+/// Makes the missing directories above `path`, on a way as safe as that of [`find`]. `NotFound` where a
+/// symlink leads to a missing directory.
+pub(super) fn make_parents(path: &Path) -> Result<()> {
+    const OPERATION: &str = "make the directories above";
+    let absolute = absolute(OPERATION, path)?;
+    let (parent, _) = split(OPERATION, &absolute)?;
+    walk::to_made(parent).map(drop).map_err(|stopped| told(OPERATION, path, stopped))
+}
+
+fn absolute(operation: &'static str, path: &Path) -> Result<PathBuf> {
+    std::path::absolute(path).map_err(|e| Error::io(operation, path.display(), e))
+}
+
+/// The directory and the name at its end.
+fn split<'a>(operation: &'static str, path: &'a Path) -> Result<(&'a Path, &'a OsStr)> {
+    path.parent().zip(path.file_name()).ok_or_else(|| {
+        let why = "it does not end in a name";
+        Error::new(ErrorKind::InvalidArgument, operation, path.display(), why)
+            .remedy("give the path of a file or directory")
+    })
+}
+
+fn told(operation: &'static str, path: &Path, stopped: Stopped) -> Error {
+    match stopped {
+        Stopped::Errno(errno) => Error::io(operation, path.display(), errno),
+        Stopped::Untrusted(link) => untrusted(operation, path, &link),
+    }
 }
 
 fn refused(operation: &'static str, path: &Path, errno: Errno) -> Error {
@@ -72,18 +88,6 @@ fn untrusted(operation: &'static str, path: &Path, link: &Path) -> Error {
     Error::new(ErrorKind::InvalidArgument, operation, path.display(), why).remedy(
         "name the path without the link, or make root the owner of the link and of its directory, \
              and the directory writable only for root",
-    )
-}
-
-/// Opens `path` as a place to start from or to act on. A symlink on the way fails with `ELOOP`.
-/// With `NOFOLLOW`, opens the last component itself if it is a symlink.
-fn open(directory: impl AsFd, path: &OsStr, flags: OFlags) -> rustix::io::Result<OwnedFd> {
-    rustix::fs::openat2(
-        directory,
-        path,
-        OFlags::PATH | OFlags::CLOEXEC | flags,
-        Mode::empty(),
-        ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_MAGICLINKS,
     )
 }
 
@@ -129,99 +133,12 @@ pub(super) fn descriptor(fd: &OwnedFd) -> PathBuf {
     PathBuf::from(format!("/proc/self/fd/{}", fd.as_raw_fd()))
 }
 
-// === impl Walk ===
-
-/// A walk that follows trusted symlinks, component by component.
-struct Walk {
-    /// The directories walked through so far, for going back on `..`, with their paths for
-    /// messages. Never empty.
-    trail: Vec<(OwnedFd, PathBuf)>,
-    /// The components still to walk, in reverse order.
-    rest: Vec<Part>,
-    links: u32,
-}
-
-enum Part {
-    Root,
-    Up,
-    Down(OsString),
-}
-
-enum Stopped {
-    Errno(Errno),
-    Untrusted(PathBuf),
-}
-
-impl From<Errno> for Stopped {
-    fn from(errno: Errno) -> Self {
-        Self::Errno(errno)
-    }
-}
-
-impl Walk {
-    fn to(path: &Path) -> Result<OwnedFd, Stopped> {
-        let mut walk = Self { trail: vec![root()?], rest: Vec::new(), links: 0 };
-        walk.queue(path);
-        while let Some(part) = walk.rest.pop() {
-            match part {
-                Part::Root => walk.trail = vec![root()?],
-                Part::Up => walk.trail.truncate(walk.trail.len().saturating_sub(1).max(1)),
-                Part::Down(name) => walk.down(&name)?,
-            }
-        }
-        Ok(walk.trail.swap_remove(walk.trail.len() - 1).0)
-    }
-
-    fn queue(&mut self, path: &Path) {
-        let parts = path.components().rev().filter_map(|component| match component {
-            Component::RootDir => Some(Part::Root),
-            Component::ParentDir => Some(Part::Up),
-            Component::Normal(name) => Some(Part::Down(name.to_owned())),
-            Component::CurDir | Component::Prefix(_) => None,
-        });
-        self.rest.extend(parts);
-    }
-
-    fn down(&mut self, name: &OsStr) -> Result<(), Stopped> {
-        let (directory, path) = &self.trail[self.trail.len() - 1];
-        let path = path.join(name);
-        let found = open(directory, name, OFlags::NOFOLLOW)?;
-        let status = rustix::fs::fstat(&found)?;
-        if FileType::from_raw_mode(status.st_mode) != FileType::Symlink {
-            self.trail.push((found, path));
-            return Ok(());
-        }
-        if !(is_own(&status) && is_closed(&rustix::fs::fstat(directory)?)) {
-            return Err(Stopped::Untrusted(path));
-        }
-        self.links += 1;
-        if self.links > MOST_LINKS {
-            return Err(Errno::LOOP.into());
-        }
-        let target = rustix::fs::readlinkat(&found, "", Vec::new())?;
-        self.queue(Path::new(&OsString::from_vec(target.into_bytes())));
-        Ok(())
-    }
-}
-
-fn root() -> rustix::io::Result<(OwnedFd, PathBuf)> {
-    Ok((open(CWD, OsStr::new("/"), OFlags::DIRECTORY)?, PathBuf::from("/")))
-}
-
-/// Whether root, or the user of this process, is the owner.
-fn is_own(status: &Stat) -> bool {
-    status.st_uid == 0 || status.st_uid == rustix::process::geteuid().as_raw()
-}
-
-/// Whether nobody else can put anything into the directory.
-fn is_closed(directory: &Stat) -> bool {
-    is_own(directory) && directory.st_mode & OTHERS_WRITE == 0
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use std::os::unix::fs::{PermissionsExt as _, symlink};
+
+    use rustix::fs::FileType;
 
     /// Where the walk to `path` ends, as the kernel names it.
     fn end(path: &Path) -> Result<PathBuf> {
@@ -269,6 +186,33 @@ mod tests {
         assert_eq!(kind(&format!("{}/end", "x".repeat(300))), ErrorKind::InvalidArgument);
         assert_eq!(find(Path::new("/")).unwrap_err().kind(), ErrorKind::InvalidArgument);
         assert_eq!(find(Path::new("/a/..")).unwrap_err().kind(), ErrorKind::InvalidArgument);
+    }
+
+    #[test]
+    fn missing_directories_are_made_but_never_where_a_link_leads() {
+        let directory = tempfile::tempdir().unwrap();
+        let root = fs::canonicalize(directory.path()).unwrap();
+        let at = |name: &str| root.join(name);
+        fs::create_dir(at("real")).unwrap();
+        symlink("real", at("link")).unwrap();
+        symlink("not-mounted", at("dangling")).unwrap();
+        for (path, made) in [("a/b/end", "a/b"), ("link/c/d/end", "real/c/d"), ("a/b/end", "a/b")] {
+            make_parents(&at(path)).unwrap();
+            let found = fs::symlink_metadata(at(made)).unwrap();
+            assert!(found.is_dir() && found.permissions().mode() & 0o777 & !0o750 == 0, "{path}");
+            assert!(!at(path).exists(), "{path}");
+        }
+        assert_eq!(make_parents(&at("dangling/e/end")).unwrap_err().kind(), ErrorKind::NotFound);
+        assert!(!at("not-mounted").exists());
+        fs::write(at("file"), b"").unwrap();
+        let below_a_file = make_parents(&at("file/f/end")).unwrap_err();
+        assert_eq!(below_a_file.kind(), ErrorKind::InvalidArgument);
+        fs::create_dir(at("open")).unwrap();
+        symlink(at("real"), at("open/link")).unwrap();
+        fs::set_permissions(at("open"), fs::Permissions::from_mode(0o777)).unwrap();
+        let error = make_parents(&at("open/link/g/end")).unwrap_err();
+        assert!(error.report().contains("open/link is a symbolic link"), "{error:?}");
+        assert!(!at("real/g").exists());
     }
 
     #[test]

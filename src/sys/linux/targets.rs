@@ -12,7 +12,7 @@ use rustix::fs::{
 use rustix::io::Errno;
 
 use crate::error::{Error, ErrorKind, Result};
-use crate::sys::linux::{files, mountinfo, places, seal};
+use crate::sys::linux::{files, mountinfo, places, seal, walk};
 use crate::sys::{DeviceNumber, FileSystemUsage, Target, TargetKind};
 
 pub(super) fn look(path: &Path) -> Result<Target> {
@@ -102,7 +102,8 @@ pub(super) fn create(path: &Path, kind: TargetKind) -> Result<()> {
     let place = places::find(path)?;
     let made = match kind {
         TargetKind::Directory => {
-            rustix::fs::mkdirat(place.parent(), place.name(), Mode::from_raw_mode(0o750))
+            let mode = Mode::from_raw_mode(walk::NEW_DIRECTORY);
+            rustix::fs::mkdirat(place.parent(), place.name(), mode)
         }
         TargetKind::File => {
             let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::CLOEXEC;

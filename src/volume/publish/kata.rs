@@ -33,7 +33,9 @@ use crate::sys::{Target, TargetKind};
 use crate::volume::activate::Found;
 use crate::volume::kata::{FILE, LARGEST, directory, is_of, owner, targets};
 use crate::volume::machine::observe;
-use crate::volume::publish::mount_point::{changed, taken, undo, unmount_all};
+use crate::volume::publish::mount_point::{
+    Parents, changed, make_target, taken, undo, unmount_all,
+};
 use crate::volume::usage::mounts_of_device;
 
 /// What Kata's Rust runtime calls a block device that the guest mounts. Its Go runtime takes any
@@ -168,7 +170,7 @@ fn seal(volume: &Found<'_>, target: &Path) -> Result<bool> {
         Target::Sealed { owner, .. } if is_of(pool, key, &owner) => return Ok(false),
         Target::Plain(TargetKind::Directory) => false,
         Target::Missing => {
-            pool.host().create_target(target, TargetKind::Directory)?;
+            make_target(pool, &record.id, target, TargetKind::Directory, Parents::Expect)?;
             true
         }
         other => return Err(taken(&record.id, target, other)),

@@ -32,7 +32,9 @@ use crate::volume::activate::Found;
 use crate::volume::kata::is_direct;
 use crate::volume::lifecycle::Provisioned;
 use crate::volume::machine::observe;
-use crate::volume::publish::mount_point::{check_path, refuse_other_use, show, unmount_all};
+use crate::volume::publish::mount_point::{
+    Parents, check_path, refuse_other_use, show, unmount_all,
+};
 use crate::volume::publish::stage::{check_access, ensure_staged};
 use crate::volume::usage::mounts_of;
 use crate::volume::{lifecycle, lock, provision};
@@ -70,7 +72,7 @@ fn mount_inline(volume: &Found<'_>, publish: &Publish) -> Result<()> {
         read_only: publish.is_read_only(),
         cancel: publish.stage.cancel.clone(),
     };
-    ensure_staged(volume, &stage).map(drop)
+    ensure_staged(volume, &stage, Parents::Expect).map(drop)
 }
 
 /// Makes an ephemeral volume and publishes it in one call; undone by
@@ -132,7 +134,7 @@ fn publish_node(volume: &Found<'_>, publish: &Publish) -> Result<()> {
         let role = if read_only { Role::ReadOnlyView } else { Role::Snapshot };
         let node = pool.layout().node(key, role);
         let bound = Target::Node { device };
-        show(volume, &publish.target, TargetKind::File, bound, || {
+        show(volume, &publish.target, TargetKind::File, Parents::Expect, bound, || {
             refuse_other_use(volume, TargetKind::File)?;
             host.make_node(&node, device, record.owner)?;
             host.bind(&BindSpec {
@@ -148,10 +150,10 @@ fn publish_node(volume: &Found<'_>, publish: &Publish) -> Result<()> {
 
 /// Binds the staged file system to a directory target.
 fn publish_directory(volume: &Found<'_>, publish: &Publish) -> Result<()> {
-    let device = ensure_staged(volume, &publish.stage)?;
+    let device = ensure_staged(volume, &publish.stage, Parents::Make)?;
     let read_only = publish.is_read_only();
     let bound = Target::FileSystem { device, read_only, failed: false };
-    show(volume, &publish.target, TargetKind::Directory, bound, || {
+    show(volume, &publish.target, TargetKind::Directory, Parents::Expect, bound, || {
         let Found { pool, record, .. } = volume;
         refuse_failed(pool, record, &publish.stage.path)?;
         pool.host().bind(&BindSpec {

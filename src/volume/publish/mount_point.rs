@@ -78,6 +78,45 @@ fn is_dead(pool: &PoolDir, device: DeviceNumber) -> Result<bool> {
     Ok(pool.host().device_size(device).is_err_and(|error| error.kind() == ErrorKind::NotFound))
 }
 
+/// Who makes the directories above a path.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Parents {
+    /// calf, if the orchestrator has not: above a staging directory.
+    Make,
+    /// Only the orchestrator: above a target. Where one is missing, the pod may be gone.
+    Expect,
+}
+
+/// Makes an empty file or directory for the volume `id`.
+///
+/// # Errors
+///
+/// `Unprepared` if the directory above it is missing.
+pub(crate) fn make_target(
+    pool: &PoolDir,
+    id: &str,
+    path: &Path,
+    kind: TargetKind,
+    parents: Parents,
+) -> Result<()> {
+    let made = match pool.host().create_target(path, kind) {
+        Err(error) if error.kind() == ErrorKind::NotFound && parents == Parents::Make => {
+            pool.host().make_parents(path).and_then(|()| pool.host().create_target(path, kind))
+        }
+        made => made,
+    };
+    made.map_err(|error| match error.kind() {
+        ErrorKind::NotFound => {
+            let why = format!("the directory above {} does not exist", path.display());
+            Error::new(ErrorKind::Unprepared, "use path for volume", id, why).remedy(
+                "make it, which is the orchestrator's task; if the node has it, calf's container does not \
+                 see it: mount the orchestrator's directory there (the chart's value `kubeletDir`)",
+            )
+        }
+        _ => error,
+    })
+}
+
 /// Whether [`show`] had anything to do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Shown {
@@ -95,6 +134,7 @@ pub(crate) fn show(
     volume: &Found<'_>,
     path: &Path,
     kind: TargetKind,
+    parents: Parents,
     wanted: Target,
     place: impl FnOnce() -> Result<()>,
 ) -> Result<Shown> {
@@ -102,7 +142,7 @@ pub(crate) fn show(
     let created = match host.target(path)? {
         found if is(&found, &wanted) => return Ok(Shown::Before),
         Target::Missing => {
-            host.create_target(path, kind)?;
+            make_target(volume.pool, &volume.record.id, path, kind, parents)?;
             true
         }
         Target::Plain(found) if found == kind => false,
@@ -176,26 +216,36 @@ pub(crate) fn taken(id: &str, path: &Path, found: Target) -> Error {
 }
 
 /// Refuses to mount a volume that is published as a block device, or to publish as a block device
-/// one whose file system is mounted: two masters of one file system destroy it.
+/// one whose file system is mounted: two masters of one file system destroy it. Refuses, too, to mount a
+/// volume at a second path: CSI knows one staging path of a volume, and with two, neither could be undone
+/// before the other.
 pub(crate) fn refuse_other_use(volume: &Found<'_>, kind: TargetKind) -> Result<()> {
     let Found { pool, key, record, before, .. } = volume;
+    let mounts = kind == TargetKind::Directory;
     // What nobody has open is not mounted; that spares reading the mount table.
     let devices = match kind {
         TargetKind::Directory => before.devices(),
         TargetKind::File => before.open_devices(),
     };
     for number in devices {
-        let mounts = mounts_of_device(pool, key, number)?;
-        let other = mounts.iter().find(|mount| mount.node == (kind == TargetKind::Directory));
-        let Some(mount) = other else { continue };
-        let used = if mount.node { "as a block device" } else { "as a file system" };
-        return Err(Error::new(
-            ErrorKind::InUse,
-            "use volume",
-            &record.id,
-            format!("it is in use {used} at {}", mount.path.display()),
-        )
-        .remedy("unpublish it there first; use it in one way at a time"));
+        let found = mounts_of_device(pool, key, number)?;
+        let Some(mount) = found.iter().find(|mount| mounts || !mount.node) else { continue };
+        let (used, remedy) = match (mounts, mount.node) {
+            (true, false) => (
+                "as a file system",
+                "unpublish and unstage it there first; a volume is mounted at one path at a time, and \
+                 published from there",
+            ),
+            (_, false) => (
+                "as a file system",
+                "unpublish and unstage it there first; use it in one way at a time",
+            ),
+            (_, true) => {
+                ("as a block device", "unpublish it there first; use it in one way at a time")
+            }
+        };
+        let why = format!("it is in use {used} at {}", mount.path.display());
+        return Err(Error::new(ErrorKind::InUse, "use volume", &record.id, why).remedy(remedy));
     }
     Ok(())
 }

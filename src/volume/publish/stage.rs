@@ -15,7 +15,9 @@ use crate::volume::kata::{is_at, is_direct};
 use crate::volume::machine::{converge, observe, teardown};
 use crate::volume::plan::{Goal, require_running};
 use crate::volume::publish::file_system;
-use crate::volume::publish::mount_point::{Shown, check_path, refuse_other_use, show, unmount_all};
+use crate::volume::publish::mount_point::{
+    Parents, Shown, check_path, refuse_other_use, show, unmount_all,
+};
 use crate::volume::usage::{elsewhere, is_device_of, mounts_of};
 use crate::volume::{growth, lifecycle, lock};
 
@@ -24,10 +26,11 @@ pub(crate) fn stage(pool: &PoolDir, id: &str, stage: &Stage) -> Result<()> {
     let guard = lock::take(pool, id, "stage volume")?;
     let volume = Found::look(pool, &guard, id)?;
     check_access(&volume.record, &stage.access)?;
-    ensure_staged(&volume, stage).map(drop)
+    ensure_staged(&volume, stage, Parents::Make).map(drop)
 }
 
-/// Undoes `stage`: unmounts, deactivates. Unknown volumes and paths are fine.
+/// Undoes `stage`: unmounts, deactivates. Unknown volumes and paths are fine. A volume that is mounted
+/// elsewhere is not staged at this path, and stays as it is.
 pub(crate) fn unstage(pool: &PoolDir, id: &str, path: &Path) -> Result<()> {
     let guard = lock::take(pool, id, "unstage volume")?;
     let key = guard.key();
@@ -35,6 +38,12 @@ pub(crate) fn unstage(pool: &PoolDir, id: &str, path: &Path) -> Result<()> {
     let observed = observe::observe(pool, key)?;
     let mounts = mounts_of(pool, key, &observed)?;
     if let Some(elsewhere) = mounts.iter().find(|mount| mount.path != staged) {
+        // A staging that the host does not mount leaves no trace at its path.
+        let traceless = |record: &VolumeRecord| record.kata_direct;
+        let is_here = mounts.iter().any(|mount| mount.path == staged || mount.node);
+        if !is_here && !observed.record.as_ref().is_some_and(traceless) {
+            return Ok(());
+        }
         return Err(Error::new(
             ErrorKind::InUse,
             "unstage volume",
@@ -90,13 +99,19 @@ pub(crate) fn check_access(record: &VolumeRecord, access: &Access) -> Result<()>
 
 /// Activates the volume and, for mount access, has its file system at the staging path.
 /// Returns the device that the staging rests on.
-pub(crate) fn ensure_staged(volume: &Found<'_>, stage: &Stage) -> Result<DeviceNumber> {
+pub(crate) fn ensure_staged(
+    volume: &Found<'_>,
+    stage: &Stage,
+    parents: Parents,
+) -> Result<DeviceNumber> {
     volume.activate(stage.is_read_only(), |device| {
-        if let Access::Mount { options, .. } = &stage.access
-            && !is_direct(&volume.record, &stage.access)
-        {
-            check_path(volume.pool, &stage.path)?;
-            mount(volume, device, stage, options)?;
+        match &stage.access {
+            access if is_direct(&volume.record, access) => {}
+            Access::Block => refuse_other_use(volume, TargetKind::File)?,
+            Access::Mount { options, .. } => {
+                check_path(volume.pool, &stage.path)?;
+                mount(volume, device, stage, options, parents)?;
+            }
         }
         Ok(device)
     })
@@ -108,6 +123,7 @@ fn mount(
     device: DeviceNumber,
     stage: &Stage,
     options: &[String],
+    parents: Parents,
 ) -> Result<()> {
     let Found { pool, key, record, .. } = volume;
     let read_only = stage.is_read_only();
@@ -118,7 +134,7 @@ fn mount(
         (false, true) => grow(pool, record, device, &stage.path, &stage.cancel),
     };
     let mounted = Target::FileSystem { device, read_only, failed: false };
-    let shown = show(volume, &stage.path, TargetKind::Directory, mounted, || {
+    let shown = show(volume, &stage.path, TargetKind::Directory, parents, mounted, || {
         refuse_other_use(volume, TargetKind::Directory)?;
         let found = file_system::check(pool, record, device)?;
         if grows {

@@ -181,6 +181,7 @@ impl Mounts for KillingHost {
         look target(path: &Path) -> Result<Target>;
         look target_usage(path: &Path) -> Result<FileSystemUsage>;
         change create_target(path: &Path, kind: TargetKind) -> Result<()>;
+        change make_parents(path: &Path) -> Result<()>;
         change remove_target(path: &Path) -> Result<()>;
         look check_mount_options(fs_type: &str, options: &[String]) -> Result<()>;
         change mount(spec: &MountSpec) -> Result<()>;
