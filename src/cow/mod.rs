@@ -5,4 +5,4 @@ pub(crate) mod header;
 pub(crate) mod size;
 
 pub use size::{EXCEPTION_MEMORY, largest_volume, store_size};
-pub(crate) use size::{data_chunks, is_chunk_size};
+pub(crate) use size::{data_chunks, is_chunk_size, length_to_load, space_after_content};

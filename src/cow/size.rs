@@ -46,6 +46,31 @@ pub fn store_size(size: u64, limit: Option<u64>, chunk_size: u64) -> u64 {
     (1 + areas + data) * chunk_size
 }
 
+/// Of how many chunks a COW store is at the least while the kernel loads a table over it, if it has so many.
+const FEWEST_TO_LOAD: u64 = 1024;
+/// Chunks of a whole store for each chunk that it has while the kernel loads a table over it.
+const CHUNKS_PER_CHUNK_TO_LOAD: u64 = 1024;
+
+/// How long a COW store without content should be while the kernel loads a table over it, in bytes; `full`
+/// is how long it is to be afterwards.
+///
+/// The kernel makes a hash table with a bucket of 8 bytes for each chunk that the store has at that time, up
+/// to 262,144, and another with an eighth of that. But 256 chunks of the volume that follow each other hash
+/// to one bucket, so nearly all of them stay empty (Linux, `init_hash_tables` and `exception_hash` in
+/// `drivers/md/dm-snap.c`). A store that is extended later is used in full: the kernel asks for its length at
+/// each allocation.
+pub(crate) fn length_to_load(full: u64, chunk_size: u64) -> u64 {
+    let chunks = (full / chunk_size / CHUNKS_PER_CHUNK_TO_LOAD).max(FEWEST_TO_LOAD);
+    full.min(chunks.saturating_mul(chunk_size))
+}
+
+/// How many bytes a COW store must have after what it holds, so that the kernel can load a table over it: it
+/// reads the areas up to the first that is not full. That may be a hole, and so may be the chunks before it,
+/// if they were discarded.
+pub(crate) fn space_after_content(chunk_size: u64) -> u64 {
+    (chunk_size / EXCEPTION_SIZE + 2) * chunk_size
+}
+
 /// The size of the largest volume whose COW store, for all of it, fits into `space` bytes.
 pub fn largest_volume(space: u64, chunk_size: u64) -> u64 {
     let exceptions_per_area = chunk_size / EXCEPTION_SIZE;
@@ -66,6 +91,15 @@ mod tests {
         assert_eq!(store_size(size, None, 4096), (1 + 1025 + 262_144) * 4096);
         assert_eq!(store_size(size, Some(4096), 4096), 3 * 4096);
         assert_eq!(store_size(size, Some(u64::MAX), 4096), store_size(size, None, 4096));
+    }
+
+    #[test]
+    fn a_table_is_loaded_over_a_part_of_a_large_store() {
+        assert_eq!(length_to_load(3 << 20, 4096), 3 << 20);
+        assert_eq!(length_to_load(1 << 30, 4096), 4 << 20);
+        assert_eq!(length_to_load(20 << 30, 4096), 20 << 20);
+        assert_eq!(length_to_load(1 << 30, 64 << 10), 64 << 20);
+        assert_eq!(space_after_content(4096), 258 * 4096);
     }
 
     proptest! {

@@ -1,7 +1,7 @@
 //! Files: code that Linux and the simulated machine share, since the files of both are real.
 
 use std::ffi::OsString;
-use std::fs::{self, Metadata, OpenOptions, Permissions};
+use std::fs::{self, File, Metadata, OpenOptions, Permissions};
 use std::io::{self, Read as _, Write as _};
 use std::os::unix::fs::{
     FileTypeExt as _, MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _,
@@ -9,6 +9,8 @@ use std::os::unix::fs::{
 use std::path::{Path, PathBuf};
 
 use nix::libc::{ELOOP, O_NOFOLLOW, O_NONBLOCK};
+use rustix::fs::SeekFrom;
+use rustix::io::Errno;
 
 use crate::error::{Error, ErrorKind, Result};
 
@@ -159,6 +161,38 @@ pub(super) fn canonical_path(path: &Path) -> Result<PathBuf> {
     path.canonicalize().map_err(|e| Error::io("find", path.display(), e))
 }
 
+/// Cuts off the hole at the end of a file, but not what `least` and `after_content` keep.
+pub(super) fn shorten(path: &Path, least: u64, after_content: u64) -> Result<()> {
+    let shorten = || -> io::Result<()> {
+        let file = OpenOptions::new().write(true).custom_flags(O_NOFOLLOW).open(path)?;
+        let length = file.metadata()?.len();
+        if length <= least {
+            return Ok(());
+        }
+        let kept = end_of_data(&file, length)?.saturating_add(after_content).max(least);
+        if kept < length {
+            file.set_len(kept)?;
+        }
+        Ok(())
+    };
+    shorten().map_err(|e| Error::io("cut off the hole at the end of", path.display(), e))
+}
+
+/// Where the last data of a file ends, in bytes; 0 if all of it is a hole.
+fn end_of_data(file: &File, length: u64) -> io::Result<u64> {
+    // There is data at or after `low`, unless that is 0, and none at or after `high`.
+    let (mut low, mut high) = (0, length);
+    while low < high {
+        let middle = low + (high - low) / 2;
+        match rustix::fs::seek(file, SeekFrom::Data(middle)) {
+            Ok(data) => low = rustix::fs::seek(file, SeekFrom::Hole(data))?.max(middle + 1),
+            Err(Errno::NXIO) => high = middle,
+            Err(e) => return Err(e.into()),
+        }
+    }
+    Ok(low)
+}
+
 #[cfg(test)]
 mod tests {
     use std::os::unix::fs::symlink;
@@ -175,6 +209,39 @@ mod tests {
         names.sort();
         assert_eq!(names, ["a", "b"]);
         assert!(list(&directory.path().join("a")).is_err());
+    }
+
+    #[test]
+    fn only_the_hole_at_the_end_of_a_file_is_cut_off() {
+        use std::os::unix::fs::FileExt as _;
+
+        const LENGTH: u64 = 64 << 20;
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("store");
+        for data in [vec![], vec![0], vec![0, 5 << 20], vec![40 << 20], vec![LENGTH - 1]] {
+            for (least, after_content) in [(0, 0), (1 << 20, 0), (4096, 8 << 20), (LENGTH, 0)] {
+                let file = File::create_new(&path).unwrap();
+                file.set_len(LENGTH).unwrap();
+                for at in &data {
+                    file.write_all_at(b"x", *at).unwrap();
+                }
+                shorten(&path, least, after_content).unwrap();
+                let length = file.metadata().unwrap().len();
+                let end = data.last().map_or(0, |at| at + 1);
+                assert!(length >= LENGTH.min((end + after_content).max(least)), "{data:?}");
+                // A file system has blocks of up to 64 KiB.
+                assert!(length <= (end.next_multiple_of(64 << 10) + after_content).max(least));
+                let mut byte = [0];
+                let file = File::open(&path).unwrap();
+                for at in &data {
+                    file.read_exact_at(&mut byte, *at).unwrap();
+                    assert_eq!(&byte, b"x");
+                }
+                fs::remove_file(&path).unwrap();
+            }
+        }
+        let missing = shorten(&directory.path().join("none"), 0, 0).unwrap_err();
+        assert_eq!(missing.kind(), ErrorKind::NotFound);
     }
 
     #[test]

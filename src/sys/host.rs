@@ -149,6 +149,11 @@ pub trait Files {
     /// Extends a file to `length` bytes with a hole. A longer file stays as it is.
     fn extend_file(&self, path: &Path, length: u64) -> Result<()>;
 
+    /// Cuts off the hole at the end of a file, except for `after_content` bytes after the last data, and down
+    /// to `least` bytes. Changes nothing that the file holds, but may free blocks that are allocated for the
+    /// hole. Nobody may write to the file meanwhile.
+    fn shorten_file(&self, path: &Path, least: u64, after_content: u64) -> Result<()>;
+
     /// Moves a file or a directory within the pool atomically, replacing an existing file. Until
     /// the next [`sync_directory`](Self::sync_directory), a power loss may undo the move.
     /// `NotFound` if there is nothing to move.
@@ -236,9 +241,12 @@ pub trait Mapper {
     /// such numbers. `AlreadyExists` if the name or UUID is taken.
     fn create_device(&self, id: &DeviceId) -> Result<DeviceNumber>;
 
-    /// Makes such a device with a live table that has a name but no UUID, and thus no owner yet.
-    /// `AlreadyExists` if the name is taken. A failure may leave the device without a live table.
+    /// Makes such a device that has a name but no UUID, and thus no owner yet, and loads a table into its
+    /// inactive slot. `AlreadyExists` if the name is taken. A failure may leave the device.
     fn create_spare(&self, name: &str, table: &Table) -> Result<DeviceNumber>;
+
+    /// Makes the table of a device that [`create_spare`](Self::create_spare) made live.
+    fn start_spare(&self, name: &str) -> Result<()>;
 
     /// Permanently gives the device of this name, which has no UUID, the UUID of `id`, and then the
     /// name of `id`: from then on it is an ordinary device. A device that already has the UUID gets

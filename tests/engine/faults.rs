@@ -4,11 +4,16 @@
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
 
+use calf::internal::record::VolumeRecord;
+use calf::internal::store_size;
 use calf::sys::fake::{Crash, Failure};
-use calf::{Access, Pool, VolumeState};
+use calf::{Access, ErrorKind, Pool, VolumeState};
 use calf_test_kit::simulated_pool::{
     Environment, FAILURES, TEMPLATE_SIZE, block, mount, publication, spec,
 };
+
+/// Size of a volume whose COW store is shorter than that while the kernel loads its table.
+const LARGE: u64 = 16 << 20;
 
 /// A volume's life, up to the point that a scenario reaches.
 type Scenario = fn(&Environment, &Pool) -> calf::Result<()>;
@@ -45,6 +50,34 @@ fn reader_life(environment: &Environment, pool: &Pool) -> calf::Result<()> {
     pool.volume("volume")?.unpublish(&publish.target)?;
     pool.volume("volume")?.unstage(&publish.stage.path)?;
     pool.volume("volume").and_then(|volume| volume.delete())
+}
+
+/// A volume whose COW store is short while the kernel loads its table: activated, grown, and activated again
+/// over what it holds.
+fn large_life(environment: &Environment, pool: &Pool) -> calf::Result<()> {
+    match pool.create_volume(&spec("volume").size(LARGE)) {
+        // A repeated call finds it grown.
+        Err(error) if error.kind() == ErrorKind::AlreadyExists => {}
+        created => drop(created?),
+    }
+    pool.volume("volume")?.activate()?;
+    fill(environment, pool, LARGE / 2)?;
+    pool.volume("volume")?.expand(2 * LARGE)?;
+    fill(environment, pool, LARGE / 4)?;
+    pool.volume("volume")?.deactivate()?;
+    pool.volume("volume")?.activate()?;
+    fill(environment, pool, LARGE)?;
+    pool.volume("volume").and_then(|volume| volume.delete())
+}
+
+/// Has a guest write to chunks of the volume that were not written before.
+fn fill(environment: &Environment, pool: &Pool, bytes: u64) -> calf::Result<()> {
+    let status = pool.volume("volume")?.status()?;
+    let device = status.device.expect("it is active");
+    assert!(environment.host.write_new(device, bytes), "{bytes} bytes do not fit: {status:?}");
+    let sized_by = environment.host.sized_by(device);
+    assert_eq!(sized_by, Some(4 << 20), "the kernel made large tables");
+    Ok(())
 }
 
 fn inline_life(environment: &Environment, pool: &Pool) -> calf::Result<()> {
@@ -93,6 +126,18 @@ fn check(scenario: Scenario) {
     }
 }
 
+/// Every device that can be used has a COW store of full length.
+fn check_stores(environment: &Environment, pool: &Pool, context: &str) {
+    for volume in pool.volumes().expect("volumes") {
+        if let (Some(device), Some((_, total))) = (volume.device, volume.cow) {
+            let VolumeRecord { size, cow_limit, chunk_size, .. } = volume.record;
+            let full = store_size(size, cow_limit, chunk_size);
+            assert!(total >= full, "{context}: {total} of {full}");
+            assert!(environment.host.sized_by(device).is_some_and(|by| by <= 4 << 20), "{context}");
+        }
+    }
+}
+
 /// Makes the `n`-th call fail; returns whether the scenario has that many calls.
 fn fails_well(scenario: Scenario, n: u64, failure: Failure) -> bool {
     let context = format!("{failure:?} at call {n}");
@@ -122,6 +167,7 @@ fn fails_well(scenario: Scenario, n: u64, failure: Failure) -> bool {
     for volume in pool.volumes().expect("volumes") {
         assert_ne!(volume.state, VolumeState::Interrupted, "{context}: {volume:?}");
     }
+    check_stores(&environment, &pool, &context);
     assert_eq!(
         pool.volume("bystander").and_then(|volume| volume.status()).expect("it lives").device,
         Some(bystander),
@@ -169,6 +215,11 @@ fn a_block_volume_survives_failure_at_every_call() {
 #[test]
 fn a_mounted_volume_survives_failure_at_every_call() {
     check(mount_life);
+}
+
+#[test]
+fn a_large_volume_survives_failure_at_every_call() {
+    check(large_life);
 }
 
 #[test]

@@ -46,19 +46,32 @@ struct Loop {
 
 struct Mapped {
     id: DeviceId,
-    live: Option<Table>,
-    inactive: Option<Table>,
+    live: Option<Loaded>,
+    inactive: Option<Loaded>,
     suspended: bool,
-    usage: SnapshotUsage,
+    /// Why the kernel gave up the store, as a test or a full store has it.
+    loss: Option<SnapshotUsage>,
+    /// Bytes of the store in use.
+    used: u64,
 }
 
-/// The usage of a store that the kernel has just read.
-const VALID: SnapshotUsage = SnapshotUsage::Valid { used: 8192, total: 1 << 20, metadata: 8192 };
+struct Loaded {
+    table: Table,
+    /// Length of the COW store's loop device when the kernel made the tables for its exceptions.
+    sized_by: u64,
+}
+
+/// Bytes of a store in use that the kernel has just read.
+const BLANK: u64 = 8192;
 
 impl Mapped {
     /// Whether it is the device of `id`: a UUID identifies it, whatever its name. A spare has none.
     fn is(&self, id: &DeviceId) -> bool {
         self.id.uuid == id.uuid && (!id.uuid.is_empty() || self.id.name == id.name)
+    }
+
+    fn table(&self) -> Option<&Table> {
+        self.live.as_ref().map(|live| &live.table)
     }
 }
 
@@ -116,8 +129,13 @@ impl Kernel {
     }
 
     pub(super) fn sizes(&self) -> Vec<(String, u64)> {
-        let size = |device: &Mapped| Some((device.id.name.clone(), device.live.as_ref()?.size()));
+        let size = |device: &Mapped| Some((device.id.name.clone(), device.table()?.size()));
         self.mapped.values().filter_map(size).collect()
+    }
+
+    /// How long the COW store of a device was when the kernel sized the tables over it.
+    pub(super) fn sized_by(&self, number: DeviceNumber) -> Option<u64> {
+        self.mapped.get(&number.minor)?.live.as_ref().map(|live| live.sized_by)
     }
 
     // --- loop devices ---
@@ -231,20 +249,51 @@ impl Kernel {
         }
     }
 
+    /// # Panics
+    ///
+    /// If a live table is over the file at `path`.
+    pub(super) fn check_no_device_over(&self, path: &Path) {
+        for device in self.mapped.values() {
+            let file = store_of(device.table()).and_then(|store| self.loop_file(store));
+            assert!(file != Some(path), "the store of {} is cut", device.id.name);
+        }
+    }
+
     // --- device-mapper ---
 
     pub(super) fn device(&self, id: &DeviceId) -> Option<Device> {
         let (minor, device) = self.mapped.iter().find(|(_, device)| device.is(id))?;
         let number = DeviceNumber { major: MAPPER_MAJOR, minor: *minor };
-        let snapshot = matches!(device.live, Some(Table::Snapshot { .. }));
+        let snapshot = matches!(device.table(), Some(Table::Snapshot { .. }));
         Some(Device {
             number,
             open_count: self.open_count(number),
             suspended: device.suspended,
             inactive_table: device.inactive.is_some(),
-            table: device.live.clone(),
-            usage: snapshot.then_some(device.usage),
+            table: device.table().cloned(),
+            usage: snapshot.then(|| self.usage(device)),
         })
+    }
+
+    /// The kernel asks for the store's length each time.
+    fn usage(&self, device: &Mapped) -> SnapshotUsage {
+        let store = store_of(device.table()).and_then(|store| self.loops.get(&store.minor));
+        let total = store.map_or(0, |store| store.size);
+        device.loss.unwrap_or(SnapshotUsage::Valid { used: device.used, total, metadata: BLANK })
+    }
+
+    /// Writes to chunks of a snapshot that were not written before, whose copies take so many bytes of the
+    /// COW store. Returns whether that succeeds: it does not behind the end of the store's loop device.
+    pub(super) fn write_new(&mut self, number: DeviceNumber, bytes: u64) -> bool {
+        self.check_answers(number, "a write");
+        let Some(device) = self.mapped.get(&number.minor) else { return false };
+        let SnapshotUsage::Valid { used, total, .. } = self.usage(device) else { return false };
+        let Some(device) = self.mapped.get_mut(&number.minor) else { return false };
+        match used + bytes <= total {
+            true => device.used = used + bytes,
+            false => device.loss = Some(SnapshotUsage::Overflow),
+        }
+        device.loss.is_none()
     }
 
     pub(super) fn glance(&self, id: &DeviceId) -> Option<SnapshotGlance> {
@@ -276,7 +325,8 @@ impl Kernel {
         let minor = self.next_minor;
         self.next_minor += 1;
         let id = id.clone();
-        let device = Mapped { id, live: None, inactive: None, suspended: false, usage: VALID };
+        let (live, inactive, suspended) = (None, None, false);
+        let device = Mapped { id, live, inactive, suspended, loss: None, used: BLANK };
         self.mapped.insert(minor, device);
         Ok(DeviceNumber { major: MAPPER_MAJOR, minor })
     }
@@ -307,8 +357,12 @@ impl Kernel {
             Table::Snapshot { origin, cow, .. } => vec![*origin, *cow],
             Table::ReadOnly { device, .. } => vec![*device],
         };
+        let mut sized_by = 0;
         for number in below {
             let size = self.size(number)?;
+            if store_of(Some(table)) == Some(number) {
+                sized_by = size;
+            }
             let whole = matches!(table, Table::Snapshot { cow, .. } if *cow == number);
             assert!(
                 whole || size >= table.size(),
@@ -317,11 +371,15 @@ impl Kernel {
             );
         }
         let device = self.mapped_mut(id)?;
+        if store_of(Some(table)).is_some() && store_of(device.table()) == store_of(Some(table)) {
+            // At the resume, the table takes over the exceptions of the live one.
+            sized_by = device.live.as_ref().map_or(sized_by, |live| live.sized_by);
+        }
         if device.inactive.is_some() && matches!(table, Table::Snapshot { .. }) {
             // As in the kernel, a third snapshot over one COW store cannot take over exceptions.
             return Err(Error::new(ErrorKind::Internal, "load table", &id.name, "EINVAL"));
         }
-        device.inactive = Some(table.clone());
+        device.inactive = Some(Loaded { table: table.clone(), sized_by });
         self.autoclear();
         Ok(())
     }
@@ -340,12 +398,12 @@ impl Kernel {
     pub(super) fn resume(&mut self, id: &DeviceId) -> Result<()> {
         let device = self.mapped_mut(id)?;
         device.suspended = false;
-        if let Some(table) = device.inactive.take() {
-            if store_of(device.live.as_ref()) != store_of(Some(&table)) {
+        if let Some(loaded) = device.inactive.take() {
+            if store_of(device.table()) != store_of(Some(&loaded.table)) {
                 // The kernel reads the store anew.
-                device.usage = VALID;
+                device.loss = None;
             }
-            device.live = Some(table);
+            device.live = Some(loaded);
         }
         self.autoclear();
         Ok(())
@@ -367,17 +425,17 @@ impl Kernel {
 
     pub(super) fn set_usage(&mut self, number: DeviceNumber, usage: SnapshotUsage) {
         if let Some(device) = self.mapped.get_mut(&number.minor) {
-            device.usage = usage;
+            match usage {
+                SnapshotUsage::Valid { used, .. } => (device.loss, device.used) = (None, used),
+                lost => device.loss = Some(lost),
+            }
         }
     }
 
     pub(super) fn size(&self, number: DeviceNumber) -> Result<u64> {
         let size = match number.major {
             LOOP_MAJOR => self.loops.get(&number.minor).map(|device| device.size),
-            _ => self
-                .mapped
-                .get(&number.minor)
-                .map(|device| device.live.as_ref().map_or(0, Table::size)),
+            _ => self.mapped.get(&number.minor).map(|device| device.table().map_or(0, Table::size)),
         };
         size.ok_or_else(|| no_device(number))
     }
@@ -395,7 +453,7 @@ impl Kernel {
         if number.major == LOOP_MAJOR {
             return self.loop_file(number).map(Start::File).ok_or_else(|| no_device(number));
         }
-        match self.mapped.get(&number.minor).and_then(|device| device.live.as_ref()) {
+        match self.mapped.get(&number.minor).and_then(Mapped::table) {
             Some(Table::Snapshot { origin, .. }) => self.start(*origin),
             Some(Table::ReadOnly { device, .. }) => self.start(*device),
             None => Err(no_device(number)),
@@ -426,7 +484,7 @@ impl Kernel {
         let mounts = self.mounts.iter().filter(|m| !m.node && m.device == number).count();
         let frozen = usize::from(self.frozen.contains(&number));
         let tables = self.mapped.values().flat_map(|device| [&device.live, &device.inactive]);
-        let tables = tables.flatten().filter(|table| match table {
+        let tables = tables.flatten().filter(|loaded| match &loaded.table {
             Table::Snapshot { origin, cow, .. } => *origin == number || *cow == number,
             Table::ReadOnly { device, .. } => *device == number,
         });

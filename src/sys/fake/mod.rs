@@ -185,6 +185,17 @@ impl FakeHost {
         self.state().kernel.unmerged()
     }
 
+    /// Writes to chunks of a volume that were not written before, whose copies take so many bytes of its COW
+    /// store. Returns whether that succeeds: otherwise the store is full.
+    pub fn write_new(&self, number: DeviceNumber, bytes: u64) -> bool {
+        self.state().kernel.write_new(number, bytes)
+    }
+
+    /// How long the COW store of a volume was, in bytes, when the kernel made the tables for its exceptions.
+    pub fn sized_by(&self, number: DeviceNumber) -> Option<u64> {
+        self.state().kernel.sized_by(number)
+    }
+
     /// Makes the file system on a device read-only, as an error does.
     pub fn fail_file_system(&self, number: DeviceNumber) {
         self.state().kernel.fail_file_system(number);
@@ -435,6 +446,14 @@ impl Files for FakeHost {
         self.call("extend_file", |_| files::extend(path, length))
     }
 
+    fn shorten_file(&self, path: &Path, least: u64, after_content: u64) -> Result<()> {
+        self.check(path);
+        self.call("shorten_file", |state| {
+            state.kernel.check_no_device_over(path);
+            file::shorten(path, least, after_content)
+        })
+    }
+
     fn rename(&self, from: &Path, to: &Path) -> Result<()> {
         self.check(from);
         self.check(to);
@@ -569,8 +588,11 @@ impl Mapper for FakeHost {
         let id = DeviceId { name: name.to_owned(), uuid: String::new() };
         let number = self.create_device(&id)?;
         self.load_table(&id, table)?;
-        self.resume(&id)?;
         Ok(number)
+    }
+
+    fn start_spare(&self, name: &str) -> Result<()> {
+        self.resume(&DeviceId { name: name.to_owned(), uuid: String::new() })
     }
 
     /// Counts as two calls, since it makes two changes.

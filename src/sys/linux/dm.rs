@@ -254,13 +254,14 @@ impl DeviceMapper {
         let named = DevId::Name(name_of(OPERATION, name)?);
         let number = self.create_with(OPERATION, name, || DmRequest::new().name(name))?;
         self.load_into(&named, name, table)?;
-        self.send_with_uevent(
-            "resume device",
-            DM_DEV_SUSPEND_CMD,
-            name,
-            DmRequest::new().name(name),
-        )?;
         Ok(number)
+    }
+
+    pub(super) fn start_spare(&self, name: &str) -> Result<()> {
+        const OPERATION: &str = "start spare device";
+        name_of(OPERATION, name)?;
+        let request = DmRequest::new().name(name);
+        Ok(self.send_with_uevent(OPERATION, DM_DEV_SUSPEND_CMD, name, request)?)
     }
 
     /// The kernel sets a UUID only once, and finds the device to rename only by its name.

@@ -193,6 +193,10 @@ impl Files for LinuxHost {
         files::store_header(path)
     }
 
+    fn shorten_file(&self, path: &Path, least: u64, after_content: u64) -> Result<()> {
+        file::shorten(path, least, after_content)
+    }
+
     fn extend_file(&self, path: &Path, length: u64) -> Result<()> {
         files::extend(path, length)
     }
@@ -301,6 +305,10 @@ impl Mapper for LinuxHost {
 
     fn create_spare(&self, name: &str, table: &Table) -> Result<DeviceNumber> {
         self.device_mapper.create_spare(name, table)
+    }
+
+    fn start_spare(&self, name: &str) -> Result<()> {
+        self.device_mapper.start_spare(name)
     }
 
     fn adopt(&self, name: &str, id: &DeviceId) -> Result<()> {

@@ -15,7 +15,7 @@ use crate::pool::{PoolDir, record};
 use crate::sys::{Busy, CopyMode, DeviceNumber, Flush, LoopHandle, LoopSpec, Table};
 use crate::template::{content, origin};
 use crate::volume::machine::{store, teardown};
-use crate::volume::plan::step::{Below, Commit, CopyAccess, Load, Loops, Step, store_length};
+use crate::volume::plan::step::{Below, Commit, CopyAccess, Load, Loops, Step, first_length};
 
 /// Executes steps for one volume.
 pub(crate) struct Executor<'a> {
@@ -48,6 +48,10 @@ impl<'a> Executor<'a> {
         match step {
             Step::WriteRecord { record, commit } => self.write_record(record, *commit),
             Step::CreateStore(record) => self.create_store(record),
+            Step::ShortenStore { least, after_content } => {
+                let path = layout.store(self.key, Backing::Snapshot);
+                host.shorten_file(&path, *least, *after_content)
+            }
             Step::ExtendStore { of, length } => {
                 host.extend_file(&layout.store(self.key, *of), *length)
             }
@@ -68,6 +72,10 @@ impl<'a> Executor<'a> {
             }
             Step::AttachCopy { record, access } => self.attach(record, *access).map(drop),
             Step::RefreshLoop(number) => host.refresh_loop(*number),
+            Step::RefreshStore => match &self.store {
+                Some(store) => host.refresh_loop(store.number),
+                None => Err(self.out_of_order("its store was not attached before")),
+            },
             Step::DetachCopy { of, number } => {
                 let path = layout.store(self.key, *of);
                 let busy = Busy::Device(*number);
@@ -98,7 +106,7 @@ impl<'a> Executor<'a> {
     fn create_store(&self, record: &VolumeRecord) -> Result<()> {
         let host = self.pool.host();
         let path = self.pool.layout().store(self.key, record.backing);
-        let length = store_length(record);
+        let length = first_length(record);
         let template = self.pool.layout().image(&record.digest);
         let flush = match record.durability {
             Durability::Durable => Flush::Now,
@@ -130,9 +138,6 @@ impl<'a> Executor<'a> {
     }
 
     fn table(&self, load: &Load) -> Result<Table> {
-        let out_of_order = |what: &'static str| {
-            Error::new(ErrorKind::Internal, "load the table of volume", self.key, what)
-        };
         match load {
             Load::Snapshot { record, over: Loops::Live(stack) } => {
                 Ok(snapshot_table(record, stack.origin, stack.store))
@@ -141,11 +146,11 @@ impl<'a> Executor<'a> {
                 (Some(origin), Some(store)) => {
                     Ok(snapshot_table(record, origin.number, store.number))
                 }
-                _ => Err(out_of_order("no earlier step attached its loop devices")),
+                _ => Err(self.out_of_order("no earlier step attached its loop devices")),
             },
             Load::Snapshot { record, over: Loops::Renewed { origin } } => match &self.store {
                 Some(store) => Ok(snapshot_table(record, *origin, store.number)),
-                None => Err(out_of_order("its store was not attached before")),
+                None => Err(self.out_of_order("its store was not attached before")),
             },
             Load::View { size, over } => {
                 let device = match over {
@@ -153,10 +158,15 @@ impl<'a> Executor<'a> {
                     Below::Made => self.made,
                 };
                 let device =
-                    device.ok_or_else(|| out_of_order("no earlier step made its snapshot"))?;
+                    device.ok_or_else(|| self.out_of_order("no earlier step made its snapshot"))?;
                 Ok(Table::ReadOnly { device, size: *size })
             }
         }
+    }
+
+    /// The error for a plan whose steps do not follow each other.
+    fn out_of_order(&self, what: &'static str) -> Error {
+        Error::new(ErrorKind::Internal, "make the device of volume", self.key, what)
     }
 
     fn id(&self, role: Role) -> DeviceId {

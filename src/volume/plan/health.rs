@@ -3,6 +3,7 @@
 use crate::model::volume::VolumeState;
 use crate::pool::record::VolumeRecord;
 use crate::sys::{Device, SnapshotGlance, SnapshotUsage};
+use crate::volume::plan::step::store_length;
 
 /// The health of a volume's device.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -13,6 +14,8 @@ pub(crate) struct Health {
     pub(crate) interrupted: bool,
     /// The device is smaller than the record requires.
     pub(crate) short: bool,
+    /// The loop device over the COW store is smaller than the record requires.
+    pub(crate) store_short: bool,
 }
 
 /// Why the kernel gave up a snapshot.
@@ -32,6 +35,7 @@ impl Health {
             loss: device.usage.and_then(Loss::of),
             interrupted: size.is_none() || device.suspended || device.inactive_table,
             short: size.is_some_and(|size| size < record.size),
+            store_short: device.usage.is_some_and(|usage| is_store_short(usage, record)),
         }
     }
 
@@ -41,12 +45,13 @@ impl Health {
             loss: Loss::of(device.usage),
             interrupted: device.suspended || device.inactive_table,
             short: device.size < record.size,
+            store_short: is_store_short(device.usage, record),
         }
     }
 
     /// Whether the device needs no work.
     pub(crate) fn is_well(self) -> bool {
-        self.loss.is_none() && !self.interrupted && !self.short
+        self.loss.is_none() && !self.interrupted && !self.short && !self.store_short
     }
 
     /// Returns the state that the owner of the volume sees.
@@ -57,6 +62,14 @@ impl Health {
             None if self.interrupted => VolumeState::Interrupted,
             None => VolumeState::Active,
         }
+    }
+}
+
+fn is_store_short(usage: SnapshotUsage, record: &VolumeRecord) -> bool {
+    match usage {
+        SnapshotUsage::Valid { total, .. } => total < store_length(record),
+        // The kernel does not tell.
+        SnapshotUsage::Invalid | SnapshotUsage::Overflow => false,
     }
 }
 

@@ -7,10 +7,14 @@
 //!
 //! ```text
 //! CreateStore ─ WriteRecord ─┐
-//!                            ├─ AttachOrigin ─ AttachStore ─ CreateDevice ─ LoadTable ─ Resume
-//!             (ExtendStore) ─┘                                                │
-//! RemoveDirectory ◂─ RemoveRecord ◂─ AwaitRelease ◂─ RemoveDevice ◂───────────┘
+//!                            ├─ AttachOrigin ─ AttachStore ─ CreateDevice ─ LoadTable ─┐
+//!            (ShortenStore) ─┘                                                         │
+//!                                           ┌─ Resume ─ RefreshStore ─ ExtendStore ◂────┘
+//! RemoveDirectory ◂─ RemoveRecord ◂─ AwaitRelease ◂─ RemoveDevice
 //! ```
+//!
+//! The kernel sizes a table by the store's length at the time when it is loaded. Therefore a store is made
+//! short, or cut down to what it holds, and gets its length between the load and the first use.
 
 pub(crate) mod health;
 mod recovery;
@@ -18,6 +22,9 @@ pub(crate) mod stack;
 pub(crate) mod state;
 pub(crate) mod step;
 
+use std::cmp::Ordering;
+
+use crate::cow;
 use crate::cow::header::StoreHeader;
 use crate::error::{Error, ErrorKind, Result};
 use crate::model::device_id::Role;
@@ -27,7 +34,9 @@ use crate::sys::{Device, Quiesce};
 use crate::volume::plan::health::{Health, Loss};
 use crate::volume::plan::stack::Stack;
 use crate::volume::plan::state::{Observed, Store};
-use crate::volume::plan::step::{Below, Commit, CopyAccess, Load, Loops, Step, store_length};
+use crate::volume::plan::step::{
+    Below, Commit, CopyAccess, Load, Loops, Step, first_length, store_length,
+};
 
 /// The wanted state of a volume.
 #[derive(Clone, Copy, Debug)]
@@ -75,9 +84,13 @@ pub(crate) fn plan(goal: Goal<'_>, observed: &Observed) -> Result<Vec<Step>> {
         }
         Goal::Stored(record) => keep_store(record, observed, &mut steps)?,
         Goal::Active { record, view } => {
-            let record = &prepare_store(record, observed, &mut steps)?;
+            let (record, made) = &prepare_store(record, observed, &mut steps)?;
             match record.backing {
-                Backing::Snapshot => activate_snapshot(record, view, observed, &mut steps)?,
+                Backing::Snapshot => {
+                    let length =
+                        if *made { None } else { observed.store.map(|store| store.length) };
+                    activate_snapshot(record, view, observed, length, &mut steps)?;
+                }
                 Backing::Reflink | Backing::Copy => {
                     activate_copy(record, view, observed, &mut steps);
                 }
@@ -109,13 +122,13 @@ fn create_store(record: &VolumeRecord, steps: &mut Vec<Step>) {
     }
 }
 
-/// Brings record and store up to date: makes a new store after a reboot, and extends the store
-/// after growth.
+/// Brings record and store up to date: makes a new store after a reboot, and extends a store in use
+/// after growth. Returns the record, and whether the store is new.
 fn prepare_store(
     record: &VolumeRecord,
     observed: &Observed,
     steps: &mut Vec<Step>,
-) -> Result<VolumeRecord> {
+) -> Result<(VolumeRecord, bool)> {
     let mut record = record.clone();
     if observed.is_stale(&record) {
         if observed.store.is_some() {
@@ -124,18 +137,19 @@ fn prepare_store(
         record.boot.clone_from(&observed.boot);
         create_store(&record, steps);
         write_record(&record, observed, steps);
-        return Ok(record);
+        return Ok((record, true));
     }
     keep_store(&record, observed, steps)?;
     if observed.is_marked() {
         return Err(invalid(&record));
     }
     let length = store_length(&record);
+    let later = record.backing == Backing::Snapshot && !observed.is_live();
     let reserved = record.reserve == Reserve::Full;
-    if !reserved && observed.store.is_some_and(|store| store.length < length) {
+    if !later && !reserved && observed.store.is_some_and(|store| store.length < length) {
         steps.push(Step::ExtendStore { of: record.backing, length });
     }
-    Ok(record)
+    Ok((record, false))
 }
 
 /// Writes the record over the existing store. Reserved space is allocated first, so that a lack of
@@ -188,10 +202,12 @@ fn check_store(record: &VolumeRecord, store: Store) -> Result<()> {
         .remedy("put its own store back, or delete the volume"))
 }
 
+/// `stored` is the length of the store, unless an earlier step makes it.
 fn activate_snapshot(
     record: &VolumeRecord,
     view: bool,
     observed: &Observed,
+    stored: Option<u64>,
     steps: &mut Vec<Step>,
 ) -> Result<()> {
     match observed.snapshot.as_ref() {
@@ -205,10 +221,7 @@ fn activate_snapshot(
                 // Left by a crash between create and resume. It cannot have been used: start again.
                 steps.push(Step::RemoveDevice(Role::Snapshot));
             }
-            steps.push(Step::AttachOrigin(Box::new(record.clone())));
-            steps.push(Step::AttachStore(Box::new(record.clone())));
-            let load = Load::Snapshot { record: Box::new(record.clone()), over: Loops::Attached };
-            bring_up(load, steps);
+            make_snapshot(record, stored.unwrap_or_else(|| first_length(record)), steps);
         }
     }
     let below = match observed.snapshot.as_ref() {
@@ -230,6 +243,32 @@ fn activate_snapshot(
     Ok(())
 }
 
+/// Makes the device over a store of `stored` bytes. Until the store has its full length, nobody can use it.
+fn make_snapshot(record: &VolumeRecord, stored: u64, steps: &mut Vec<Step>) {
+    let (first, length) = (first_length(record), store_length(record));
+    // A reserved store is allocated in full: to cut it would free its blocks.
+    if record.reserve == Reserve::None {
+        match stored.cmp(&first) {
+            Ordering::Less => steps.push(Step::ExtendStore { of: record.backing, length: first }),
+            Ordering::Equal => {}
+            Ordering::Greater => steps.push(Step::ShortenStore {
+                least: first,
+                after_content: cow::space_after_content(record.chunk_size),
+            }),
+        }
+    }
+    steps.push(Step::AttachOrigin(Box::new(record.clone())));
+    steps.push(Step::AttachStore(Box::new(record.clone())));
+    steps.push(Step::CreateDevice(Role::Snapshot));
+    let over = Loops::Attached;
+    steps.push(Step::LoadTable(Load::Snapshot { record: Box::new(record.clone()), over }));
+    if first < length {
+        steps.push(Step::ExtendStore { of: record.backing, length });
+        steps.push(Step::RefreshStore);
+    }
+    steps.push(Step::Resume(Role::Snapshot));
+}
+
 /// Grows a live snapshot to the record's size, and the loop devices below it.
 fn keep_snapshot(record: &VolumeRecord, device: &Device, steps: &mut Vec<Step>) {
     let Some(stack) = Stack::below(device) else { return };
@@ -243,18 +282,32 @@ fn keep(record: &VolumeRecord, load: Load, device: &Device, steps: &mut Vec<Step
     if device.inactive_table {
         steps.push(Step::ClearTable(role));
     }
-    if !Health::of(device, record).short {
+    let health = Health::of(device, record);
+    let stack = match &load {
+        Load::Snapshot { over: Loops::Live(stack), .. } => Some(*stack),
+        _ => None,
+    };
+    if let Some(stack) = stack
+        && health.short
+    {
+        let digest = record.digest.clone();
+        steps.push(Step::GrowOrigin { digest, origin: stack.origin, size: record.size });
+    }
+    if health.short {
+        // The kernel sizes tables by the store's length.
+        steps.push(Step::LoadTable(load));
+    }
+    if let Some(stack) = stack
+        && (health.short || health.store_short)
+    {
+        steps.push(Step::RefreshLoop(stack.store));
+    }
+    if !health.short {
         if device.suspended {
             steps.push(Step::Resume(role));
         }
         return;
     }
-    if let Load::Snapshot { over: Loops::Live(stack), .. } = &load {
-        let digest = record.digest.clone();
-        steps.push(Step::GrowOrigin { digest, origin: stack.origin, size: record.size });
-        steps.push(Step::RefreshLoop(stack.store));
-    }
-    steps.push(Step::LoadTable(load));
     if !device.suspended {
         steps.push(Step::Suspend(role, Quiesce::FileSystem));
     }

@@ -52,6 +52,11 @@ impl Observed {
         }
     }
 
+    /// Whether its snapshot device has a live table.
+    pub(crate) fn is_live(&self) -> bool {
+        self.snapshot.as_ref().is_some_and(|device| device.table.is_some())
+    }
+
     /// Returns the state of the volume, for its owner.
     pub(crate) fn state(&self, record: &VolumeRecord) -> VolumeState {
         match &self.snapshot {

@@ -5,7 +5,7 @@ use std::fmt;
 use crate::cow;
 use crate::model::device_id::Role;
 use crate::model::digest::Digest;
-use crate::model::policy::Backing;
+use crate::model::policy::{Backing, Reserve};
 use crate::pool::record::VolumeRecord;
 use crate::sys::{DeviceNumber, Quiesce};
 use crate::volume::plan::stack::Stack;
@@ -22,6 +22,13 @@ pub(crate) enum Step {
     },
     /// Make the store of a volume.
     CreateStore(Box<VolumeRecord>),
+    /// Cut off the hole at the end of the COW store, so that the kernel makes small tables over it.
+    ShortenStore {
+        /// Length in bytes that stays at the least.
+        least: u64,
+        /// Bytes that stay after what the store holds.
+        after_content: u64,
+    },
     /// Make the store longer.
     ExtendStore {
         /// Kind of the volume's store.
@@ -63,6 +70,8 @@ pub(crate) enum Step {
     },
     /// Let a loop device of the volume take on the new size of its file.
     RefreshLoop(DeviceNumber),
+    /// Let the loop device that an earlier step attached to the COW store take on its new size.
+    RefreshStore,
     /// Detach a loop device from the private copy.
     DetachCopy {
         /// Kind of the private copy.
@@ -174,13 +183,24 @@ pub(crate) fn store_length(record: &VolumeRecord) -> u64 {
     }
 }
 
+/// Returns the length with which the store of `record` is made, and with which the kernel loads its first
+/// table, in bytes. The whole of a reserved store is allocated from the start.
+pub(crate) fn first_length(record: &VolumeRecord) -> u64 {
+    let full = store_length(record);
+    match (record.backing, record.reserve) {
+        (Backing::Snapshot, Reserve::None) => cow::length_to_load(full, record.chunk_size),
+        _ => full,
+    }
+}
+
 // === impl Display ===
 
 impl fmt::Display for Step {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::WriteRecord { .. } => f.write_str("write record"),
-            Self::CreateStore(record) => write!(f, "create store of {}", store_length(record)),
+            Self::CreateStore(record) => write!(f, "create store of {}", first_length(record)),
+            Self::ShortenStore { least, .. } => write!(f, "shorten store to {least}"),
             Self::ExtendStore { length, .. } => write!(f, "extend store to {length}"),
             Self::AllocateStore { length, .. } => write!(f, "allocate {length} of the store"),
             Self::RemoveStore { .. } => f.write_str("remove store"),
@@ -192,6 +212,7 @@ impl fmt::Display for Step {
                 f.write_str("attach copy for reading")
             }
             Self::RefreshLoop(number) => write!(f, "refresh loop {number}"),
+            Self::RefreshStore => f.write_str("refresh loop of store"),
             Self::DetachCopy { number, .. } => write!(f, "detach copy {number}"),
             Self::CreateDevice(role) => write!(f, "create device {role:?}"),
             Self::LoadTable(load) => write!(f, "load table {:?}", load.role()),

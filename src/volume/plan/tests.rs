@@ -10,7 +10,8 @@ use crate::model::volume::VolumeState;
 use crate::pool::sample;
 use crate::sys::{DeviceNumber, LoopDevice, SnapshotUsage, Table};
 
-const TEMPLATE_SIZE: u64 = 1 << 20;
+/// Large enough for a table to be loaded over a part of the store.
+const TEMPLATE_SIZE: u64 = 16 << 20;
 
 fn record(size: u64, durability: Durability, backing: Backing) -> VolumeRecord {
     VolumeRecord {
@@ -44,9 +45,15 @@ struct Machine {
     marked: bool,
     /// The loaded table is over another loop device of the store than the live one.
     renewed: bool,
+    /// Size of the loop device over the store that a step attached.
+    attached: u64,
+    /// Size of the loop device over the store that the live table uses; 0 before the first is live.
+    live: u64,
 }
 
-const VALID: SnapshotUsage = SnapshotUsage::Valid { used: 8192, total: 1 << 20, metadata: 8192 };
+fn valid(total: u64) -> SnapshotUsage {
+    SnapshotUsage::Valid { used: 8192, total, metadata: 8192 }
+}
 
 impl Machine {
     fn new() -> Self {
@@ -59,6 +66,8 @@ impl Machine {
             fresh: false,
             marked: false,
             renewed: false,
+            attached: 0,
+            live: 0,
             next_loop: 0,
         }
     }
@@ -106,8 +115,14 @@ impl Machine {
             Step::CreateStore(record) => {
                 assert!(self.observed.store.is_none());
                 self.observed.directory = true;
-                self.observed.store = Some(store(store_length(record), 0));
+                self.observed.store = Some(store(first_length(record), 0));
                 self.fresh = true;
+            }
+            Step::ShortenStore { least, .. } => {
+                let old = self.observed.store.expect("a store to shorten");
+                assert!(self.observed.snapshot.is_none(), "the store is in use");
+                assert!(old.length > *least && old.allocated == 0);
+                self.observed.store = Some(store(*least, 0));
             }
             Step::ExtendStore { length, .. } => {
                 let old = self.observed.store.expect("a store to extend");
@@ -126,7 +141,7 @@ impl Machine {
             Step::AttachOrigin(_) => self.origin = true,
             Step::GrowOrigin { .. } => assert!(self.observed.snapshot.is_some()),
             Step::AttachStore(_) => {
-                assert!(self.observed.store.is_some());
+                self.attached = self.observed.store.expect("a store").length;
                 self.store = true;
             }
             Step::AttachCopy { access, .. } => {
@@ -142,6 +157,14 @@ impl Machine {
                         copy.size = size;
                     }
                 }
+                if let Some(device) = &mut self.observed.snapshot {
+                    self.live = size;
+                    device.usage = Some(valid(size));
+                }
+            }
+            Step::RefreshStore => {
+                assert!(self.store, "no store is attached");
+                self.attached = self.observed.store.expect("a store behind the loop").length;
             }
             Step::DetachCopy { number, .. } => {
                 self.observed.copies.retain(|copy| copy.number != *number);
@@ -171,8 +194,16 @@ impl Machine {
                             || attached && *over == Loops::Attached
                             || self.store && renewed == Some(*over);
                         assert!(right, "the table is over loop devices that are not attached");
-                        let stored = self.observed.store.expect("a store");
-                        assert!(stored.length >= store_length(intent));
+                        match over {
+                            Loops::Attached if record.reserve == Reserve::Full => {
+                                assert!(self.attached >= first_length(intent));
+                            }
+                            Loops::Attached => assert_eq!(self.attached, first_length(intent)),
+                            Loops::Live(_) => {}
+                            Loops::Renewed { .. } => {
+                                assert!(self.attached >= store_length(intent));
+                            }
+                        }
                         record.size
                     }
                     Load::View { size, over } => {
@@ -184,6 +215,9 @@ impl Machine {
                 assert_eq!(size, intent.size);
                 let role = load.role();
                 self.renewed = matches!(load, Load::Snapshot { over: Loops::Renewed { .. }, .. });
+                if matches!(load, Load::Snapshot { over: Loops::Attached, .. }) {
+                    self.live = 0;
+                }
                 assert!(self.inactive[role as usize].replace(size).is_none(), "the slot is full");
                 self.device(role).as_mut().expect("a device to load").inactive_table = true;
             }
@@ -206,6 +240,11 @@ impl Machine {
             Step::Resume(role) => {
                 let number = self.number();
                 let (marked, renewed) = (self.marked, std::mem::take(&mut self.renewed));
+                let intent = self.observed.record.as_ref().map_or(0, store_length);
+                if renewed || self.live == 0 {
+                    self.live = self.attached;
+                }
+                let live = self.live;
                 let loaded = self.inactive[*role as usize].take();
                 let device = self.device(*role).as_mut().expect("a device");
                 device.suspended = false;
@@ -213,7 +252,10 @@ impl Machine {
                 if let Some(size) = loaded {
                     if renewed {
                         assert!(!marked, "the kernel reads the store, and stops the volume again");
-                        device.usage = Some(VALID);
+                    }
+                    if *role == Role::Snapshot {
+                        assert!(live >= intent, "the volume can be used while its store is short");
+                        device.usage = Some(valid(live));
                     }
                     device.table = Some(Table::Snapshot {
                         origin: number,
@@ -371,6 +413,30 @@ proptest! {
         let record = machine.observed.record.as_ref().expect("it was created");
         let store = machine.observed.store.expect("it has a store");
         prop_assert!(store.allocated >= store_length(record));
+    }
+
+    /// The kernel makes small tables for a volume, whatever happened before.
+    #[test]
+    fn a_table_is_loaded_over_a_short_store(
+        history in prop::collection::vec((event(), 0usize..14), 0..24),
+    ) {
+        let kind = (Durability::Durable, Backing::Snapshot, Reserve::None);
+        let mut machine = Machine::new();
+        for (event, limit) in &history {
+            run(&mut machine, event, kind, *limit);
+        }
+        for event in [Event::Create, Event::Deactivate] {
+            run(&mut machine, &event, kind, usize::MAX);
+        }
+        let record = machine.observed.record.clone().expect("it was created");
+        let goal = Goal::Active { record: &record, view: false };
+        for step in plan(goal, &machine.observed).expect("a plan") {
+            machine.apply(&step);
+            if matches!(step, Step::LoadTable(_)) {
+                prop_assert_eq!(machine.attached, 4 << 20);
+            }
+        }
+        prop_assert_eq!(machine.live, store_length(&record));
     }
 
     /// After a reboot, an ephemeral volume starts from its template, and a durable one keeps its

@@ -40,7 +40,7 @@ use crate::template::{content, origin};
 use crate::volume::machine::execute::{snapshot_table, store_loop};
 use crate::volume::machine::teardown;
 use crate::volume::plan::stack::Stack;
-use crate::volume::plan::step::store_length;
+use crate::volume::plan::step::{first_length, store_length};
 use crate::volume::space::AdmissionControl;
 use crate::volume::spare::record::SpareRecord;
 
@@ -83,11 +83,17 @@ fn assemble(pool: &PoolDir, token: &Key, template: &str) -> Result<()> {
         spare
     };
     let (store, model) = (Layout::spare_store(&directory), spare.model());
-    host.create_file(&store, store_length(model), Flush::Later)?;
+    host.create_file(&store, first_length(model), Flush::Later)?;
     let origin = origin::acquire(pool, model, model.size)?;
-    let cow = host.attach_loop(&store_loop(store, model, false))?;
+    let cow = host.attach_loop(&store_loop(store.clone(), model, false))?;
     let table = snapshot_table(model, origin.number, cow.number);
-    host.create_spare(&device_id::spare_name(pool.id(), token), &table).map(drop)
+    let name = device_id::spare_name(pool.id(), token);
+    host.create_spare(&name, &table)?;
+    if first_length(model) < store_length(model) {
+        host.extend_file(&store, store_length(model))?;
+        host.refresh_loop(cow.number)?;
+    }
+    host.start_spare(&name)
 }
 
 /// Turns a spare into the device of the volume of `record`, which must have an unused store and no

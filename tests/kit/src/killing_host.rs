@@ -114,6 +114,7 @@ impl Files for KillingHost {
         change allocate_file(path: &Path, length: u64) -> Result<()>;
         look store_header(path: &Path) -> Result<StoreHeader>;
         change extend_file(path: &Path, length: u64) -> Result<()>;
+        change shorten_file(path: &Path, least: u64, after_content: u64) -> Result<()>;
         change remove_file(path: &Path) -> Result<()>;
         change remove_directory(path: &Path) -> Result<()>;
         change discard_directory(path: &Path) -> Result<()>;
@@ -165,6 +166,7 @@ impl Mapper for KillingHost {
         look device_uuid(number: DeviceNumber) -> Result<Option<String>>;
         change create_device(id: &DeviceId) -> Result<DeviceNumber>;
         change create_spare(name: &str, table: &Table) -> Result<DeviceNumber>;
+        change start_spare(name: &str) -> Result<()>;
         change adopt(name: &str, id: &DeviceId) -> Result<()>;
         change load_table(id: &DeviceId, table: &Table) -> Result<()>;
         change clear_table(id: &DeviceId) -> Result<()>;
