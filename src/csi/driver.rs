@@ -8,7 +8,7 @@
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
@@ -41,11 +41,36 @@ pub(super) struct Service {
 pub(super) struct Driver {
     service: Arc<Service>,
     work: TaskTracker,
-    begun: Arc<AtomicU64>,
-    ended: Arc<Notify>,
+    calls: Arc<Calls>,
     /// Cancelled when the driver stops.
     stop: CancellationToken,
     metrics: Arc<Metrics>,
+}
+
+/// Counts calls.
+#[derive(Default)]
+struct Calls {
+    begun: AtomicU64,
+    running: AtomicUsize,
+    ended: Notify,
+}
+
+/// A call in progress. Its drop is its end.
+struct Running(Arc<Calls>);
+
+impl Running {
+    fn begin(calls: &Arc<Calls>) -> Self {
+        calls.begun.fetch_add(1, Ordering::AcqRel);
+        calls.running.fetch_add(1, Ordering::AcqRel);
+        Self(Arc::clone(calls))
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        self.0.running.fetch_sub(1, Ordering::AcqRel);
+        self.0.ended.notify_one();
+    }
 }
 
 impl Driver {
@@ -53,8 +78,7 @@ impl Driver {
         Self {
             service: Arc::new(service),
             work: TaskTracker::new(),
-            begun: Arc::default(),
-            ended: Arc::default(),
+            calls: Arc::default(),
             stop: CancellationToken::new(),
             metrics,
         }
@@ -78,7 +102,7 @@ impl Driver {
         volume: &str,
         work: impl FnOnce(&Service, Cancel) -> Result<T> + Send + 'static,
     ) -> Result<Response<T>, Status> {
-        self.begun.fetch_add(1, Ordering::AcqRel);
+        let running = Running::begin(&self.calls);
         let token = self.stop.child_token();
         // Dropped with this future, which tonic drops at the deadline, or when the client is gone.
         let _waiting = token.clone().drop_guard();
@@ -86,13 +110,12 @@ impl Driver {
         let call = Call::start(method, volume);
         let request = self.metrics.request(method);
         let service = Arc::clone(&self.service);
-        let ended = Arc::clone(&self.ended);
         let task = self.work.spawn_blocking(move || {
             let result = catch_unwind(AssertUnwindSafe(|| work(&service, cancel)))
                 .unwrap_or_else(|panic| Err(panicked(method, &*panic)));
             call.end(&result);
             request.end(status::name(status::outcome(&result)));
-            ended.notify_one();
+            drop(running);
             result
         });
         match task.await {
@@ -104,12 +127,12 @@ impl Driver {
 
     /// The number of calls that have begun since the start.
     pub(super) fn begun(&self) -> u64 {
-        self.begun.load(Ordering::Acquire)
+        self.calls.begun.load(Ordering::Acquire)
     }
 
     /// The number of calls in progress, including calls whose caller has gone.
     pub(super) fn running(&self) -> usize {
-        self.work.len()
+        self.calls.running.load(Ordering::Acquire)
     }
 
     /// Ends long calls at the next opportunity.
@@ -117,9 +140,9 @@ impl Driver {
         self.stop.cancel();
     }
 
-    /// Waits until a call has ended since the last wait.
+    /// Waits until a call has ended since the last wait. By then it is not [`running`](Self::running).
     pub(super) async fn call_ended(&self) {
-        self.ended.notified().await;
+        self.calls.ended.notified().await;
     }
 
     /// Waits until no call is in progress. No new calls may arrive by then.
