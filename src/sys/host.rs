@@ -224,6 +224,13 @@ pub trait Mapper {
     /// [`device`](Self::device) does.
     fn glance(&self, id: &DeviceId) -> Result<Option<SnapshotGlance>>;
 
+    /// Bytes of the kernel's memory that each snapshot sets aside for copying, if it is made from now on;
+    /// `None` if the kernel does not tell.
+    fn copy_buffer(&self) -> Result<Option<u64>>;
+
+    /// Sets that, in whole KiB, for everything on this machine that copies through device-mapper.
+    fn set_copy_buffer(&self, bytes: u64) -> Result<()>;
+
     /// Names of all device-mapper devices, ours or not: a single ioctl.
     fn device_names(&self) -> Result<BTreeSet<String>>;
 

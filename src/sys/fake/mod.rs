@@ -53,6 +53,8 @@ struct State {
     /// How often the pool's file system was mounted.
     mounts: u64,
     confined: Option<PathBuf>,
+    /// What each snapshot sets aside for copying.
+    copy_buffer: u64,
     /// How long the kernel takes to grow a file system.
     growing_takes: Duration,
     /// The status of files whose status does not change any more.
@@ -78,6 +80,7 @@ impl FakeHost {
                 uptime: Duration::from_secs(60),
                 mounts: 1,
                 confined: None,
+                copy_buffer: 512 << 10,
                 growing_takes: Duration::ZERO,
                 frozen: HashMap::new(),
             })),
@@ -554,6 +557,17 @@ impl Mapper for FakeHost {
 
     fn glance(&self, id: &DeviceId) -> Result<Option<SnapshotGlance>> {
         self.call("glance", |state| Ok(state.kernel.glance(id)))
+    }
+
+    fn copy_buffer(&self) -> Result<Option<u64>> {
+        self.call("copy_buffer", |state| Ok(Some(state.copy_buffer)))
+    }
+
+    fn set_copy_buffer(&self, bytes: u64) -> Result<()> {
+        self.call("set_copy_buffer", |state| {
+            state.copy_buffer = bytes;
+            Ok(())
+        })
     }
 
     fn device_names(&self) -> Result<BTreeSet<String>> {

@@ -5,6 +5,7 @@
 
 mod attach;
 mod copy;
+mod copy_buffer;
 mod dm;
 mod file_systems;
 mod files;
@@ -279,6 +280,14 @@ impl Mapper for LinuxHost {
 
     fn glance(&self, id: &DeviceId) -> Result<Option<SnapshotGlance>> {
         self.device_mapper.glance(id)
+    }
+
+    fn copy_buffer(&self) -> Result<Option<u64>> {
+        copy_buffer::read()
+    }
+
+    fn set_copy_buffer(&self, bytes: u64) -> Result<()> {
+        copy_buffer::set(bytes)
     }
 
     fn device_names(&self) -> Result<BTreeSet<String>> {

@@ -160,6 +160,8 @@ impl Mapper for KillingHost {
     pass_on! {
         look device(id: &DeviceId) -> Result<Option<Device>>;
         look glance(id: &DeviceId) -> Result<Option<SnapshotGlance>>;
+        look copy_buffer() -> Result<Option<u64>>;
+        change set_copy_buffer(bytes: u64) -> Result<()>;
         look device_names() -> Result<BTreeSet<String>>;
         look device_id(name: &str) -> Result<Option<DeviceId>>;
         look device_uuid(number: DeviceNumber) -> Result<Option<String>>;
