@@ -199,6 +199,9 @@ pub trait Loops {
     /// Makes a loop device adopt the new size of its backing file.
     fn refresh_loop(&self, number: DeviceNumber) -> Result<()>;
 
+    /// Does the same to the device of a handle that [`attach_loop`](Self::attach_loop) returned.
+    fn refresh_attached(&self, handle: &LoopHandle) -> Result<()>;
+
     /// Detaches a loop device that is not `autoclear` from the file at `path`. Leaves a device
     /// alone that is not attached to that file. Fails with `InUse` if the device is open elsewhere.
     fn detach_loop(&self, number: DeviceNumber, path: &Path) -> Result<()>;

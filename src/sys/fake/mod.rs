@@ -178,7 +178,7 @@ impl FakeHost {
         }
     }
 
-    /// Makes the COW store of a snapshot device full or invalid.
+    /// Makes the COW store of a snapshot device full or invalid, or sets how much of it is used.
     pub fn set_usage(&self, number: DeviceNumber, usage: SnapshotUsage) {
         self.state().kernel.set_usage(number, usage);
     }
@@ -522,6 +522,10 @@ impl Loops for FakeHost {
 
     fn refresh_loop(&self, number: DeviceNumber) -> Result<()> {
         self.call("refresh_loop", |state| state.kernel.refresh_loop(number))
+    }
+
+    fn refresh_attached(&self, handle: &LoopHandle) -> Result<()> {
+        self.call("refresh_attached", |state| state.kernel.refresh_loop(handle.number))
     }
 
     fn detach_loop(&self, number: DeviceNumber, path: &Path) -> Result<()> {

@@ -9,6 +9,7 @@ mod copy_buffer;
 mod dm;
 mod file_systems;
 mod files;
+mod free_loop;
 mod frozen;
 #[cfg(feature = "fuzzing")]
 pub(crate) mod fuzzing;
@@ -244,6 +245,10 @@ impl Loops for LinuxHost {
 
     fn refresh_loop(&self, number: DeviceNumber) -> Result<()> {
         loops::refresh(number)
+    }
+
+    fn refresh_attached(&self, handle: &LoopHandle) -> Result<()> {
+        loops::refresh_attached(handle)
     }
 
     fn detach_loop(&self, number: DeviceNumber, path: &Path) -> Result<()> {

@@ -149,6 +149,7 @@ impl Loops for KillingHost {
         look find_loops(path: &Path) -> Result<Vec<LoopDevice>>;
         look loops_below(directory: &Path) -> Result<u64>;
         change refresh_loop(number: DeviceNumber) -> Result<()>;
+        change refresh_attached(handle: &LoopHandle) -> Result<()>;
         change detach_loop(number: DeviceNumber, path: &Path) -> Result<()>;
         look device_node(number: DeviceNumber) -> Result<PathBuf>;
         look device_size(number: DeviceNumber) -> Result<u64>;
