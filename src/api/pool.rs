@@ -198,6 +198,18 @@ impl Pool {
         self.0.backing()
     }
 
+    /// Sets how much of the kernel's memory each snapshot of this machine, if it is made from now on, sets
+    /// aside for copying, in bytes: whole KiB, 512 of them by default. A snapshot copies no more than a chunk at
+    /// a time. This changes the parameter `kcopyd_subjob_size_kb` of `dm-mod`, which holds for everything that
+    /// copies through device-mapper, so calf never does it unasked. Does nothing if volumes are private copies
+    /// here.
+    pub fn set_copy_buffer(&self, bytes: u64) -> Result<()> {
+        match self.0.backing()? {
+            Backing::Snapshot => self.0.host().set_copy_buffer(bytes),
+            Backing::Reflink | Backing::Copy => Ok(()),
+        }
+    }
+
     /// What lists leave out: records that were edited, corrupted or moved to another's place, and
     /// volumes whose device is over a file of another pool. Everything else continues to work.
     pub fn damage(&self) -> Result<Vec<Error>> {

@@ -85,6 +85,15 @@ pub(super) struct Args {
     #[arg(long, value_name = "SIZE|PERCENT", env = "CALF_GUARD_RESUME", hide_env_values = true)]
     #[arg(value_parser = watermark)]
     guard_resume: Option<Watermark>,
+    /// Kernel memory that each snapshot on this node sets aside for copying, such as 64Ki; unless given, the
+    /// node's setting stays
+    ///
+    /// This sets dm-mod's parameter `kcopyd_subjob_size_kb`, which the kernel has at 512 KiB. It applies to
+    /// volumes that are activated from then on, and to whatever else copies through device-mapper on this
+    /// node.
+    #[arg(long, value_name = "SIZE", env = "CALF_KCOPYD_SUBJOB_SIZE", hide_env_values = true)]
+    #[arg(value_parser = kcopyd_subjob_size)]
+    kcopyd_subjob_size: Option<u64>,
     /// Directory of this node's kubelet
     #[arg(long, value_name = "DIR", env = "CALF_KUBELET_DIR", hide_env_values = true)]
     #[arg(default_value = "/var/lib/kubelet")]
@@ -171,6 +180,9 @@ pub(super) fn run(context: &Context, args: Args) -> Result<Outcome> {
     }
     let options = context.options().create(args.create_pool).max_volume_size(args.max_volume_size);
     let pool = options.open(&context.pool_path)?;
+    if let Some(bytes) = args.kcopyd_subjob_size {
+        pool.set_copy_buffer(bytes)?;
+    }
     let failed = |e| Error::io("start", "the driver", e);
     let runtime =
         tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(failed)?;
@@ -204,6 +216,14 @@ fn max_volume_size(text: &str) -> Result<u64, String> {
         0 => Err("no volume could be made; give more than 0".to_owned()),
         bytes if bytes > MAX_SIZE => Err("no volume can be larger than 15Ti".to_owned()),
         bytes => Ok(bytes),
+    }
+}
+
+/// Parses the size of copy buffers, which the kernel has in KiB, and in whole pages.
+fn kcopyd_subjob_size(text: &str) -> Result<u64, String> {
+    match size(text)? {
+        bytes @ 0x1000..=0x10_0000 if bytes.is_multiple_of(4096) => Ok(bytes),
+        _ => Err("give a multiple of 4Ki, from 4Ki to 1Mi".to_owned()),
     }
 }
 

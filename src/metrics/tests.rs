@@ -102,7 +102,7 @@ fn figures_follow_the_pool() {
     }
     let a = pool.volume("a").and_then(|volume| volume.activate()).unwrap().number();
     let b = pool.volume("b").and_then(|volume| volume.activate()).unwrap().number();
-    host.set_usage(a, SnapshotUsage::Valid { used: 12 << 10, total: 48 << 10, metadata: 0 });
+    host.set_usage(a, SnapshotUsage::Valid { used: 8 << 10, total: 12 << 10, metadata: 0 });
     host.set_usage(b, SnapshotUsage::Overflow);
     host.set_free(3 << 20);
     let text = fixture.scrape();
@@ -114,10 +114,10 @@ fn figures_follow_the_pool() {
         "calf_pool_damaged_records 0",
         "calf_volumes_lost_total{state=\"overflow\"} 1",
         "calf_volumes_lost_total{state=\"invalid\"} 0",
-        "calf_volume_cow_used_bytes{template=\"base\"} 12288",
-        "calf_volume_cow_limit_bytes{template=\"base\"} 49152",
-        "calf_volume_cow_used_ratio_max{template=\"base\"} 0.25",
-        "calf_volume_kernel_memory_bytes{template=\"base\"} 99",
+        "calf_volume_cow_used_bytes{template=\"base\"} 8192",
+        "calf_volume_cow_limit_bytes{template=\"base\"} 12288",
+        "calf_volume_cow_used_ratio_max{template=\"base\"} 0.6666666666666666",
+        "calf_volume_kernel_memory_bytes{template=\"base\"} 66",
         "calf_template_size_bytes{template=\"base\"} 4096",
         "calf_template_ready{template=\"base\"} 1",
         "calf_template_ready{template=\"other\"} 0",

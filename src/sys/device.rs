@@ -60,13 +60,18 @@ pub struct LoopDevice {
 pub struct LoopHandle {
     /// The loop device.
     pub number: DeviceNumber,
-    _hold: Box<dyn Any + Send>,
+    hold: Box<dyn Any + Send>,
 }
 
 impl LoopHandle {
     /// A handle on loop device `number` that keeps `hold` (an open file) open.
     pub fn new(number: DeviceNumber, hold: impl Any + Send) -> Self {
-        Self { number, _hold: Box::new(hold) }
+        Self { number, hold: Box::new(hold) }
+    }
+
+    /// What the handle keeps open, if that is a `T`.
+    pub(crate) fn held<T: Any>(&self) -> Option<&T> {
+        self.hold.downcast_ref()
     }
 }
 

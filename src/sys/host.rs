@@ -199,6 +199,9 @@ pub trait Loops {
     /// Makes a loop device adopt the new size of its backing file.
     fn refresh_loop(&self, number: DeviceNumber) -> Result<()>;
 
+    /// Does the same to the device of a handle that [`attach_loop`](Self::attach_loop) returned.
+    fn refresh_attached(&self, handle: &LoopHandle) -> Result<()>;
+
     /// Has the kernel merge requests to a loop device, as it does by default, or not. Does nothing if the
     /// device is gone.
     fn merge_requests(&self, number: DeviceNumber, merge: bool) -> Result<()>;
@@ -227,6 +230,13 @@ pub trait Mapper {
     /// not exist, is not a snapshot, or does not report on its store. Fails as
     /// [`device`](Self::device) does.
     fn glance(&self, id: &DeviceId) -> Result<Option<SnapshotGlance>>;
+
+    /// Bytes of the kernel's memory that each snapshot sets aside for copying, if it is made from now on;
+    /// `None` if the kernel does not tell.
+    fn copy_buffer(&self) -> Result<Option<u64>>;
+
+    /// Sets that, in whole KiB, for everything on this machine that copies through device-mapper.
+    fn set_copy_buffer(&self, bytes: u64) -> Result<()>;
 
     /// Names of all device-mapper devices, ours or not: a single ioctl.
     fn device_names(&self) -> Result<BTreeSet<String>>;

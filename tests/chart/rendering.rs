@@ -59,7 +59,8 @@ pub(crate) fn sidecars_have_no_rights() {
 pub(crate) fn the_driver_gets_what_the_values_say() {
     let objects = render(
         "{driverName: other.example, pool: {path: /srv/pool, reserve: 1Gi, fallback: reflink, \
-         overcommitRatio: 2.5, maxKernelMemory: 4Gi, guard: {low: 5%, resume: 6Gi}}, \
+         overcommitRatio: 2.5, maxKernelMemory: 4Gi, kcopydSubjobSize: 64Ki, \
+         guard: {low: 5%, resume: 6Gi}}, \
          kubeletDir: /data/kubelet, maxVolumesPerNode: 300, maxVolumeSize: 200Gi, \
          drainTimeoutSeconds: 100, reconcileInterval: 1h30m, \
          log: {level: debug, format: json}, metrics: {port: 9999, bindAddress: '[::]'}, \
@@ -70,6 +71,7 @@ pub(crate) fn the_driver_gets_what_the_values_say() {
         "--driver-name=other.example",
         "--max-volumes-per-node=300",
         "--max-volume-size=200Gi",
+        "--kcopyd-subjob-size=64Ki",
         "--guard-low=5%",
         "--guard-resume=6Gi",
         "--kubelet-dir=/data/kubelet",
@@ -82,6 +84,9 @@ pub(crate) fn the_driver_gets_what_the_values_say() {
         assert!(arguments.contains(&argument), "{argument} in {arguments:?}");
     }
     assert!(!arguments.contains(&"--kubernetes-events"));
+    let unasked = render("{}");
+    let unasked = unasked.arguments("calf");
+    assert!(unasked.iter().all(|argument| !argument.starts_with("--kcopyd-subjob-size")));
     // In the environment, so that commands in the container get the same values.
     assert_eq!(environment(&objects, "CALF_POOL"), "/srv/pool");
     assert_eq!(environment(&objects, "CALF_RESERVE"), "1Gi");

@@ -26,6 +26,7 @@ const REFUSED: &[(&str, &str)] = &[
     ("pool: {overcommitRatio: 0}", "overcommitRatio"),
     ("pool: {overcommitRatio: half}", "overcommitRatio"),
     ("pool: {maxKernelMemory: much}", "maxKernelMemory"),
+    ("pool: {kcopydSubjobSize: small}", "kcopydSubjobSize"),
     ("pool: {fallback: thin}", "fallback"),
     ("driverName: Calf.example", "driverName"),
     ("driverName: calf_example", "driverName"),

@@ -121,6 +121,8 @@ fn a_malformed_command_line_is_2() {
         &["serve", "--endpoint", "unix:///n/s", "--node-id", "n", "--inline-templates", "a*b"],
         &["serve", "--endpoint", "unix:///n/s", "--node-id", "n", "--inline-max-cow-limit", "4Ki"],
         &["serve", "--endpoint", "unix:///n/s", "--node-id", "n", "--inline-allow", "root"],
+        &["serve", "--endpoint", "unix:///n/s", "--node-id", "n", "--kcopyd-subjob-size", "63Ki"],
+        &["serve", "--endpoint", "unix:///n/s", "--node-id", "n", "--kcopyd-subjob-size", "2Mi"],
     ] {
         let run = env.run(arguments);
         assert_eq!(run.code, Some(2), "{arguments:?}: {run:?}");

@@ -4,7 +4,7 @@ use std::fs::{self, Permissions};
 use std::os::unix::fs::PermissionsExt as _;
 
 use calf::{Check, Fallback, Verdict};
-use calf_test_kit::simulated_pool::Environment;
+use calf_test_kit::simulated_pool::{Environment, spec};
 
 fn find<'a>(checks: &'a [Check], name: &str) -> &'a Check {
     checks.iter().find(|check| check.name == name).unwrap_or_else(|| panic!("{name}: {checks:?}"))
@@ -47,4 +47,31 @@ fn a_pool_is_found_and_its_doors_are_looked_at() {
     let nowhere = environment.options().doctor(root.join("none"));
     assert_eq!(find(&nowhere, "pool").verdict, Verdict::Warn);
     assert!(nowhere.iter().all(|check| check.name != "pool permissions"), "{nowhere:?}");
+}
+
+#[test]
+fn what_smaller_copy_buffers_would_save_is_told_and_they_change_on_request_alone() {
+    let environment = Environment::new();
+    let root = environment.directory.path().join("pool");
+    let told = || {
+        let checks = environment.options().doctor(&root);
+        let check = find(&checks, "dm copy buffers");
+        assert_eq!((check.verdict, &check.help), (Verdict::Ok, &None));
+        check.detail.clone()
+    };
+    let pool = environment.pool();
+    pool.create_volume(&spec("volume")).expect("create");
+    pool.volume("volume").and_then(|volume| volume.activate()).expect("activate");
+    assert!(
+        told().starts_with("512 KiB of kernel memory for each volume; `calf serve"),
+        "{}",
+        told()
+    );
+    assert!(told().contains("would save 448 KiB"), "{}", told());
+    pool.set_copy_buffer(64 << 10).expect("a new size");
+    assert_eq!(told(), "64 KiB of kernel memory for each volume");
+    environment.host.without_snapshot(true);
+    let copies = environment.options().fallback(Some(Fallback::Copy)).open(&root).expect("a pool");
+    copies.set_copy_buffer(4 << 10).expect("nothing to do");
+    assert_eq!(told(), "64 KiB of kernel memory for each volume");
 }

@@ -18,6 +18,7 @@ fn main() -> ExitCode {
     kernel::main(vec![
         kernel::test("no_number_is_used_again_by_any_process_or_pool", never_again),
         kernel::test("every_number_works_and_those_of_others_are_passed_over", every_number),
+        kernel::test("nodes_of_loop_devices_that_a_static_dev_lacks_are_made", missing_nodes),
         kernel::test("a_copy_of_a_node_leads_nowhere_once_its_volume_is_gone", forgotten_copy),
     ])
 }
@@ -25,6 +26,49 @@ fn main() -> ExitCode {
 /// The number of the block device at `path`.
 fn minor(path: &Path) -> u32 {
     rustix::fs::minor(fs::metadata(path).expect("a node").rdev())
+}
+
+/// The nodes of loop devices in /dev.
+fn loop_nodes() -> Vec<PathBuf> {
+    let names = fs::read_dir("/dev").expect("/dev").map(|entry| entry.expect("an entry").path());
+    let is_loop = |path: &PathBuf| {
+        path.file_name().is_some_and(|name| name.as_encoded_bytes().starts_with(b"loop"))
+    };
+    names.filter(is_loop).collect()
+}
+
+fn missing_nodes() {
+    let rig = Rig::new(kernel::Fs::Xfs);
+    rig.import_random("random", 31);
+    for id in ["first", "second"] {
+        // The kernel keeps free loop devices, and does not make their nodes again.
+        loop_nodes().iter().for_each(|node| fs::remove_file(node).expect("remove a node"));
+        let device = rig.open(&VolumeSpec::new(id, "random"));
+        let page = Page([7; 4096]);
+        device.write_all_at(&page.0, 16 << 20).expect("write");
+        assert_eq!(read_page(&device, 16 << 20).0, page.0);
+        drop(device);
+        let made: Vec<PathBuf> = loop_nodes();
+        assert!(made.contains(&PathBuf::from("/dev/loop-control")), "{made:?}");
+        assert!(made.len() > 1, "{made:?}");
+        rig.pool.volume(id).and_then(|volume| volume.delete()).expect("delete");
+    }
+    // The origin takes the first device, and the store the second: its node leads elsewhere.
+    let store = Path::new("/dev/loop1");
+    let number = fs::metadata(store).expect("a node").rdev();
+    let make = |device| {
+        fs::remove_file(store).expect("remove the node");
+        let kind = rustix::fs::FileType::BlockDevice;
+        rustix::fs::mknodat(rustix::fs::CWD, store, kind, 0o600.into(), device).expect("mknod");
+    };
+    make(fs::metadata("/dev/loop0").expect("a node").rdev());
+    rig.pool.create_volume(&VolumeSpec::new("third", "random")).expect("create");
+    let third = rig.pool.volume("third").expect("a volume id");
+    let refused = third.activate().expect_err("the node is wrong");
+    assert!(refused.report().contains("/dev/loop1 is block device 7:0"), "{}", refused.report());
+    make(number);
+    third.activate().expect("activate");
+    third.delete().expect("delete");
 }
 
 /// Another process brings the volume `id` up.

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::process::Command;
 
 /// Maximum number of crates for the engine alone, without calf itself.
-const MOST_OF_ENGINE: usize = 60;
+const MOST_OF_ENGINE: usize = 62;
 
 /// Crates that the engine must not bring: gRPC, servers, metrics, a command line, a runtime, TLS.
 const NOT_OF_ENGINE: [&str; 14] = [

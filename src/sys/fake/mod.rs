@@ -53,6 +53,8 @@ struct State {
     /// How often the pool's file system was mounted.
     mounts: u64,
     confined: Option<PathBuf>,
+    /// What each snapshot sets aside for copying.
+    copy_buffer: u64,
     /// How long the kernel takes to grow a file system.
     growing_takes: Duration,
     /// The status of files whose status does not change any more.
@@ -78,6 +80,7 @@ impl FakeHost {
                 uptime: Duration::from_secs(60),
                 mounts: 1,
                 confined: None,
+                copy_buffer: 512 << 10,
                 growing_takes: Duration::ZERO,
                 frozen: HashMap::new(),
             })),
@@ -175,7 +178,7 @@ impl FakeHost {
         }
     }
 
-    /// Makes the COW store of a snapshot device full or invalid.
+    /// Makes the COW store of a snapshot device full or invalid, or sets how much of it is used.
     pub fn set_usage(&self, number: DeviceNumber, usage: SnapshotUsage) {
         self.state().kernel.set_usage(number, usage);
     }
@@ -533,6 +536,10 @@ impl Loops for FakeHost {
         })
     }
 
+    fn refresh_attached(&self, handle: &LoopHandle) -> Result<()> {
+        self.call("refresh_attached", |state| state.kernel.refresh_loop(handle.number))
+    }
+
     fn detach_loop(&self, number: DeviceNumber, path: &Path) -> Result<()> {
         self.call("detach_loop", |state| state.kernel.detach_loop(number, path))
     }
@@ -566,6 +573,17 @@ impl Mapper for FakeHost {
 
     fn glance(&self, id: &DeviceId) -> Result<Option<SnapshotGlance>> {
         self.call("glance", |state| Ok(state.kernel.glance(id)))
+    }
+
+    fn copy_buffer(&self) -> Result<Option<u64>> {
+        self.call("copy_buffer", |state| Ok(Some(state.copy_buffer)))
+    }
+
+    fn set_copy_buffer(&self, bytes: u64) -> Result<()> {
+        self.call("set_copy_buffer", |state| {
+            state.copy_buffer = bytes;
+            Ok(())
+        })
     }
 
     fn device_names(&self) -> Result<BTreeSet<String>> {

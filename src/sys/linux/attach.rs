@@ -2,7 +2,7 @@
 
 use std::fs::{File, OpenOptions};
 use std::io;
-use std::os::fd::AsFd as _;
+use std::os::fd::{AsFd as _, BorrowedFd};
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::sync::{Mutex, PoisonError};
 use std::thread::sleep;
@@ -11,11 +11,11 @@ use std::time::Duration;
 use nix::libc::{EBUSY, EINTR, ENODEV, ENOENT, ENXIO, O_NOFOLLOW};
 
 use crate::error::{Error, ErrorKind, Result};
+use crate::sys::linux::free_loop::Opened;
 use crate::sys::linux::loops::Backing;
-use crate::sys::linux::nodes::Access;
 use crate::sys::linux::raw::LoopInfo;
 use crate::sys::linux::write_cache::Mode;
-use crate::sys::linux::{loops, nodes, raw, sysfs, write_cache};
+use crate::sys::linux::{free_loop, raw, write_cache};
 use crate::sys::{DeviceNumber, LoopHandle, LoopSpec};
 
 /// Number of tries. Each fails only if another process took the same device microseconds before.
@@ -38,10 +38,10 @@ pub(super) fn attach(spec: &LoopSpec) -> Result<LoopHandle> {
     }
 
     let (number, device) = claim(spec, &file)?;
-    let check = verify(spec, number, &device, Backing::of_file(&found));
+    let check = verify(spec, number, device.fd(), Backing::of_file(&found));
     if let Err(error) = check.and_then(|()| set_flushes(spec, number)) {
         if !spec.autoclear {
-            let _ = raw::loop_clear(device.as_fd());
+            let _ = device.detach();
         }
         return Err(error);
     }
@@ -61,11 +61,10 @@ fn set_flushes(spec: &LoopSpec, number: DeviceNumber) -> Result<()> {
 static TURN: Mutex<()> = Mutex::new(());
 
 /// Attaches the file to a free device.
-fn claim(spec: &LoopSpec, file: &File) -> Result<(DeviceNumber, File)> {
+fn claim(spec: &LoopSpec, file: &File) -> Result<(DeviceNumber, Opened)> {
     const OPERATION: &str = "attach a loop device to";
-    let control = loops::open_control()?;
+    let control = free_loop::open_control()?;
     let info = info(spec);
-    let access = if spec.read_only { Access::Read } else { Access::Write };
     let mut last = io::Error::from_raw_os_error(EBUSY);
     for attempt in 0..ATTACH_TRIES {
         if attempt > 0 {
@@ -74,19 +73,21 @@ fn claim(spec: &LoopSpec, file: &File) -> Result<(DeviceNumber, File)> {
             sleep(Duration::from_micros(rand::random_range(0..spread)));
         }
         let _turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
-        let index = raw::loop_get_free(control.as_fd())
-            .map_err(|e| Error::io("find a free loop device for", spec.file.display(), e))?;
-        let attached = number_of_index(index)
-            .and_then(|number| Ok((number, nodes::open_block(number, access)?)))
-            .and_then(|(number, device)| {
-                raw::loop_configure(device.as_fd(), file.as_fd(), &info)?;
-                Ok((number, device))
-            });
-        match attached {
-            Ok(attached) => return Ok(attached),
+        let (number, device) = match free_loop::open(&control, spec.read_only) {
+            Ok(opened) => opened,
+            Err(e) if is_race(&e) => {
+                last = e;
+                continue;
+            }
+            Err(e) => {
+                return Err(Error::io("find a free loop device for", spec.file.display(), e));
+            }
+        };
+        match raw::loop_configure(device.fd(), file.as_fd(), &info) {
+            Ok(()) => return Ok((number, device)),
             Err(e) if is_race(&e) => last = e,
             Err(e) => {
-                let subject = format!("{} (loop{index})", spec.file.display());
+                let subject = format!("{} ({number})", spec.file.display());
                 return Err(Error::io(OPERATION, subject, e));
             }
         }
@@ -103,13 +104,6 @@ fn claim(spec: &LoopSpec, file: &File) -> Result<(DeviceNumber, File)> {
 /// The device was taken, or removed, between two calls.
 fn is_race(error: &io::Error) -> bool {
     matches!(error.raw_os_error(), Some(EBUSY | ENXIO | ENODEV | ENOENT | EINTR))
-}
-
-/// Number of `loop<index>`: with the module's `max_part` set, minors are not indices.
-fn number_of_index(index: u32) -> io::Result<DeviceNumber> {
-    let text = sysfs::read(format!("/sys/block/loop{index}/dev").as_ref())?;
-    sysfs::parse_number(&text)
-        .ok_or_else(|| io::Error::other(format!("loop{index} has no device number in sysfs")))
 }
 
 fn info(spec: &LoopSpec) -> LoopInfo {
@@ -129,9 +123,14 @@ fn info(spec: &LoopSpec) -> LoopInfo {
 }
 
 /// Reads back and verifies the result of the request.
-fn verify(spec: &LoopSpec, number: DeviceNumber, device: &File, backing: Backing) -> Result<()> {
+fn verify(
+    spec: &LoopSpec,
+    number: DeviceNumber,
+    device: BorrowedFd<'_>,
+    backing: Backing,
+) -> Result<()> {
     const OPERATION: &str = "verify loop device";
-    let info = raw::loop_status(device.as_fd()).map_err(|e| Error::io(OPERATION, number, e))?;
+    let info = raw::loop_status(device).map_err(|e| Error::io(OPERATION, number, e))?;
     let wanted = self::info(spec).flags;
     let why = if Backing::of_loop(&info) != backing {
         "it is attached to another file"

@@ -261,7 +261,7 @@ impl DeviceMapper {
         const OPERATION: &str = "start spare device";
         name_of(OPERATION, name)?;
         let request = DmRequest::new().name(name);
-        Ok(self.send_with_uevent(OPERATION, DM_DEV_SUSPEND_CMD, name, request)?)
+        self.send_with_uevent(OPERATION, DM_DEV_SUSPEND_CMD, name, request)
     }
 
     /// The kernel sets a UUID only once, and finds the device to rename only by its name.

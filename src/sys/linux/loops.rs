@@ -14,15 +14,12 @@ use std::time::{Duration, Instant};
 use nix::libc::{EBUSY, ENODEV, ENOENT, ENXIO};
 
 use crate::error::{Error, Result};
+use crate::sys::linux::free_loop::Opened;
 use crate::sys::linux::nodes::Access;
 use crate::sys::linux::raw::LoopInfo;
 use crate::sys::linux::write_cache::Mode;
-use crate::sys::linux::{merging, nodes, raw, sysfs, write_cache};
+use crate::sys::linux::{free_loop, merging, nodes, raw, sysfs, write_cache};
 use crate::sys::{DeviceNumber, LoopDevice, LoopHandle};
-
-const CONTROL: &str = "/dev/loop-control";
-/// `LOOP_CTRL_MINOR`
-const CONTROL_MINOR: u32 = 237;
 
 /// How long a device may stay attached after detaching it, while a udev worker reads it. Callers
 /// repeat the call while the device is in use.
@@ -49,14 +46,7 @@ impl Backing {
 
 /// Checks whether loop devices can be made, or returns why not.
 pub(super) fn capability() -> Result<(), String> {
-    open_control().map(drop).map_err(|e| e.story())
-}
-
-pub(super) fn open_control() -> Result<File> {
-    nodes::open_control(Path::new(CONTROL), CONTROL_MINOR).map_err(|e| {
-        Error::io("open", CONTROL, e)
-            .remedy("load the `loop` module, and run calf as root, privileged if in a container")
-    })
+    free_loop::open_control().map(drop).map_err(|e| e.story())
 }
 
 pub(super) fn open(number: DeviceNumber, path: &Path) -> Result<Option<LoopHandle>> {
@@ -157,6 +147,16 @@ pub(super) fn refresh(number: DeviceNumber) -> Result<()> {
     nodes::open_block(number, Access::Read)
         .and_then(|device| raw::loop_set_capacity(device.as_fd()))
         .map_err(|e| Error::io("refresh the size of loop device", number, e))
+}
+
+/// Like [`refresh`], for a device that [`attach`](super::attach::attach) attached: it need not be opened.
+pub(super) fn refresh_attached(handle: &LoopHandle) -> Result<()> {
+    match handle.held::<Opened>() {
+        Some(device) => device
+            .refresh()
+            .map_err(|e| Error::io("refresh the size of loop device", handle.number, e)),
+        None => refresh(handle.number),
+    }
 }
 
 fn is_attached(number: DeviceNumber) -> Result<bool> {

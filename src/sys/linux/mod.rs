@@ -5,9 +5,11 @@
 
 mod attach;
 mod copy;
+mod copy_buffer;
 mod dm;
 mod file_systems;
 mod files;
+mod free_loop;
 mod frozen;
 #[cfg(feature = "fuzzing")]
 pub(crate) mod fuzzing;
@@ -247,6 +249,10 @@ impl Loops for LinuxHost {
         loops::refresh(number)
     }
 
+    fn refresh_attached(&self, handle: &LoopHandle) -> Result<()> {
+        loops::refresh_attached(handle)
+    }
+
     fn merge_requests(&self, number: DeviceNumber, merge: bool) -> Result<()> {
         merging::set(number, merge)
     }
@@ -285,6 +291,14 @@ impl Mapper for LinuxHost {
 
     fn glance(&self, id: &DeviceId) -> Result<Option<SnapshotGlance>> {
         self.device_mapper.glance(id)
+    }
+
+    fn copy_buffer(&self) -> Result<Option<u64>> {
+        copy_buffer::read()
+    }
+
+    fn set_copy_buffer(&self, bytes: u64) -> Result<()> {
+        copy_buffer::set(bytes)
     }
 
     fn device_names(&self) -> Result<BTreeSet<String>> {

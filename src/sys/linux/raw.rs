@@ -12,6 +12,7 @@ use std::os::fd::{AsRawFd as _, BorrowedFd};
 
 use devicemapper::DmFlags;
 use devicemapper_sys::dm_ioctl;
+use loopdev::{LoopControl, LoopDevice};
 use nix::libc;
 use rustix::ioctl::{Opcode, opcode};
 
@@ -117,6 +118,18 @@ pub(super) fn decode_dev(dev: u64) -> (u32, u32) {
     let major = (dev & 0xf_ff00) >> 8;
     let minor = (dev & 0xff) | ((dev >> 12) & 0xf_ff00);
     (major as u32, minor as u32)
+}
+
+/// The file descriptor of a loop device of `loopdev`, which shows only its number.
+pub(super) fn loop_fd(device: &LoopDevice) -> BorrowedFd<'_> {
+    // SAFETY: `device` has this file open for as long as it is borrowed.
+    unsafe { BorrowedFd::borrow_raw(device.as_raw_fd()) }
+}
+
+/// The same for the control device.
+pub(super) fn control_fd(control: &LoopControl) -> BorrowedFd<'_> {
+    // SAFETY: `control` has this file open for as long as it is borrowed.
+    unsafe { BorrowedFd::borrow_raw(control.as_raw_fd()) }
 }
 
 /// The number of a loop device that was free at the time of the call.

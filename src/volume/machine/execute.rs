@@ -73,7 +73,7 @@ impl<'a> Executor<'a> {
             Step::AttachCopy { record, access } => self.attach(record, *access).map(drop),
             Step::RefreshLoop(number) => host.refresh_loop(*number),
             Step::RefreshStore => match &self.store {
-                Some(store) => host.refresh_loop(store.number),
+                Some(store) => host.refresh_attached(store),
                 None => Err(self.out_of_order("its store was not attached before")),
             },
             Step::DetachCopy { of, number } => {

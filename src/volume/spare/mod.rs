@@ -91,7 +91,7 @@ fn assemble(pool: &PoolDir, token: &Key, template: &str) -> Result<()> {
     host.create_spare(&name, &table)?;
     if first_length(model) < store_length(model) {
         host.extend_file(&store, store_length(model))?;
-        host.refresh_loop(cow.number)?;
+        host.refresh_attached(&cow)?;
     }
     host.start_spare(&name)
 }

@@ -22,6 +22,8 @@ pub(crate) struct Floor {
     controls: Controls,
     directory: PathBuf,
     size: u64,
+    /// Size of the disks that the stores could hold.
+    stores_of: u64,
     /// Bytes of each store; `None` for a store that can hold the whole disk.
     limit: Option<u64>,
     /// Holds the template's loop device.
@@ -41,12 +43,27 @@ impl Floor {
         let (origin, device) = controls.attach(&image, true).expect("a loop device");
         let directory = world.directory(&format!("floor-{store}"));
         let size = world.scale.template;
-        Self { name, store, controls, directory, size, limit: None, _origin: device, origin }
+        Self {
+            name,
+            store,
+            controls,
+            directory,
+            size,
+            stores_of: size,
+            limit: None,
+            _origin: device,
+            origin,
+        }
     }
 
     /// What device-mapper calls a disk.
     pub(crate) fn device_name(&self, id: &str) -> String {
         format!("floor-{}-{id}", self.store)
+    }
+
+    /// With stores that could hold disks of `size` bytes.
+    pub(crate) fn with_stores_of(self, size: u64) -> Self {
+        Self { stores_of: size, ..self }
     }
 
     /// With stores that take `limit` bytes of data.
@@ -82,7 +99,7 @@ impl Caller for FloorCaller<'_> {
             .open(floor.directory.join(id))
             .expect("a store");
         store
-            .set_len(calf::internal::store_size(floor.size, floor.limit, chunk))
+            .set_len(calf::internal::store_size(floor.stores_of, floor.limit, chunk))
             .expect("a length");
         let (cow, _device) = floor.controls.attach(&store, false).expect("a loop device");
         set_write_cache(cow, "write through");

@@ -5,16 +5,17 @@ use std::fs;
 use std::thread;
 use std::time::Instant;
 
-use calf::Key;
 use calf::sys::{DeviceId, Role};
+use calf::{Key, Pool};
 
+use super::memory::{free, memory};
 use super::since;
 use crate::contender::{Contender, Disk, Grpc, Library};
 use crate::raw::Controls;
 use crate::series::emit;
 use crate::world::World;
 
-const ROOM: &str = "density";
+pub(super) const ROOM: &str = "density";
 const GRPC: &str = "calf (gRPC)";
 /// Milliseconds of a clock tick, as the kernel shows processor time (`USER_HZ`).
 const TICK: u64 = 10;
@@ -23,8 +24,9 @@ const OF_EACH_CHUNK: usize = 20;
 
 pub(super) fn density() {
     let world = World::new();
-    chunks(&world);
     let pool = world.pool();
+    memory(&world, &pool);
+    chunks(&world, &pool);
     let count = world.scale.dense;
     let case = format!("{count} volumes");
     let report = |metric, value: f64| emit(ROOM, &case, GRPC, metric, &[value]);
@@ -42,13 +44,14 @@ pub(super) fn density() {
     }
     let grpc = Grpc::new(&world, &pool, &[]);
     let empty = resident(grpc.driver().pid());
-    let (kernel, free) = (kernel_memory(), world.free());
+    let (kernel, space) = (free(), world.free());
     let mut caller = grpc.caller();
     let disks: Vec<Disk> = (0..count).map(|number| caller.create(&format!("d{number}"))).collect();
     drop(caller);
-    let disk = free.saturating_sub(world.free()) as f64 / count as f64 / 1024.0;
+    let disk = space.saturating_sub(world.free()) as f64 / count as f64 / 1024.0;
     report(("disk per fresh volume", "KiB"), disk);
-    let each = kernel_memory().saturating_sub(kernel) as f64 / count as f64;
+    // The driver's own memory is in it.
+    let each = kernel.saturating_sub(free()) as f64 / count as f64;
     report(("kernel memory per volume", "KiB"), each);
     report(("driver memory without volumes", "KiB"), empty.all as f64);
     let full = resident(grpc.driver().pid());
@@ -82,15 +85,14 @@ pub(super) fn density() {
 }
 
 /// Kernel memory and ready time by chunk size.
-fn chunks(world: &World) {
-    let pool = world.pool();
+fn chunks(world: &World, pool: &Pool) {
     for &kib in world.scale.chunks {
         let name = format!("calf, {kib} KiB chunks");
         let variant =
             Library::with_shape(pool.clone(), name, move |spec| spec.chunk_size(kib << 10));
         let mut caller = variant.caller();
         let count = OF_EACH_CHUNK.min(world.scale.dense);
-        let before = kernel_memory();
+        let before = free();
         let mut times = Vec::new();
         let disks: Vec<Disk> = (0..count)
             .map(|number| {
@@ -100,23 +102,11 @@ fn chunks(world: &World) {
                 disk
             })
             .collect();
-        let each = kernel_memory().saturating_sub(before) as f64 / count as f64;
+        let each = before.saturating_sub(free()) as f64 / count as f64;
         emit(ROOM, "chunk sizes", variant.name(), ("kernel memory per volume", "KiB"), &[each]);
         emit(ROOM, "chunk sizes", variant.name(), ("ready", "ms"), &times);
         disks.into_iter().for_each(|disk| caller.delete(disk));
     }
-}
-
-/// Kibibytes that are neither free nor reclaimable: the page cache and reclaimable memory do not
-/// count.
-fn kernel_memory() -> u64 {
-    let text = fs::read_to_string("/proc/meminfo").expect("meminfo");
-    let field = |name: &str| -> u64 {
-        let line = text.lines().find(|line| line.split(':').next() == Some(name));
-        line.and_then(|line| line.split_whitespace().nth(1)?.parse().ok()).unwrap_or(0)
-    };
-    let reclaimable = ["MemFree", "Buffers", "Cached", "SReclaimable", "AnonPages"].map(field);
-    field("MemTotal") - reclaimable.iter().sum::<u64>()
 }
 
 /// Resident memory of a process, in kibibytes.

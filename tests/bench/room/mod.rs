@@ -4,6 +4,7 @@ mod density;
 mod growth;
 mod import;
 mod io;
+mod memory;
 mod parts;
 mod ready;
 mod sandbox;

@@ -149,6 +149,7 @@ impl Loops for KillingHost {
         look find_loops(path: &Path) -> Result<Vec<LoopDevice>>;
         look loops_below(directory: &Path) -> Result<u64>;
         change refresh_loop(number: DeviceNumber) -> Result<()>;
+        change refresh_attached(handle: &LoopHandle) -> Result<()>;
         change merge_requests(number: DeviceNumber, merge: bool) -> Result<()>;
         change detach_loop(number: DeviceNumber, path: &Path) -> Result<()>;
         look device_node(number: DeviceNumber) -> Result<PathBuf>;
@@ -161,6 +162,8 @@ impl Mapper for KillingHost {
     pass_on! {
         look device(id: &DeviceId) -> Result<Option<Device>>;
         look glance(id: &DeviceId) -> Result<Option<SnapshotGlance>>;
+        look copy_buffer() -> Result<Option<u64>>;
+        change set_copy_buffer(bytes: u64) -> Result<()>;
         look device_names() -> Result<BTreeSet<String>>;
         look device_id(name: &str) -> Result<Option<DeviceId>>;
         look device_uuid(number: DeviceNumber) -> Result<Option<String>>;
