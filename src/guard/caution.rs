@@ -9,8 +9,9 @@ use std::time::Duration;
 
 use crate::error::{ErrorKind, Result};
 use crate::model::device_id::{DeviceId, Role};
+use crate::model::key::Key;
 use crate::pool::PoolDir;
-use crate::sys::{DeviceNumber, Table};
+use crate::sys::Table;
 
 /// While requests are not merged, how often to look for volumes that were brought up meanwhile.
 const AGAIN: Duration = Duration::from_secs(1);
@@ -25,48 +26,40 @@ pub(super) struct Caution {
 impl Caution {
     /// Has the kernel merge requests to the pool's COW stores, or not, unless that is known to be so.
     /// Returns what failed, which the next look tries again.
-    pub(super) fn merge(
-        &mut self,
-        pool: &PoolDir,
-        merge: bool,
-        now: Duration,
-    ) -> Result<Vec<String>> {
+    pub(super) fn merge(&mut self, pool: &PoolDir, merge: bool, now: Duration) -> Vec<String> {
         let settled = self
             .set
             .is_some_and(|(known, at)| known == merge && (merge || now.saturating_sub(at) < AGAIN));
         if settled {
-            return Ok(Vec::new());
+            return Vec::new();
         }
-        let failed = set(pool, merge)?;
+        let failed = set(pool, merge);
         self.set = failed.is_empty().then_some((merge, now));
-        Ok(failed)
+        failed
     }
 }
 
-/// Returns the errors of single volumes.
-pub(super) fn set(pool: &PoolDir, merge: bool) -> Result<Vec<String>> {
-    let mut failed = Vec::new();
-    for name in pool.host().device_names()? {
-        let Some((key, Role::Snapshot)) = DeviceId::parse_name(pool.id(), &name) else { continue };
-        let id = DeviceId::new(pool.id(), &key, Role::Snapshot);
-        let set = |cow: Option<DeviceNumber>| match cow {
-            Some(cow) => pool.host().merge_requests(cow, merge),
-            None => Ok(()),
-        };
-        match store(pool, &id).and_then(set) {
-            // Another pool's device that has this name, or one that has just gone.
-            Err(e) if matches!(e.kind(), ErrorKind::AlreadyExists | ErrorKind::NotFound) => {}
-            Err(error) => failed.push(error.report()),
-            Ok(()) => {}
-        }
-    }
-    Ok(failed)
-}
-
-/// The loop device over a volume's COW store.
-fn store(pool: &PoolDir, id: &DeviceId) -> Result<Option<DeviceNumber>> {
-    Ok(pool.host().device(id)?.and_then(|device| match device.table {
-        Some(Table::Snapshot { cow, .. }) => Some(cow),
+/// Has the kernel merge requests to the COW stores of all active volumes, or not. Returns what failed.
+pub(super) fn set(pool: &PoolDir, merge: bool) -> Vec<String> {
+    let names = match pool.host().device_names() {
+        Ok(names) => names,
+        Err(error) => return vec![error.report()],
+    };
+    let set = |name: &String| match DeviceId::parse_name(pool.id(), name) {
+        Some((key, Role::Snapshot)) => set_volume(pool, &key, merge).err(),
         _ => None,
-    }))
+    };
+    names.iter().filter_map(set).map(|error| error.report()).collect()
+}
+
+fn set_volume(pool: &PoolDir, key: &Key, merge: bool) -> Result<()> {
+    let device = match pool.host().device(&DeviceId::new(pool.id(), key, Role::Snapshot)) {
+        // The device of another pool that has this name.
+        Err(error) if error.kind() == ErrorKind::AlreadyExists => None,
+        device => device?,
+    };
+    match device.and_then(|device| device.table) {
+        Some(Table::Snapshot { cow, .. }) => pool.host().merge_requests(cow, merge),
+        _ => Ok(()),
+    }
 }

@@ -41,9 +41,6 @@ const RETRY: Duration = Duration::from_millis(100);
 /// After this many tries, a volume goes on although another call has its lock.
 const PATIENCE: u32 = 10;
 
-const UNPREPARED: &str =
-    "the guard ends, and could not prepare the volumes for a pool that gets full";
-
 /// Watches a pool: see [`Pool::guard`](crate::Pool::guard).
 pub struct Guard {
     pool: Arc<PoolDir>,
@@ -118,8 +115,6 @@ impl Guard {
             next: verdict.next,
             ..Look::default()
         };
-        let ample = capacity.free > marks.ample(capacity.reserve);
-        look.failed = self.caution.merge(&self.pool, ample, now)?;
         match (verdict.low, self.lock.is_some()) {
             (true, false) => {
                 self.lock = self.take_lock()?;
@@ -133,6 +128,8 @@ impl Guard {
             (false, false) => self.writers = verdict.soon.then(|| self.writers()).transpose()?,
             (true, true) => {}
         }
+        let ample = capacity.free > marks.ample(capacity.reserve);
+        look.failed.extend(self.caution.merge(&self.pool, ample, now));
         Ok(look)
     }
 
@@ -269,11 +266,13 @@ impl Drop for Guard {
         if thread::panicking() {
             return;
         }
-        let pool = self.pool.root().display();
-        match caution::set(&self.pool, false) {
-            Ok(failed) if failed.is_empty() => {}
-            Ok(failed) => tracing::warn!(%pool, error = failed.join("; "), "{UNPREPARED}"),
-            Err(error) => tracing::warn!(%pool, error = error.report(), "{UNPREPARED}"),
+        let failed = caution::set(&self.pool, false);
+        if !failed.is_empty() {
+            tracing::warn!(
+                pool = %self.pool.root().display(),
+                error = failed.join("; "),
+                "the guard ends, and could not prepare the volumes for a pool that gets full"
+            );
         }
     }
 }
