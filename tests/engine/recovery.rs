@@ -181,3 +181,15 @@ fn writes_that_the_disk_lost_are_not_forgotten() {
     volume.delete().expect("delete");
     assert_eq!(environment.host.leftovers(), Vec::<String>::new());
 }
+
+#[test]
+fn a_higher_limit_of_a_volume_that_works_takes_effect_at_once() {
+    let environment = Environment::new();
+    let pool = environment.pool();
+    let volume = pool.create_volume(&spec("volume").cow_limit(LIMIT)).expect("create");
+    let device = volume.activate().expect("activate").number();
+    assert!(environment.host.write_new(device, LIMIT));
+    assert_eq!(recover(&pool).expect("a higher limit").from, None);
+    assert!(environment.host.write_new(device, LIMIT), "its store has room");
+    assert_eq!(state(&pool), VolumeState::Active);
+}

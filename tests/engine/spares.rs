@@ -9,10 +9,10 @@ use calf::sys::fake::Crash;
 use calf::sys::{DeviceId, Loops as _, Mapper as _, Role, SPARE_PREFIX};
 use calf::{
     Cancel, Durability, ErrorKind, Key, MAX_WARM, Pool, ReconcileOptions, RemovalKind, Reserve,
-    VolumeState,
+    VolumeSpec, VolumeState,
 };
 use calf_test_kit::simulated_pool::{
-    Environment, FAILURES, TEMPLATE_SIZE, block, publication, spec,
+    Environment, FAILURES, TEMPLATE_SIZE, block, ext4_image, publication, spec,
 };
 
 /// A pool with this many spares of the template.
@@ -306,4 +306,39 @@ fn making_and_removing_spares_fails_or_dies_well_at_each_call() {
             pool.reconcile().map(drop)
         },
     );
+}
+
+/// The kernel loads the table of a large spare over a short store: whatever call fails, no volume gets a device
+/// whose store is still short.
+#[test]
+fn a_large_spare_is_claimed_with_a_whole_store_whatever_call_fails() {
+    const LARGE: u64 = 8 << 20;
+    let environment = Environment::new();
+    let mut image = ext4_image(7);
+    image.resize(LARGE as usize, 0);
+    environment.import_image("large", &image);
+    environment.pool().template("large").expect("a template name").set_warm(1).expect("set");
+    for failure in FAILURES {
+        let mut n = 1;
+        let mut claimed = 0;
+        loop {
+            let pool = environment.pool();
+            environment.host.fail_at(n, failure);
+            let _ = catch_unwind(AssertUnwindSafe(|| pool.tend_spares(&Cancel::never())));
+            let reached = environment.host.heal();
+            let pool = environment.pool();
+            let volume = pool.create_volume(&VolumeSpec::new("volume", "large")).expect("create");
+            let device = volume.activate().expect("activate").number();
+            assert!(environment.host.write_new(device, LARGE), "{failure:?} at call {n}");
+            assert_eq!(environment.host.sized_by(device), Some(4 << 20), "{failure:?} at call {n}");
+            claimed += pool.claimed_spares();
+            volume.delete().expect("delete");
+            assert_eq!(pool.reconcile().expect("reconcile").failed, Vec::<String>::new());
+            if !reached {
+                break;
+            }
+            n += 1;
+        }
+        assert!(n > 15 && claimed > 0, "{failure:?}: {n} calls, {claimed} claims");
+    }
 }
