@@ -13,7 +13,7 @@
 //! time, since a machine may be busy and only ratios within one run are meaningful. It asserts that
 //! each disk shows the template, and that the report is complete.
 //!
-//! `CALF_BENCH` sets how much is measured (`smoke`, `short`, `full`), `CALF_BENCH_OUT` the
+//! `CALF_BENCH` sets how much is measured (`smoke`, `short`, `full`, `many`), `CALF_BENCH_OUT` the
 //! directory of the report (`target/tmp/bench` by default).
 
 mod contender;

@@ -105,13 +105,17 @@ const FULL: Scale = Scale {
     all_rivals_everywhere: true,
 };
 
+/// Ten thousand volumes in one kernel: for the density room alone.
+const MANY: Scale = Scale { name: "many", dense: 10_000, ..SHORT };
+
 /// The scale that `CALF_BENCH` names; a smoke run by default.
 pub(crate) fn scale() -> Scale {
     match std::env::var("CALF_BENCH").as_deref() {
         Err(_) | Ok("smoke") => SMOKE,
         Ok("short") => SHORT,
         Ok("full") => FULL,
-        Ok(other) => panic!("CALF_BENCH={other} is unknown: use smoke, short or full"),
+        Ok("many") => MANY,
+        Ok(other) => panic!("CALF_BENCH={other} is unknown: use smoke, short, full or many"),
     }
 }
 

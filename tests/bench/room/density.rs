@@ -46,8 +46,14 @@ pub(super) fn density() {
     let empty = resident(grpc.driver().pid());
     let (kernel, space) = (free(), world.free());
     let mut caller = grpc.caller();
-    let disks: Vec<Disk> = (0..count).map(|number| caller.create(&format!("d{number}"))).collect();
+    let ids: Vec<String> = (0..count).map(|number| format!("d{number}")).collect();
+    let mut disks: Vec<Disk> = Vec::new();
+    let created = in_blocks(&ids, |id| disks.push(caller.create(id)));
     drop(caller);
+    emit(ROOM, &case, GRPC, ("creation", "ms"), &created);
+    let listing = Instant::now();
+    assert_eq!(pool.volumes().expect("a list").len(), count);
+    report(("list of all volumes", "ms"), since(listing));
     let disk = space.saturating_sub(world.free()) as f64 / count as f64 / 1024.0;
     report(("disk per fresh volume", "KiB"), disk);
     // The driver's own memory is in it.
@@ -80,8 +86,21 @@ pub(super) fn density() {
     let grpc = restarted.expect("a driver");
     report(("driver memory after restart", "KiB"), resident(grpc.driver().pid()).all as f64);
     let mut caller = grpc.caller();
-    disks.into_iter().for_each(|disk| caller.delete(disk));
+    disks.reverse();
+    let deleted = in_blocks(&ids, |_| disks.pop().into_iter().for_each(|disk| caller.delete(disk)));
+    emit(ROOM, &case, GRPC, ("deletion", "ms"), &deleted);
     report(("driver memory after deletion", "KiB"), resident(grpc.driver().pid()).all as f64);
+}
+
+/// Does `work` for each id, and returns its mean milliseconds in each tenth of them: whether it becomes slower
+/// the more there are.
+fn in_blocks(ids: &[String], mut work: impl FnMut(&str)) -> Vec<f64> {
+    let block = |ids: &[String]| {
+        let start = Instant::now();
+        ids.iter().for_each(|id| work(id));
+        since(start) / ids.len() as f64
+    };
+    ids.chunks(ids.len().div_ceil(10)).map(block).collect()
 }
 
 /// Kernel memory and ready time by chunk size.
