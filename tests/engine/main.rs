@@ -1,6 +1,8 @@
 //! The engine on a simulated machine: no privileges, no kernel of its own.
 
 mod commitment;
+#[cfg(all(feature = "formats", feature = "http"))]
+mod compressed;
 mod damage;
 mod doctor;
 #[cfg(feature = "http")]
@@ -13,6 +15,8 @@ mod guard;
 mod handles;
 mod housekeeping;
 mod images;
+#[cfg(all(feature = "formats", feature = "http"))]
+mod partitions;
 mod places;
 mod pool_formats;
 mod recovery;
