@@ -14,6 +14,8 @@ use crate::pool::record::VolumeRecord;
 use crate::reconcile;
 use crate::reconcile::report::{ReconcileOptions, ReconcileReport};
 use crate::sys::DeviceNumber;
+#[cfg(feature = "driver")]
+use crate::volume::status::Listed;
 use crate::volume::status::VolumeStatus;
 use crate::volume::{lifecycle, publish, status};
 
@@ -43,6 +45,18 @@ impl Pool {
     pub fn volume(&self, id: &str) -> Result<Volume> {
         volume_id::check(id)?;
         Ok(Volume::new(self.clone(), id.to_owned()))
+    }
+
+    /// The keys of all volumes, and of what is left of volumes, in ascending order.
+    #[cfg(feature = "driver")]
+    pub(crate) fn volume_keys(&self) -> Result<Vec<Key>> {
+        index::keys(&self.0)
+    }
+
+    /// What a list says of the volume with this key; `None` if there is none.
+    #[cfg(feature = "driver")]
+    pub(crate) fn list_entry(&self, key: &Key) -> Result<Option<Listed>> {
+        status::list_entry(&self.0, key)
     }
 
     /// The number of volumes.

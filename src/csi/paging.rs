@@ -33,21 +33,25 @@ impl Page {
         Ok(Self { after, limit })
     }
 
-    /// The items of this page, and the token for the next one (empty on the last page).
-    pub(super) fn take<T>(self, items: Vec<T>, id: impl Fn(&T) -> &str) -> (Vec<T>, String) {
-        let mut items: Vec<(Key, T)> =
-            items.into_iter().map(|item| (Key::of(id(&item)), item)).collect();
-        if let Some(after) = &self.after {
-            items.retain(|(key, _)| key > after);
+    /// Looks at keys, which are in ascending order, until the page is full: the items that `look` finds, and
+    /// the token for the next page (empty on the last one).
+    pub(super) fn fill<T>(
+        self,
+        keys: Vec<Key>,
+        mut look: impl FnMut(&Key) -> Result<Option<T>>,
+    ) -> Result<(Vec<T>, String)> {
+        let mut items = Vec::new();
+        let mut last = None;
+        for key in
+            keys.into_iter().filter(|key| self.after.as_ref().is_none_or(|after| key > after))
+        {
+            if items.len() == self.limit {
+                return Ok((items, last.map_or_else(String::new, |key: Key| key.to_string())));
+            }
+            items.extend(look(&key)?);
+            last = Some(key);
         }
-        items.sort_unstable_by(|(a, _), (b, _)| a.cmp(b));
-        let more = items.len() > self.limit;
-        items.truncate(self.limit);
-        let token = match items.last() {
-            Some((key, _)) if more => key.to_string(),
-            _ => String::new(),
-        };
-        (items.into_iter().map(|(_, item)| item).collect(), token)
+        Ok((items, String::new()))
     }
 }
 
@@ -66,12 +70,17 @@ fn unknown_token(token: &str) -> Error {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeMap;
+
     use super::*;
     use proptest::collection::{btree_set, hash_set};
     use proptest::prelude::*;
 
     fn page(limit: i32, token: &str, ids: &[String]) -> (Vec<String>, String) {
-        Page::parse(limit, token).unwrap().take(ids.to_vec(), |id| id)
+        let ids: BTreeMap<Key, &String> = ids.iter().map(|id| (Key::of(id), id)).collect();
+        let keys = ids.keys().cloned().collect();
+        let look = |key: &Key| Ok(Some(ids[key].clone()));
+        Page::parse(limit, token).unwrap().fill(keys, look).unwrap()
     }
 
     #[test]
@@ -88,6 +97,23 @@ mod tests {
         let (listed, token) = page(0, "", &ids);
         assert_eq!((listed.len(), token.as_str()), (100, ""));
         assert_eq!(page(7, "", &[]), (vec![], String::new()));
+    }
+
+    #[test]
+    fn a_page_looks_at_no_more_than_it_shows_and_what_is_gone_does_not_shorten_it() {
+        let mut keys: Vec<Key> = (0..9).map(|i| Key::of(&format!("volume-{i}"))).collect();
+        keys.sort();
+        let mut looked = Vec::new();
+        let (items, token) = Page::parse(3, keys[1].as_str())
+            .unwrap()
+            .fill(keys.clone(), |key| {
+                looked.push(key.clone());
+                Ok((*key != keys[3]).then(|| key.clone()))
+            })
+            .unwrap();
+        assert_eq!(items, [&keys[2], &keys[4], &keys[5]].map(Clone::clone));
+        assert_eq!(looked, keys[2..6]);
+        assert_eq!(token, keys[5].as_str());
     }
 
     proptest! {

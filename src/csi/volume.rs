@@ -5,7 +5,6 @@ use crate::csi::topology::Topology;
 use crate::csi::{parameters, v1};
 use crate::model::volume::VolumeState;
 use crate::pool::record::VolumeRecord;
-use crate::volume::status::VolumeStatus;
 
 /// The volume's description.
 pub(super) fn to_wire(record: &VolumeRecord, topology: &Topology) -> v1::Volume {
@@ -19,8 +18,8 @@ pub(super) fn to_wire(record: &VolumeRecord, topology: &Topology) -> v1::Volume 
 }
 
 /// Whether the volume is abnormal, with a text for people who find the event in the log.
-pub(super) fn condition(volume: &VolumeStatus) -> v1::VolumeCondition {
-    let (abnormal, message) = match volume.state {
+pub(super) fn condition(state: VolumeState) -> v1::VolumeCondition {
+    let (abnormal, message) = match state {
         VolumeState::Inactive => (false, "healthy; not in use on this node"),
         VolumeState::Active => (false, "in order"),
         VolumeState::Interrupted => {

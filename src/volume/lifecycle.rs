@@ -20,10 +20,12 @@ use crate::volume::status::VolumeStatus;
 use crate::volume::usage::{mounts_of, refuse_if_mounted};
 use crate::volume::{growth, lock, provision, reclaim, status};
 
-/// Creates a volume. A repeated call with the same spec returns the same volume.
+/// Creates a volume. A repeated call with the same spec returns the same volume, and waits a moment for one
+/// that still runs.
 pub(crate) fn create_volume(pool: &PoolDir, spec: &VolumeSpec) -> Result<VolumeStatus> {
     provision::check(spec)?;
-    let guard = lock::take(pool, &spec.id, "create volume")?;
+    let limit = pool.wait().max(lock::MOMENT);
+    let guard = lock::take_within(pool, &spec.id, "create volume", limit)?;
     let key = guard.key();
     match create(pool, &guard, spec, None)? {
         Provisioned::Made(record) => status::fresh(pool, key, record),

@@ -4,6 +4,8 @@ use std::path::Path;
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::model::device_id::DeviceId;
+#[cfg(feature = "driver")]
+use crate::model::device_id::Role;
 use crate::model::key::Key;
 use crate::model::policy::Backing;
 use crate::model::volume::VolumeState;
@@ -11,6 +13,8 @@ use crate::pool::record::VolumeRecord;
 use crate::pool::{PoolDir, index};
 use crate::sys::{DeviceNumber, FileSystemUsage, SnapshotUsage, Target};
 use crate::volume::machine::observe;
+#[cfg(feature = "driver")]
+use crate::volume::plan::health::Health;
 use crate::volume::plan::state::Observed;
 use crate::volume::usage::{elsewhere, is_device_of};
 use crate::volume::{activate, kata};
@@ -71,6 +75,43 @@ pub(crate) fn examine(pool: &PoolDir) -> Result<(Vec<VolumeStatus>, Vec<Error>)>
         }
     }
     Ok((volumes, errors))
+}
+
+/// What a list says of a volume.
+#[cfg(feature = "driver")]
+pub(crate) struct Listed {
+    pub(crate) record: VolumeRecord,
+    /// The state, or why the volume cannot be looked at.
+    pub(crate) state: Result<VolumeState>,
+}
+
+/// Looks at the volume with this key for a list; `None` if there is none. A volume that works costs one
+/// request to the kernel.
+///
+/// # Errors
+///
+/// Those of reading the volume's record.
+#[cfg(feature = "driver")]
+pub(crate) fn list_entry(pool: &PoolDir, key: &Key) -> Result<Option<Listed>> {
+    let Some(record) = observe::read_record(pool, key)? else { return Ok(None) };
+    let state = match works(pool, key, &record) {
+        true => Ok(VolumeState::Active),
+        false => observe::of_record(pool, key, record.clone()).map(|seen| seen.state(&record)),
+    };
+    if let Ok(state) = state {
+        pool.losses().notice(key, &record, state);
+    }
+    Ok(Some(Listed { record, state }))
+}
+
+/// Whether a single request shows that the volume is active and well. Where it does not, only the full look
+/// tells why.
+#[cfg(feature = "driver")]
+fn works(pool: &PoolDir, key: &Key, record: &VolumeRecord) -> bool {
+    let id = DeviceId::new(pool.id(), key, Role::Snapshot);
+    record.backing == Backing::Snapshot
+        && matches!(pool.host().glance(&id), Ok(Some(device))
+            if Health::at_a_glance(&device, record).is_well())
 }
 
 /// Returns the id of the volume that owns the device with this number; `None` if no volume of this

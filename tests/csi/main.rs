@@ -5,6 +5,7 @@ mod growth;
 mod housekeeping;
 mod inline;
 mod kata;
+mod lists;
 mod reports;
 mod socket;
 mod staging;

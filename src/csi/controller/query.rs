@@ -10,9 +10,11 @@ use crate::csi::request::volume_id;
 use crate::csi::v1::validate_volume_capabilities_response::Confirmed;
 use crate::csi::{v1, volume};
 use crate::error::{ErrorKind, Result};
+use crate::model::key::Key;
 use crate::model::volume::VolumeSpec;
 use crate::pool::record::VolumeRecord;
 use crate::volume::mountable::Content;
+use crate::volume::status::Listed;
 
 impl Service {
     pub(super) fn validate_volume_capabilities(
@@ -41,26 +43,32 @@ impl Service {
         request: &v1::ListVolumesRequest,
     ) -> Result<v1::ListVolumesResponse> {
         let page = Page::parse(request.max_entries, &request.starting_token)?;
-        let (records, next_token) = page.take(self.pool.volume_records()?, |record| &record.id);
-        let entries = records.iter().filter_map(|record| self.list_entry(record)).collect();
+        let (entries, next_token) =
+            page.fill(self.pool.volume_keys()?, |key| self.list_entry(key))?;
         Ok(v1::ListVolumesResponse { entries, next_token })
     }
 
-    /// The entry of one volume; `None` if it has just been deleted. A volume that cannot be read is
-    /// listed with the reason, so that it does not hide the others.
-    fn list_entry(&self, record: &VolumeRecord) -> Option<v1::list_volumes_response::Entry> {
-        let condition = match self.pool.volume(&record.id).and_then(|volume| volume.status()) {
-            Ok(volume) => volume::condition(&volume),
-            Err(error) if error.kind() == ErrorKind::NotFound => return None,
+    /// The entry of one volume; `None` if it was deleted, or its record is damaged. A volume that cannot be
+    /// looked at is listed with the reason, so that it does not hide the others.
+    fn list_entry(&self, key: &Key) -> Result<Option<v1::list_volumes_response::Entry>> {
+        let Listed { record, state } = match self.pool.list_entry(key) {
+            Err(error) if error.kind() == ErrorKind::Corrupt => return Ok(None),
+            listed => match listed? {
+                Some(listed) => listed,
+                None => return Ok(None),
+            },
+        };
+        let condition = match state {
+            Ok(state) => volume::condition(state),
             Err(error) => v1::VolumeCondition { abnormal: true, message: error.report() },
         };
-        Some(v1::list_volumes_response::Entry {
-            volume: Some(volume::to_wire(record, &self.topology)),
+        Ok(Some(v1::list_volumes_response::Entry {
+            volume: Some(volume::to_wire(&record, &self.topology)),
             status: Some(v1::list_volumes_response::VolumeStatus {
                 published_node_ids: Vec::new(),
                 volume_condition: Some(condition),
             }),
-        })
+        }))
     }
 
     pub(super) fn controller_get_volume(
@@ -72,7 +80,7 @@ impl Service {
             volume: Some(volume::to_wire(&volume.record, &self.topology)),
             status: Some(v1::controller_get_volume_response::VolumeStatus {
                 published_node_ids: Vec::new(),
-                volume_condition: Some(volume::condition(&volume)),
+                volume_condition: Some(volume::condition(volume.state)),
             }),
         })
     }

@@ -31,7 +31,7 @@ impl Service {
                 Some(usage) => file_system_usage(&usage),
                 None => vec![block_usage(&volume)],
             },
-            volume_condition: Some(match volume::condition(&volume) {
+            volume_condition: Some(match volume::condition(volume.state) {
                 well if !well.abnormal && file_system_failed => volume::failed_file_system(),
                 condition => condition,
             }),

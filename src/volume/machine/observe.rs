@@ -20,6 +20,11 @@ pub(crate) fn observe(pool: &PoolDir, key: &Key) -> Result<Observed> {
     beyond_record(pool, key, directory, record)
 }
 
+/// Observes a volume whose record was read just now.
+pub(crate) fn of_record(pool: &PoolDir, key: &Key, record: VolumeRecord) -> Result<Observed> {
+    beyond_record(pool, key, true, Some(record))
+}
+
 /// Observes a volume's store and devices again. The caller holds the volume's lock, and has changed
 /// nothing else.
 pub(crate) fn again(pool: &PoolDir, key: &Key, before: &Observed) -> Result<Observed> {
