@@ -48,8 +48,9 @@ pub fn store_size(size: u64, limit: Option<u64>, chunk_size: u64) -> u64 {
 
 /// Of how many chunks a COW store is at the least while the kernel loads a table over it, if it has so many.
 const FEWEST_TO_LOAD: u64 = 1024;
-/// Chunks of a whole store for each chunk that it has while the kernel loads a table over it.
-const CHUNKS_PER_CHUNK_TO_LOAD: u64 = 1024;
+/// Chunks of a volume that hash to one bucket (Linux, `DM_CHUNK_CONSECUTIVE_BITS`): with a chunk of the store for
+/// each bucket that can be used, lookups are as fast as over the whole store.
+const CHUNKS_PER_BUCKET: u64 = 256;
 
 /// How long a COW store without content should be while the kernel loads a table over it, in bytes; `full`
 /// is how long it is to be afterwards.
@@ -60,7 +61,7 @@ const CHUNKS_PER_CHUNK_TO_LOAD: u64 = 1024;
 /// `drivers/md/dm-snap.c`). A store that is extended later is used in full: the kernel asks for its length at
 /// each allocation.
 pub(crate) fn length_to_load(full: u64, chunk_size: u64) -> u64 {
-    let chunks = (full / chunk_size / CHUNKS_PER_CHUNK_TO_LOAD).max(FEWEST_TO_LOAD);
+    let chunks = (full / chunk_size / CHUNKS_PER_BUCKET).max(FEWEST_TO_LOAD);
     full.min(chunks.saturating_mul(chunk_size))
 }
 
@@ -97,7 +98,8 @@ mod tests {
     fn a_table_is_loaded_over_a_part_of_a_large_store() {
         assert_eq!(length_to_load(3 << 20, 4096), 3 << 20);
         assert_eq!(length_to_load(1 << 30, 4096), 4 << 20);
-        assert_eq!(length_to_load(20 << 30, 4096), 20 << 20);
+        assert_eq!(length_to_load(4 << 30, 4096), 16 << 20);
+        assert_eq!(length_to_load(20 << 30, 4096), 80 << 20);
         assert_eq!(length_to_load(1 << 30, 64 << 10), 64 << 20);
         assert_eq!(space_after_content(4096), 258 * 4096);
     }
