@@ -1,12 +1,12 @@
 //! Callers at once.
 
-use std::path::Path;
 use std::sync::Barrier;
 use std::thread;
 use std::time::{Duration, Instant};
 
 use calf_test_kit::driver_process::Client;
 
+use crate::Places;
 use crate::driver::Driver;
 use crate::work::Work;
 
@@ -21,7 +21,7 @@ pub(crate) struct Round {
 /// Has `callers` share the work for `volumes` volumes.
 pub(crate) fn measure(
     driver: &Driver,
-    place: &Path,
+    places: &Places<'_>,
     work: Work,
     callers: usize,
     volumes: usize,
@@ -38,7 +38,7 @@ pub(crate) fn measure(
                     start.wait();
                     let share = (caller..volumes).step_by(callers);
                     share
-                        .map(|volume| work.once(&client, place, &format!("volume-{volume}")))
+                        .map(|volume| work.once(&client, places, &format!("volume-{volume}")))
                         .collect::<Vec<_>>()
                 })
             })

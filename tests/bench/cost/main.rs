@@ -33,9 +33,20 @@ const CALLERS: [usize; 2] = [1, 32];
 /// does meets all kinds of work alike.
 const VOLUMES: usize = 32;
 
+/// Where a directory is that no disk has.
+const MEMORY: &str = "/dev/shm";
+
+/// The directories of one driver and its callers.
+pub(crate) struct Places<'a> {
+    /// What is on the pool's disk: the pool, and the files of the baseline.
+    pub(crate) pool: &'a Path,
+    /// What is on other disks of a node: socket, log, kubelet's directory. In memory, so that it costs nothing.
+    pub(crate) rest: &'a Path,
+}
+
 fn main() -> ExitCode {
-    if let Some(place) = std::env::var_os(driver::SERVE) {
-        return driver::serve(Path::new(&place));
+    if let [Some(pool), Some(rest)] = driver::SERVE.map(std::env::var_os) {
+        return driver::serve(&Places { pool: Path::new(&pool), rest: Path::new(&rest) });
     }
     // `cargo test --benches` runs it, too: then it only shows that it works.
     let rounds = match std::env::args().any(|argument| argument == "--bench") {
@@ -44,13 +55,15 @@ fn main() -> ExitCode {
     };
     let disk = directory("CALF_COST_POOL", "");
     let mut report = Report::new(About::this_machine(&disk, rounds));
-    for (medium, directory) in [(Medium::Disk, disk), (Medium::Memory, "/dev/shm".into())] {
-        let place = tempfile::tempdir_in(&directory).expect("a directory for the pool");
-        let driver = driver::Driver::start(place.path());
+    for (medium, directory) in [(Medium::Disk, disk), (Medium::Memory, MEMORY.into())] {
+        let places = [directory.as_path(), Path::new(MEMORY)]
+            .map(|directory| tempfile::tempdir_in(directory).expect("a directory"));
+        let places = Places { pool: places[0].path(), rest: places[1].path() };
+        let driver = driver::Driver::start(&places);
         for round in 0..rounds {
             for callers in CALLERS {
                 for work in Work::rotated(round) {
-                    let done = measure(&driver, place.path(), work, callers, VOLUMES);
+                    let done = measure(&driver, &places, work, callers, VOLUMES);
                     report.add((medium, callers, work), done);
                 }
             }

@@ -7,6 +7,8 @@ use std::time::{Duration, Instant};
 
 use calf_test_kit::driver_process::{Client, Usage};
 
+use crate::Places;
+
 /// What is done once for each volume.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Work {
@@ -63,14 +65,14 @@ impl Work {
     }
 
     /// Does it once; the time that each part took.
-    pub(crate) fn once(self, client: &Client, place: &Path, id: &str) -> Vec<Duration> {
+    pub(crate) fn once(self, client: &Client, places: &Places<'_>, id: &str) -> Vec<Duration> {
         let block = match self {
-            Self::Baseline => return baseline(client, &place.join("baseline"), id),
-            Self::Files => return files(&place.join("baseline"), id),
+            Self::Baseline => return baseline(client, &places.pool.join("baseline"), id),
+            Self::Files => return files(&places.pool.join("baseline"), id),
             Self::Block => true,
             Self::Mount => false,
         };
-        let usage = Usage::new(id, &place.join("kubelet"), block);
+        let usage = Usage::new(id, &places.rest.join("kubelet"), block);
         fs::create_dir_all(&usage.staging).expect("as kubelet does");
         let times = [
             timed(|| client.create_for(&usage, "root").expect("create")),
