@@ -20,7 +20,7 @@ FUZZ_TARGETS ?= $(notdir $(wildcard tests/fuzz/corpus/*))
 FILTER ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help demo build release image test test-unit test-kernel test-smp torture e2e bench bench-many micro fuzz lint fmt \
+.PHONY: help demo build release image test test-unit test-kernel test-smp torture e2e bench bench-many cost micro fuzz lint fmt \
 	install clean package chart-docs deps deps-build deps-smp deps-demo deps-chart deps-e2e rust-components cargo-deny \
 	cargo-fuzz advisories
 
@@ -80,6 +80,9 @@ bench-many: deps-build ## Ten thousand volumes in one kernel, which has 14 GiB (
 	tests/deps.sh bench
 	CALF_KERNEL=$(or $(KERNEL),uml) CALF_KERNEL_MEMORY=14G CALF_BENCH=many \
 		CALF_BENCH_OUT=$(TARGET_DIR)/bench-many $(CARGO) test --release --test kernel_bench -- density
+
+cost: deps-build ## Measure what calf's own calls cost, without a kernel's share
+	CALF_COST_OUT=docs/benchmarks $(CARGO) bench --bench cost
 
 micro: deps-build ## Run the micro-benchmarks of pure code
 	$(CARGO) bench --bench micro

@@ -99,8 +99,12 @@ impl VolumeKind {
     }
 
     /// Whether volumes of the template can be used in each way.
-    fn fits(&self, pool: &PoolDir, template: &TemplateRecord) -> Result<bool> {
-        let content = Content { fs_type: template.fs_type.as_deref(), digest: &template.digest };
+    fn fits(
+        &self,
+        pool: &PoolDir,
+        template: &TemplateRecord,
+        content: &Content<'_>,
+    ) -> Result<bool> {
         for access in &self.access {
             match mountable::check_access(pool, content, access, self.kata_direct, &template.name) {
                 Ok(()) => {}
@@ -148,8 +152,9 @@ impl Pool {
             Some(name) => Some(catalog::template(&self.0, "find", name)?),
             None => None,
         };
-        if let Some(template) = &template
-            && !kind.fits(&self.0, template)?
+        let content = template.as_ref().map(Content::of_template);
+        if let (Some(template), Some(content)) = (&template, &content)
+            && !kind.fits(&self.0, template, content)?
         {
             return Ok(None);
         }
@@ -166,14 +171,14 @@ impl Pool {
             .min(self.0.max_volume_size());
         let smallest = template.as_ref().map(|template| template.size);
         if kind.grown
-            && let (Some(spec), Some(template)) = (kind.spec(), &template)
+            && let (Some(spec), Some(template), Some(content)) = (kind.spec(), &template, &content)
         {
             let boot = self.0.host().boot_id()?;
             let record = match provision::record(&spec, template, backing, boot) {
                 Err(error) if error.kind() == ErrorKind::Unsupported => return Ok(None),
                 record => record?,
             };
-            largest = growth::largest_new(&self.0, &record, largest)?;
+            largest = growth::largest_new(&self.0, &record, content, largest)?;
         }
         let fits = smallest.is_none_or(|smallest| smallest <= largest);
         let available = room.later.unwrap_or(room.free);

@@ -42,7 +42,7 @@ impl PoolOptions {
 
     /// How long a call waits for another call on the same volume, in this process or another,
     /// before it fails with [`InProgress`](crate::ErrorKind::InProgress). By default, it does not
-    /// wait.
+    /// wait; [`create_volume`](Pool::create_volume) waits two seconds in any case.
     #[must_use]
     pub fn wait(mut self, wait: Duration) -> Self {
         self.settings.wait = wait;

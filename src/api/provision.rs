@@ -3,16 +3,30 @@
 use crate::api::Pool;
 use crate::error::Result;
 use crate::model::access::Access;
+use crate::model::key::Key;
 use crate::model::volume::VolumeSpec;
-use crate::template::catalog;
+use crate::model::volume_id;
+use crate::pool::record::{TemplateRecord, VolumeRecord};
+use crate::volume::machine::observe;
 use crate::volume::mountable::{self, Content};
-use crate::volume::{growth, provision};
+use crate::volume::{growth, lifecycle, provision};
 
 impl Pool {
+    /// The record of the volume with this id, if there is one.
+    pub(crate) fn volume_record(&self, id: &str) -> Result<Option<VolumeRecord>> {
+        volume_id::check(id)?;
+        observe::read_record(&self.0, &Key::of(id))
+    }
+
+    /// Like [`create_volume`](Self::create_volume), but returns the record of the volume.
+    pub(crate) fn provision(&self, spec: &VolumeSpec) -> Result<VolumeRecord> {
+        lifecycle::create_volume(&self.0, spec)
+    }
+
     /// Refuses a kind of access to `what`, which has this content, that staging would refuse.
     pub(crate) fn check_access(
         &self,
-        content: Content<'_>,
+        content: &Content<'_>,
         access: &Access,
         kata_direct: bool,
         what: &str,
@@ -20,11 +34,30 @@ impl Pool {
         mountable::check_access(&self.0, content, access, kata_direct, what)
     }
 
+    /// Does the same for access that fits the type of the file system.
+    pub(crate) fn check_mount(
+        &self,
+        content: &Content<'_>,
+        access: &Access,
+        kata_direct: bool,
+        what: &str,
+    ) -> Result<()> {
+        mountable::check_mount(&self.0, content, access, kata_direct, what)
+    }
+
     /// Refuses a new volume whose file system the host would have to grow, with writes that do not fit
-    /// into its `cow_limit` or into the pool.
-    pub(crate) fn check_growth(&self, spec: &VolumeSpec) -> Result<()> {
-        let template = catalog::template(&self.0, "find", &spec.template)?;
+    /// into its `cow_limit` or into the pool. `content` is that of `template`.
+    pub(crate) fn check_growth(
+        &self,
+        spec: &VolumeSpec,
+        template: &TemplateRecord,
+        content: &Content<'_>,
+    ) -> Result<()> {
+        if spec.size.is_none_or(|size| size == template.size) {
+            return Ok(());
+        }
         let boot = self.0.host().boot_id()?;
-        growth::check_new(&self.0, &provision::record(spec, &template, self.backing()?, boot)?)
+        let record = provision::record(spec, template, self.backing()?, boot)?;
+        growth::check_new(&self.0, &record, content)
     }
 }

@@ -28,13 +28,8 @@ impl Pool {
     /// `NotFound` (no such template), `AlreadyExists` (same id, other properties), `OutOfRange`
     /// (smaller than the template), `NoSpace`, `Unsupported`, `InvalidArgument`, `InProgress`.
     pub fn create_volume(&self, spec: &VolumeSpec) -> Result<Volume> {
-        self.provision(spec)?;
+        lifecycle::create_volume(&self.0, spec)?;
         Ok(Volume::new(self.clone(), spec.id.clone()))
-    }
-
-    /// Like [`create_volume`](Self::create_volume), but returns the status of the volume.
-    pub(crate) fn provision(&self, spec: &VolumeSpec) -> Result<VolumeStatus> {
-        lifecycle::create_volume(&self.0, spec)
     }
 
     /// The volume with this id, which need not exist: see [`Volume`].

@@ -17,7 +17,7 @@ use crate::pool::PoolDir;
 use crate::pool::record::VolumeRecord;
 use crate::sys::{DeviceNumber, SnapshotUsage};
 use crate::template::superblock::{self, FileSystem, Impact, MOUNTABLE_PREFIX};
-use crate::volume::mountable;
+use crate::volume::mountable::Content;
 use crate::volume::plan::state::Observed;
 use crate::volume::usage::mounts_of_device;
 
@@ -33,13 +33,14 @@ pub(crate) fn on_device(pool: &PoolDir, device: DeviceNumber) -> Result<Option<F
 
 /// Refuses a new volume whose file system the host would grow, and could not.
 #[cfg(feature = "driver")]
-pub(crate) fn check_new(pool: &PoolDir, record: &VolumeRecord) -> Result<()> {
-    if record.size == record.template_size {
-        return Ok(());
-    }
-    let Some(found) = mountable::in_content(pool, &record.digest)? else { return Ok(()) };
+pub(crate) fn check_new(
+    pool: &PoolDir,
+    record: &VolumeRecord,
+    content: &Content<'_>,
+) -> Result<()> {
+    let Some(found) = content.file_system(pool)? else { return Ok(()) };
     match found.findings_with(is_not_growable).next() {
-        None => check(pool, record, &found, record.cow_limit),
+        None => check(pool, record, found, record.cow_limit),
         Some(finding) => {
             let why = format!("its {} {finding}", found.fs_type);
             Err(Error::new(ErrorKind::Unsupported, GROW, &record.id, why).remedy(finding.remedy))
@@ -49,20 +50,22 @@ pub(crate) fn check_new(pool: &PoolDir, record: &VolumeRecord) -> Result<()> {
 
 /// The largest size up to `most` that a new volume, which is like that of `record` otherwise, can have if the
 /// host grows its file system.
-pub(crate) fn largest_new(pool: &PoolDir, record: &VolumeRecord, most: u64) -> Result<u64> {
-    let Some(found) = mountable::in_content(pool, &record.digest)? else { return Ok(most) };
+pub(crate) fn largest_new(
+    pool: &PoolDir,
+    record: &VolumeRecord,
+    content: &Content<'_>,
+    most: u64,
+) -> Result<u64> {
+    let Some(found) = content.file_system(pool)? else { return Ok(most) };
     if found.findings_with(is_not_growable).next().is_some() {
         return Ok(most.min(record.template_size));
     }
-    let fits = |size| match check(
-        pool,
-        &VolumeRecord { size, ..record.clone() },
-        &found,
-        record.cow_limit,
-    ) {
-        Err(error) if error.kind() == ErrorKind::OutOfRange => Ok(false),
-        checked => checked.map(|()| true),
-    };
+    let fits =
+        |size| match check(pool, &VolumeRecord { size, ..record.clone() }, found, record.cow_limit)
+        {
+            Err(error) if error.kind() == ErrorKind::OutOfRange => Ok(false),
+            checked => checked.map(|()| true),
+        };
     if most <= record.template_size || fits(most)? {
         return Ok(most);
     }

@@ -20,16 +20,14 @@ use crate::volume::status::VolumeStatus;
 use crate::volume::usage::{mounts_of, refuse_if_mounted};
 use crate::volume::{growth, lock, provision, reclaim, status};
 
-/// Creates a volume. A repeated call with the same spec returns the same volume, and waits a moment for one
-/// that still runs.
-pub(crate) fn create_volume(pool: &PoolDir, spec: &VolumeSpec) -> Result<VolumeStatus> {
+/// Creates a volume; returns its record. A repeated call with the same spec returns the same volume, and waits
+/// a moment for one that still runs.
+pub(crate) fn create_volume(pool: &PoolDir, spec: &VolumeSpec) -> Result<VolumeRecord> {
     provision::check(spec)?;
     let limit = pool.wait().max(lock::MOMENT);
     let guard = lock::take_within(pool, &spec.id, "create volume", limit)?;
-    let key = guard.key();
     match create(pool, &guard, spec, None)? {
-        Provisioned::Made(record) => status::fresh(pool, key, record),
-        Provisioned::Found(_) => status::look(pool, key, &spec.id),
+        Provisioned::Made(record) | Provisioned::Found(record) => Ok(record),
     }
 }
 

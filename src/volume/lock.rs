@@ -12,7 +12,7 @@ use crate::volume::spare;
 const PAUSE: Duration = Duration::from_millis(20);
 /// How long the creation of a volume waits for another call at least: most often that is the same creation,
 /// repeated, and soon over.
-pub(crate) const MOMENT: Duration = Duration::from_secs(1);
+pub(crate) const MOMENT: Duration = Duration::from_secs(2);
 
 /// Takes the lock of the volume `id`, waiting for it as long as the pool's options allow, and
 /// completes a claim for a spare that a crash interrupted.

@@ -3,30 +3,75 @@
 //! Asked of a template before a volume of it is made, and of the volume's own device before each mount. The
 //! kernel may have further reasons to refuse.
 
+use std::cell::OnceCell;
+
 use crate::error::{Error, ErrorKind, Result};
 use crate::model::access::Access;
 use crate::model::digest::Digest;
 use crate::pool::PoolDir;
+use crate::pool::record::TemplateRecord;
+#[cfg(feature = "driver")]
+use crate::pool::record::VolumeRecord;
 use crate::sys::OpenMode;
 use crate::template::superblock::{self, FileSystem, Impact, MOUNTABLE_PREFIX};
 
 /// A template, as the records of templates and of volumes tell it.
-#[derive(Clone, Copy)]
 pub(crate) struct Content<'a> {
     pub(crate) fs_type: Option<&'a str>,
-    pub(crate) digest: &'a Digest,
+    digest: &'a Digest,
+    /// What its superblock says, once that was read.
+    found: OnceCell<Option<FileSystem>>,
+}
+
+impl<'a> Content<'a> {
+    pub(crate) fn of_template(template: &'a TemplateRecord) -> Self {
+        Self::new(template.fs_type.as_deref(), &template.digest)
+    }
+
+    #[cfg(feature = "driver")]
+    pub(crate) fn of_volume(record: &'a VolumeRecord) -> Self {
+        Self::new(record.fs_type.as_deref(), &record.digest)
+    }
+
+    fn new(fs_type: Option<&'a str>, digest: &'a Digest) -> Self {
+        Self { fs_type, digest, found: OnceCell::new() }
+    }
+
+    /// The file system in it, if it is of a type that calf mounts; read once. None if the content is missing,
+    /// which the creation of a volume reports.
+    pub(crate) fn file_system(&self, pool: &PoolDir) -> Result<Option<&FileSystem>> {
+        let found = match self.found.get() {
+            Some(found) => found,
+            None => {
+                let read = in_content(pool, self.digest)?;
+                self.found.get_or_init(|| read)
+            }
+        };
+        Ok(found.as_ref())
+    }
 }
 
 /// Refuses a kind of access to volumes with this content that staging would refuse: `what` names the
 /// template, or a volume. A Kata guest mounts by its own rules.
 pub(crate) fn check_access(
     pool: &PoolDir,
-    content: Content<'_>,
+    content: &Content<'_>,
     access: &Access,
     kata_direct: bool,
     what: &str,
 ) -> Result<()> {
     access.check(content.fs_type, what)?;
+    check_mount(pool, content, access, kata_direct, what)
+}
+
+/// Does the same for access that fits the type of the file system.
+pub(crate) fn check_mount(
+    pool: &PoolDir,
+    content: &Content<'_>,
+    access: &Access,
+    kata_direct: bool,
+    what: &str,
+) -> Result<()> {
     let (Access::Mount { options, .. }, Some(fs_type), false) =
         (access, content.fs_type, kata_direct)
     else {
@@ -35,7 +80,7 @@ pub(crate) fn check_access(
     if !options.is_empty() {
         pool.host().check_mount_options(fs_type, options)?;
     }
-    in_content(pool, content.digest)?.map_or(Ok(()), |found| check(&found, what))
+    content.file_system(pool)?.map_or(Ok(()), |found| check(found, what))
 }
 
 /// Refuses a file system that decides what an image must not decide for the host.
@@ -51,9 +96,7 @@ pub(crate) fn check(found: &FileSystem, what: &str) -> Result<()> {
     }
 }
 
-/// The file system in a template's content, if it is of a type that calf mounts. None if the content is
-/// missing, which the creation of a volume reports.
-pub(crate) fn in_content(pool: &PoolDir, digest: &Digest) -> Result<Option<FileSystem>> {
+fn in_content(pool: &PoolDir, digest: &Digest) -> Result<Option<FileSystem>> {
     let path = pool.layout().image(digest);
     if pool.host().file(&path)?.is_none() {
         return Ok(None);

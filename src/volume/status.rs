@@ -185,18 +185,6 @@ pub(crate) fn survey(pool: &PoolDir) -> Result<(Vec<VolumeRecord>, Vec<Error>)> 
     Ok((records, damaged))
 }
 
-/// Returns the state of a volume that this call has just made, and that is therefore inactive.
-pub(crate) fn fresh(pool: &PoolDir, key: &Key, record: VolumeRecord) -> Result<VolumeStatus> {
-    let store = pool.host().file(&pool.layout().store(key, record.backing))?;
-    Ok(VolumeStatus {
-        state: VolumeState::Inactive,
-        device: None,
-        allocated: store.map_or(0, |file| file.allocated),
-        cow: None,
-        record,
-    })
-}
-
 /// Returns the present state of the volume with this key.
 pub(crate) fn look(pool: &PoolDir, key: &Key, id: &str) -> Result<VolumeStatus> {
     let observed = observe::observe(pool, key)?;

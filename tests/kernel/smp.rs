@@ -22,6 +22,8 @@ fn main() -> ExitCode {
     kernel::main(vec![
         kernel::test("thirty_two_callers_live_side_by_side", side_by_side).timeout(long),
         kernel::test("callers_of_one_volume_are_told_to_come_back", one_volume).timeout(long),
+        kernel::test("identical_creations_at_once_all_succeed", identical_creations).timeout(long),
+        kernel::test("many_volumes_in_use_are_listed_page_by_page", lists).timeout(long),
         kernel::test("two_drivers_share_a_pool_during_an_upgrade", two_drivers).timeout(long),
     ])
 }
@@ -110,6 +112,70 @@ fn one_volume() {
     }
     client.delete(&usage.volume).expect("one caller is never told to come back");
     println!("{} done, {} told to come back", done.into_inner(), aborted.into_inner());
+    assert_nothing_is_left(&rig);
+    assert!(driver.stop().success());
+}
+
+/// Calls `work` for each of so many callers at once; the time that all of them took.
+fn at_once(driver: &Driver, callers: usize, work: impl Fn(&Client) + Sync) -> Duration {
+    let clients: Vec<Client> = (0..callers).map(|_| driver.client()).collect();
+    for client in &clients {
+        client.probe().expect("an answer");
+    }
+    let begin = Instant::now();
+    std::thread::scope(|scope| {
+        for client in clients {
+            let work = &work;
+            scope.spawn(move || work(&client));
+        }
+    });
+    begin.elapsed()
+}
+
+fn identical_creations() {
+    let rig = Rig::new(kernel::Fs::Xfs);
+    rig.import_file_system("root", "ext4");
+    let driver = Driver::start(rig.pool.root(), &kernel::work_dir(), &[]);
+    for round in ["new", "again"] {
+        let time = at_once(&driver, CALLERS, |client| {
+            client.create("volume", "root").unwrap_or_else(|status| {
+                panic!("{round}: {status:?}\n{}", driver.log());
+            });
+        });
+        println!("{CALLERS} identical creations, {round}: {time:?}");
+    }
+    driver.client().delete("volume").expect("delete");
+    assert_nothing_is_left(&rig);
+    assert!(driver.stop().success());
+}
+
+fn lists() {
+    const VOLUMES: usize = 150;
+    let rig = Rig::new(kernel::Fs::Xfs);
+    rig.import_file_system("root", "ext4");
+    let driver = Driver::start(rig.pool.root(), &kernel::work_dir(), &[]);
+    let client = driver.client();
+    let directory = rig.path("");
+    let usages: Vec<Usage> =
+        (0..VOLUMES).map(|n| Usage::new(&format!("volume-{n}"), &directory, true)).collect();
+    for usage in &usages {
+        client.create(&usage.volume, "root").expect("create");
+        client.stage(usage).expect("stage");
+    }
+    let list = |client: &Client, page: i32, entries: usize| {
+        let conditions = client.list(page).expect("a list");
+        assert_eq!(conditions.len(), entries);
+        assert!(conditions.iter().all(|found| *found == (false, "in order".to_owned())));
+    };
+    for (callers, page) in [(1, 0), (8, 0), (1, 10)] {
+        let entries = if page == 0 { VOLUMES } else { page as usize };
+        let time = at_once(&driver, callers, |client| list(client, page, entries));
+        println!("{entries} of {VOLUMES} volumes in use, {callers} callers: {time:?}");
+    }
+    for usage in &usages {
+        client.unstage(usage).expect("unstage");
+        client.delete(&usage.volume).expect("delete");
+    }
     assert_nothing_is_left(&rig);
     assert!(driver.stop().success());
 }

@@ -26,15 +26,12 @@ impl Service {
             .into_spec(Origin::Parameters, name)?;
         self.topology.require(request.accessibility_requirements.as_ref())?;
 
-        let size = match self.pool.volume(name).and_then(|volume| volume.status()) {
-            Ok(existing) => self.compatible_size(&existing.record, range, &capabilities)?,
-            Err(error) if error.kind() == ErrorKind::NotFound => {
-                self.size_of_new(&spec, range, &capabilities)?
-            }
-            Err(error) => return Err(error),
+        let size = match self.pool.volume_record(name)? {
+            Some(existing) => self.compatible_size(&existing, range, &capabilities)?,
+            None => self.size_of_new(&spec, range, &capabilities)?,
         };
         let made = self.pool.provision(&spec.size(size))?;
-        let volume = volume::to_wire(&made.record, &self.topology);
+        let volume = volume::to_wire(&made, &self.topology);
         Ok(v1::CreateVolumeResponse { volume: Some(volume) })
     }
 
@@ -46,13 +43,13 @@ impl Service {
     ) -> Result<u64> {
         let template = self.pool.template(&spec.template)?.record()?;
         let what = format!("template {}", template.name);
-        let content = Content { fs_type: template.fs_type.as_deref(), digest: &template.digest };
+        let content = Content::of_template(&template);
         for capability in capabilities {
-            self.pool.check_access(content, capability.access(), spec.kata_direct, &what)?;
+            self.pool.check_access(&content, capability.access(), spec.kata_direct, &what)?;
         }
         let size = range.choose(template.size, &what)?;
         if !spec.kata_direct && capabilities.iter().any(Capability::is_grown) {
-            self.pool.check_growth(&spec.clone().size(size))?;
+            self.pool.check_growth(&spec.clone().size(size), &template, &content)?;
         }
         Ok(size)
     }
@@ -66,12 +63,12 @@ impl Service {
         capabilities: &[Capability],
     ) -> Result<u64> {
         let what = format!("existing volume {}", record.id);
-        let content = Content { fs_type: record.fs_type.as_deref(), digest: &record.digest };
+        let content = Content::of_volume(record);
         for access in capabilities.iter().map(Capability::access) {
             access
                 .check(content.fs_type, &what)
                 .map_err(|error| error.with_kind(ErrorKind::AlreadyExists))?;
-            self.pool.check_access(content, access, record.kata_direct, &what)?;
+            self.pool.check_mount(&content, access, record.kata_direct, &what)?;
         }
         if range.contains(record.size) {
             return Ok(record.size);

@@ -142,10 +142,10 @@ impl Service {
         capabilities: &[Capability],
     ) -> Option<String> {
         let what = format!("volume {}", record.id);
-        let content = Content { fs_type: record.fs_type.as_deref(), digest: &record.digest };
+        let content = Content::of_volume(record);
         for capability in capabilities {
             let checked = capability.require_support().and_then(|()| {
-                self.pool.check_access(content, capability.access(), record.kata_direct, &what)
+                self.pool.check_access(&content, capability.access(), record.kata_direct, &what)
             });
             if let Err(error) = checked {
                 return Some(error.report());

@@ -132,6 +132,16 @@ impl Client {
         )
     }
 
+    /// The conditions of the volumes of one page: whether each is abnormal, and its text.
+    pub fn list(&self, max_entries: i32) -> Result<Vec<(bool, String)>, Status> {
+        let request = v1::ListVolumesRequest { max_entries, ..Default::default() };
+        let mut controller = ControllerClient::new(self.channel.clone());
+        let call = controller.list_volumes(request);
+        let entries = self.runtime.block_on(call)?.into_inner().entries;
+        let conditions = entries.into_iter().filter_map(|entry| entry.status?.volume_condition);
+        Ok(conditions.map(|condition| (condition.abnormal, condition.message)).collect())
+    }
+
     pub fn delete(&self, volume: &str) -> Result<(), Status> {
         self.call(
             v1::DeleteVolumeRequest { volume_id: volume.to_owned(), ..Default::default() },
