@@ -5,6 +5,8 @@ use std::collections::BTreeMap;
 use crate::api::{Pool, Template};
 use crate::error::Result;
 use crate::model::cancel::Cancel;
+#[cfg(feature = "driver")]
+use crate::model::digest::Digest;
 use crate::model::template_name;
 use crate::pool::record::TemplateRecord;
 use crate::reconcile::spares;
@@ -57,6 +59,13 @@ impl Pool {
             );
         }
         Ok(imported.record)
+    }
+
+    /// Whether the template is what a digest asks for: that of the content, or that of the file that the
+    /// content was made of.
+    #[cfg(feature = "driver")]
+    pub(crate) fn is_template_of(&self, record: &TemplateRecord, digest: &Digest) -> bool {
+        import::is_of(&self.0, record, digest)
     }
 
     /// The template of this name, which need not exist: see [`Template`].

@@ -1,4 +1,5 @@
-//! The progress of an import: a bar on a terminal, otherwise a line after each tenth.
+//! The progress of an import: a bar on a terminal, otherwise a line after each tenth, or after each GiB if
+//! nobody knows how much is to come.
 
 use std::io::{self, IsTerminal as _, Write as _};
 
@@ -13,7 +14,7 @@ pub(super) enum Display {
     /// Shows nothing: a program reads stderr, or the user gave `--quiet`.
     Silent,
     Bar(Option<ProgressBar>),
-    /// The last tenth that was reported.
+    /// The last tenth or GiB that was reported.
     Lines(Option<u64>),
 }
 
@@ -33,16 +34,22 @@ impl Display {
                 bar.get_or_insert_with(|| new_bar(progress)).set_position(progress.done);
             }
             Self::Lines(told) => {
-                let tenth = progress.done.saturating_mul(10) / progress.total.max(1);
-                if told.replace(tenth) != Some(tenth) {
-                    let done = format_size(progress.done);
-                    let total = format_size(progress.total);
+                let (step, line) = line(progress);
+                if told.replace(step) != Some(step) {
                     // If stderr is closed, nobody reads the progress.
-                    let _ = writeln!(io::stderr(), "{:3} %  {done} of {total}", tenth * 10);
+                    let _ = writeln!(io::stderr(), "{line}");
                 }
             }
         }
     }
+}
+
+/// The step that a line is printed for once, and the line.
+fn line(Progress { done, total, .. }: Progress) -> (u64, String) {
+    let so_far = format_size(done);
+    let Some(total) = total else { return (done >> 30, so_far) };
+    let tenth = done.saturating_mul(10) / total.max(1);
+    (tenth, format!("{:3} %  {so_far} of {}", tenth * 10, format_size(total)))
 }
 
 impl Drop for Display {
@@ -54,10 +61,15 @@ impl Drop for Display {
 }
 
 fn new_bar(progress: Progress) -> ProgressBar {
-    let style = ProgressStyle::with_template(
-        "{wide_bar} {percent:>3} %  {bytes:>10} of {total_bytes}  {bytes_per_sec:>12}  {eta:>3} left",
-    )
-    .unwrap_or_else(|_| ProgressStyle::default_bar());
+    let (template, bar) = match progress.total {
+        Some(total) => (
+            "{wide_bar} {percent:>3} %  {bytes:>10} of {total_bytes}  {bytes_per_sec:>12}  {eta:>3} left",
+            ProgressBar::new(total),
+        ),
+        None => ("{spinner} {bytes:>10}  {bytes_per_sec:>12}", ProgressBar::no_length()),
+    };
+    let style =
+        ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar());
     // The speed of a resumed import does not include what was done before.
-    ProgressBar::new(progress.total).with_style(style).with_position(progress.done)
+    bar.with_style(style).with_position(progress.done)
 }

@@ -63,13 +63,13 @@ pub(super) enum SortKey {
 
 #[derive(Args)]
 pub(super) struct ImportArgs {
-    /// The raw disk image: a file, a block device, or an http(s) URL
+    /// The disk image: a file, a block device, an http(s) URL, or - for standard input
     #[arg(value_name = "IMAGE")]
     source: String,
     /// The template's name: letters, digits, '.', '_' and '-'
     #[arg(long, short)]
     name: String,
-    /// SHA-256 that the image must have; required for a URL
+    /// SHA-256 that the image must have, as it is or compressed; required for a URL
     #[arg(long, value_name = "DIGEST")]
     sha256: Option<String>,
 }
@@ -97,10 +97,21 @@ fn import(context: &Context, args: ImportArgs) -> Result<()> {
     let mut display = Display::new(context.output);
     let record = pool.import_template(&spec, &mut |progress| display.update(progress))?;
     drop(display);
-    context.output.done(&View::from(&record), [&record.name], || {
+    let proof = spec.digest.map(|given| match given == record.digest {
+        true => DigestOf::Content,
+        false => DigestOf::Source,
+    });
+    let view = ImportView { template: View::from(&record), sha256_of: proof };
+    context.output.done(&view, [&record.name], || {
         let (name, size, digest) = (&record.name, format_size(record.size), &record.digest);
         let content = record.fs_type.as_deref().unwrap_or("no known file system");
-        format!("imported template {name} ({size}, {content}, sha256:{digest})")
+        let text = format!("imported template {name} ({size}, {content}, sha256:{digest})");
+        match proof {
+            Some(DigestOf::Source) => {
+                format!("{text}; the SHA-256 that was given is that of the file, which matches")
+            }
+            Some(DigestOf::Content) | None => text,
+        }
     })
 }
 
@@ -201,6 +212,23 @@ struct View<'a> {
     created: Timestamp,
     source: &'a str,
     warm: u32,
+}
+
+/// What the SHA-256 that was given is the digest of.
+#[derive(Clone, Copy, Serialize)]
+#[serde(rename_all = "camelCase")]
+enum DigestOf {
+    Content,
+    Source,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct ImportView<'a> {
+    #[serde(flatten)]
+    template: View<'a>,
+    /// Null if no SHA-256 was given.
+    sha256_of: Option<DigestOf>,
 }
 
 #[derive(Serialize)]

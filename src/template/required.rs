@@ -97,6 +97,12 @@ impl RequiredTemplates {
                         "add \"sha256\": all nodes are to have the same content",
                     ));
                 }
+                ImportSource::StandardInput => {
+                    return Err(refuse(
+                        "its source is standard input",
+                        "give a path from the root, or a URL",
+                    ));
+                }
                 ImportSource::File(path) if !path.is_absolute() => {
                     return Err(refuse(
                         "its source is not an absolute path",
@@ -162,6 +168,7 @@ mod tests {
             (r#"{"templates": [{"name": "a", "source": "/x", "sha": "1"}]}"#, "sha"),
             (r#"{"templates": [{"name": "/a", "source": "/x"}]}"#, "/a"),
             (r#"{"templates": [{"name": "a", "source": "x.img"}]}"#, "absolute"),
+            (r#"{"templates": [{"name": "a", "source": "-"}]}"#, "standard input"),
             (r#"{"templates": [{"name": "a", "source": "/x", "warm": 257}]}"#, "256"),
             (r#"{"templates": [{"name": "a", "source": "/x", "warm": -1}]}"#, "warm"),
             (r#"{"templates": [{"name": "a", "source": "https://h/x"}]}"#, "sha256"),

@@ -6,20 +6,20 @@ use std::path::{Path, PathBuf};
 use crate::error::Result;
 use crate::model::cancel::Cancel;
 use crate::model::digest::Digest;
-use crate::template::import::source::elsewhere;
 use crate::template::import::source::url::ImageUrl;
+use crate::template::import::source::{elsewhere, input};
 
 /// An image to be imported as a template.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct ImportSpec {
-    /// The raw image.
+    /// The image.
     pub source: ImportSource,
     /// The template's name: 1 to 128 letters, digits, `.`, `_` and `-`; the first a letter or
     /// a digit.
     pub name: String,
-    /// What the content must be. Required for a URL. Content that the pool has already is not
-    /// read again.
+    /// SHA-256 of the content, or of the file if it is compressed. Required for a URL. Content that the
+    /// pool has already is not read again.
     pub digest: Option<Digest>,
     /// Ends the import between two parts of the content, with `Cancelled`; the same import again goes on
     /// from there.
@@ -47,25 +47,30 @@ impl ImportSpec {
     }
 }
 
-/// Where a raw image is.
+/// Where an image is.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum ImportSource {
     /// A regular file or a block device of this machine.
     File(PathBuf),
+    /// Standard input of this process, which can be read only once.
+    StandardInput,
     /// On an HTTP server.
     Url(ImageUrl),
 }
 
 impl ImportSource {
-    /// A URL if it starts as one, the path of a file otherwise.
+    /// A URL if it starts as one, standard input for `-`, the path of a file otherwise.
     ///
     /// # Errors
     ///
-    /// `InvalidArgument` for `-`, URLs with other schemes, and container images.
+    /// `InvalidArgument` for URLs with other schemes, and container images.
     pub fn parse(text: &str) -> Result<Self> {
         if ImageUrl::is_meant(text) {
             return ImageUrl::parse(text).map(Self::Url);
+        }
+        if text == "-" {
+            return Ok(Self::StandardInput);
         }
         elsewhere::refuse(text)?;
         Ok(Self::File(text.into()))
@@ -94,6 +99,7 @@ impl fmt::Display for ImportSource {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::File(path) => path.display().fmt(f),
+            Self::StandardInput => f.write_str(input::SHOWN),
             Self::Url(url) => url.fmt(f),
         }
     }
@@ -103,8 +109,8 @@ impl fmt::Display for ImportSource {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Progress {
-    /// Bytes of the source done, holes included.
+    /// Bytes of the source done, holes included. Of a compressed file these are its own bytes.
     pub done: u64,
-    /// Size of the source.
-    pub total: u64,
+    /// Size of the source; `None` for standard input.
+    pub total: Option<u64>,
 }

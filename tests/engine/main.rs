@@ -1,6 +1,8 @@
 //! The engine on a simulated machine: no privileges, no kernel of its own.
 
 mod commitment;
+#[cfg(all(feature = "formats", feature = "http"))]
+mod compressed;
 mod damage;
 mod doctor;
 #[cfg(feature = "http")]

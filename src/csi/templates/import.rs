@@ -18,7 +18,7 @@ pub(super) enum Seen {
 /// The digest of the template, if the pool has what is required.
 pub(super) fn find(pool: &Pool, spec: &ImportSpec, seen: Seen) -> Result<Option<Digest>> {
     let found = record(pool, &spec.name)?;
-    Ok(found.filter(|record| is_it(record, spec, seen)).map(|record| record.digest))
+    Ok(found.filter(|record| is_it(pool, record, spec, seen)).map(|record| record.digest))
 }
 
 /// Imports the template. Returns whether its content was new, and its digest.
@@ -56,9 +56,9 @@ fn record(pool: &Pool, name: &str) -> Result<Option<TemplateRecord>> {
 }
 
 /// Without a digest, a file is checked once per start: it may be replaced at any time, without notice.
-fn is_it(record: &TemplateRecord, spec: &ImportSpec, seen: Seen) -> bool {
+fn is_it(pool: &Pool, record: &TemplateRecord, spec: &ImportSpec, seen: Seen) -> bool {
     match &spec.digest {
-        Some(digest) => *digest == record.digest,
+        Some(digest) => pool.is_template_of(record, digest),
         None => seen == Seen::Before,
     }
 }
@@ -75,6 +75,8 @@ impl<'a> Told<'a> {
     }
 
     fn update(&mut self, Progress { done, total }: Progress) {
+        // No list names standard input.
+        let Some(total) = total else { return };
         let quarter = done.saturating_mul(4) / total.max(1);
         if quarter > self.quarter && quarter < 4 {
             tracing::info!(

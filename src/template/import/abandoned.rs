@@ -46,6 +46,9 @@ fn abandoned(host: &dyn Host, directory: &Path) -> Result<Option<String>> {
     {
         return Ok(Some(format!("from {}, which has changed or gone", source.display())));
     }
+    if let Origin::Derived(_) | Origin::Input(_) = &import.identity {
+        return Ok(Some(format!("from {}, which begins anew", source.display())));
+    }
     Ok(is_old(host, &path)?.then(|| format!("from {}, a day old", source.display())))
 }
 

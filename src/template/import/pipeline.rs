@@ -39,14 +39,14 @@ pub(crate) enum Input<'a> {
     /// A file, with its holes.
     File(&'a dyn ImageFile),
     /// A stream whose next byte is the one at the start of the job.
-    #[cfg_attr(not(feature = "http"), allow(dead_code, reason = "only a download is a stream"))]
     Stream(Mutex<Box<dyn Read + Send + 'a>>),
 }
 
 /// What to copy, and whom to tell. Sizes and offsets are in bytes.
 pub(crate) struct Job<'a> {
     pub(crate) source: Input<'a>,
-    pub(crate) size: u64,
+    /// `None` if the stream ends where the content does. There is no checkpoint then.
+    pub(crate) size: Option<u64>,
     /// `None` if the content is in place and only to be hashed.
     pub(crate) destination: Option<&'a dyn ImageFile>,
     /// Where to begin, and the hash of all before that.
@@ -57,8 +57,8 @@ pub(crate) struct Job<'a> {
     pub(crate) write_failed: &'a (dyn Fn(io::Error) -> crate::error::Error + Sync),
     /// Asked after each part; everything before it is then a checkpoint.
     pub(crate) cancel: Cancel,
-    /// Whether there is still room to write.
-    pub(crate) room: &'a (dyn Fn() -> Result<()> + Sync),
+    /// Whether there is still room to write, after this many bytes.
+    pub(crate) room: &'a (dyn Fn(u64) -> Result<()> + Sync),
     /// Everything before the offset is durable, and has this hash.
     pub(crate) checkpoint: &'a (dyn Fn(u64, &ContentHash) -> Result<()> + Sync),
 }
@@ -84,8 +84,15 @@ enum Order {
     Checkpoint(u64, ContentHash),
 }
 
-/// Runs the job and returns the digest of the whole content. `progress` is told the bytes done.
-pub(crate) fn run(job: Job<'_>, progress: &mut dyn FnMut(u64)) -> Result<Digest> {
+/// The whole content.
+#[derive(Debug)]
+pub(crate) struct Whole {
+    pub(crate) digest: Digest,
+    pub(crate) size: u64,
+}
+
+/// Runs the job and describes the whole content. `progress` is told the bytes done.
+pub(crate) fn run(job: Job<'_>, progress: &mut dyn FnMut(u64)) -> Result<Whole> {
     thread::scope(|scope| {
         let (free, used) = channel();
         let (parts, read) = sync_channel(BUFFERS);
@@ -103,7 +110,8 @@ pub(crate) fn run(job: Job<'_>, progress: &mut dyn FnMut(u64)) -> Result<Digest>
         // A writer that failed made the others stop: its error is the cause.
         join(writer)?;
         join(reader)?;
-        Ok(hash?.finish())
+        let (hash, size) = hash?;
+        Ok(Whole { digest: hash.finish(), size })
     })
 }
 
@@ -124,7 +132,7 @@ fn hash_parts(
     parts: Receiver<Part>,
     orders: SyncSender<Order>,
     progress: &mut dyn FnMut(u64),
-) -> Result<ContentHash> {
+) -> Result<(ContentHash, u64)> {
     let mut hash = job.hash.clone();
     let mut outcome = Ok(());
     let (mut done, mut checkpoint) = (job.start, job.start);
@@ -140,24 +148,25 @@ fn hash_parts(
             }
         }
         done = end;
-        if end >= checkpoint + CHECKPOINT && end < job.size {
+        let goes_on = job.size.is_none_or(|size| end < size);
+        if job.size.is_some() && end >= checkpoint + CHECKPOINT && goes_on {
             checkpoint = end;
             if orders.send(Order::Checkpoint(end, hash.clone())).is_err() {
                 break;
             }
         }
         progress(end);
-        if job.cancel.is_requested() && end < job.size {
+        if job.cancel.is_requested() && goes_on {
             outcome = Err(cancelled());
             break;
         }
     }
-    if checkpoint < done && done < job.size {
+    if checkpoint < done && job.size.is_some_and(|size| done < size) {
         // Reading failed, or the caller ended it. What came before that is not to be read twice: a server that cuts each
         // connection early would else never be done with.
         let _ = orders.send(Order::Checkpoint(done, hash.clone()));
     }
-    outcome.map(|()| hash)
+    outcome.map(|()| (hash, done))
 }
 
 fn read_stream(
@@ -169,38 +178,53 @@ fn read_stream(
 ) -> Result<()> {
     let mut stream = stream.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
     let mut at = start;
-    while at < job.size {
+    let size = job.size.unwrap_or(u64::MAX);
+    while at < size {
         let Ok(mut buffer) = buffers.recv() else { return Ok(()) };
         // After a resumption at any byte, pages of the buffer are pages of the file again.
         let aligned = BUFFER - (at % BUFFER as u64) as usize;
-        buffer.resize(aligned.min(usize::try_from(job.size - at).unwrap_or(BUFFER)), 0);
+        buffer.resize(aligned.min(usize::try_from(size - at).unwrap_or(BUFFER)), 0);
         let (read, end) = fill(&mut *stream, &mut buffer, &job.cancel);
         buffer.truncate(read);
         if read > 0 && parts.send(Part::Data(at, buffer)).is_err() {
             return Ok(());
         }
         at += read as u64;
-        end.map_err(job.read_failed)?;
-        if job.cancel.is_requested() && at < job.size {
+        match end {
+            Filled::Enough => {}
+            Filled::End if job.size.is_none() => return Ok(()),
+            Filled::End => return Err((job.read_failed)(io::ErrorKind::UnexpectedEof.into())),
+            Filled::Failed(error) => return Err((job.read_failed)(error)),
+        }
+        if job.cancel.is_requested() && at < size {
             return Err(cancelled());
         }
     }
     Ok(())
 }
 
+/// How filling a buffer ended.
+enum Filled {
+    /// It is full, or the import was cancelled.
+    Enough,
+    /// The stream has no more bytes.
+    End,
+    Failed(io::Error),
+}
+
 /// Fills the buffer, unless it is cancelled; how much of it was, and how that ended. A slow server
 /// may need minutes to fill it.
-fn fill(stream: &mut dyn Read, buffer: &mut [u8], cancel: &Cancel) -> (usize, io::Result<()>) {
+fn fill(stream: &mut dyn Read, buffer: &mut [u8], cancel: &Cancel) -> (usize, Filled) {
     let mut filled = 0;
     while filled < buffer.len() && !cancel.is_requested() {
         match stream.read(&mut buffer[filled..]) {
-            Ok(0) => return (filled, Err(io::ErrorKind::UnexpectedEof.into())),
+            Ok(0) => return (filled, Filled::End),
             Ok(n) => filled += n,
             Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
-            Err(e) => return (filled, Err(e)),
+            Err(e) => return (filled, Filled::Failed(e)),
         }
     }
-    (filled, Ok(()))
+    (filled, Filled::Enough)
 }
 
 fn read_parts(
@@ -211,8 +235,9 @@ fn read_parts(
     parts: &SyncSender<Part>,
 ) -> Result<()> {
     let mut at = start;
-    while at < job.size {
-        let data = file.next_data(at).map_err(job.read_failed)?.min(job.size);
+    let size = job.size.unwrap_or(u64::MAX);
+    while at < size {
+        let data = file.next_data(at).map_err(job.read_failed)?.min(size);
         while at < data {
             let length = HOLE.min(data - at);
             if parts.send(Part::Hole(at, length)).is_err() {
@@ -220,7 +245,7 @@ fn read_parts(
             }
             at += length;
         }
-        let hole = next_hole(file, at, job.size).map_err(job.read_failed)?.min(job.size);
+        let hole = next_hole(file, at, size).map_err(job.read_failed)?.min(size);
         while at < hole {
             let Ok(mut buffer) = buffers.recv() else { return Ok(()) };
             buffer.resize(BUFFER.min((hole - at) as usize), 0);
@@ -236,17 +261,16 @@ fn read_parts(
 }
 
 fn write_orders(job: &Job<'_>, orders: &Receiver<Order>, buffers: &Sender<Vec<u8>>) -> Result<()> {
-    let mut since_look = 0;
+    let (mut written, mut looked) = (0, 0);
     for order in orders {
         match order {
             Order::Write(offset, bytes) => {
                 if let Some(file) = job.destination {
-                    since_look += bytes.len() as u64;
-                    if since_look >= ROOM {
-                        (job.room)()?;
-                        since_look = 0;
+                    if written >= looked + ROOM {
+                        (job.room)(written)?;
+                        looked = written;
                     }
-                    write_sparse(file, offset, &bytes).map_err(job.write_failed)?;
+                    written += write_sparse(file, offset, &bytes).map_err(job.write_failed)?;
                 }
                 // The reader may have what it needs already.
                 let _ = buffers.send(bytes);
@@ -262,19 +286,27 @@ fn write_orders(job: &Job<'_>, orders: &Receiver<Order>, buffers: &Sender<Vec<u8
     Ok(())
 }
 
-/// Writes all but pages of zeros.
-fn write_sparse(file: &dyn ImageFile, offset: u64, bytes: &[u8]) -> io::Result<()> {
+/// Writes all but pages of zeros. Returns how much that was.
+fn write_sparse(file: &dyn ImageFile, offset: u64, bytes: &[u8]) -> io::Result<u64> {
     static ZEROS: [u8; PAGE] = [0; PAGE];
     let is_zero = |page: &[u8]| page == &ZEROS[..page.len()];
-    let mut start = 0;
+    let (mut start, mut written) = (0, 0);
+    let mut write = |start: usize, end: usize| {
+        written += (end - start) as u64;
+        match &bytes[start..end] {
+            [] => Ok(()),
+            data => file.write_all_at(data, offset + start as u64),
+        }
+    };
     for (index, page) in bytes.chunks(PAGE).enumerate() {
         if is_zero(page) {
             let end = index * PAGE;
-            file.write_all_at(&bytes[start..end], offset + start as u64)?;
+            write(start, end)?;
             start = end + page.len();
         }
     }
-    file.write_all_at(&bytes[start..], offset + start as u64)
+    write(start, bytes.len())?;
+    Ok(written)
 }
 
 /// Where the data at `offset` ends.
@@ -331,17 +363,17 @@ mod tests {
     ) -> Result<Digest> {
         let job = Job {
             source,
-            size,
+            size: Some(size),
             destination: Some(destination),
             start,
             hash,
             read_failed: &failed,
             write_failed: &failed,
             cancel: Cancel::never(),
-            room: &|| Ok(()),
+            room: &|_| Ok(()),
             checkpoint: &|_, _| Ok(()),
         };
-        run(job, &mut |_| ())
+        run(job, &mut |_| ()).map(|whole| whole.digest)
     }
 
     proptest! {
@@ -398,14 +430,14 @@ mod tests {
         let reached = Mutex::new(None);
         let job = Job {
             source: Input::Stream(Mutex::new(Box::new(Drip(&content[..cut], 7777)))),
-            size,
+            size: Some(size),
             destination: Some(&destination),
             start: 0,
             hash: ContentHash::default(),
             read_failed: &failed,
             write_failed: &failed,
             cancel: Cancel::never(),
-            room: &|| Ok(()),
+            room: &|_| Ok(()),
             checkpoint: &|offset, hash| {
                 *reached.lock().unwrap() = Some((offset, hash.clone()));
                 Ok(())

@@ -33,6 +33,43 @@ pub(crate) struct ImportRecord {
 pub(crate) enum Origin {
     File(Identity),
     Remote(Remote),
+    Input(Input),
+    Derived(Derived),
+}
+
+/// Standard input, which can be read only once.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+pub(crate) struct Input {
+    /// Distinguishes imports: random, in hexadecimal.
+    pub(crate) import: String,
+}
+
+/// Content that is not simply the bytes of a source: it was unpacked, or read from a stream. An
+/// interrupted import of it begins anew.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+pub(crate) struct Derived {
+    pub(crate) of: Box<Origin>,
+    /// What of the source and of the content is known once all was read.
+    pub(crate) read: Option<Read>,
+}
+
+/// What is known of a source that was read to its end.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+pub(crate) struct Read {
+    /// Size of the content, in bytes.
+    pub(crate) size: u64,
+    /// SHA-256 of the source as it is, such as a compressed file.
+    pub(crate) source_digest: Digest,
+}
+
+impl Derived {
+    /// Content of which nothing was read yet.
+    pub(crate) fn new(of: Origin) -> Self {
+        Self { of: Box::new(of), read: None }
+    }
 }
 
 impl Origin {
@@ -41,6 +78,8 @@ impl Origin {
         match self {
             Self::File(identity) => identity.id(),
             Self::Remote(remote) => remote.id(),
+            Self::Input(input) => input.import.clone(),
+            Self::Derived(derived) => derived.of.id(),
         }
     }
 
@@ -49,6 +88,16 @@ impl Origin {
         match self {
             Self::File(identity) => identity.size(),
             Self::Remote(remote) => remote.size,
+            Self::Input(_) => 0,
+            Self::Derived(derived) => derived.read.as_ref().map_or(0, |read| read.size),
+        }
+    }
+
+    /// SHA-256 of the source, where that is not the one of the content.
+    pub(crate) fn source_digest(&self) -> Option<&Digest> {
+        match self {
+            Self::Derived(derived) => derived.read.as_ref().map(|read| &read.source_digest),
+            Self::File(_) | Self::Remote(_) | Self::Input(_) => None,
         }
     }
 }

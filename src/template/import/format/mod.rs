@@ -14,6 +14,7 @@ use std::fmt;
 use crate::error::{Error, ErrorKind, Result};
 
 pub(crate) use archive::CONTAINER;
+pub(crate) use compressed::Packing;
 use signature::Format;
 
 /// How many bytes from the start of a file show its format.

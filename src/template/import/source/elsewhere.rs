@@ -1,4 +1,4 @@
-//! Sources that users name but calf does not read: standard input, object stores, registries.
+//! Sources that users name but calf does not read: object stores, registries.
 
 use std::path::Path;
 
@@ -9,7 +9,6 @@ const FETCH: &str = "fetch the image to a file first, or give an http(s) URL";
 const SIGN: &str = "give an https URL, such as a signed one (`aws s3 presign`, `gcloud storage sign-url`), \
                     or fetch the image to a file first";
 const FILE: &str = "give only the path, without file:// and the host";
-const SAVE: &str = "save it to a file first, from which calf can resume an interrupted import";
 
 /// How skopeo and podman name the locations of container images.
 const TRANSPORTS: [&str; 6] =
@@ -21,9 +20,6 @@ pub(crate) fn refuse(source: &str) -> Result<()> {
     let refused = |subject: &str, why: &'static str, remedy: &'static str| {
         Err(Error::new(ErrorKind::InvalidArgument, "import", subject, why).remedy(remedy))
     };
-    if source == "-" {
-        return refused("standard input", "it can be read only once", SAVE);
-    }
     let transport = TRANSPORTS.iter().find(|transport| source.starts_with(**transport));
     if let Some(transport) = transport {
         return refused(
@@ -75,7 +71,6 @@ mod tests {
     #[test]
     fn what_calf_does_not_read_is_refused_with_the_way_out() {
         for (source, subject, remedy) in [
-            ("-", "standard input", "save it to a file"),
             ("s3://bucket/key.img", "s3://…", "aws s3 presign"),
             ("GS://bucket/key.img", "GS://…", "sign-url"),
             ("file:///images/a.img", "file://…", "only the path"),

@@ -20,20 +20,68 @@ use crate::model::digest::Digest;
 use crate::model::units::format_size;
 use crate::pool::PoolDir;
 use crate::pool::room::RoomClaim;
-use crate::sys::{CopyMode, Flush, OpenMode};
+use crate::sys::{CopyMode, Flush, ImageFile, OpenMode};
 use crate::template::import::hash::ContentHash;
 use crate::template::import::pipeline;
 use crate::template::import::pipeline::Input;
 use crate::template::import::source::{Identity, Source};
 use crate::template::import::staging::Staging;
 use crate::template::import::state::{ImportRecord, Origin, Start, State};
+use crate::template::import::stream::{self, Stream};
 use crate::template::spec::Progress;
 
 const OPERATION: &str = "import";
 
-/// Reads the source into the directory of its import, from where an interrupted one was, and
-/// returns its digest.
-pub(crate) fn fetch(
+/// Reads the source into the directory of its import. Returns the digest of the content, and what it was
+/// made of.
+pub(crate) fn read(
+    pool: &PoolDir,
+    source: &Source,
+    cancel: &Cancel,
+    progress: &mut dyn FnMut(Progress),
+) -> Result<(Digest, Origin)> {
+    if source.packing.is_some() {
+        return unpack(pool, source, cancel, progress);
+    }
+    let digest = fetch(pool, source, cancel, progress)?;
+    Ok((digest, Origin::File(source.identity.clone())))
+}
+
+/// Reads a compressed source, from its start.
+fn unpack(
+    pool: &PoolDir,
+    source: &Source,
+    cancel: &Cancel,
+    progress: &mut dyn FnMut(Progress),
+) -> Result<(Digest, Origin)> {
+    let stream = Stream {
+        shown: source.path.display().to_string(),
+        origin: Origin::File(source.identity.clone()),
+        bytes: Box::new(FromStart { file: &*source.file, at: 0 }),
+        size: Some(source.size),
+        packing: source.packing,
+        failed: &|error| Error::io(OPERATION, source.path.display(), error),
+        check: &|| source.check_unchanged(),
+    };
+    stream::read(pool, stream, cancel, progress)
+}
+
+/// The bytes of a file, in order.
+struct FromStart<'a> {
+    file: &'a dyn ImageFile,
+    at: u64,
+}
+
+impl io::Read for FromStart<'_> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let read = self.file.read_at(buffer, self.at)?;
+        self.at += read as u64;
+        Ok(read)
+    }
+}
+
+/// Reads a raw image, from where an interrupted import of it was, and returns its digest.
+fn fetch(
     pool: &PoolDir,
     source: &Source,
     cancel: &Cancel,
@@ -64,10 +112,11 @@ impl Fetch<'_> {
         if let Some(ImportRecord { state: State::Complete { digest }, .. }) = previous {
             return Ok(digest);
         }
-        let total = self.source.size;
+        let size = self.source.size;
+        let total = Some(size);
         let (start, mut room) = match previous.and_then(ImportRecord::resume) {
             Some(start) => {
-                let left = if start.cloned { 0 } else { total - start.offset };
+                let left = if start.cloned { 0 } else { size - start.offset };
                 (start, self.staging.pool.room().reclaim(left.min(self.allocated())))
             }
             None => self.begin()?,
@@ -77,12 +126,12 @@ impl Fetch<'_> {
                 "resuming the import of {} at {} of {}",
                 self.source.path.display(),
                 format_size(start.offset),
-                format_size(total)
+                format_size(size)
             );
         }
         progress(Progress { done: start.offset, total });
         let digest = self.read(&start, &mut |done| {
-            room.shrink_to(total - done);
+            room.shrink_to(size - done);
             progress(Progress { done, total });
         })?;
         let state = State::Complete { digest: digest.clone() };
@@ -109,9 +158,10 @@ impl Fetch<'_> {
         previous: &ImportRecord,
         progress: &mut dyn FnMut(Progress),
     ) -> Result<bool> {
-        let total = self.source.size;
+        let size = self.source.size;
+        let total = Some(size);
         let (offset, expected) = match &previous.state {
-            State::Complete { digest } => (total, digest.clone()),
+            State::Complete { digest } => (size, digest.clone()),
             // A clone has all of the source, but only a part was hashed.
             State::Reading { cloned: true, .. } => return Ok(false),
             State::Reading { offset, hash, .. } => match ContentHash::restore(hash) {
@@ -121,18 +171,18 @@ impl Fetch<'_> {
         };
         let job = pipeline::Job {
             source: Input::File(&*self.source.file),
-            size: offset,
+            size: Some(offset),
             destination: None,
             start: 0,
             hash: ContentHash::default(),
             read_failed: &|e| self.read_failed(e),
             write_failed: &|e| self.staging.write_failed(e),
             cancel: self.cancel.clone(),
-            room: &|| Ok(()),
+            room: &|_| Ok(()),
             checkpoint: &|_, _| Ok(()),
         };
-        let digest = pipeline::run(job, &mut |done| progress(Progress { done, total }))?;
-        Ok(digest == expected)
+        let read = pipeline::run(job, &mut |done| progress(Progress { done, total }))?;
+        Ok(read.digest == expected)
     }
 
     /// Begins anew: with a clone where the file system can, with an empty file where not.
@@ -193,20 +243,20 @@ impl Fetch<'_> {
         }
         let job = pipeline::Job {
             source: Input::File(if start.cloned { &*image } else { &*self.source.file }),
-            size,
+            size: Some(size),
             destination: (!start.cloned).then_some(&*image),
             start: start.offset,
             hash: start.hash.clone(),
             read_failed: &|e| self.read_failed(e),
             write_failed: &|e| staging.write_failed(e),
             cancel: self.cancel.clone(),
-            room: &|| staging.check_room(),
+            room: &|_| staging.check_room(),
             checkpoint: &|offset, hash| {
                 let state = State::Reading { offset, hash: hash.save(), cloned: start.cloned };
                 staging.write_record(&ImportRecord { state, ..start.record.clone() })
             },
         };
-        let digest = pipeline::run(job, progress)?;
+        let digest = pipeline::run(job, progress)?.digest;
         if !start.cloned {
             self.source.check_unchanged()?;
         }

@@ -1,9 +1,10 @@
-//! The file that an import reads: is it a raw image, and is it still the same one?
+//! The file that an import reads: can it be a template, and is it still the same one?
 
 pub(crate) mod elsewhere;
 pub(crate) mod file;
 #[cfg(feature = "http")]
 pub(crate) mod http;
+pub(crate) mod input;
 #[cfg(feature = "http")]
 mod pace;
 pub(crate) mod remote;
@@ -20,7 +21,9 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::model::digest::Digest;
 use crate::pool::PoolDir;
 use crate::sys::{FileKind, FileStatus, Host, ImageFile, OpenMode};
+use crate::template::import::format::{HEAD, Packing};
 use crate::template::import::inspection;
+use crate::template::import::state::Origin;
 
 const OPERATION: &str = "import";
 
@@ -84,10 +87,12 @@ pub(crate) struct Source {
     pub(crate) size: u64,
     /// Bytes that a copy takes up at most, where the file system can tell.
     pub(crate) allocated: Option<u64>,
+    /// How it is compressed, if it is.
+    pub(crate) packing: Option<Packing>,
 }
 
 impl Source {
-    /// Opens `path` and checks that it is a raw image.
+    /// Opens `path` and checks that it is a raw image, or one that was compressed.
     pub(crate) fn open(host: &dyn Host, path: &Path) -> Result<Self> {
         let failed = |e| Error::io(OPERATION, path.display(), e);
         let file = host.open_image(path, OpenMode::Read).map_err(|error| {
@@ -109,14 +114,29 @@ impl Source {
                 refuse(path.display(), what).remedy("give a raw disk image or a block device")
             );
         }
-        inspection::inspect(&*file, found.length, path.display())?;
+        let mut head = vec![0; HEAD];
+        let filled = file.fill_from(&mut head, 0).map_err(failed)?;
+        let packing = Packing::of_head(&head[..filled]);
+        if packing.is_none() {
+            inspection::inspect(&*file, found.length, path.display())?;
+        }
         Ok(Self {
+            packing,
             identity: Identity::new(found),
             allocated: found.is_file().then_some(found.allocated),
             path: host.canonical_path(path)?,
             file,
             size: found.length,
         })
+    }
+
+    /// Whether content of this origin was made of this state of it.
+    pub(crate) fn made(&self, origin: &Origin) -> bool {
+        match origin {
+            Origin::File(identity) => *identity == self.identity,
+            Origin::Derived(derived) => *derived.of == Origin::File(self.identity.clone()),
+            Origin::Remote(_) | Origin::Input(_) => false,
+        }
     }
 
     /// Whether it can be cloned, and its state be told by its time stamps.
@@ -149,9 +169,19 @@ impl Source {
     }
 }
 
-/// The error for content that is not what was asked for.
-pub(crate) fn unexpected(shown: impl fmt::Display, digest: &Digest, expected: &Digest) -> Error {
-    let why = format!("its content is sha256:{digest}, and sha256:{expected} was expected");
+/// The error for content that is not what was asked for. `source` is the digest of a compressed file.
+pub(crate) fn unexpected(
+    shown: impl fmt::Display,
+    digest: &Digest,
+    source: Option<&Digest>,
+    expected: &Digest,
+) -> Error {
+    let why = match source {
+        Some(source) => format!(
+            "the file is sha256:{source}, its content is sha256:{digest}, and sha256:{expected} was expected"
+        ),
+        None => format!("its content is sha256:{digest}, and sha256:{expected} was expected"),
+    };
     refuse(shown, why).remedy(
         "check the digest at the image's publisher: the image was replaced, or is not the one that \
          was meant",

@@ -1,0 +1,68 @@
+//! Content that the pool has already.
+
+use crate::error::Result;
+use crate::model::digest::Digest;
+use crate::pool::PoolDir;
+use crate::pool::record::TemplateRecord;
+use crate::template::catalog;
+use crate::template::content::is_whole;
+use crate::template::import::Imported;
+use crate::template::import::naming::{Found, point_name};
+use crate::template::import::source::Source;
+use crate::template::import::state::{self, ImportRecord, Origin};
+use crate::template::spec::ImportSpec;
+
+/// Points the name to content of the expected digest that the pool has already, or to what was made of a
+/// file of that digest.
+pub(super) fn present(pool: &PoolDir, spec: &ImportSpec) -> Result<Option<Imported>> {
+    let Some(expected) = &spec.digest else { return Ok(None) };
+    // A record that cannot be read is no proof: the content is brought in once more.
+    let known = match state::of_content(pool, expected) {
+        Ok(Some(known)) => Some((expected.clone(), known)),
+        Ok(None) | Err(_) => {
+            find(pool, |_, known| known.identity.source_digest() == Some(expected))
+        }
+    };
+    let Some((digest, known)) = known else { return Ok(None) };
+    let found = Found { digest: &digest, size: known.identity.size(), made_by: None };
+    point_name(pool, spec, &spec.source.to_string(), &found)
+}
+
+/// Whether the template's content is what is asked for, by its digest or by that of the file that it was
+/// made of.
+pub(crate) fn is_of(pool: &PoolDir, record: &TemplateRecord, expected: &Digest) -> bool {
+    let made_of = |known: &ImportRecord| known.identity.source_digest() == Some(expected);
+    record.digest == *expected
+        || state::of_content(pool, &record.digest)
+            .is_ok_and(|known| known.as_ref().is_some_and(made_of))
+}
+
+/// Content that was read from this very state of the source, if the source's identity proves that. It
+/// does not replace a comparison of the bytes with a digest that the caller gave.
+pub(super) fn known_content(
+    pool: &PoolDir,
+    spec: &ImportSpec,
+    source: &Source,
+) -> Result<Option<(Digest, Origin)>> {
+    if spec.digest.is_some() || !source.is_on_file_system_of(pool)? {
+        return Ok(None);
+    }
+    let found = find(pool, |digest, known| {
+        source.made(&known.identity)
+            && source.identity.settled_before(known.started)
+            && is_whole(pool, digest, known.identity.size()).unwrap_or(false)
+    });
+    Ok(found.map(|(digest, known)| (digest, known.identity)))
+}
+
+/// The first content whose record is like that.
+fn find(
+    pool: &PoolDir,
+    is_it: impl Fn(&Digest, &ImportRecord) -> bool,
+) -> Option<(Digest, ImportRecord)> {
+    let digests = catalog::image_digests(pool).ok()?;
+    digests.into_iter().find_map(|digest| {
+        let known = state::of_content(pool, &digest).ok()??;
+        is_it(&digest, &known).then_some((digest, known))
+    })
+}

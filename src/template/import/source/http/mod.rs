@@ -1,0 +1,327 @@
+//! Reading an image from an HTTP server into the directory of its import, resumably.
+//!
+//! ```text
+//!   ask ──▸ 200: from the start    ──┐
+//!    ▴  └─▸ 206: from the checkpoint ─┴─▸ read, hash, checkpoints ──▸ complete
+//!    │                                         │
+//!    └── connection lost, server busy ◂────────┘   a bounded number of times without progress
+//! ```
+//!
+//! The digest is known beforehand. It names the import, so that a repeated command, even from
+//! another mirror, goes on where an interrupted one stopped; and it is the proof of the content,
+//! whatever a server or a cache did in between. A compressed image is unpacked as it comes: a lost
+//! connection is taken up where it was, but not by another command. To be called with the import locked.
+
+mod body;
+mod server;
+
+use std::io::{self, Cursor, Read as _};
+use std::sync::Mutex;
+use std::time::Duration;
+
+use jiff::Timestamp;
+use ureq::Body;
+use ureq::http::header::{CONTENT_ENCODING, CONTENT_LENGTH};
+use ureq::http::{Response, StatusCode};
+
+use crate::error::{Error, ErrorKind, Result};
+use crate::model::cancel::Cancel;
+use crate::model::digest::Digest;
+use crate::model::units::format_size;
+use crate::pool::PoolDir;
+use crate::pool::room::RoomClaim;
+use crate::sys::ImageFile;
+use crate::template::import::format::Packing;
+use crate::template::import::hash::ContentHash;
+use crate::template::import::pipeline::Input;
+use crate::template::import::source::http::body::WholeBody;
+use crate::template::import::source::http::server::{Content, Failure, Server, header, validator};
+use crate::template::import::source::remote::Remote;
+use crate::template::import::source::unexpected;
+use crate::template::import::source::url::ImageUrl;
+use crate::template::import::staging::Staging;
+use crate::template::import::state::{ImportRecord, Origin, Start, State};
+use crate::template::import::stream::{self, Stream};
+use crate::template::import::{format, inspection, pipeline};
+use crate::template::spec::Progress;
+use crate::template::superblock::PREFIX;
+
+/// How often in a row a connection may fail without a byte of progress.
+const ATTEMPTS: u32 = 5;
+
+/// Brings the content of `url` into the directory of its import, from where an interrupted import
+/// was. Returns its digest and what it was made of. The digest of the content or that of the file is the
+/// expected one.
+pub(crate) fn download(
+    pool: &PoolDir,
+    url: &ImageUrl,
+    expected: &Digest,
+    cancel: &Cancel,
+    progress: &mut dyn FnMut(Progress),
+) -> Result<(Digest, Origin)> {
+    let unknown = Remote { expected: expected.as_str().to_owned(), size: 0, validator: None };
+    let staging = Staging::new(pool, &Origin::Remote(unknown), url);
+    let settings = pool.download_options();
+    let server = Server::new(url, settings)?;
+    let download = Download { staging, server, expected, cancel, pause: settings.pause };
+    let outcome = download.run(progress);
+    // Repeating these goes on from nothing of use, and a full pool wants its room back.
+    if let Err(e) = &outcome
+        && matches!(e.kind(), ErrorKind::NoSpace | ErrorKind::InvalidArgument)
+    {
+        download.staging.discard();
+    }
+    outcome
+}
+
+struct Download<'a> {
+    staging: Staging<'a>,
+    server: Server<'a>,
+    expected: &'a Digest,
+    cancel: &'a Cancel,
+    /// Before the first repetition of a request.
+    pause: Duration,
+}
+
+/// An answer that has the whole file, of which the first bytes were read.
+struct Opened<'a> {
+    prefix: Vec<u8>,
+    rest: Content<'a>,
+    remote: Remote,
+}
+
+impl Download<'_> {
+    fn run(&self, progress: &mut dyn FnMut(Progress)) -> Result<(Digest, Origin)> {
+        let (mut failures, mut reached) = (0, 0);
+        loop {
+            let error = match self.attempt(progress) {
+                Ok(made) => return Ok(made),
+                Err(Failure::Final(error)) => return Err(error),
+                Err(Failure::Passing(error)) => error,
+            };
+            let now = self.offset()?;
+            failures = if now > reached { 1 } else { failures + 1 };
+            reached = reached.max(now);
+            if failures >= ATTEMPTS {
+                return Err(error);
+            }
+            let pause = self.pause * 2_u32.pow(failures - 1);
+            tracing::warn!("{}; trying again in {pause:?}", error.report());
+            self.staging.pool.host().pause(pause);
+            self.server.wait(pause)?;
+            if self.cancel.is_requested() {
+                return Err(pipeline::cancelled());
+            }
+        }
+    }
+
+    /// How much is durable.
+    fn offset(&self) -> Result<u64> {
+        Ok(match self.staging.previous()?.map(|previous| previous.state) {
+            Some(State::Reading { offset, .. }) => offset,
+            Some(State::Complete { .. }) | None => 0,
+        })
+    }
+
+    fn attempt(&self, progress: &mut dyn FnMut(Progress)) -> Result<(Digest, Origin), Failure> {
+        let previous = self.staging.previous()?;
+        if let Some(ImportRecord { identity, state: State::Complete { digest }, .. }) = previous {
+            return Ok((digest, identity));
+        }
+        let resumable = previous.and_then(ImportRecord::resume).and_then(|start| {
+            match start.record.identity.clone() {
+                Origin::Remote(remote) => Some((start, remote)),
+                _ => None,
+            }
+        });
+        let response =
+            self.server.ask(resumable.as_ref().map(|(start, remote)| (start.offset, remote)))?;
+        let (start, body, room) = match (response.status(), resumable) {
+            (StatusCode::PARTIAL_CONTENT, Some((start, remote))) => {
+                if let Err(failure) = self.server.check_range(&response, start.offset, remote.size)
+                {
+                    self.staging.clear()?;
+                    return Err(failure);
+                }
+                tracing::info!(
+                    "resuming the import of {} at {} of {}",
+                    self.server.url,
+                    format_size(start.offset),
+                    format_size(remote.size)
+                );
+                let room = self.staging.pool.room().reclaim(remote.size - start.offset);
+                (start, self.server.content(response), room)
+            }
+            (StatusCode::OK, _) => {
+                let opened = self.open(response)?;
+                match Packing::of_head(&opened.prefix) {
+                    Some(packing) => return self.unpack(opened, packing, progress),
+                    None => self.begin(opened)?,
+                }
+            }
+            (StatusCode::RANGE_NOT_SATISFIABLE, Some(_)) => {
+                self.staging.clear()?;
+                return Err(Failure::Passing(
+                    self.server.refused(StatusCode::RANGE_NOT_SATISFIABLE),
+                ));
+            }
+            (status, _) => return Err(self.server.status(status)),
+        };
+        self.read(start, body, room, progress)
+    }
+
+    /// Reads the first bytes of a file, if it is one that can be imported.
+    fn open(&self, response: Response<Body>) -> Result<Opened<'_>, Failure> {
+        let server = &self.server;
+        if let Some(encoding) = header(&response, CONTENT_ENCODING)
+            && encoding != "identity"
+        {
+            let why = format!("the server sends it {encoding}-encoded, though asked not to");
+            return Err(server
+                .refuse(why)
+                .remedy("have the server send the image as it is")
+                .into());
+        }
+        let length =
+            header(&response, CONTENT_LENGTH).and_then(|length| length.parse::<u64>().ok());
+        let validator = validator(&response);
+        let mut rest = server.content(response);
+        let mut prefix = Vec::new();
+        let read = (&mut rest).take(PREFIX as u64).read_to_end(&mut prefix);
+        let packed = Packing::of_head(&prefix).is_some();
+        if !packed {
+            // A login page often has no length, and its format says more.
+            format::check_head(&prefix[..prefix.len().min(format::HEAD)], server.url)?;
+        }
+        read.map_err(|error| server.broken(error))?;
+        let Some(size) = length else {
+            let why = "the server does not tell its size (Content-Length)";
+            return Err(server.refuse(why).remedy("use a server that does").into());
+        };
+        if (prefix.len() as u64) < size.min(PREFIX as u64) {
+            return Err(server.broken(io::ErrorKind::UnexpectedEof.into()));
+        }
+        if !packed {
+            inspection::inspect_prefix(&prefix, size, server.url)?;
+        }
+        let expected = self.expected.as_str().to_owned();
+        Ok(Opened { prefix, rest, remote: Remote { expected, size, validator } })
+    }
+
+    /// Reads a compressed image to its end.
+    fn unpack(
+        &self,
+        opened: Opened<'_>,
+        packing: Packing,
+        progress: &mut dyn FnMut(Progress),
+    ) -> Result<(Digest, Origin), Failure> {
+        let Opened { prefix, rest, remote } = opened;
+        let lost = Mutex::new(false);
+        let pool = self.staging.pool;
+        let body = WholeBody::new(self, remote.clone(), prefix.len() as u64, rest);
+        let stream = Stream {
+            shown: self.server.url.to_string(),
+            size: Some(remote.size),
+            origin: Origin::Remote(remote),
+            bytes: Box::new(Cursor::new(prefix).chain(body)),
+            packing: Some(packing),
+            failed: &|error| self.read_failed(error, &lost),
+            check: &|| Ok(()),
+        };
+        let outcome = stream::read(pool, stream, self.cancel, progress);
+        outcome.map_err(|error| Self::failure(error, lost))
+    }
+
+    /// The error of a read, and whether asking again may help.
+    fn read_failed(&self, error: io::Error, lost: &Mutex<bool>) -> Error {
+        let broken = self.server.broken(error);
+        *lost.lock().unwrap_or_else(|e| e.into_inner()) = matches!(broken, Failure::Passing(_));
+        broken.into_error()
+    }
+
+    fn failure(error: Error, lost: Mutex<bool>) -> Failure {
+        match lost.into_inner().unwrap_or_else(|e| e.into_inner()) {
+            true => Failure::Passing(error),
+            false => Failure::Final(error),
+        }
+    }
+
+    /// Prepares for content from its start.
+    fn begin<'b>(
+        &self,
+        opened: Opened<'b>,
+    ) -> Result<(Start, Content<'b>, RoomClaim<'_>), Failure> {
+        let Opened { prefix, rest, remote } = opened;
+        let size = remote.size;
+        self.staging.clear()?;
+        let room = self.staging.claim_room(size)?;
+        let hash = ContentHash::default();
+        let record = ImportRecord {
+            source: self.server.url.to_string(),
+            identity: Origin::Remote(remote),
+            started: Timestamp::now(),
+            state: State::Reading { offset: 0, hash: hash.save(), cloned: false },
+        };
+        self.staging.write_record(&record)?;
+        self.staging.create_image()?;
+        let body: Content<'_> = Box::new(Cursor::new(prefix).chain(rest));
+        Ok((Start { record, offset: 0, hash, cloned: false }, body, room))
+    }
+
+    /// Reads the rest, and compares the digest.
+    fn read(
+        &self,
+        start: Start,
+        content: Content<'_>,
+        mut room: RoomClaim<'_>,
+        progress: &mut dyn FnMut(Progress),
+    ) -> Result<(Digest, Origin), Failure> {
+        let staging = &self.staging;
+        let image = staging.open_image()?;
+        let size = start.record.identity.size();
+        let total = Some(size);
+        staging.rewind(&*image, start.offset, size)?;
+        let lost = Mutex::new(false);
+        let checkpoint = |offset, hash: &ContentHash| {
+            let state = State::Reading { offset, hash: hash.save(), cloned: false };
+            staging.write_record(&ImportRecord { state, ..start.record.clone() })
+        };
+        let job = pipeline::Job {
+            source: Input::Stream(Mutex::new(content)),
+            size: Some(size),
+            destination: Some(&*image),
+            start: start.offset,
+            hash: start.hash.clone(),
+            read_failed: &|error| self.read_failed(error, &lost),
+            write_failed: &|error| staging.write_failed(error),
+            cancel: self.cancel.clone(),
+            room: &|_| staging.check_room(),
+            checkpoint: &checkpoint,
+        };
+        progress(Progress { done: start.offset, total });
+        let read = pipeline::run(job, &mut |done| {
+            room.shrink_to(size - done);
+            progress(Progress { done, total });
+        });
+        let digest = read.map_err(|error| Self::failure(error, lost))?.digest;
+        self.complete(start.record, &*image, digest)
+    }
+
+    fn complete(
+        &self,
+        record: ImportRecord,
+        image: &dyn ImageFile,
+        digest: Digest,
+    ) -> Result<(Digest, Origin), Failure> {
+        if digest != *self.expected {
+            return Err(unexpected(self.server.url, &digest, None, self.expected).into());
+        }
+        // The end of the image is available only now.
+        inspection::inspect(image, record.identity.size(), self.server.url)?;
+        self.staging.seal(image)?;
+        let identity = record.identity.clone();
+        let state = State::Complete { digest: digest.clone() };
+        self.staging.write_record(&ImportRecord { state, ..record })?;
+        Ok((digest, identity))
+    }
+}
