@@ -90,6 +90,7 @@ lint: deps-build deps-chart rust-components cargo-deny ## Check format, lints, l
 	$(CARGO) clippy --no-default-features -- -D warnings
 	$(CARGO) clippy $(ENGINE) --all-targets -- -D warnings
 	$(CARGO) clippy $(ENGINE),http -- -D warnings
+	$(CARGO) clippy $(ENGINE),formats -- -D warnings
 	$(CARGO) metadata --quiet --locked --format-version 1 --manifest-path tests/fuzz/Cargo.toml >/dev/null
 	$(TOOLS)/helm lint --strict --quiet charts/calf
 	@PATH="$(abspath $(TOOLS))/bin:$$PATH" $(MAKE) --no-print-directory advisories

@@ -8,17 +8,24 @@
 pub use crate::csi::fuzzing::requests;
 pub use crate::pool::fuzzing::records;
 pub use crate::sys::fuzzing::{device_mapper, mount_options, mountinfo};
-pub use crate::template::fuzzing::{names, superblock};
+#[cfg(feature = "formats")]
+pub use crate::template::fuzzing::{compressed, partitions};
+pub use crate::template::fuzzing::{checksums, names, superblock};
 
 /// A function to fuzz.
 pub type Target = fn(&[u8]);
 
 /// All functions, by the names of their corpora.
-pub const TARGETS: [(&str, Target); if cfg!(feature = "driver") { 7 } else { 6 }] = [
+pub const TARGETS: &[(&str, Target)] = &[
+    ("checksums", checksums),
+    #[cfg(feature = "formats")]
+    ("compressed", compressed),
     ("device_mapper", device_mapper),
     ("mount_options", mount_options),
     ("mountinfo", mountinfo),
     ("names", names),
+    #[cfg(feature = "formats")]
+    ("partitions", partitions),
     ("records", records),
     #[cfg(feature = "driver")]
     ("requests", requests),

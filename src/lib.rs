@@ -164,6 +164,7 @@ pub use volume::status::{VolumeStatistics, VolumeStatus};
 pub use api::{Template, TemplateStatus};
 pub use model::digest::Digest;
 pub use model::download::DownloadOptions;
+pub use model::partition::Partition;
 pub use pool::record::TemplateRecord;
 pub use reconcile::spares::SpareReport;
 pub use template::import::source::url::ImageUrl;

@@ -7,6 +7,8 @@ use crate::error::Result;
 use crate::model::cancel::Cancel;
 #[cfg(feature = "driver")]
 use crate::model::digest::Digest;
+#[cfg(feature = "driver")]
+use crate::model::partition::Partition;
 use crate::model::template_name;
 use crate::pool::record::TemplateRecord;
 use crate::reconcile::spares;
@@ -64,8 +66,13 @@ impl Pool {
     /// Whether the template is what a digest asks for: that of the content, or that of the file that the
     /// content was made of.
     #[cfg(feature = "driver")]
-    pub(crate) fn is_template_of(&self, record: &TemplateRecord, digest: &Digest) -> bool {
-        import::is_of(&self.0, record, digest)
+    pub(crate) fn is_template_of(
+        &self,
+        record: &TemplateRecord,
+        digest: &Digest,
+        partition: Option<&Partition>,
+    ) -> bool {
+        import::is_of(&self.0, record, digest, partition)
     }
 
     /// The template of this name, which need not exist: see [`Template`].

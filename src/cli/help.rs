@@ -63,18 +63,22 @@ Environment:
   NO_COLOR                                              no colours";
 
 pub(super) const IMPORT: &str = "\
-IMAGE is a raw disk image, a block device or an http(s) URL, preferably with one file system and no \
-partition table. calf refuses other formats and says how to make a raw image of them. It does not \
-check the file system for damage (`e2fsck -fn` and `xfs_repair -n` do). The pool shares blocks with \
-an image file if the file system supports it (XFS, Btrfs), and holes stay holes. A URL needs the \
-image's SHA-256; calf does not download content that the pool already has.
+IMAGE is a raw disk image, a block device, an http(s) URL, or - for standard input, preferably with one \
+file system and no partition table. It may be compressed with gzip, zstd, xz or bzip2: calf finds that out \
+by the content, not by the name, and unpacks while it reads. calf refuses other formats and says how to \
+make a raw image of them. It does not check the file system for damage (`e2fsck -fn` and `xfs_repair -n` \
+do). The pool shares blocks with a raw image file if the file system supports it (XFS, Btrfs), and holes \
+stay holes. A URL needs the SHA-256 of the image or of the compressed file; calf does not download content \
+that the pool already has.
 
-To resume an interrupted import, repeat the command. If the name exists, it moves to the new \
-content; existing volumes keep the content that they started from.
+To resume an interrupted import, repeat the command; a compressed image begins anew. If the name exists, \
+it moves to the new content; existing volumes keep the content that they started from.
 
 Examples:
   calf template import debian.img --name debian-12
   calf template import https://example.org/debian.img --name debian-12 --sha256 0a1b…
+  calf template import debian.raw.xz --name debian-12 --sha256sums SHA256SUMS
+  ssh builder cat disk.zst | calf template import - --name disk
   qemu-img convert -O raw cloud.qcow2 cloud.img && calf template import cloud.img --name cloud";
 
 pub(super) const WARM: &str = "\
@@ -168,7 +172,7 @@ pub(super) const SERVE: &str = "\
 Logs go to stderr. SIGTERM and SIGINT let running calls end, up to the drain timeout.
 
 The driver imports the templates in --templates FILE while it serves, and retries failed imports. FILE \
-is JSON; a sha256 is required for URLs:
+is JSON; a sha256, of the image or of the compressed file, is required for URLs:
   {\"templates\": [{\"name\": \"base\", \"source\": \"/images/base.img\", \"warm\": 10},
                  {\"name\": \"web\", \"source\": \"https://…/web.img\", \"sha256\": \"…\"}]}
 `warm` is how many spare devices to keep ready for new volumes, 0 by default (see `calf template warm \

@@ -1,9 +1,15 @@
 //! `calf template`
 
 use std::cmp::Reverse;
+use std::fs::File;
+use std::io::Read as _;
+use std::path::{Path, PathBuf};
 
 use calf::units::format_size;
-use calf::{Cancel, Digest, ImportSource, ImportSpec, Result, TemplateRecord, TemplateStatus};
+use calf::{
+    Cancel, Digest, Error, ImportSource, ImportSpec, Partition, Result, TemplateRecord,
+    TemplateStatus,
+};
 use clap::{Args, Subcommand, ValueEnum};
 use jiff::Timestamp;
 use serde::Serialize;
@@ -72,6 +78,12 @@ pub(super) struct ImportArgs {
     /// SHA-256 that the image must have, as it is or compressed; required for a URL
     #[arg(long, value_name = "DIGEST")]
     sha256: Option<String>,
+    /// Make the template of one partition of the disk: root, a number, or a label
+    #[arg(long, value_name = "PARTITION")]
+    partition: Option<Partition>,
+    /// File with the SHA-256 of the image under its file name, as publishers give it (SHA256SUMS)
+    #[arg(long, value_name = "FILE", conflicts_with = "sha256")]
+    sha256sums: Option<PathBuf>,
 }
 
 pub(super) fn run(context: &Context, command: Command) -> Result<Outcome> {
@@ -91,8 +103,13 @@ pub(super) fn run(context: &Context, command: Command) -> Result<Outcome> {
 }
 
 fn import(context: &Context, args: ImportArgs) -> Result<()> {
-    let digest = args.sha256.as_deref().map(Digest::parse).transpose()?;
-    let spec = ImportSpec::new(ImportSource::parse(&args.source)?, args.name).digest(digest);
+    let source = ImportSource::parse(&args.source)?;
+    let digest = match (&args.sha256, &args.sha256sums) {
+        (Some(digest), _) => Some(Digest::parse(digest)?),
+        (None, Some(list)) => Some(listed(&source, list)?),
+        (None, None) => None,
+    };
+    let spec = ImportSpec::new(source, args.name).digest(digest).partition(args.partition);
     let pool = context.pool()?;
     let mut display = Display::new(context.output);
     let record = pool.import_template(&spec, &mut |progress| display.update(progress))?;
@@ -108,11 +125,25 @@ fn import(context: &Context, args: ImportArgs) -> Result<()> {
         let text = format!("imported template {name} ({size}, {content}, sha256:{digest})");
         match proof {
             Some(DigestOf::Source) => {
-                format!("{text}; the SHA-256 that was given is that of the file, which matches")
+                format!("{text}; the SHA-256 that was given is that of the source, which matches")
             }
             Some(DigestOf::Content) | None => text,
         }
     })
+}
+
+/// The digest of the source in a list of checksums.
+fn listed(source: &ImportSource, list: &Path) -> Result<Digest> {
+    /// Most bytes of a list: thousands of lines.
+    const LONGEST: u64 = 1 << 20;
+    let failed = |e| Error::io("read checksums from", list.display(), e);
+    let name = source.file_name().ok_or_else(|| {
+        Error::invalid("--sha256sums", "standard input has no name to look for")
+            .remedy("give the digest itself (--sha256)")
+    })?;
+    let mut text = Vec::new();
+    File::open(list).and_then(|file| file.take(LONGEST).read_to_end(&mut text)).map_err(failed)?;
+    Digest::in_checksums(&String::from_utf8_lossy(&text), &name)
 }
 
 fn list(context: &Context, sort: SortKey, reverse: bool) -> Result<()> {
@@ -227,7 +258,8 @@ enum DigestOf {
 struct ImportView<'a> {
     #[serde(flatten)]
     template: View<'a>,
-    /// Null if no SHA-256 was given.
+    /// Only if a SHA-256 was given.
+    #[serde(skip_serializing_if = "Option::is_none")]
     sha256_of: Option<DigestOf>,
 }
 

@@ -2,12 +2,14 @@
 
 pub(crate) mod access;
 pub(crate) mod cancel;
+pub(crate) mod checksums;
 pub(crate) mod device_id;
 pub(crate) mod digest;
 pub(crate) mod download;
 pub(crate) mod key;
 pub(crate) mod limits;
 pub(crate) mod mount_options;
+pub(crate) mod partition;
 pub(crate) mod policy;
 pub(crate) mod publication;
 pub(crate) mod ratio;

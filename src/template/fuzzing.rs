@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use crate::model::digest::Digest;
 use crate::model::{template_name, units};
 use crate::pool::record;
 use crate::template::import::state::ImportRecord;
@@ -29,6 +30,30 @@ pub fn superblock(data: &[u8]) {
     let _ = record::parse::<ImportRecord>(data);
 }
 
+/// A compressed file.
+#[cfg(feature = "formats")]
+pub fn compressed(data: &[u8]) {
+    use std::io::Read as _;
+
+    use crate::template::import::format::Packing;
+    use crate::template::import::unpack;
+
+    /// Most bytes of content to unpack.
+    const MOST: u64 = 4 << 20;
+    let Some(packing) = Packing::of_head(data) else { return };
+    let read = unpack::decoder(packing, data)
+        .and_then(|content| content.take(MOST).read_to_end(&mut Vec::new()));
+    if let Err(error) = read {
+        let said = unpack::explain(packing, &error, data.len() as u64, "it");
+        assert!(!said.remedies().is_empty(), "{said:?}");
+    }
+}
+
+/// Lists of checksums.
+pub fn checksums(data: &[u8]) {
+    let _ = Digest::in_checksums(&String::from_utf8_lossy(data), "image.raw.xz");
+}
+
 /// Names of templates, sizes, ids of volumes.
 pub fn names(data: &[u8]) {
     let text = String::from_utf8_lossy(data);
@@ -42,5 +67,19 @@ pub fn names(data: &[u8]) {
     }
     if let Ok(size) = units::parse_size("size", &text) {
         units::format_size(size);
+    }
+}
+
+/// The first bytes of a disk with partitions.
+#[cfg(feature = "formats")]
+pub fn partitions(data: &[u8]) {
+    use crate::model::partition::Partition;
+    use crate::template::import::partition;
+
+    for wanted in [Partition::Root, Partition::Number(1), Partition::Label("root".into())] {
+        match partition::find(data, &wanted, "it") {
+            Ok(place) => assert!(place.length > 0, "{place:?}"),
+            Err(error) => assert!(!error.remedies().is_empty(), "{error:?}"),
+        }
     }
 }

@@ -11,12 +11,13 @@ use serde::Deserialize;
 use crate::error::{Error, ErrorKind, Result};
 use crate::model::digest::Digest;
 use crate::model::limits::MAX_WARM;
+use crate::model::partition::Partition;
 use crate::model::template_name;
 use crate::template::spec::{ImportSource, ImportSpec};
 
 const OPERATION: &str = "read the list of templates";
-const FORM: &str =
-    "write {\"templates\": [{\"name\": …, \"source\": PATH or URL, \"sha256\": …, \"warm\": N}]}";
+const FORM: &str = "write {\"templates\": [{\"name\": …, \"source\": PATH or URL, \"sha256\": …, \
+     \"partition\": …, \"warm\": N}]}";
 /// Most bytes of a list: a thousand templates with long URLs.
 const MAX_FILE: u64 = 1 << 20;
 
@@ -45,12 +46,14 @@ struct Entry {
     name: String,
     source: String,
     sha256: Option<String>,
+    partition: Option<String>,
     #[serde(default)]
     warm: u32,
 }
 
 impl RequiredTemplates {
-    /// Reads the list in a JSON file: `{"templates": [{"name", "source", "sha256", "warm"}, …]}`.
+    /// Reads the list in a JSON file: `{"templates": [{"name", "source", "sha256",
+    /// "partition", "warm"}, …]}`.
     ///
     /// # Errors
     ///
@@ -111,7 +114,8 @@ impl RequiredTemplates {
                 }
                 _ => {}
             }
-            let import = ImportSpec::new(source, entry.name).digest(digest);
+            let partition = entry.partition.as_deref().map(str::parse::<Partition>).transpose()?;
+            let import = ImportSpec::new(source, entry.name).digest(digest).partition(partition);
             templates.push(RequiredTemplate { import, warm: entry.warm });
         }
         Ok(Self(templates))
@@ -141,7 +145,7 @@ mod tests {
         let text = format!(
             r#"{{"templates": [
                 {{"name": "a", "source": "/images/a.img", "warm": 3}},
-                {{"name": "b", "source": "https://h/b.img", "sha256": "{DIGITS}"}}
+                {{"name": "b", "source": "https://h/b.img", "sha256": "{DIGITS}", "partition": "root"}}
             ]}}"#
         );
         let list = RequiredTemplates::parse(text.as_bytes()).unwrap();
@@ -152,6 +156,7 @@ mod tests {
             (a.name.as_str(), &a.source),
             ("a", &ImportSource::File("/images/a.img".into()))
         );
+        assert_eq!((&a.partition, &b.partition), (&None, &Some(Partition::Root)));
         assert_eq!(b.digest.as_ref().unwrap().as_str(), DIGITS);
         assert_eq!(b.source.to_string(), "https://h/b.img");
         assert_eq!(RequiredTemplates::parse(br#"{"templates": []}"#).unwrap().templates(), []);

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use crate::error::Result;
 use crate::model::cancel::Cancel;
 use crate::model::digest::Digest;
+use crate::model::partition::Partition;
 use crate::template::import::source::url::ImageUrl;
 use crate::template::import::source::{elsewhere, input};
 
@@ -18,9 +19,11 @@ pub struct ImportSpec {
     /// The template's name: 1 to 128 letters, digits, `.`, `_` and `-`; the first a letter or
     /// a digit.
     pub name: String,
-    /// SHA-256 of the content, or of the file if it is compressed. Required for a URL. Content that the
+    /// SHA-256 of the content, or of the source if that is compressed or a disk with partitions. Required for a URL. Content that the
     /// pool has already is not read again.
     pub digest: Option<Digest>,
+    /// Which partition of a disk becomes the template; `None` for all of the image.
+    pub partition: Option<Partition>,
     /// Ends the import between two parts of the content, with `Cancelled`; the same import again goes on
     /// from there.
     pub cancel: Cancel,
@@ -29,13 +32,26 @@ pub struct ImportSpec {
 impl ImportSpec {
     /// Whatever the source holds, under a name.
     pub fn new(source: impl Into<ImportSource>, name: impl Into<String>) -> Self {
-        Self { source: source.into(), name: name.into(), digest: None, cancel: Cancel::never() }
+        Self {
+            source: source.into(),
+            name: name.into(),
+            digest: None,
+            partition: None,
+            cancel: Cancel::never(),
+        }
     }
 
     /// What the content must be.
     #[must_use]
     pub fn digest(mut self, digest: impl Into<Option<Digest>>) -> Self {
         self.digest = digest.into();
+        self
+    }
+
+    /// Makes a template of one partition of a disk.
+    #[must_use]
+    pub fn partition(mut self, partition: impl Into<Option<Partition>>) -> Self {
+        self.partition = partition.into();
         self
     }
 
@@ -74,6 +90,18 @@ impl ImportSource {
         }
         elsewhere::refuse(text)?;
         Ok(Self::File(text.into()))
+    }
+}
+
+impl ImportSource {
+    /// The name of the file, without directories and without the query of a URL; `None` for standard
+    /// input.
+    pub fn file_name(&self) -> Option<String> {
+        match self {
+            Self::File(path) => Some(path.file_name()?.to_string_lossy().into_owned()),
+            Self::Url(url) => Some(url.file_name().to_owned()),
+            Self::StandardInput => None,
+        }
     }
 }
 

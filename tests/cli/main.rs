@@ -1,6 +1,7 @@
 //! The command line: the real binary, run as from a shell.
 
 mod complete;
+mod compressed;
 mod download;
 mod help;
 mod import;

@@ -124,7 +124,7 @@ fn what_cannot_be_imported_is_refused_with_the_way_out() {
         (import(&odd, "a", &[]), 2, "1000 bytes is not a multiple of 512", "truncate -s %512"),
         (import(&good, "a/b", &[]), 2, "must not contain '/'", "such as debian-12.5"),
         (import(&env.path("none.img"), "a", &[]), 3, "No such file", ""),
-        (import(Path::new("-"), "a", &[]), 2, "it can be read only once", "save it to a file"),
+        (import(Path::new("-"), "a", &[]), 2, "it is empty", "raw disk image"),
         (import(Path::new("s3://b/a.img"), "a", &[]), 2, "object stores", "aws s3 presign"),
         (import(Path::new("docker.io/x/y:1"), "a", &[]), 3, "No such file", "docker export"),
         (import(&env.path(""), "a", &[]), 2, "it is a directory", "raw disk image"),

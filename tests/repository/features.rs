@@ -6,12 +6,15 @@ use std::process::Command;
 /// Maximum number of crates for the engine alone, without calf itself.
 const MOST_OF_ENGINE: usize = 62;
 
-/// Crates that the engine must not bring: gRPC, servers, metrics, a command line, a runtime, TLS.
-const NOT_OF_ENGINE: [&str; 14] = [
+/// Crates that the engine must not bring: gRPC, servers, metrics, a command line, a runtime, TLS, decoders.
+const NOT_OF_ENGINE: [&str; 18] = [
+    "bzip2",
     "clap",
     "comfy-table",
+    "flate2",
     "hyper",
     "indicatif",
+    "lzma-rust2",
     "prometheus-client",
     "prost",
     "protox",
@@ -22,6 +25,7 @@ const NOT_OF_ENGINE: [&str; 14] = [
     "tonic-prost-build",
     "tracing-subscriber",
     "ureq",
+    "zstd",
 ];
 
 /// The names of the crates that a build with these features needs, without calf itself.
@@ -58,6 +62,15 @@ fn downloads_bring_no_driver() {
     let crates = crates(&["http"]);
     for name in NOT_OF_ENGINE {
         let wanted = ["ureq", "rustls"].contains(&name);
+        assert_eq!(has(&crates, name), wanted, "{name}");
+    }
+}
+
+#[test]
+fn decoders_bring_no_driver() {
+    let crates = crates(&["formats"]);
+    for name in NOT_OF_ENGINE {
+        let wanted = ["bzip2", "flate2", "lzma-rust2", "zstd"].contains(&name);
         assert_eq!(has(&crates, name), wanted, "{name}");
     }
 }

@@ -65,7 +65,7 @@ fn mutate(random: &mut Random, input: &[u8], other: &[u8]) -> Vec<u8> {
 #[test]
 fn mutations_of_every_input_pass() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fuzz/corpus");
-    for (name, target) in TARGETS {
+    for &(name, target) in TARGETS {
         let mut inputs: Vec<Vec<u8>> = Vec::new();
         for entry in fs::read_dir(root.join(name)).expect("a corpus") {
             inputs.push(fs::read(entry.expect("an entry").path()).expect("an input"));
@@ -95,7 +95,7 @@ fn every_input_of_every_corpus_passes() {
         .expect("the corpora")
         .map(|entry| entry.expect("an entry").file_name().into_string().expect("a name"))
         .collect();
-    for (name, target) in TARGETS {
+    for &(name, target) in TARGETS {
         assert!(corpora.remove(name), "{name} has no corpus");
         let mut inputs = 0;
         for entry in fs::read_dir(root.join(name)).expect("a corpus") {

@@ -58,7 +58,7 @@ fn record(pool: &Pool, name: &str) -> Result<Option<TemplateRecord>> {
 /// Without a digest, a file is checked once per start: it may be replaced at any time, without notice.
 fn is_it(pool: &Pool, record: &TemplateRecord, spec: &ImportSpec, seen: Seen) -> bool {
     match &spec.digest {
-        Some(digest) => pool.is_template_of(record, digest),
+        Some(digest) => pool.is_template_of(record, digest, spec.partition.as_ref()),
         None => seen == Seen::Before,
     }
 }

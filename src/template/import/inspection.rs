@@ -102,8 +102,8 @@ fn warnings(content: &Content, size: u64, kernel: Option<(u32, u32)>) -> Vec<Str
         Content::Disk(disk) => {
             let what = disk.what;
             return vec![format!(
-                "the image contains {what}: {BLOCK}; for mount volumes, import only the file system \
-                 (`losetup --find --show --partscan IMAGE` makes a device of each partition)"
+                "the image contains {what}: {BLOCK}; for mount volumes, import only the partition with \
+                 the file system (--partition root)"
             )];
         }
         Content::Unknown => {

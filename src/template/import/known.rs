@@ -2,7 +2,9 @@
 
 use crate::error::Result;
 use crate::model::digest::Digest;
+use crate::model::partition::Partition;
 use crate::pool::PoolDir;
+#[cfg(feature = "driver")]
 use crate::pool::record::TemplateRecord;
 use crate::template::catalog;
 use crate::template::content::is_whole;
@@ -17,11 +19,13 @@ use crate::template::spec::ImportSpec;
 pub(super) fn present(pool: &PoolDir, spec: &ImportSpec) -> Result<Option<Imported>> {
     let Some(expected) = &spec.digest else { return Ok(None) };
     // A record that cannot be read is no proof: the content is brought in once more.
+    let wanted = spec.partition.as_ref().map(ToString::to_string);
     let known = match state::of_content(pool, expected) {
-        Ok(Some(known)) => Some((expected.clone(), known)),
-        Ok(None) | Err(_) => {
-            find(pool, |_, known| known.identity.source_digest() == Some(expected))
+        // With a partition, the content of this digest may be the whole disk.
+        Ok(Some(known)) if wanted.is_none() || known.identity.partition() == wanted.as_deref() => {
+            Some((expected.clone(), known))
         }
+        _ => find(pool, |_, known| is_made_of(known, expected, spec.partition.as_ref())),
     };
     let Some((digest, known)) = known else { return Ok(None) };
     let found = Found { digest: &digest, size: known.identity.size(), made_by: None };
@@ -30,11 +34,22 @@ pub(super) fn present(pool: &PoolDir, spec: &ImportSpec) -> Result<Option<Import
 
 /// Whether the template's content is what is asked for, by its digest or by that of the file that it was
 /// made of.
-pub(crate) fn is_of(pool: &PoolDir, record: &TemplateRecord, expected: &Digest) -> bool {
-    let made_of = |known: &ImportRecord| known.identity.source_digest() == Some(expected);
-    record.digest == *expected
+#[cfg(feature = "driver")]
+pub(crate) fn is_of(
+    pool: &PoolDir,
+    record: &TemplateRecord,
+    expected: &Digest,
+    partition: Option<&Partition>,
+) -> bool {
+    let made_of = |known: &ImportRecord| is_made_of(known, expected, partition);
+    (partition.is_none() && record.digest == *expected)
         || state::of_content(pool, &record.digest)
             .is_ok_and(|known| known.as_ref().is_some_and(made_of))
+}
+
+fn is_made_of(known: &ImportRecord, expected: &Digest, partition: Option<&Partition>) -> bool {
+    known.identity.source_digest() == Some(expected)
+        && known.identity.partition() == partition.map(ToString::to_string).as_deref()
 }
 
 /// Content that was read from this very state of the source, if the source's identity proves that. It
@@ -48,7 +63,7 @@ pub(super) fn known_content(
         return Ok(None);
     }
     let found = find(pool, |digest, known| {
-        source.made(&known.identity)
+        source.made(&known.identity, spec.partition.as_ref())
             && source.identity.settled_before(known.started)
             && is_whole(pool, digest, known.identity.size()).unwrap_or(false)
     });

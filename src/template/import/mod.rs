@@ -22,12 +22,13 @@ pub(crate) mod hash;
 pub(crate) mod inspection;
 mod known;
 mod naming;
+pub(crate) mod partition;
 mod pipeline;
 pub(crate) mod source;
 mod staging;
 pub(crate) mod state;
 mod stream;
-mod unpack;
+pub(crate) mod unpack;
 
 use std::path::Path;
 
@@ -39,6 +40,7 @@ use crate::pool::record::TemplateRecord;
 #[cfg(feature = "http")]
 use crate::template::import::flight::fly_alone;
 use crate::template::import::flight::{open_alone, tidy};
+#[cfg(feature = "driver")]
 pub(crate) use crate::template::import::known::is_of;
 use crate::template::import::known::{known_content, present};
 use crate::template::import::naming::{Found, point_name};
@@ -103,7 +105,7 @@ fn import_file(
     loop {
         let (digest, origin) = match known_content(pool, spec, &source)? {
             Some(known) => known,
-            None => file::read(pool, &source, &spec.cancel, progress)?,
+            None => file::read(pool, &source, spec, progress)?,
         };
         // Content that was known may have been removed before it was locked: then it is read.
         if let Some(imported) = accept(pool, spec, &shown, &digest, &origin)? {
@@ -121,7 +123,7 @@ fn import_input(
     tidy(pool)?;
     let input = input::Input::open()?;
     let _flight = input.lock(pool)?;
-    let (digest, origin) = input.read(pool, &spec.cancel, progress)?;
+    let (digest, origin) = input.read(pool, spec, progress)?;
     accept(pool, spec, input::SHOWN, &digest, &origin)?.ok_or_else(input::lost)
 }
 
@@ -143,7 +145,7 @@ fn import_url(
         return Ok(record);
     }
     loop {
-        let (digest, origin) = download(pool, url, expected, &spec.cancel, progress)?;
+        let (digest, origin) = download(pool, url, expected, spec, progress)?;
         if let Some(imported) = accept(pool, spec, &url.to_string(), &digest, &origin)? {
             let size = imported.record.size;
             progress(Progress { done: size, total: Some(size) });

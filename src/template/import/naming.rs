@@ -44,7 +44,11 @@ pub(super) fn point_name(
     if !install(pool, found)? {
         return Ok(None);
     }
-    let mut template = describe(pool.host(), &layout.image(digest), name, shown, found)?;
+    let shown = match &spec.partition {
+        Some(partition) => format!("{shown}, partition {partition}"),
+        None => shown.to_owned(),
+    };
+    let mut template = describe(pool.host(), &layout.image(digest), name, &shown, found)?;
     match &previous {
         Some(same) if same.digest == *digest => template = same.clone(),
         _ => {

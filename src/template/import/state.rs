@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::error::Result;
 use crate::model::digest::Digest;
+use crate::model::partition::Partition;
 use crate::pool::layout::Layout;
 use crate::pool::{PoolDir, record};
 use crate::template::import::hash::ContentHash;
@@ -45,12 +46,14 @@ pub(crate) struct Input {
     pub(crate) import: String,
 }
 
-/// Content that is not simply the bytes of a source: it was unpacked, or read from a stream. An
+/// Content that is not simply the bytes of a source: it was unpacked, a part, or read from a stream. An
 /// interrupted import of it begins anew.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "camelCase")]
 pub(crate) struct Derived {
     pub(crate) of: Box<Origin>,
+    /// Which partition of a disk it is.
+    pub(crate) partition: Option<String>,
     /// What of the source and of the content is known once all was read.
     pub(crate) read: Option<Read>,
 }
@@ -67,8 +70,8 @@ pub(crate) struct Read {
 
 impl Derived {
     /// Content of which nothing was read yet.
-    pub(crate) fn new(of: Origin) -> Self {
-        Self { of: Box::new(of), read: None }
+    pub(crate) fn new(of: Origin, partition: Option<&Partition>) -> Self {
+        Self { of: Box::new(of), partition: partition.map(ToString::to_string), read: None }
     }
 }
 
@@ -90,6 +93,14 @@ impl Origin {
             Self::Remote(remote) => remote.size,
             Self::Input(_) => 0,
             Self::Derived(derived) => derived.read.as_ref().map_or(0, |read| read.size),
+        }
+    }
+
+    /// Which partition of a disk the content is.
+    pub(crate) fn partition(&self) -> Option<&str> {
+        match self {
+            Self::Derived(derived) => derived.partition.as_deref(),
+            Self::File(_) | Self::Remote(_) | Self::Input(_) => None,
         }
     }
 

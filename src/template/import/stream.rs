@@ -1,8 +1,8 @@
 //! Content that is made while its source is read once, from its first byte to its last: a compressed
-//! file, or standard input.
+//! file, a partition of a disk, standard input.
 //!
 //! ```text
-//! source ──▸ count, hash ──▸ unpack ──▸ limit ──▸ pipeline: hash, write
+//! source ──▸ count, hash ──▸ unpack ──▸ limit ──▸ partition ──▸ pipeline: hash, write
 //! ```
 //!
 //! Two digests come of it: that of the source, as publishers give it, and that of the content. What was
@@ -20,10 +20,12 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::model::cancel::Cancel;
 use crate::model::digest::Digest;
 use crate::model::limits::MAX_SIZE;
+use crate::model::partition::Partition;
 use crate::model::units::format_size;
 use crate::pool::PoolDir;
 use crate::template::import::format::{self, HEAD, Packing};
 use crate::template::import::hash::ContentHash;
+use crate::template::import::partition::{self, Beyond, TABLE, Window};
 use crate::template::import::staging::Staging;
 use crate::template::import::state::{self, Derived, ImportRecord, Origin, State};
 use crate::template::import::{inspection, pipeline, unpack};
@@ -45,6 +47,8 @@ pub(crate) struct Stream<'a> {
     /// Size of the source, where it is known.
     pub(crate) size: Option<u64>,
     pub(crate) packing: Option<Packing>,
+    /// What of the image; `None` for all of it.
+    pub(crate) partition: Option<&'a Partition>,
     /// Makes an error of a failed read.
     pub(crate) failed: &'a (dyn Fn(io::Error) -> Error + Sync),
     /// Asked at the end: fails if the source changed meanwhile.
@@ -59,7 +63,7 @@ pub(crate) fn read(
     cancel: &Cancel,
     progress: &mut dyn FnMut(Progress),
 ) -> Result<(Digest, Origin)> {
-    let derived = Derived::new(stream.origin.clone());
+    let derived = Derived::new(stream.origin.clone(), stream.partition);
     let staging = Staging::new(pool, &Origin::Derived(derived.clone()), &stream.shown);
     let outcome = make(&staging, derived, stream, cancel, progress);
     outcome.map_err(|error| {
@@ -78,23 +82,33 @@ fn make(
     cancel: &Cancel,
     progress: &mut dyn FnMut(Progress),
 ) -> Result<(Digest, Origin)> {
-    let Stream { shown, bytes, size, packing, failed, check, .. } = stream;
+    let Stream { shown, bytes, size, packing, partition, failed, check, .. } = stream;
     let meter = Meter::default();
     let read_failed = |error: io::Error| match meter.failure().take() {
         Some(cause) => failed(cause),
         None => unreadable(error, packing, meter.bytes(), &shown),
     };
     let metered = Metered { inner: bytes, meter: &meter };
-    let mut content: Box<dyn Read + Send + '_> = match packing {
+    let image: Box<dyn Read + Send + '_> = match packing {
         None => Box::new(metered),
         Some(packing) => unpack::decoder(packing, metered).map_err(&read_failed)?,
     };
+    let mut image = Limited { inner: image, left: MAX_SIZE };
     let subject = if packing.is_some() { format!("{shown}, unpacked") } else { shown.clone() };
     // Before anything is written.
     let mut head = Vec::new();
-    let read = (&mut content).take(HEAD as u64).read_to_end(&mut head);
-    format::check_head(&head, &subject)?;
+    let length = if partition.is_some() { TABLE } else { HEAD };
+    let read = (&mut image).take(length as u64).read_to_end(&mut head);
+    format::check_head(&head[..head.len().min(HEAD)], &subject)?;
     read.map_err(&read_failed)?;
+    let place = partition.map(|wanted| partition::find(&head, wanted, &subject)).transpose()?;
+    let whole = Cursor::new(head).chain(image);
+    let (content, subject): (Box<dyn Read + Send + '_>, _) = match (place, partition) {
+        (Some(place), Some(wanted)) => {
+            (Box::new(Window::new(whole, place)), format!("{subject}, partition {wanted}"))
+        }
+        _ => (Box::new(whole), subject),
+    };
 
     staging.clear()?;
     let mut room = staging.claim_room(size.unwrap_or(0))?;
@@ -107,9 +121,8 @@ fn make(
     staging.write_record(&record)?;
     staging.create_image()?;
     let image = staging.open_image()?;
-    let content = Limited { inner: Cursor::new(head).chain(content), left: MAX_SIZE };
     let job = pipeline::Job {
-        source: pipeline::Input::Stream(Mutex::new(Box::new(content))),
+        source: pipeline::Input::Stream(Mutex::new(content)),
         size: None,
         destination: Some(&*image),
         start: 0,
@@ -147,6 +160,10 @@ fn unreadable(error: io::Error, packing: Option<Packing>, read: u64, shown: &str
             format!("its content is larger than {}, the largest volume", format_size(MAX_SIZE));
         return Error::new(ErrorKind::OutOfRange, OPERATION, shown, why)
             .remedy("give a smaller image");
+    }
+    if let Some(cut) = error.get_ref().and_then(|cause| cause.downcast_ref::<Beyond>()) {
+        return Error::new(ErrorKind::InvalidArgument, OPERATION, shown, cut.to_string())
+            .remedy("make or copy the image again, and compare its SHA-256");
     }
     match packing {
         Some(packing) => unpack::explain(packing, &error, read, shown),

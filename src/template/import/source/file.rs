@@ -28,7 +28,7 @@ use crate::template::import::source::{Identity, Source};
 use crate::template::import::staging::Staging;
 use crate::template::import::state::{ImportRecord, Origin, Start, State};
 use crate::template::import::stream::{self, Stream};
-use crate::template::spec::Progress;
+use crate::template::spec::{ImportSpec, Progress};
 
 const OPERATION: &str = "import";
 
@@ -37,21 +37,21 @@ const OPERATION: &str = "import";
 pub(crate) fn read(
     pool: &PoolDir,
     source: &Source,
-    cancel: &Cancel,
+    spec: &ImportSpec,
     progress: &mut dyn FnMut(Progress),
 ) -> Result<(Digest, Origin)> {
-    if source.packing.is_some() {
-        return unpack(pool, source, cancel, progress);
+    if source.packing.is_some() || spec.partition.is_some() {
+        return read_once(pool, source, spec, progress);
     }
-    let digest = fetch(pool, source, cancel, progress)?;
+    let digest = fetch(pool, source, &spec.cancel, progress)?;
     Ok((digest, Origin::File(source.identity.clone())))
 }
 
-/// Reads a compressed source, from its start.
-fn unpack(
+/// Reads a source of which the content is made, from its start.
+fn read_once(
     pool: &PoolDir,
     source: &Source,
-    cancel: &Cancel,
+    spec: &ImportSpec,
     progress: &mut dyn FnMut(Progress),
 ) -> Result<(Digest, Origin)> {
     let stream = Stream {
@@ -60,10 +60,11 @@ fn unpack(
         bytes: Box::new(FromStart { file: &*source.file, at: 0 }),
         size: Some(source.size),
         packing: source.packing,
+        partition: spec.partition.as_ref(),
         failed: &|error| Error::io(OPERATION, source.path.display(), error),
         check: &|| source.check_unchanged(),
     };
-    stream::read(pool, stream, cancel, progress)
+    stream::read(pool, stream, &spec.cancel, progress)
 }
 
 /// The bytes of a file, in order.

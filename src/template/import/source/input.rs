@@ -3,14 +3,13 @@
 use std::io::{self, Cursor, IsTerminal as _, Read as _};
 
 use crate::error::{Error, ErrorKind, Result};
-use crate::model::cancel::Cancel;
 use crate::model::digest::Digest;
 use crate::pool::PoolDir;
 use crate::sys::lock::Lock;
 use crate::template::import::format::{HEAD, Packing};
 use crate::template::import::state::{self, Origin};
 use crate::template::import::stream::{self, Stream};
-use crate::template::spec::Progress;
+use crate::template::spec::{ImportSpec, Progress};
 
 const OPERATION: &str = "import";
 /// What standard input is called for people.
@@ -42,7 +41,7 @@ impl Input {
     pub(crate) fn read(
         &self,
         pool: &PoolDir,
-        cancel: &Cancel,
+        spec: &ImportSpec,
         progress: &mut dyn FnMut(Progress),
     ) -> Result<(Digest, Origin)> {
         let failed = |error| Error::io(OPERATION, SHOWN, error);
@@ -52,12 +51,13 @@ impl Input {
             shown: SHOWN.to_owned(),
             origin: Origin::Input(self.origin.clone()),
             packing: Packing::of_head(&head),
+            partition: spec.partition.as_ref(),
             bytes: Box::new(Cursor::new(head).chain(io::stdin())),
             size: None,
             failed: &failed,
             check: &|| Ok(()),
         };
-        stream::read(pool, stream, cancel, progress)
+        stream::read(pool, stream, &spec.cancel, progress)
     }
 }
 

@@ -19,6 +19,7 @@ use sha2::{Digest as _, Sha256};
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::model::digest::Digest;
+use crate::model::partition::Partition;
 use crate::pool::PoolDir;
 use crate::sys::{FileKind, FileStatus, Host, ImageFile, OpenMode};
 use crate::template::import::format::{HEAD, Packing};
@@ -131,7 +132,10 @@ impl Source {
     }
 
     /// Whether content of this origin was made of this state of it.
-    pub(crate) fn made(&self, origin: &Origin) -> bool {
+    pub(crate) fn made(&self, origin: &Origin, partition: Option<&Partition>) -> bool {
+        if origin.partition() != partition.map(ToString::to_string).as_deref() {
+            return false;
+        }
         match origin {
             Origin::File(identity) => *identity == self.identity,
             Origin::Derived(derived) => *derived.of == Origin::File(self.identity.clone()),
@@ -169,7 +173,7 @@ impl Source {
     }
 }
 
-/// The error for content that is not what was asked for. `source` is the digest of a compressed file.
+/// The error for content that is not what was asked for. `source` is the digest of what it was made of.
 pub(crate) fn unexpected(
     shown: impl fmt::Display,
     digest: &Digest,

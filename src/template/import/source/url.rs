@@ -7,7 +7,7 @@ use ureq::http::Uri;
 
 use crate::error::{Error, ErrorKind, Result};
 
-/// The `http` or `https` URL of a raw image.
+/// The `http` or `https` URL of an image.
 ///
 /// Displayed without its query, which may hold a signature; credentials in front of the host are
 /// refused. So what is displayed may be logged and kept.
@@ -74,6 +74,12 @@ impl ImageUrl {
         })
     }
 
+    /// The last component of its path.
+    pub(crate) fn file_name(&self) -> &str {
+        let path = self.text.split(['?', '#']).next().unwrap_or_default();
+        path.rsplit('/').next().unwrap_or_default()
+    }
+
     /// The whole URL, for the request.
     #[cfg(feature = "http")]
     pub(crate) fn as_str(&self) -> &str {
@@ -117,9 +123,10 @@ mod tests {
         for (text, shown) in [
             ("https://example.org/a/b.img", "https://example.org/a/b.img"),
             ("http://[::1]:8080/b.img", "http://[::1]:8080/b.img"),
-            ("https://s3.example/b.img?X-Amz-Signature=abc", "https://s3.example/b.img?…"),
+            ("https://s3.example/b.img?X-Amz-Signature=a/c", "https://s3.example/b.img?…"),
         ] {
             let url = ImageUrl::parse(text).unwrap();
+            assert_eq!(url.file_name(), "b.img");
             assert_eq!((url.as_str(), url.to_string().as_str()), (text, shown));
         }
         for text in [

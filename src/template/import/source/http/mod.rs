@@ -27,6 +27,7 @@ use ureq::http::{Response, StatusCode};
 use crate::error::{Error, ErrorKind, Result};
 use crate::model::cancel::Cancel;
 use crate::model::digest::Digest;
+use crate::model::partition::Partition;
 use crate::model::units::format_size;
 use crate::pool::PoolDir;
 use crate::pool::room::RoomClaim;
@@ -43,7 +44,7 @@ use crate::template::import::staging::Staging;
 use crate::template::import::state::{ImportRecord, Origin, Start, State};
 use crate::template::import::stream::{self, Stream};
 use crate::template::import::{format, inspection, pipeline};
-use crate::template::spec::Progress;
+use crate::template::spec::{ImportSpec, Progress};
 use crate::template::superblock::PREFIX;
 
 /// How often in a row a connection may fail without a byte of progress.
@@ -56,14 +57,21 @@ pub(crate) fn download(
     pool: &PoolDir,
     url: &ImageUrl,
     expected: &Digest,
-    cancel: &Cancel,
+    spec: &ImportSpec,
     progress: &mut dyn FnMut(Progress),
 ) -> Result<(Digest, Origin)> {
     let unknown = Remote { expected: expected.as_str().to_owned(), size: 0, validator: None };
     let staging = Staging::new(pool, &Origin::Remote(unknown), url);
     let settings = pool.download_options();
     let server = Server::new(url, settings)?;
-    let download = Download { staging, server, expected, cancel, pause: settings.pause };
+    let download = Download {
+        staging,
+        server,
+        expected,
+        partition: spec.partition.as_ref(),
+        cancel: &spec.cancel,
+        pause: settings.pause,
+    };
     let outcome = download.run(progress);
     // Repeating these goes on from nothing of use, and a full pool wants its room back.
     if let Err(e) = &outcome
@@ -78,6 +86,7 @@ struct Download<'a> {
     staging: Staging<'a>,
     server: Server<'a>,
     expected: &'a Digest,
+    partition: Option<&'a Partition>,
     cancel: &'a Cancel,
     /// Before the first repetition of a request.
     pause: Duration,
@@ -124,7 +133,8 @@ impl Download<'_> {
     }
 
     fn attempt(&self, progress: &mut dyn FnMut(Progress)) -> Result<(Digest, Origin), Failure> {
-        let previous = self.staging.previous()?;
+        // A part of a disk is read in one go.
+        let previous = self.staging.previous()?.filter(|_| self.partition.is_none());
         if let Some(ImportRecord { identity, state: State::Complete { digest }, .. }) = previous {
             return Ok((digest, identity));
         }
@@ -154,10 +164,11 @@ impl Download<'_> {
             }
             (StatusCode::OK, _) => {
                 let opened = self.open(response)?;
-                match Packing::of_head(&opened.prefix) {
-                    Some(packing) => return self.unpack(opened, packing, progress),
-                    None => self.begin(opened)?,
+                let packing = Packing::of_head(&opened.prefix);
+                if packing.is_some() || self.partition.is_some() {
+                    return self.read_once(opened, packing, progress);
                 }
+                self.begin(opened)?
             }
             (StatusCode::RANGE_NOT_SATISFIABLE, Some(_)) => {
                 self.staging.clear()?;
@@ -208,11 +219,11 @@ impl Download<'_> {
         Ok(Opened { prefix, rest, remote: Remote { expected, size, validator } })
     }
 
-    /// Reads a compressed image to its end.
-    fn unpack(
+    /// Reads a file of which the content is made to its end.
+    fn read_once(
         &self,
         opened: Opened<'_>,
-        packing: Packing,
+        packing: Option<Packing>,
         progress: &mut dyn FnMut(Progress),
     ) -> Result<(Digest, Origin), Failure> {
         let Opened { prefix, rest, remote } = opened;
@@ -224,7 +235,8 @@ impl Download<'_> {
             size: Some(remote.size),
             origin: Origin::Remote(remote),
             bytes: Box::new(Cursor::new(prefix).chain(body)),
-            packing: Some(packing),
+            packing,
+            partition: self.partition,
             failed: &|error| self.read_failed(error, &lost),
             check: &|| Ok(()),
         };
