@@ -8,9 +8,9 @@
 pub use crate::csi::fuzzing::requests;
 pub use crate::pool::fuzzing::records;
 pub use crate::sys::fuzzing::{device_mapper, mount_options, mountinfo};
+pub use crate::template::fuzzing::{checksums, names, superblock};
 #[cfg(feature = "formats")]
 pub use crate::template::fuzzing::{compressed, partitions};
-pub use crate::template::fuzzing::{checksums, names, superblock};
 
 /// A function to fuzz.
 pub type Target = fn(&[u8]);

@@ -52,6 +52,8 @@ const REFUSED: &[(&str, &str)] = &[
     // Without a digest, whoever controls the URL would decide what boots.
     ("templates: [{name: base, source: 'https://images.example/base.img'}]", "sha256"),
     ("templates: [{name: base, source: /srv/base.img, sha256: abc}]", "sha256"),
+    ("templates: [{name: base, source: /srv/base.img, partition: 1}]", "partition"),
+    ("templates: [{name: base, source: /srv/base.img, partition: ''}]", "partition"),
     ("templates: [{name: base, source: /srv/base.img, warm: 257}]", "warm"),
     ("templates: [{name: base, source: /srv/base.img, warm: '2'}]", "warm"),
     ("templates: [{name: base, source: /srv/base.img, digest: SUM}]", "digest"),
@@ -138,6 +140,7 @@ const TAKEN: &[&str] = &[
     "drainTimeoutSeconds: 3600",
     "templates: [{name: Debian_12.5, source: 'http://images.example/a%20b.img', sha256: SUM}]",
     "{templateImages: {path: /srv}, templates: [{name: base, source: /srv/a/base.img, sha256: SUM}]}",
+    "{templateImages: {path: /srv}, templates: [{name: base, source: /srv/a.raw.xz, partition: '1'}]}",
     "storageClasses: {durable: {parameters: {chunkSize: 1Mi, deviceMode: '0660', kataDirectVolume: 'true'}}}",
     "templates: [{name: base, source: 'http://[fd00::1]:8080/a/b.img?x=1&sig=a%2Fb+c==', sha256: SUM}]",
     "storageClasses: {durable: {parameters: {cowLimit: 10Gi, deviceMode: '660'}}}",

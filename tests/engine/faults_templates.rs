@@ -136,6 +136,45 @@ fn a_template_is_imported_whole_whatever_call_fails() {
     .check_all();
 }
 
+/// The same image, compressed.
+#[cfg(feature = "formats")]
+fn compressed_image(environment: &Environment) -> PathBuf {
+    let image = image_with_a_hole(environment);
+    let path = image.with_extension("zst");
+    if !path.exists() {
+        let status = std::process::Command::new("zstd").arg("-q").arg(&image).status();
+        assert!(
+            status.is_ok_and(|status| status.success()),
+            "zstd (tests/deps.sh test installs it)"
+        );
+    }
+    path
+}
+
+#[test]
+#[cfg(feature = "formats")]
+fn a_compressed_image_is_imported_whole_whatever_call_fails() {
+    Scenario {
+        prepare: |_| (),
+        run: |environment| {
+            let spec = ImportSpec::new(compressed_image(environment), "holes");
+            open(environment)?.import_template(&spec, &mut |_| ()).map(drop)
+        },
+        check: |environment, context| {
+            let pool = environment.pool();
+            let template =
+                pool.template("holes").and_then(|template| template.record()).expect("a template");
+            let image =
+                environment.directory.path().join("pool/images").join(template.digest.as_str());
+            let [made, given] = [image.join("image"), image_with_a_hole(environment)].map(fs::read);
+            assert!(made.expect("content") == given.expect("an image"), "{context}");
+            assert_eq!(contents(environment), 2, "{context}");
+        },
+        least: 20,
+    }
+    .check_all();
+}
+
 #[test]
 fn a_name_moves_to_new_content_whatever_call_fails() {
     Scenario {

@@ -15,6 +15,8 @@ mod guard;
 mod handles;
 mod housekeeping;
 mod images;
+#[cfg(all(feature = "formats", feature = "http"))]
+mod partitions;
 mod places;
 mod pool_formats;
 mod recovery;

@@ -257,6 +257,38 @@ mod tests {
         assert_eq!(content.expect("all of it works"), b"content");
     }
 
+    /// What an import of compressed images does, in memory: the decoders must ask for nothing else.
+    #[test]
+    fn decoders_work() {
+        use std::io::{Read as _, Write as _};
+
+        let content = vec![7; 3 << 20];
+        let mut gzip = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+        let mut bzip2 = bzip2::write::BzEncoder::new(Vec::new(), bzip2::Compression::fast());
+        gzip.write_all(&content).and_then(|()| bzip2.write_all(&content)).expect("compressed");
+        let gzip = gzip.finish().expect("a file");
+        let bzip2 = bzip2.finish().expect("a file");
+        let zstd = zstd::encode_all(&content[..], 1).expect("a file");
+        let xz = std::fs::read(concat!(
+            env!("CARGO_MANIFEST_DIR"),
+            "/tests/fuzz/corpus/compressed/xz-streams"
+        ))
+        .expect("the fuzzer's corpus");
+        let lengths = limited(move || {
+            let mut files: [Box<dyn std::io::Read>; 4] = [
+                Box::new(flate2::bufread::MultiGzDecoder::new(&gzip[..])),
+                Box::new(bzip2::bufread::MultiBzDecoder::new(&bzip2[..])),
+                Box::new(zstd::stream::read::Decoder::with_buffer(&zstd[..])?),
+                Box::new(lzma_rust2::XzReader::new(&xz[..], true)),
+            ];
+            let lengths = files.each_mut().map(|file| file.read_to_end(&mut Vec::new()).ok());
+            std::io::Result::Ok(lengths)
+        });
+        let [gzip, bzip2, zstd, xz] = lengths.expect("all of them work");
+        assert_eq!([gzip, bzip2, zstd], [Some(content.len()); 3]);
+        assert!(xz.is_some_and(|length| length > 0));
+    }
+
     #[test]
     fn a_service_manager_can_be_told() {
         let directory = tempfile::tempdir().expect("a directory");
