@@ -162,6 +162,7 @@ pub use volume::status::{VolumeStatistics, VolumeStatus};
 
 // Templates.
 pub use api::{Template, TemplateStatus};
+pub use model::checksums::digest_in_checksums;
 pub use model::digest::Digest;
 pub use model::download::DownloadOptions;
 pub use model::partition::Partition;

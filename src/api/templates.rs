@@ -35,12 +35,12 @@ impl Pool {
     }
 
     /// Imports an image under a name. An existing name moves to the new content. A repeated call
-    /// resumes an interrupted import, or finds that there is nothing to do. Advice about the
+    /// resumes an interrupted import of a raw image, or finds that there is nothing to do. Advice about the
     /// content (a journal to be replayed, a block size that defeats TRIM) is logged as warnings.
     ///
     /// # Errors
     ///
-    /// `InvalidArgument` (bad name, not a raw image, another digest, a URL without a digest),
+    /// `InvalidArgument` (bad name, no image that calf reads, another digest, a URL without a digest),
     /// `NotFound` (no such file), `NoSpace`, `InUse` (the source changed while it was read),
     /// `Permission` or `Internal` (a server refused or failed).
     pub fn import_template(

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use calf::units::format_size;
 use calf::{
     Cancel, Digest, Error, ImportSource, ImportSpec, Partition, Result, TemplateRecord,
-    TemplateStatus,
+    TemplateStatus, digest_in_checksums,
 };
 use clap::{Args, Subcommand, ValueEnum};
 use jiff::Timestamp;
@@ -143,7 +143,7 @@ fn listed(source: &ImportSource, list: &Path) -> Result<Digest> {
     })?;
     let mut text = Vec::new();
     File::open(list).and_then(|file| file.take(LONGEST).read_to_end(&mut text)).map_err(failed)?;
-    Digest::in_checksums(&String::from_utf8_lossy(&text), &name)
+    digest_in_checksums(&String::from_utf8_lossy(&text), &name)
 }
 
 fn list(context: &Context, sort: SortKey, reverse: bool) -> Result<()> {

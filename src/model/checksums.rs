@@ -3,9 +3,14 @@
 use crate::error::{Error, Result};
 use crate::model::digest::Digest;
 
-/// Finds the digest of the file `name` in a list: lines as `sha256sum` writes them, or with its option
-/// `--tag`. Other lines, such as those of a signature, are skipped.
-pub(crate) fn find(list: &str, name: &str) -> Result<Digest> {
+/// Finds the SHA-256 of the file `name` in a list of checksums, such as a publisher's `SHA256SUMS`: lines as
+/// `sha256sum` writes them, or with its option `--tag`. Other lines, such as those of a signature, are
+/// skipped. Of paths, only the last component counts.
+///
+/// # Errors
+///
+/// `InvalidArgument` if the list has none or several.
+pub fn digest_in_checksums(list: &str, name: &str) -> Result<Digest> {
     let mut found: Vec<Digest> = list
         .lines()
         .filter_map(entry)
@@ -58,7 +63,7 @@ mod tests {
             ),
         ] {
             for name in ["a.img.xz", "/images/a.img.xz"] {
-                assert_eq!(find(&list, name).unwrap().as_str(), one, "{list}");
+                assert_eq!(digest_in_checksums(&list, name).unwrap().as_str(), one, "{list}");
             }
         }
     }
@@ -72,7 +77,7 @@ mod tests {
             (format!("{}  a.img.xz\n", "0".repeat(128)), "no SHA-256"),
             (format!("{one}  a.img.xz\n{two}  old/a.img.xz\n"), "several"),
         ] {
-            let report = find(&list, "a.img.xz").unwrap_err().report();
+            let report = digest_in_checksums(&list, "a.img.xz").unwrap_err().report();
             assert!(report.contains(word) && report.contains("--sha256"), "{list}: {report}");
         }
     }

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use crate::model::digest::Digest;
+use crate::model::checksums::digest_in_checksums;
 use crate::model::{template_name, units};
 use crate::pool::record;
 use crate::template::import::state::ImportRecord;
@@ -51,7 +51,7 @@ pub fn compressed(data: &[u8]) {
 
 /// Lists of checksums.
 pub fn checksums(data: &[u8]) {
-    let _ = Digest::in_checksums(&String::from_utf8_lossy(data), "image.raw.xz");
+    let _ = digest_in_checksums(&String::from_utf8_lossy(data), "image.raw.xz");
 }
 
 /// Names of templates, sizes, ids of volumes.

@@ -7,8 +7,12 @@ use crate::error::Result;
 use crate::model::cancel::Cancel;
 use crate::model::digest::Digest;
 use crate::model::partition::Partition;
+use crate::template::import::source::elsewhere;
 use crate::template::import::source::url::ImageUrl;
 use crate::template::import::source::{elsewhere, input};
+
+/// What standard input is called for people.
+pub(crate) const STANDARD_INPUT: &str = "standard input";
 
 /// An image to be imported as a template.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -127,7 +131,7 @@ impl fmt::Display for ImportSource {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::File(path) => path.display().fmt(f),
-            Self::StandardInput => f.write_str(input::SHOWN),
+            Self::StandardInput => f.write_str(STANDARD_INPUT),
             Self::Url(url) => url.fmt(f),
         }
     }

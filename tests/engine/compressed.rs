@@ -313,8 +313,15 @@ fn a_url_may_name_a_compressed_image_and_either_digest() {
             let served = packed.clone();
             let web = HttpServer::start(move |_, request| Reply::range(&served, request));
             let spec = url_spec(&web, given);
-            let record = pool.import_template(&spec, &mut |_| ()).expect("an import");
+            let mut last = None;
+            let record = pool
+                .import_template(&spec, &mut |progress| {
+                    last = Some((progress.done, progress.total))
+                })
+                .expect("an import");
             assert_eq!(record.digest, digest(&image), "{program:?}");
+            let all = packed.len() as u64;
+            assert_eq!(last, Some((all, Some(all))), "{program:?}: what was downloaded");
             pool.import_template(&spec, &mut |_| ()).expect("the same again");
             assert_eq!(web.requests().len(), 1, "{program:?}");
         }

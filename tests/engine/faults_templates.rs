@@ -140,7 +140,7 @@ fn a_template_is_imported_whole_whatever_call_fails() {
 #[cfg(feature = "formats")]
 fn compressed_image(environment: &Environment) -> PathBuf {
     let image = image_with_a_hole(environment);
-    let path = image.with_extension("zst");
+    let path = image.with_extension("img.zst");
     if !path.exists() {
         let status = std::process::Command::new("zstd").arg("-q").arg(&image).status();
         assert!(

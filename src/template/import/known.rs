@@ -8,8 +8,7 @@ use crate::pool::PoolDir;
 use crate::pool::record::TemplateRecord;
 use crate::template::catalog;
 use crate::template::content::is_whole;
-use crate::template::import::Imported;
-use crate::template::import::naming::{Found, point_name};
+use crate::template::import::naming::{Found, Imported, point_name};
 use crate::template::import::source::Source;
 use crate::template::import::state::{self, ImportRecord, Origin};
 use crate::template::spec::ImportSpec;
@@ -63,11 +62,23 @@ pub(super) fn known_content(
         return Ok(None);
     }
     let found = find(pool, |digest, known| {
-        source.made(&known.identity, spec.partition.as_ref())
+        is_made_from(&known.identity, source, spec.partition.as_ref())
             && source.identity.settled_before(known.started)
             && is_whole(pool, digest, known.identity.size()).unwrap_or(false)
     });
     Ok(found.map(|(digest, known)| (digest, known.identity)))
+}
+
+/// Whether content of this origin was made of this state of the source.
+fn is_made_from(origin: &Origin, source: &Source, partition: Option<&Partition>) -> bool {
+    if origin.partition() != partition.map(ToString::to_string).as_deref() {
+        return false;
+    }
+    match origin {
+        Origin::File(identity) => *identity == source.identity,
+        Origin::Derived(derived) => *derived.of == Origin::File(source.identity.clone()),
+        Origin::Remote(_) | Origin::Input(_) => false,
+    }
 }
 
 /// The first content whose record is like that.

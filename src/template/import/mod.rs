@@ -36,13 +36,13 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::model::digest::Digest;
 use crate::model::template_name;
 use crate::pool::PoolDir;
-use crate::pool::record::TemplateRecord;
 #[cfg(feature = "http")]
 use crate::template::import::flight::fly_alone;
 use crate::template::import::flight::{open_alone, tidy};
 #[cfg(feature = "driver")]
 pub(crate) use crate::template::import::known::is_of;
 use crate::template::import::known::{known_content, present};
+pub(crate) use crate::template::import::naming::Imported;
 use crate::template::import::naming::{Found, point_name};
 #[cfg(feature = "http")]
 use crate::template::import::source::http::download;
@@ -53,17 +53,9 @@ use crate::template::import::source::url::ImageUrl;
 use crate::template::import::source::{Source, file, input, unexpected};
 use crate::template::import::staging::Staging;
 use crate::template::import::state::Origin;
-use crate::template::spec::{ImportSource, ImportSpec, Progress};
+use crate::template::spec::{ImportSource, ImportSpec, Progress, STANDARD_INPUT};
 
 const OPERATION: &str = "import";
-
-/// What an import did.
-pub(crate) struct Imported {
-    /// What the name points to now.
-    pub(crate) record: TemplateRecord,
-    /// The digest of other content, to which the name pointed before.
-    pub(crate) former: Option<Digest>,
-}
 
 /// Imports an image and points a name to it.
 pub(crate) fn import(
@@ -124,7 +116,7 @@ fn import_input(
     let input = input::Input::open()?;
     let _flight = input.lock(pool)?;
     let (digest, origin) = input.read(pool, spec, progress)?;
-    accept(pool, spec, input::SHOWN, &digest, &origin)?.ok_or_else(input::lost)
+    accept(pool, spec, STANDARD_INPUT, &digest, &origin)?.ok_or_else(input::lost)
 }
 
 #[cfg(feature = "http")]
@@ -147,7 +139,7 @@ fn import_url(
     loop {
         let (digest, origin) = download(pool, url, expected, spec, progress)?;
         if let Some(imported) = accept(pool, spec, &url.to_string(), &digest, &origin)? {
-            let size = imported.record.size;
+            let size = origin.source_size();
             progress(Progress { done: size, total: Some(size) });
             return Ok(imported);
         }

@@ -13,10 +13,18 @@ use crate::sys::lock::Mode;
 use crate::sys::{Host, OpenMode};
 use crate::template::catalog;
 use crate::template::content::is_whole;
+use crate::template::import::inspection;
 use crate::template::import::state::{ImportRecord, Origin, State};
-use crate::template::import::{Imported, inspection};
 use crate::template::spec::ImportSpec;
 use crate::template::superblock::Content;
+
+/// What an import did.
+pub(crate) struct Imported {
+    /// What the name points to now.
+    pub(crate) record: TemplateRecord,
+    /// The digest of other content, to which the name pointed before.
+    pub(crate) former: Option<Digest>,
+}
 
 /// Content in its place, or complete in the directory of the import that made it.
 pub(super) struct Found<'a> {

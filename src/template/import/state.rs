@@ -96,6 +96,15 @@ impl Origin {
         }
     }
 
+    /// Size of the source, in bytes; 0 for standard input.
+    #[cfg(feature = "http")]
+    pub(crate) fn source_size(&self) -> u64 {
+        match self {
+            Self::Derived(derived) => derived.of.size(),
+            whole => whole.size(),
+        }
+    }
+
     /// Which partition of a disk the content is.
     pub(crate) fn partition(&self) -> Option<&str> {
         match self {

@@ -84,7 +84,7 @@ fn what_may_surprise_users_causes_a_warning() {
 
     let disk = Disk { what: "a partition table (GPT)", size: 4096 };
     let disk = warnings(&Content::Disk(disk), 4096, KERNEL).join("\n");
-    assert!(disk.contains("GPT") && disk.contains("losetup"), "{disk}");
+    assert!(disk.contains("GPT") && disk.contains("--partition root"), "{disk}");
     let unknown = warnings(&Content::Unknown, 4096, KERNEL).join("\n");
     assert!(unknown.contains("no file system"), "{unknown}");
 }

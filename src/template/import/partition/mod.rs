@@ -2,6 +2,7 @@
 //!
 //! Pure. Only the start of a disk is looked at, since most sources can be read only once.
 
+mod place;
 #[cfg(feature = "formats")]
 mod table;
 
@@ -12,17 +13,12 @@ use crate::model::partition::Partition;
 #[cfg(feature = "formats")]
 use crate::model::units::format_size;
 
+pub(crate) use crate::template::import::partition::place::Place;
+
 const OPERATION: &str = "import";
 
 /// How many bytes from the start of a disk hold its partition table.
 pub(crate) const TABLE: usize = 1 << 20;
-
-/// Where a partition is on its disk, in bytes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Place {
-    pub(crate) start: u64,
-    pub(crate) length: u64,
-}
 
 /// Finds a partition by the first bytes of the disk, [`TABLE`] or all that it has.
 #[cfg(not(feature = "formats"))]

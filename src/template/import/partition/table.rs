@@ -4,7 +4,7 @@ use std::io::Cursor;
 
 use gptman::GPTHeader;
 
-use crate::template::import::partition::Place;
+use crate::template::import::partition::place::Place;
 
 /// A partition.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -9,11 +9,9 @@ use crate::sys::lock::Lock;
 use crate::template::import::format::{HEAD, Packing};
 use crate::template::import::state::{self, Origin};
 use crate::template::import::stream::{self, Stream};
-use crate::template::spec::{ImportSpec, Progress};
+use crate::template::spec::{ImportSpec, Progress, STANDARD_INPUT};
 
 const OPERATION: &str = "import";
-/// What standard input is called for people.
-pub(crate) const SHOWN: &str = "standard input";
 
 /// Standard input, to be read once.
 pub(crate) struct Input {
@@ -24,8 +22,12 @@ impl Input {
     /// Refuses a terminal, from which nobody types an image.
     pub(crate) fn open() -> Result<Self> {
         if io::stdin().is_terminal() {
-            let error =
-                Error::new(ErrorKind::InvalidArgument, OPERATION, SHOWN, "it is a terminal");
+            let error = Error::new(
+                ErrorKind::InvalidArgument,
+                OPERATION,
+                STANDARD_INPUT,
+                "it is a terminal",
+            );
             return Err(error.remedy("redirect an image into it, or name the image's file"));
         }
         let import = hex::encode(rand::random::<[u8; 8]>());
@@ -44,11 +46,11 @@ impl Input {
         spec: &ImportSpec,
         progress: &mut dyn FnMut(Progress),
     ) -> Result<(Digest, Origin)> {
-        let failed = |error| Error::io(OPERATION, SHOWN, error);
+        let failed = |error| Error::io(OPERATION, STANDARD_INPUT, error);
         let mut head = Vec::new();
         io::stdin().take(HEAD as u64).read_to_end(&mut head).map_err(failed)?;
         let stream = Stream {
-            shown: SHOWN.to_owned(),
+            shown: STANDARD_INPUT.to_owned(),
             origin: Origin::Input(self.origin.clone()),
             packing: Packing::of_head(&head),
             partition: spec.partition.as_ref(),
@@ -64,5 +66,5 @@ impl Input {
 /// The error for content that somebody removed before it had its name.
 pub(crate) fn lost() -> Error {
     let why = "what was read of it was removed meanwhile";
-    Error::new(ErrorKind::InProgress, OPERATION, SHOWN, why).remedy("import it again")
+    Error::new(ErrorKind::InProgress, OPERATION, STANDARD_INPUT, why).remedy("import it again")
 }

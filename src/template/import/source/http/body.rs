@@ -1,16 +1,27 @@
 //! The bytes of a file on a server, from the first to the last, over as many connections as that takes.
 
 use std::io::{self, Read};
+use std::time::Duration;
 
+use crate::model::cancel::Cancel;
+use crate::sys::Host;
 use crate::template::import::pipeline;
-use crate::template::import::source::http::server::{Content, Failure};
-use crate::template::import::source::http::{ATTEMPTS, Download};
+use crate::template::import::source::http::server::{ATTEMPTS, Content, Failure, Server};
 use crate::template::import::source::remote::Remote;
+
+/// What repeating a request takes.
+pub(super) struct Repeat<'a> {
+    pub(super) host: &'a dyn Host,
+    pub(super) cancel: &'a Cancel,
+    /// Before the first repetition.
+    pub(super) pause: Duration,
+}
 
 /// A file whose reader cannot go back: a lost connection is replaced by one for the rest of the same state
 /// of the file. Where the server has no rest of it, reading fails.
 pub(super) struct WholeBody<'a> {
-    download: &'a Download<'a>,
+    server: &'a Server<'a>,
+    repeat: Repeat<'a>,
     remote: Remote,
     at: u64,
     current: Content<'a>,
@@ -21,17 +32,18 @@ pub(super) struct WholeBody<'a> {
 impl<'a> WholeBody<'a> {
     /// What comes after the first `at` bytes, which `current` gives.
     pub(super) fn new(
-        download: &'a Download<'a>,
+        server: &'a Server<'a>,
+        repeat: Repeat<'a>,
         remote: Remote,
         at: u64,
         current: Content<'a>,
     ) -> Self {
-        Self { download, remote, at, current, failures: 0 }
+        Self { server, repeat, remote, at, current, failures: 0 }
     }
 
     /// Asks for the rest, after a pause.
     fn reconnect(&mut self, error: io::Error) -> io::Result<()> {
-        let Download { server, staging, cancel, pause, .. } = self.download;
+        let (server, Repeat { host, cancel, pause }) = (self.server, &self.repeat);
         if self.remote.validator.is_none() {
             // The rest may be of another state of the file: the import begins anew.
             return Err(error);
@@ -48,7 +60,7 @@ impl<'a> WholeBody<'a> {
         }
         let pause = *pause * 2_u32.pow(self.failures - 1);
         tracing::warn!("{}; asking for the rest in {pause:?}", why.report());
-        staging.pool.host().pause(pause);
+        host.pause(pause);
         server.wait(pause).map_err(io::Error::other)?;
         if cancel.is_requested() {
             return Err(io::Error::other(pipeline::cancelled()));

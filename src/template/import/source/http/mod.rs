@@ -35,8 +35,10 @@ use crate::sys::ImageFile;
 use crate::template::import::format::Packing;
 use crate::template::import::hash::ContentHash;
 use crate::template::import::pipeline::Input;
-use crate::template::import::source::http::body::WholeBody;
-use crate::template::import::source::http::server::{Content, Failure, Server, header, validator};
+use crate::template::import::source::http::body::{Repeat, WholeBody};
+use crate::template::import::source::http::server::{
+    ATTEMPTS, Content, Failure, Server, header, validator,
+};
 use crate::template::import::source::remote::Remote;
 use crate::template::import::source::unexpected;
 use crate::template::import::source::url::ImageUrl;
@@ -46,9 +48,6 @@ use crate::template::import::stream::{self, Stream};
 use crate::template::import::{format, inspection, pipeline};
 use crate::template::spec::{ImportSpec, Progress};
 use crate::template::superblock::PREFIX;
-
-/// How often in a row a connection may fail without a byte of progress.
-const ATTEMPTS: u32 = 5;
 
 /// Brings the content of `url` into the directory of its import, from where an interrupted import
 /// was. Returns its digest and what it was made of. The digest of the content or that of the file is the
@@ -229,7 +228,8 @@ impl Download<'_> {
         let Opened { prefix, rest, remote } = opened;
         let lost = Mutex::new(false);
         let pool = self.staging.pool;
-        let body = WholeBody::new(self, remote.clone(), prefix.len() as u64, rest);
+        let repeat = Repeat { host: pool.host(), cancel: self.cancel, pause: self.pause };
+        let body = WholeBody::new(&self.server, repeat, remote.clone(), prefix.len() as u64, rest);
         let stream = Stream {
             shown: self.server.url.to_string(),
             size: Some(remote.size),

@@ -15,6 +15,8 @@ use crate::template::import::source::remote::Remote;
 use crate::template::import::source::url::ImageUrl;
 
 const OPERATION: &str = "import";
+/// How often in a row a connection may fail without a byte of progress.
+pub(super) const ATTEMPTS: u32 = 5;
 /// Largest value of a validator that is kept, in bytes.
 const MAX_VALIDATOR: usize = 256;
 
