@@ -6,7 +6,6 @@ use serde::{Deserialize, Serialize};
 use sha2::Sha256;
 
 use crate::error::{Error, Result};
-use crate::model::checksums;
 
 /// A SHA-256 digest as 64 lower-case hexadecimal digits. In the pool, digests are file names.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -21,16 +20,6 @@ impl Digest {
             Error::invalid(format_args!("digest {text:.80?}"), "it is not a SHA-256 digest")
                 .remedy("give the 64 hexadecimal digits that `sha256sum IMAGE` prints")
         })
-    }
-
-    /// Finds the digest of the file `name` in a list of checksums, such as a publisher's `SHA256SUMS`. Of
-    /// paths, only the last component counts.
-    ///
-    /// # Errors
-    ///
-    /// `InvalidArgument` if the list has none or several.
-    pub fn in_checksums(list: &str, name: &str) -> Result<Self> {
-        checksums::find(list, name)
     }
 
     /// Parses a digest in its exact form: 64 lower-case digits without a prefix.

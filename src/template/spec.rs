@@ -9,7 +9,6 @@ use crate::model::digest::Digest;
 use crate::model::partition::Partition;
 use crate::template::import::source::elsewhere;
 use crate::template::import::source::url::ImageUrl;
-use crate::template::import::source::{elsewhere, input};
 
 /// What standard input is called for people.
 pub(crate) const STANDARD_INPUT: &str = "standard input";

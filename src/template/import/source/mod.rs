@@ -19,12 +19,10 @@ use sha2::{Digest as _, Sha256};
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::model::digest::Digest;
-use crate::model::partition::Partition;
 use crate::pool::PoolDir;
 use crate::sys::{FileKind, FileStatus, Host, ImageFile, OpenMode};
 use crate::template::import::format::{HEAD, Packing};
 use crate::template::import::inspection;
-use crate::template::import::state::Origin;
 
 const OPERATION: &str = "import";
 
@@ -129,18 +127,6 @@ impl Source {
             file,
             size: found.length,
         })
-    }
-
-    /// Whether content of this origin was made of this state of it.
-    pub(crate) fn made(&self, origin: &Origin, partition: Option<&Partition>) -> bool {
-        if origin.partition() != partition.map(ToString::to_string).as_deref() {
-            return false;
-        }
-        match origin {
-            Origin::File(identity) => *identity == self.identity,
-            Origin::Derived(derived) => *derived.of == Origin::File(self.identity.clone()),
-            Origin::Remote(_) | Origin::Input(_) => false,
-        }
     }
 
     /// Whether it can be cloned, and its state be told by its time stamps.
