@@ -16,7 +16,8 @@ fn mbr(entries: &[(u8, u32, u32)]) -> Vec<u8> {
 }
 
 fn refusal(disk: &[u8], wanted: &str) -> String {
-    find(disk, &wanted.parse().unwrap(), "DISK").unwrap_err().report()
+    let wanted = wanted.parse().expect("a partition");
+    find(disk, &wanted, "DISK").expect_err("a refusal").report()
 }
 
 #[test]
@@ -87,7 +88,7 @@ fn write(header: &gptman::GPTHeader, to: &mut impl std::io::Write) {
         &header.size_of_partition_entry.to_le_bytes(),
         &header.partition_entry_array_crc32.to_le_bytes(),
     ] {
-        to.write_all(part).unwrap();
+        to.write_all(part).expect("written");
     }
 }
 
