@@ -60,6 +60,7 @@ impl Files for CostHost {
         linux copy_file(from: &Path, path: &Path, length: u64, mode: CopyMode, flush: Flush) -> Result<()>;
         linux allocate_file(path: &Path, length: u64) -> Result<()>;
         linux store_header(path: &Path) -> Result<StoreHeader>;
+        linux shorten_file(path: &Path, least: u64, after_content: u64) -> Result<()>;
         linux extend_file(path: &Path, length: u64) -> Result<()>;
         linux open_image(path: &Path, mode: OpenMode) -> Result<Box<dyn ImageFile>>;
         linux remove_file(path: &Path) -> Result<()>;
@@ -77,6 +78,8 @@ impl Loops for CostHost {
         simulated loop_file(number: DeviceNumber) -> Result<Option<PathBuf>>;
         simulated find_loops(path: &Path) -> Result<Vec<LoopDevice>>;
         simulated loops_below(directory: &Path) -> Result<u64>;
+        simulated refresh_attached(handle: &LoopHandle) -> Result<()>;
+        simulated merge_requests(number: DeviceNumber, merge: bool) -> Result<()>;
         simulated refresh_loop(number: DeviceNumber) -> Result<()>;
         simulated detach_loop(number: DeviceNumber, path: &Path) -> Result<()>;
         simulated device_node(number: DeviceNumber) -> Result<PathBuf>;
@@ -93,6 +96,9 @@ impl Mapper for CostHost {
         simulated device_id(name: &str) -> Result<Option<DeviceId>>;
         simulated device_uuid(number: DeviceNumber) -> Result<Option<String>>;
         simulated create_device(id: &DeviceId) -> Result<DeviceNumber>;
+        simulated copy_buffer() -> Result<Option<u64>>;
+        simulated set_copy_buffer(bytes: u64) -> Result<()>;
+        simulated start_spare(name: &str) -> Result<()>;
         simulated create_spare(name: &str, table: &Table) -> Result<DeviceNumber>;
         simulated adopt(name: &str, id: &DeviceId) -> Result<()>;
         simulated load_table(id: &DeviceId, table: &Table) -> Result<()>;

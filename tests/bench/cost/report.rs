@@ -84,10 +84,10 @@ impl Report {
     pub(crate) fn add(&mut self, key: Key, round: Round) {
         let case = self.cases.entry(key).or_default();
         case.parts.resize(key.2.parts().len(), Vec::new());
-        case.per_volume.push(round.whole.as_secs_f64() * 1e3 / round.lives.len() as f64);
+        case.per_volume.push((round.whole / round.lives.len() as u32).as_micros() as f64 / 1e3);
         for life in round.lives {
             for (part, time) in case.parts.iter_mut().zip(life) {
-                part.push(time.as_secs_f64() * 1e3);
+                part.push(time.as_micros() as f64 / 1e3);
             }
         }
     }
