@@ -21,6 +21,7 @@ pub(crate) fn observe(pool: &PoolDir, key: &Key) -> Result<Observed> {
 }
 
 /// Observes a volume whose record was read just now.
+#[cfg(feature = "driver")]
 pub(crate) fn of_record(pool: &PoolDir, key: &Key, record: VolumeRecord) -> Result<Observed> {
     beyond_record(pool, key, true, Some(record))
 }
