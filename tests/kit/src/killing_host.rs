@@ -150,7 +150,8 @@ impl Loops for KillingHost {
         look loops_below(directory: &Path) -> Result<u64>;
         change refresh_loop(number: DeviceNumber) -> Result<()>;
         change refresh_attached(handle: &LoopHandle) -> Result<()>;
-        change merge_requests(number: DeviceNumber, merge: bool) -> Result<()>;
+        // The guard does it at any time, and a kill there leaves nothing behind.
+        look merge_requests(number: DeviceNumber, merge: bool) -> Result<()>;
         change detach_loop(number: DeviceNumber, path: &Path) -> Result<()>;
         look device_node(number: DeviceNumber) -> Result<PathBuf>;
         look device_size(number: DeviceNumber) -> Result<u64>;
