@@ -20,7 +20,7 @@
 //! // Copies (or reflinks) the image once. A repeated call finds that there is nothing to do.
 //! let image = ImportSpec::new(Path::new("debian.img"), "debian-12");
 //! pool.import_template(&image, &mut |progress| {
-//!     eprintln!("{} of {} bytes", progress.done, progress.total);
+//!     eprintln!("{} bytes", progress.done);
 //! })?;
 //!
 //! // The intent is on disk when this returns; a device comes with `activate`.
