@@ -7,11 +7,9 @@
 
 use std::time::Duration;
 
-use crate::error::{ErrorKind, Result};
-use crate::model::device_id::{DeviceId, Role};
-use crate::model::key::Key;
+use crate::guard::snapshots;
 use crate::pool::PoolDir;
-use crate::sys::Table;
+use crate::sys::{Device, Table};
 
 /// While requests are not merged, how often to look for volumes that were brought up meanwhile.
 const AGAIN: Duration = Duration::from_secs(1);
@@ -41,25 +39,16 @@ impl Caution {
 
 /// Has the kernel merge requests to the COW stores of all active volumes, or not. Returns what failed.
 pub(super) fn set(pool: &PoolDir, merge: bool) -> Vec<String> {
-    let names = match pool.host().device_names() {
-        Ok(names) => names,
-        Err(error) => return vec![error.report()],
-    };
-    let set = |name: &String| match DeviceId::parse_name(pool.id(), name) {
-        Some((key, Role::Snapshot)) => set_volume(pool, &key, merge).err(),
-        _ => None,
-    };
-    names.iter().filter_map(set).map(|error| error.report()).collect()
-}
-
-fn set_volume(pool: &PoolDir, key: &Key, merge: bool) -> Result<()> {
-    let device = match pool.host().device(&DeviceId::new(pool.id(), key, Role::Snapshot)) {
-        // The device of another pool that has this name.
-        Err(error) if error.kind() == ErrorKind::AlreadyExists => None,
-        device => device?,
-    };
-    match device.and_then(|device| device.table) {
-        Some(Table::Snapshot { cow, .. }) => pool.host().merge_requests(cow, merge),
+    let host = pool.host();
+    let set = |device: Device| match device.table {
+        Some(Table::Snapshot { cow, .. }) => host.merge_requests(cow, merge),
         _ => Ok(()),
+    };
+    match snapshots::of(pool, |id| host.device(id)) {
+        Ok(devices) => devices
+            .filter_map(|(_, device)| device.and_then(set).err())
+            .map(|error| error.report())
+            .collect(),
+        Err(error) => vec![error.report()],
     }
 }

@@ -8,6 +8,7 @@
 //! reconciliation lets go on; so the end of a guard, in any way, holds nobody for good (ADR 0058).
 
 mod caution;
+mod snapshots;
 mod watch;
 pub(crate) mod watermark;
 
@@ -21,7 +22,6 @@ use crate::error::{ErrorKind, Result};
 use crate::guard::caution::Caution;
 use crate::guard::watch::{SHORTEST, Watch, Writer, grown};
 use crate::guard::watermark::{GuardOptions, Marks};
-use crate::model::device_id::{DeviceId, Role};
 use crate::model::key::Key;
 use crate::pool::PoolDir;
 use crate::sys::SnapshotUsage;
@@ -240,16 +240,10 @@ impl Guard {
 
     /// The volumes of this pool that have a device.
     fn writers(&self) -> Result<BTreeMap<Key, Writer>> {
-        let (host, pool) = (self.pool.host(), self.pool.id());
+        let host = self.pool.host();
         let mut writers = BTreeMap::new();
-        for name in host.device_names()? {
-            let Some((key, Role::Snapshot)) = DeviceId::parse_name(pool, &name) else { continue };
-            let device = match host.glance(&DeviceId::new(pool, &key, Role::Snapshot)) {
-                // The device of another pool that has this name.
-                Err(error) if error.kind() == ErrorKind::AlreadyExists => None,
-                device => device?,
-            };
-            let Some(device) = device else { continue };
+        for (key, device) in snapshots::of(&self.pool, |id| host.glance(id))? {
+            let device = device?;
             let used = match device.usage {
                 SnapshotUsage::Valid { used, .. } => Some(used),
                 SnapshotUsage::Invalid | SnapshotUsage::Overflow => None,

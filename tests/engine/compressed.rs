@@ -89,6 +89,14 @@ fn refused(packed: &[u8]) -> Error {
     error
 }
 
+/// Checks that an import of these bytes is refused as invalid, in these words, and leaves nothing behind.
+fn refuses(packed: &[u8], words: &str, context: &str) {
+    let error = refused(packed);
+    assert_eq!(error.kind(), ErrorKind::InvalidArgument, "{context}: {error:?}");
+    let report = error.report();
+    assert!(report.contains(words), "{context}: {report}");
+}
+
 #[test]
 fn what_the_programs_compress_becomes_the_template_that_was_compressed() {
     let image = image();
@@ -199,10 +207,7 @@ fn a_file_that_was_cut_short_is_no_template() {
     for program in PROGRAMS {
         let packed = run(program, &image);
         for length in [packed.len() - 1, packed.len() - 9, packed.len() / 2, 20] {
-            let error = refused(&packed[..length]);
-            assert_eq!(error.kind(), ErrorKind::InvalidArgument, "{program:?}: {error:?}");
-            let report = error.report();
-            assert!(report.contains("cut short"), "{program:?}, {length}: {report}");
+            refuses(&packed[..length], "cut short", &format!("{program:?}, {length}"));
         }
     }
 }
@@ -212,10 +217,8 @@ fn bytes_after_the_end_are_not_ignored() {
     let image = image();
     for program in PROGRAMS {
         for trail in [&b"garbage that is no header"[..], &[0xFF; 4096]] {
-            let error = refused(&[&run(program, &image)[..], trail].concat());
-            assert_eq!(error.kind(), ErrorKind::InvalidArgument, "{program:?}: {error:?}");
-            let report = error.report();
-            assert!(report.contains("after the end of its"), "{program:?}: {report}");
+            let packed = [&run(program, &image)[..], trail].concat();
+            refuses(&packed, "after the end of its", &format!("{program:?}"));
         }
     }
 }
@@ -247,9 +250,7 @@ fn what_is_compressed_must_be_a_raw_image() {
         (b"a message of the server\n".to_vec(), "text file"),
         (image()[..MIB / 2].to_vec(), "cut short"),
     ] {
-        let error = refused(&zstd(&content));
-        assert_eq!(error.kind(), ErrorKind::InvalidArgument, "{words}");
-        assert!(error.report().contains(words), "{words}: {}", error.report());
+        refuses(&zstd(&content), words, words);
     }
 }
 

@@ -116,21 +116,23 @@ fn a_pool_is_born_once_whatever_call_fails() {
     .check_all();
 }
 
+/// Checks that the template has the content of the image with a hole.
+fn is_whole(environment: &Environment, context: &str) {
+    let pool = environment.pool();
+    let template =
+        pool.template("holes").and_then(|template| template.record()).expect("a template");
+    let image = environment.directory.path().join("pool/images").join(template.digest.as_str());
+    let [made, given] = [image.join("image"), image_with_a_hole(environment)].map(fs::read);
+    assert!(made.expect("content") == given.expect("an image"), "{context}");
+    assert_eq!(contents(environment), 2, "{context}");
+}
+
 #[test]
 fn a_template_is_imported_whole_whatever_call_fails() {
     Scenario {
         prepare: |_| (),
         run: |environment| import(environment, "holes"),
-        check: |environment, context| {
-            let pool = environment.pool();
-            let template =
-                pool.template("holes").and_then(|template| template.record()).expect("a template");
-            let image =
-                environment.directory.path().join("pool/images").join(template.digest.as_str());
-            let [made, given] = [image.join("image"), image_with_a_hole(environment)].map(fs::read);
-            assert!(made.expect("content") == given.expect("an image"), "{context}");
-            assert_eq!(contents(environment), 2, "{context}");
-        },
+        check: is_whole,
         least: 30,
     }
     .check_all();
@@ -160,16 +162,7 @@ fn a_compressed_image_is_imported_whole_whatever_call_fails() {
             let spec = ImportSpec::new(compressed_image(environment), "holes");
             open(environment)?.import_template(&spec, &mut |_| ()).map(drop)
         },
-        check: |environment, context| {
-            let pool = environment.pool();
-            let template =
-                pool.template("holes").and_then(|template| template.record()).expect("a template");
-            let image =
-                environment.directory.path().join("pool/images").join(template.digest.as_str());
-            let [made, given] = [image.join("image"), image_with_a_hole(environment)].map(fs::read);
-            assert!(made.expect("content") == given.expect("an image"), "{context}");
-            assert_eq!(contents(environment), 2, "{context}");
-        },
+        check: is_whole,
         least: 20,
     }
     .check_all();

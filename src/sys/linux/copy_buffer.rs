@@ -4,9 +4,7 @@
 //! a time (Linux, `dm_kcopyd_client_create` in `drivers/md/dm-kcopyd.c`). A snapshot never copies more than a
 //! chunk at a time.
 
-use std::fs::OpenOptions;
 use std::io;
-use std::os::unix::fs::FileExt as _;
 use std::path::Path;
 
 use crate::error::{Error, Result};
@@ -34,9 +32,9 @@ pub(super) fn set(bytes: u64) -> Result<()> {
              --kcopyd-subjob-size",
         )
     };
-    let file = OpenOptions::new().read(true).write(true).open(PARAMETER).map_err(failed)?;
-    file.write_all_at((bytes >> 10).to_string().as_bytes(), 0).map_err(failed)?;
-    let found = sysfs::read_open(&file).and_then(|text| parse(&text)).map_err(failed)?;
+    let written = sysfs::write(Path::new(PARAMETER), &(bytes >> 10).to_string());
+    let text = written.and_then(|file| sysfs::read_open(&file));
+    let found = text.and_then(|text| parse(&text)).map_err(failed)?;
     if found == bytes {
         return Ok(());
     }

@@ -4,9 +4,7 @@
 //! instance, and a later one does not, the driver writes that one to the failed one's place and reports
 //! success (seen in 6.1; 6.12 has the same code). A request that was not merged has no such parts.
 
-use std::fs::OpenOptions;
 use std::io;
-use std::os::unix::fs::FileExt as _;
 
 use crate::error::{Error, Result};
 use crate::sys::DeviceNumber;
@@ -24,10 +22,9 @@ pub(super) fn set(number: DeviceNumber, merge: bool) -> Result<()> {
             .remedy("give calf a writable /sys: run it privileged if in a container")
     };
     let value = if merge { ALL } else { NONE };
-    match OpenOptions::new().write(true).open(&path) {
-        Ok(file) => file.write_all_at(value.as_bytes(), 0).map_err(failed),
+    match sysfs::write(&path, value) {
         Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(()),
-        Err(e) => Err(failed(e)),
+        written => written.map(drop).map_err(failed),
     }
 }
 

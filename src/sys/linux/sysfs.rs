@@ -1,6 +1,6 @@
 //! Facts about block devices that sysfs shows without opening them.
 
-use std::fs::{self, File};
+use std::fs::{self, File, OpenOptions};
 use std::io;
 use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
@@ -36,6 +36,13 @@ pub(super) fn read_open(attribute: &File) -> io::Result<String> {
     let mut page = [0; 4096];
     let length = attribute.read_at(&mut page, 0)?;
     Ok(String::from_utf8_lossy(&page[..length]).trim_end().to_owned())
+}
+
+/// Writes an attribute, and returns it for reading it back.
+pub(super) fn write(path: &Path, value: &str) -> io::Result<File> {
+    let attribute = OpenOptions::new().read(true).write(true).open(path)?;
+    attribute.write_all_at(value.as_bytes(), 0)?;
+    Ok(attribute)
 }
 
 /// The kernel's name of a block device, such as `loop3`.

@@ -6,9 +6,7 @@
 //! lose its flushes. calf therefore sets the attribute in either case when it attaches a device,
 //! and restores it when it takes a device down.
 
-use std::fs::OpenOptions;
 use std::io;
-use std::os::unix::fs::FileExt as _;
 
 use crate::error::{Error, Result};
 use crate::sys::DeviceNumber;
@@ -48,9 +46,8 @@ pub(super) fn set(number: DeviceNumber, mode: Mode) -> Result<()> {
         Error::io("set write cache of loop device in", path.display(), why)
             .remedy("give calf a writable /sys: run it privileged if in a container")
     };
-    let file = OpenOptions::new().read(true).write(true).open(&path).map_err(failed)?;
-    file.write_all_at(mode.word().as_bytes(), 0).map_err(failed)?;
-    let found = sysfs::read_open(&file).map_err(failed)?;
+    let written = sysfs::write(&path, mode.word());
+    let found = written.and_then(|file| sysfs::read_open(&file)).map_err(failed)?;
     if found == mode.word() {
         return Ok(());
     }
