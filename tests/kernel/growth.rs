@@ -199,11 +199,12 @@ fn check_estimate(rig: &Rig, name: &'static str, size: u64, chunk_size: u64) {
 const STEP: Duration = Duration::from_secs(20);
 
 fn in_steps() {
-    for (fs_type, mkfs) in [("xfs", ["mkfs.xfs", "-q", "-f"]), ("ext4", ["mkfs.ext4", "-q", "-F"])]
-    {
+    // XFS grows by a terabyte or more in a second.
+    let ways =
+        [("xfs", ["mkfs.xfs", "-q", "-f"], 8 << 40), ("ext4", ["mkfs.ext4", "-q", "-F"], 4 << 40)];
+    for (fs_type, mkfs, size) in ways {
         let rig = Rig::new(kernel::Fs::Xfs);
         template(&rig, fs_type, GIB, &mkfs);
-        let size = 4 << 40;
         let spec = VolumeSpec::new("volume", fs_type).size(size);
         let volume = rig.pool.create_volume(&spec).expect("create");
         let usage = Usage::new("volume", &rig.path(""), false);
@@ -245,8 +246,13 @@ fn in_steps() {
             assert!(driver.stop().success());
             println!("{fs_type}: {:?} after SIGTERM, {} GiB", started.elapsed(), grown() / GIB);
             assert!(started.elapsed() < STEP, "{:?}", started.elapsed());
-            let status = caller.join().expect("no panic").expect_err("it takes longer");
-            assert!(matches!(status.code(), Code::Cancelled | Code::Aborted), "{status:?}");
+            match caller.join().expect("no panic") {
+                Err(status) => {
+                    assert!(matches!(status.code(), Code::Cancelled | Code::Aborted), "{status:?}");
+                }
+                // A fast machine was done before the signal.
+                Ok(()) => assert!(grown() > size - size / 20, "{}", grown()),
+            }
         }
         assert!(grown() >= first, "the volume is the same");
 

@@ -12,6 +12,7 @@ use rustix::process::{Resource, Rlimit, WaitOptions};
 use rustix::system::RebootCommand;
 
 use super::environment::{CHANNEL, WORK};
+use super::hang;
 use super::modules;
 use super::process;
 use super::protocol::{self, Reply, Request, Run, SetUp};
@@ -59,7 +60,7 @@ fn try_serve() -> Result<(), String> {
                 Err(error) => Reply::Unable(error),
             },
             Request::Run(run) => Reply::Done(run_test(run, &work, &mut channel)),
-            Request::ShowBlockedTasks => continue,
+            Request::ExplainHang => continue,
         };
         protocol::send(&mut channel, &reply).map_err(failed)?;
     }
@@ -107,7 +108,7 @@ fn listen(from: File) -> Receiver<Request> {
     thread::spawn(move || {
         for line in BufReader::new(from).lines().map_while(Result::ok) {
             match serde_json::from_str(&line) {
-                Ok(Request::ShowBlockedTasks) => show_blocked_tasks(),
+                Ok(Request::ExplainHang) => hang::explain(),
                 Ok(request) => {
                     let _ = sender.send(request);
                 }
@@ -118,45 +119,6 @@ fn listen(from: File) -> Receiver<Request> {
         power_off()
     });
     requests
-}
-
-/// Writes to the console what may wait for what: the kernel's stacks of blocked tasks, and a line for
-/// each thread of a program.
-fn show_blocked_tasks() {
-    for key in ["9", "w"] {
-        let _ = fs::write("/proc/sysrq-trigger", key);
-    }
-    for process in numbered("/proc".as_ref()) {
-        let program = fs::read(process.join("cmdline")).unwrap_or_default();
-        if program.is_empty() {
-            continue;
-        }
-        let program = String::from_utf8_lossy(&program).replace('\0', " ");
-        eprintln!("{}: {program}", process.display());
-        for thread in numbered(&process.join("task")) {
-            let read = |name: &str| fs::read_to_string(thread.join(name)).unwrap_or_default();
-            // After the name in brackets: the state.
-            let stat = read("stat");
-            let state = stat.rsplit(") ").next().and_then(|rest| rest.split(' ').next());
-            let (name, waits) = (read("comm"), read("wchan"));
-            eprintln!(
-                "  {} {}: state {}, waits in {waits}, system call {}",
-                thread.display(),
-                name.trim(),
-                state.unwrap_or("?"),
-                read("syscall").trim()
-            );
-        }
-    }
-}
-
-/// The entries of `dir` that are called by a number.
-fn numbered(dir: &Path) -> Vec<PathBuf> {
-    let entries = fs::read_dir(dir).into_iter().flatten().flatten();
-    let number = |path: &PathBuf| {
-        path.file_name().is_some_and(|name| name.to_string_lossy().parse::<u32>().is_ok())
-    };
-    entries.map(|entry| entry.path()).filter(number).collect()
 }
 
 /// Loads modules, sets up writable directories, and returns the directory for the tests.

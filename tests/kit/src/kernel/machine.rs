@@ -121,14 +121,24 @@ impl Machine {
                     break "the kernel died during this test".into();
                 }
                 Err(RecvTimeoutError::Timeout) => {
-                    let _ = self.send(&Request::ShowBlockedTasks);
-                    thread::sleep(Duration::from_secs(1));
-                    let seconds = limit.as_secs_f32();
-                    break format!("hung: not done within {seconds} s; the kernel was killed");
+                    break self.explain_hang(limit);
                 }
             }
         };
         Err(format!("{broken}\n{}", self.console.tail()))
+    }
+
+    /// Has the guest tell what it waits for, on its console. It may go on with the test meanwhile,
+    /// if all that it lacked was an interrupt.
+    fn explain_hang(&mut self, limit: Duration) -> String {
+        let _ = self.send(&Request::ExplainHang);
+        thread::sleep(Duration::from_secs(2));
+        let after = match self.replies.try_recv() {
+            Ok(reply) => format!("; asked what it waits for, it went on: {reply:?}"),
+            Err(_) => String::new(),
+        };
+        let seconds = limit.as_secs_f32();
+        format!("hung: not done within {seconds} s{after}; the kernel was killed")
     }
 
     fn send(&mut self, request: &Request) -> Result<(), String> {

@@ -50,6 +50,7 @@ mod disk;
 pub mod environment;
 pub mod guard;
 pub mod guest;
+mod hang;
 mod host;
 pub mod initramfs;
 pub mod leak;

@@ -12,8 +12,8 @@ use serde::{Deserialize, Serialize};
 pub(crate) enum Request {
     SetUp(SetUp),
     Run(Run),
-    /// Write the blocked tasks and their stacks to the console.
-    ShowBlockedTasks,
+    /// Write to the console what every thread waits for.
+    ExplainHang,
 }
 
 #[derive(Debug, Serialize, Deserialize)]
