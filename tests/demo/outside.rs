@@ -6,6 +6,7 @@ use std::process::{Command, ExitCode};
 use std::time::{Duration, Instant};
 
 use calf_test_kit::kernel::environment::{DISKS, Kernel};
+use calf_test_kit::kernel::machine::Broken;
 use calf_test_kit::kernel::protocol::{Outcome, Run, SetUp};
 use calf_test_kit::kernel::uml;
 
@@ -172,7 +173,9 @@ fn boot_and_show(place: &Place, image: &Path) -> Result<(), Failure> {
     environment.push((DISKS.into(), uml::disk_device(0)));
     let current_dir = PathBuf::from(env!("CARGO_MANIFEST_DIR"));
     let run = Run { test: "demo".into(), environment, current_dir };
-    let report = machine.run(run, LIMIT, &mut ui::relay)?;
+    let report = machine
+        .run(run, LIMIT, &mut ui::relay)
+        .map_err(|(Broken::StoodStill(why) | Broken::ByTest(why))| why)?;
     match report.outcome {
         Outcome::Passed if report.leaks.is_empty() => Ok(()),
         Outcome::Passed => {

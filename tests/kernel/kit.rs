@@ -4,7 +4,8 @@
 //! own, and reads its output.
 
 use std::fs;
-use std::process::{Command, ExitCode};
+use std::process::{Command, ExitCode, Output};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::Duration;
 
@@ -25,10 +26,11 @@ fn main() -> ExitCode {
             kernel::test("leaves_a_mount", leaves_a_mount),
             kernel::test("leaves_a_process", leaves_a_process),
             kernel::test("hangs", hangs).timeout(Duration::from_secs(4)),
+            kernel::test("stands_still", stands_still).timeout(Duration::from_secs(4)),
             kernel::test("panics_the_kernel", panics_the_kernel),
             kernel::test("passes_at_the_end", || {}),
         ];
-        return kernel::Suite::new(tests).alone().run();
+        return kernel::Suite::new(tests).alone().listener(stop_once).run();
     }
     // These break kernels on purpose, so they must not run on a machine that is in use.
     let ignored = kernel.is_empty() || kernel == "host";
@@ -44,6 +46,7 @@ fn main() -> ExitCode {
         trial("a_failing_test_is_reported_with_its_output", a_failing_test),
         trial("what_a_test_leaves_is_named_and_gone_for_the_next", leaks),
         trial("a_hanging_test_is_killed_and_named", a_hanging_test),
+        trial("a_test_in_a_kernel_that_stood_still_is_repeated", a_kernel_that_stood_still),
         trial("a_kernel_panic_is_shown", a_kernel_panic),
         trial("a_test_can_be_chosen_by_name", filters),
     ];
@@ -76,6 +79,27 @@ fn hangs() {
     thread::sleep(Duration::from_secs(1000));
 }
 
+fn stands_still() {
+    println!("{STOP}");
+    thread::sleep(Duration::from_secs(1));
+}
+
+const STOP: &str = "stop this kernel";
+
+/// On the host: stops the kernel that says so, but not its successor.
+fn stop_once(line: &str) {
+    static STOPPED: AtomicBool = AtomicBool::new(false);
+    if line.trim() != STOP || STOPPED.swap(true, Ordering::Relaxed) {
+        return;
+    }
+    let own = std::process::id().to_string();
+    let kernel = Command::new("pgrep").args(["--parent", &own]).output().expect("pgrep");
+    for pid in String::from_utf8_lossy(&kernel.stdout).lines() {
+        // pgrep itself has ended.
+        let _ = Command::new("kill").args(["-STOP", pid]).status();
+    }
+}
+
 fn panics_the_kernel() {
     fs::write("/proc/sysrq-trigger", "c").expect("sysrq");
     thread::sleep(Duration::from_secs(10));
@@ -85,10 +109,13 @@ fn panics_the_kernel() {
 
 /// Runs the inner suite with these arguments. Returns whether it passed, and its output.
 fn inner(arguments: &[&str]) -> (bool, String) {
-    let program = std::env::current_exe().expect("own path");
-    let mut command = Command::new(program);
-    let output = command.args(arguments).env(INNER, "1").output().expect("start");
+    let output = run_inner(arguments);
     (output.status.success(), String::from_utf8_lossy(&output.stdout).into_owned())
+}
+
+fn run_inner(arguments: &[&str]) -> Output {
+    let program = std::env::current_exe().expect("own path");
+    Command::new(program).args(arguments).env(INNER, "1").output().expect("start")
 }
 
 /// Asserts that each piece of text is in the output, in this order.
@@ -103,7 +130,8 @@ fn assert_says(output: &str, pieces: &[&str]) {
 }
 
 fn a_failing_test() {
-    let (passed, output) = inner(&["--skip", "leaves", "--skip", "hangs", "--skip", "kernel"]);
+    let (passed, output) =
+        inner(&["--skip", "leaves", "--skip", "hangs", "--skip", "kernel", "--skip", "still"]);
     assert!(!passed);
     assert_says(
         &output,
@@ -141,7 +169,7 @@ fn leaks() {
 }
 
 fn a_hanging_test() {
-    let (passed, output) = inner(&["--skip", "leaves", "--skip", "panics"]);
+    let (passed, output) = inner(&["--skip", "leaves", "--skip", "panics", "--skip", "still"]);
     assert!(!passed);
     assert_says(
         &output,
@@ -152,7 +180,24 @@ fn a_hanging_test() {
             "about to hang",
             "hung: not done within",
             "the kernel's last messages:",
+            "nanosleep",
+            "timers expire: a sleep of 100 ms took",
             "test result: FAILED. 2 passed; 1 failed;",
+        ],
+    );
+}
+
+fn a_kernel_that_stood_still() {
+    let output = run_inner(&["--exact", "stands_still"]);
+    let [results, notes] = [&output.stdout, &output.stderr].map(|b| String::from_utf8_lossy(b));
+    assert!(output.status.success(), "{results}{notes}");
+    assert_says(&results, &["test stands_still ... ok", "1 passed; 0 failed;"]);
+    assert_says(
+        &notes,
+        &[
+            "stands_still: hung: not done within",
+            "the kernel stands still: its timers do not expire",
+            "once more, in a fresh kernel",
         ],
     );
 }

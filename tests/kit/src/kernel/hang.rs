@@ -8,6 +8,9 @@ use std::time::{Duration, Instant};
 /// How much of `/proc/timer_list` tells the kernel's time and the next timers of its first CPU.
 const TIMER_LINES: usize = 40;
 
+/// The start of the last line. Without it, the kernel's own timers stand still.
+pub(crate) const TIMERS_EXPIRE: &str = "timers expire";
+
 /// Writes the kernel's stacks of blocked tasks, those of each program's threads, and whether timers
 /// still expire.
 pub(crate) fn explain() {
@@ -36,10 +39,9 @@ pub(crate) fn explain() {
     {
         eprintln!("{line}");
     }
-    eprintln!("does a timer expire? The last line tells.");
     let started = Instant::now();
     thread::sleep(Duration::from_millis(100));
-    eprintln!("yes: a sleep of 100 ms took {:?}", started.elapsed());
+    eprintln!("{TIMERS_EXPIRE}: a sleep of 100 ms took {:?}", started.elapsed());
 }
 
 /// The state of a process or thread: what follows its name, which is in brackets.

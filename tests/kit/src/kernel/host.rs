@@ -9,7 +9,7 @@ use libtest_mimic::{Arguments, Completion, Failed, Trial};
 
 use super::disk::{DISK_BYTES, DISK_COUNT};
 use super::environment::{self, BOOT, DISKS, Kernel, WORK};
-use super::machine::Machine;
+use super::machine::{Broken, Machine};
 use super::protocol::{Outcome, Report, Run, SetUp};
 use super::scratch::Scratch;
 use super::suite::{Suite, Test};
@@ -82,7 +82,13 @@ impl Runner {
             return Ok(Completion::ignored_with(reason));
         }
         let mut output = String::new();
-        let result = self.run_with_reboots(test, &mut output);
+        let mut result = self.run_with_reboots(test, &mut output);
+        if let Err(Broken::StoodStill(why)) = &result {
+            eprintln!("{}: {why}\nIt runs once more, in a fresh kernel.", test.name);
+            self.booted = None;
+            output.clear();
+            result = self.run_with_reboots(test, &mut output);
+        }
         let failure = match result {
             Ok(Report { outcome: Outcome::Passed, leaks }) if leaks.is_empty() => {
                 return Ok(Completion::Completed);
@@ -94,15 +100,15 @@ impl Runner {
                 }
                 in_words(&report)
             }
-            Err(broken) => {
+            Err(Broken::StoodStill(why) | Broken::ByTest(why)) => {
                 self.booted = None;
-                broken
+                why
             }
         };
         Err(format!("{output}{failure}").into())
     }
 
-    fn run_with_reboots(&mut self, test: Test, output: &mut String) -> Result<Report, String> {
+    fn run_with_reboots(&mut self, test: Test, output: &mut String) -> Result<Report, Broken> {
         for boot in 0..=REBOOTS {
             let report = self.run_once(test, boot, output)?;
             if report.outcome != Outcome::Reboot {
@@ -110,13 +116,16 @@ impl Runner {
             }
             match &mut self.booted {
                 Some(Booted { machine: machine @ Some(_), .. }) => *machine = None,
-                _ => return Err("a test that reboots the machine does not run here".into()),
+                _ => {
+                    let why = "a test that reboots the machine does not run here";
+                    return Err(Broken::ByTest(why.into()));
+                }
             }
         }
-        Err(format!("rebooted {REBOOTS} times"))
+        Err(Broken::ByTest(format!("rebooted {REBOOTS} times")))
     }
 
-    fn run_once(&mut self, test: Test, boot: u32, output: &mut String) -> Result<Report, String> {
+    fn run_once(&mut self, test: Test, boot: u32, output: &mut String) -> Result<Report, Broken> {
         let (show_output, listener) = (self.show_output, self.suite.listener);
         let mut add = |line: &str| {
             if let Some(listener) = listener {
@@ -128,8 +137,10 @@ impl Runner {
             output.push_str(line);
         };
         let limit = environment::stretched(test.limit * self.slowness());
-        self.boot()?;
-        let Some(booted) = &mut self.booted else { return Err("no test kernel".into()) };
+        self.boot().map_err(Broken::ByTest)?;
+        let Some(booted) = &mut self.booted else {
+            return Err(Broken::ByTest("no test kernel".into()));
+        };
         let mut environment = environment::passed_on();
         environment.push((DISKS.into(), booted.disks.devices.join(":")));
         environment.push((BOOT.into(), boot.to_string()));

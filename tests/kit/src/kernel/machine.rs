@@ -12,10 +12,23 @@ use rustix::process::{Pid, Signal};
 use super::console::Console;
 use super::environment;
 use super::guard::Guard;
+use super::hang;
+use super::idle;
 use super::protocol::{self, Outcome, Reply, Report, Request, Run, SetUp};
 
 /// QEMU's message if the machine's KVM cannot run a guest.
 const KVM_IS_BROKEN: &str = "KVM internal error";
+
+/// How long a guest may take to tell what it waits for.
+const EXPLANATION: Duration = Duration::from_secs(10);
+
+/// Why a machine cannot be used again.
+pub enum Broken {
+    /// The kernel stood still by a fault of its own, whatever the test does.
+    StoodStill(String),
+    /// The test failed in a way that a kernel does not survive, or it hangs.
+    ByTest(String),
+}
 
 pub struct Machine {
     process: Child,
@@ -100,9 +113,9 @@ impl Machine {
         run: Run,
         limit: Duration,
         output: &mut dyn FnMut(&str),
-    ) -> Result<Report, String> {
+    ) -> Result<Report, Broken> {
         let deadline = Instant::now() + limit;
-        self.send(&Request::Run(run))?;
+        self.send(&Request::Run(run)).map_err(Broken::ByTest)?;
         let broken = loop {
             match self.replies.recv_timeout(deadline.saturating_duration_since(Instant::now())) {
                 Ok(Reply::Output(line)) => output(&line),
@@ -121,24 +134,36 @@ impl Machine {
                     break "the kernel died during this test".into();
                 }
                 Err(RecvTimeoutError::Timeout) => {
-                    break self.explain_hang(limit);
+                    let seconds = limit.as_secs_f32();
+                    let hung = format!("hung: not done within {seconds} s; the kernel was killed");
+                    if let Some(fault) = self.kernel_fault() {
+                        let tail = self.console.tail();
+                        return Err(Broken::StoodStill(format!("{hung}\n{fault}\n{tail}")));
+                    }
+                    break hung;
                 }
             }
         };
-        Err(format!("{broken}\n{}", self.console.tail()))
+        Err(Broken::ByTest(format!("{broken}\n{}", self.console.tail())))
     }
 
-    /// Has the guest tell what it waits for, on its console. It may go on with the test meanwhile,
-    /// if all that it lacked was an interrupt.
-    fn explain_hang(&mut self, limit: Duration) -> String {
+    /// Has a guest in which a test hangs tell what it waits for, on its console. Returns whether that
+    /// shows a fault of the kernel: it no longer lets timers expire, or it did nothing although it
+    /// could, so that the request, an interrupt, made it go on.
+    fn kernel_fault(&mut self) -> Option<&'static str> {
+        let was_idle = idle::is_idle(self.process.id());
         let _ = self.send(&Request::ExplainHang);
-        thread::sleep(Duration::from_secs(2));
-        let after = match self.replies.try_recv() {
-            Ok(reply) => format!("; asked what it waits for, it went on: {reply:?}"),
-            Err(_) => String::new(),
-        };
-        let seconds = limit.as_secs_f32();
-        format!("hung: not done within {seconds} s{after}; the kernel was killed")
+        let deadline = Instant::now() + EXPLANATION;
+        while Instant::now() < deadline {
+            match self.replies.recv_timeout(Duration::from_millis(100)) {
+                Ok(Reply::Output(_) | Reply::Done(_)) if was_idle => {
+                    return Some("the kernel had stood still: asked what it waits for, it went on");
+                }
+                _ => {}
+            }
+        }
+        let expire = self.console.contains(hang::TIMERS_EXPIRE);
+        (!expire).then_some("the kernel stands still: its timers do not expire")
     }
 
     fn send(&mut self, request: &Request) -> Result<(), String> {

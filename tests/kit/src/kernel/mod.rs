@@ -52,6 +52,7 @@ pub mod guard;
 pub mod guest;
 mod hang;
 mod host;
+mod idle;
 pub mod initramfs;
 pub mod leak;
 pub mod machine;
