@@ -24,6 +24,12 @@ pub(crate) fn defaults_render_every_object() {
             "ServiceAccount/calf",
             "StorageClass/calf-durable",
             "StorageClass/calf-ephemeral",
+            "ValidatingAdmissionPolicy/calf-csistoragecapacities",
+            "ValidatingAdmissionPolicy/calf-persistentvolumeclaims",
+            "ValidatingAdmissionPolicy/calf-persistentvolumes",
+            "ValidatingAdmissionPolicyBinding/calf-csistoragecapacities",
+            "ValidatingAdmissionPolicyBinding/calf-persistentvolumeclaims",
+            "ValidatingAdmissionPolicyBinding/calf-persistentvolumes",
         ]
     );
     assert_eq!(
@@ -339,6 +345,40 @@ pub(crate) fn the_resizer_may_use_its_lease_only() {
 }
 
 /// A DaemonSet adopts every pod that its selector matches.
+/// Every kind that the driver's account may change is held to the node, by a policy that denies.
+pub(crate) fn a_token_is_held_to_its_node() {
+    let objects = render("driverName: my.driver.example");
+    let mut held = BTreeSet::new();
+    for policy in objects.all("ValidatingAdmissionPolicy") {
+        let spec = &policy["spec"];
+        assert_eq!(spec["failurePolicy"], "Fail");
+        let who = text(&spec["matchConditions"][0]["expression"]);
+        assert_eq!(who, "request.userInfo.username == 'system:serviceaccount:storage:calf'");
+        assert!(spec.to_string().contains("my.driver.example"), "{}", id(policy));
+        for rule in list(&spec["matchConstraints"]["resourceRules"]) {
+            held.extend(list(&rule["resources"]).iter().map(text));
+        }
+        let bound = objects.all("ValidatingAdmissionPolicyBinding").find(|binding| {
+            binding["spec"]["policyName"] == policy["metadata"]["name"]
+                && binding["spec"]["validationActions"] == json!(["Deny"])
+        });
+        assert!(bound.is_some(), "{}", id(policy));
+    }
+    let changing = ["create", "update", "patch", "delete"];
+    let kinds = ["ClusterRole", "Role"];
+    for rule in kinds.into_iter().flat_map(|kind| list(&objects.one(kind)["rules"])) {
+        let changes = list(&rule["verbs"]).iter().any(|verb| changing.contains(&text(verb)));
+        for resource in list(&rule["resources"]).iter().map(text).filter(|_| changes) {
+            // The resizers' lease is shared, and Events concern claims of all namespaces.
+            let shared = ["leases", "events"].contains(&resource);
+            assert!(shared || held.contains(resource), "{resource}");
+        }
+    }
+    let off = render("rbac: {restrictToNode: false}");
+    assert_eq!(off.all("ValidatingAdmissionPolicy").count(), 0);
+    assert_eq!(off.all("ValidatingAdmissionPolicyBinding").count(), 0);
+}
+
 pub(crate) fn the_test_pod_is_not_the_daemon_sets() {
     let objects = render("{}");
     let selector = objects.one("DaemonSet")["spec"]["selector"]["matchLabels"].clone();

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use calf_test_kit::kernel::environment::stretched;
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::Result;
 use crate::tools;
@@ -32,6 +32,17 @@ impl Cluster {
             kubeconfig: kubeconfig.to_owned(),
             logs: logs.to_owned(),
         })
+    }
+
+    /// The same cluster for somebody with this token, and nothing else.
+    pub(crate) fn with_token(&self, name: &str, token: &str) -> Result<Self> {
+        let text = self.kubectl(&["config", "view", "--raw", "--output=json"])?;
+        let mut config = parse(&text)?;
+        config["users"][0]["user"] = json!({ "token": token });
+        let kubeconfig = self.kubeconfig.with_file_name(format!("{name}.kubeconfig"));
+        fs::write(&kubeconfig, config.to_string())
+            .map_err(|error| format!("cannot write {}: {error}", kubeconfig.display()))?;
+        Ok(Self { kubeconfig, ..self.clone() })
     }
 
     /// Returns kubectl's standard output. If kubectl fails, the error has its message.
@@ -67,6 +78,16 @@ impl Cluster {
         self.kubectl_with_input(&["apply", "--namespace", namespace, "--filename", "-"], manifests)
             .map(drop)
             .map_err(|error| format!("{error}\n{manifests}"))
+    }
+
+    /// Creates an object, which must not exist.
+    pub(crate) fn create(&self, manifest: &str) -> Result<String> {
+        self.kubectl_with_input(&["create", "--filename", "-"], manifest)
+    }
+
+    /// Writes a whole object that was read before.
+    pub(crate) fn replace(&self, manifest: &str) -> Result<String> {
+        self.kubectl_with_input(&["replace", "--filename", "-"], manifest)
     }
 
     /// Requests the deletion of the objects in manifests, in this namespace or cluster-wide.

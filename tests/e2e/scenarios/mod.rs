@@ -8,6 +8,7 @@ mod inline;
 mod kata;
 mod kubelet_restarted;
 mod late_template;
+mod least_privilege;
 mod metrics;
 mod microvm;
 mod twenty_pods;
@@ -27,6 +28,7 @@ pub(crate) struct Scenario {
 pub(crate) fn all() -> Vec<Scenario> {
     vec![
         Scenario { name: "helm-test", run: helm_test::run },
+        Scenario { name: "least-privilege", run: least_privilege::run },
         Scenario { name: "capacity", run: capacity::run },
         Scenario { name: "late-template", run: late_template::run },
         Scenario { name: "expansion", run: expansion::run },
