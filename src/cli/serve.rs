@@ -98,6 +98,12 @@ pub(super) struct Args {
     #[arg(long, value_name = "DIR", env = "CALF_KUBELET_DIR", hide_env_values = true)]
     #[arg(default_value = "/var/lib/kubelet")]
     kubelet_dir: PathBuf,
+    /// Register with the kubelet, by a socket in the directory plugins_registry of --kubelet-dir
+    ///
+    /// The kubelet must see --endpoint at the same path as the driver. Without this option, run
+    /// node-driver-registrar beside the driver.
+    #[arg(long, env = "CALF_REGISTER", hide_env_values = true)]
+    register: bool,
     /// Allow every system call, for a C library that needs a call that calf does not list
     #[arg(long, env = "CALF_NO_SECCOMP", hide_env_values = true)]
     no_seccomp: bool,
@@ -155,6 +161,7 @@ pub(super) fn run(context: &Context, args: Args) -> Result<Outcome> {
         endpoint: args.endpoint,
         driver_name: args.driver_name,
         node_id: args.node_id.map_or_else(node_name, Ok)?,
+        register_with: args.register.then(|| args.kubelet_dir.clone()),
         max_volumes_per_node: args.max_volumes_per_node,
         inline: args.inline.caps(),
         drain_timeout: args.drain_timeout,

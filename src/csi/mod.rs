@@ -34,6 +34,8 @@ mod node;
 mod paging;
 mod parameters;
 mod reflection;
+#[doc(hidden)]
+pub mod registration;
 mod request;
 mod server;
 mod socket;

@@ -1,7 +1,7 @@
 //! The driver's life cycle: check, clean up, listen, serve, drain.
 
 use std::net::SocketAddr;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -20,6 +20,7 @@ use crate::csi::guard::{Watch, Watchman};
 use crate::csi::health::Checks;
 use crate::csi::housekeeping::Housekeeping;
 use crate::csi::inline::{InlineCaps, InlineVolumes};
+use crate::csi::registration::Registration;
 use crate::csi::spares::Warmer;
 use crate::csi::templates::Keeper;
 use crate::csi::topology::Topology;
@@ -59,6 +60,9 @@ pub struct ServeConfig {
     pub driver_name: String,
     /// This node's id: unique in the cluster, and a valid label value.
     pub node_id: String,
+    /// The directory of the kubelet with which the driver registers itself; `None` if it does not, or
+    /// if node-driver-registrar does. Kubelet must see the endpoint at the same path as the driver.
+    pub register_with: Option<PathBuf>,
     /// Maximum number of volumes on this node: the orchestrator keeps to it for volumes of claims, the
     /// driver for inline volumes. 0 means no limit.
     pub max_volumes_per_node: u32,
@@ -89,6 +93,7 @@ impl ServeConfig {
             endpoint: endpoint.into(),
             driver_name: DEFAULT_DRIVER_NAME.to_owned(),
             node_id: node_id.into(),
+            register_with: None,
             max_volumes_per_node: 0,
             inline: InlineCaps::default(),
             drain_timeout: DEFAULT_DRAIN_TIMEOUT,
@@ -220,6 +225,15 @@ pub async fn serve(
         "serving"
     );
     supervisor::serving();
+    let _registration_file = match &config.register_with {
+        None => None,
+        Some(kubelet) => {
+            let (registration, file) =
+                Registration::listen(kubelet, &config.driver_name, &path, Arc::clone(&health))?;
+            beside.spawn(registration.serve());
+            Some(file)
+        }
+    };
     tokio::select! {
         ended = &mut server => return ended.map_err(failed),
         () = housekeeping.repeat(config.reconcile_interval) => {}

@@ -1,7 +1,7 @@
 //! Whether the driver is alive, and whether it is ready for calls.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::Semaphore;
@@ -32,16 +32,23 @@ pub(crate) struct Health {
     phase: AtomicU8,
     pool: Pool,
     looking: Arc<Semaphore>,
+    /// Why kubelet did not register the driver when it last tried.
+    refusal: Mutex<Option<String>>,
 }
 
 impl Health {
     pub(crate) fn new(pool: Pool) -> Self {
         let phase = AtomicU8::new(Phase::Starting as u8);
-        Self { phase, pool, looking: Arc::new(Semaphore::new(1)) }
+        Self { phase, pool, looking: Arc::new(Semaphore::new(1)), refusal: Mutex::default() }
     }
 
     pub(crate) fn enter(&self, phase: Phase) {
         self.phase.store(phase as u8, Ordering::Relaxed);
+    }
+
+    /// Takes note of what kubelet said of the driver's registration.
+    pub(crate) fn registered(&self, outcome: Result<(), String>) {
+        *self.refusal.lock().unwrap_or_else(PoisonError::into_inner) = outcome.err();
     }
 
     /// Returns an error with the reason if volumes cannot be made and used here now. Missing
@@ -54,6 +61,10 @@ impl Health {
         }
         if phase == Phase::Stopping as u8 {
             return Err("the driver is shutting down".to_owned());
+        }
+        let refusal = self.refusal.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        if let Some(why) = refusal {
+            return Err(format!("kubelet refused to register the driver: {why}"));
         }
         let (pool, looking) = (self.pool.clone(), Arc::clone(&self.looking));
         let looked = async {

@@ -14,7 +14,7 @@ use std::process::ExitCode;
 
 use libtest_mimic::{Arguments, Trial};
 
-const TESTS: [(&str, fn()); 30] = [
+const TESTS: [(&str, fn()); 31] = [
     ("lint_finds_nothing", helm::lint_finds_nothing),
     ("defaults_render_every_object", rendering::defaults_render_every_object),
     ("sidecars_have_no_rights", rendering::sidecars_have_no_rights),
@@ -30,6 +30,7 @@ const TESTS: [(&str, fn()); 30] = [
     ("the_network_reaches_probes_only", rendering::the_network_reaches_probes_only),
     ("long_names_are_cut", rendering::long_names_are_cut),
     ("the_resizer_may_use_its_lease_only", rendering::the_resizer_may_use_its_lease_only),
+    ("the_driver_does_without_two_sidecars", rendering::the_driver_does_without_two_sidecars),
     ("a_token_is_held_to_its_node", rendering::a_token_is_held_to_its_node),
     ("the_test_pod_is_not_the_daemon_sets", rendering::the_test_pod_is_not_the_daemon_sets),
     ("notes_warn_of_missing_templates", rendering::notes_warn_of_missing_templates),

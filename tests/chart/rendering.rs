@@ -7,6 +7,8 @@ use serde_json::{Value, json};
 use crate::helm::{Objects, id, list, notes, render, text, try_render};
 
 const SIDECARS: [&str; 4] = ["registrar", "provisioner", "resizer", "liveness-probe"];
+/// All sidecars, two of which are off by default.
+const ALL_SIDECARS: &str = "{registrar: {enabled: true}, livenessProbe: {enabled: true}}";
 
 pub(crate) fn defaults_render_every_object() {
     let objects = render("{}");
@@ -47,7 +49,7 @@ pub(crate) fn defaults_render_every_object() {
 }
 
 pub(crate) fn sidecars_have_no_rights() {
-    let objects = render("{}");
+    let objects = render(ALL_SIDECARS);
     for name in SIDECARS.into_iter().chain(["udev-rules"]) {
         let context = &objects.container(name)["securityContext"];
         assert_eq!(context["capabilities"], json!({ "drop": ["ALL"] }), "{name}");
@@ -105,9 +107,7 @@ pub(crate) fn the_driver_gets_what_the_values_say() {
     assert_eq!(objects.container("calf")["image"], "r.example/calf:v9");
     assert_eq!(objects.pod()["terminationGracePeriodSeconds"], 110);
     assert_eq!(id(objects.one("CSIDriver")), "other.example");
-    let registration = "--kubelet-registration-path=/data/kubelet/plugins/other.example/csi.sock";
-    assert!(objects.arguments("registrar").contains(&registration));
-    assert_eq!(host_path(&objects, "registration"), "/data/kubelet/plugins_registry");
+    assert!(arguments.contains(&"--endpoint=unix:///data/kubelet/plugins/other.example/csi.sock"));
 
     let digest = format!("sha256:{}", "a".repeat(64));
     let by_digest = render(&format!("image: {{repository: r.example/calf, digest: '{digest}'}}"));
@@ -147,8 +147,11 @@ pub(crate) fn the_network_reaches_probes_only() {
     for (key, value) in policy["podSelector"]["matchLabels"].as_object().expect("labels") {
         assert_eq!(&pod[key], value, "{key}");
     }
-    let probes = json!({ "ports": [{ "port": 9811 }, { "port": 9808 }] });
+    let probes = json!({ "ports": [{ "port": 9811 }] });
     assert_eq!(policy["ingress"], json!([probes]));
+    let sidecars = render(ALL_SIDECARS);
+    let both = json!({ "ports": [{ "port": 9811 }, { "port": 9808 }] });
+    assert_eq!(sidecars.one("NetworkPolicy")["spec"]["ingress"], json!([both]));
     // A port without a rule is closed to all, and the kubelet probes none of these.
     let readiness = &objects.container("calf")["readinessProbe"]["httpGet"]["port"];
     assert!(
@@ -345,6 +348,26 @@ pub(crate) fn the_resizer_may_use_its_lease_only() {
 }
 
 /// A DaemonSet adopts every pod that its selector matches.
+/// The driver registers itself and answers the kubelet's probes, or sidecars do, never both.
+pub(crate) fn the_driver_does_without_two_sidecars() {
+    let objects = render("{}");
+    let names: Vec<&str> = objects.containers().map(|container| text(&container["name"])).collect();
+    for name in ["registrar", "liveness-probe"] {
+        assert!(!names.contains(&name), "{names:?}");
+    }
+    assert!(objects.arguments("calf").contains(&"--register"));
+    assert_eq!(objects.container("calf")["livenessProbe"]["httpGet"]["port"], "probes");
+
+    let objects = render(
+        "{registrar: {enabled: true}, livenessProbe: {enabled: true}, kubeletDir: /data/kubelet}",
+    );
+    assert!(!objects.arguments("calf").contains(&"--register"));
+    assert_eq!(objects.container("calf")["livenessProbe"]["httpGet"]["port"], "healthz");
+    let registration = "--kubelet-registration-path=/data/kubelet/plugins/calf.csi.dev/csi.sock";
+    assert!(objects.arguments("registrar").contains(&registration));
+    assert_eq!(host_path(&objects, "registration"), "/data/kubelet/plugins_registry");
+}
+
 /// Every kind that the driver's account may change is held to the node, by a policy that denies.
 pub(crate) fn a_token_is_held_to_its_node() {
     let objects = render("driverName: my.driver.example");

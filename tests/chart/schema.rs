@@ -108,7 +108,8 @@ const REFUSED: &[(&str, &str)] = &[
     // Only the pod itself could reach its readiness probe.
     ("probes: {bindAddress: 127.0.0.1}", "bindAddress"),
     ("probes: {bindAddress: '[::1]'}", "bindAddress"),
-    ("metrics: {port: 9808}", "livenessProbe.port"),
+    ("{livenessProbe: {enabled: true}, metrics: {port: 9808}}", "livenessProbe.port"),
+    ("registrar: {enabled: 1}", "enabled"),
     ("probes: {port: 9810}", "metrics.port"),
     ("networkPolicy: {scrapers: [{}]}", "scrapers"),
     ("networkPolicy: {scrapers: [{namespace: monitoring}]}", "namespace"),

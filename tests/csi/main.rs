@@ -6,6 +6,7 @@ mod housekeeping;
 mod inline;
 mod kata;
 mod lists;
+mod registration;
 mod reports;
 mod socket;
 mod staging;

@@ -17,7 +17,7 @@ directory=$(cd "$directory" && pwd)
 # The programs in the order in which they are built.
 programs=(runc containerd containerd-shim-runc-v2 ctr
     kubelet kube-apiserver etcd kube-controller-manager kube-scheduler kubectl
-    csi-provisioner csi-resizer csi-node-driver-registrar livenessprobe)
+    csi-provisioner csi-resizer)
 
 go_needed=1.26.6
 export GOFLAGS="-mod=readonly -trimpath -buildvcs=false -p=2"
@@ -63,7 +63,6 @@ recipe() {
     etcd) module=etcd package=go.etcd.io/etcd/server/v3 ;;
     csi-provisioner) module=external-provisioner package=github.com/kubernetes-csi/external-provisioner/v6/cmd/csi-provisioner ;;
     csi-resizer) module=external-resizer package=github.com/kubernetes-csi/external-resizer/v2/cmd/csi-resizer ;;
-    csi-node-driver-registrar | livenessprobe) module=sidecars package=./$1 ;;
     *)
         echo "$0: unknown program $1; there are: ${programs[*]}" >&2
         return 1

@@ -120,7 +120,6 @@ fn values() -> Value {
         // The node has one emulated CPU. Twenty containers that start on it at once would starve
         // the driver until its liveness probe fails.
         "resources": { "requests": { "cpu": "400m", "memory": "64Mi" } },
-        "livenessProbe": { "resources": { "requests": { "cpu": "50m", "memory": "16Mi" } } },
     })
 }
 

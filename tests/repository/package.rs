@@ -9,7 +9,7 @@ use std::process::Command;
 const MOST: u64 = 2 << 20;
 
 /// What it holds beside the sources, apart from what cargo adds.
-const BESIDE_SOURCES: [&str; 8] = [
+const BESIDE_SOURCES: [&str; 9] = [
     "CHANGELOG.md",
     "LICENSE",
     "README.md",
@@ -18,6 +18,7 @@ const BESIDE_SOURCES: [&str; 8] = [
     "docs/examples/recovery.rs",
     "docs/examples/sandboxes.rs",
     "proto/csi.proto",
+    "proto/kubelet.proto",
 ];
 
 const ADDED_BY_CARGO: [&str; 4] =

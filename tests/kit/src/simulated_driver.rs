@@ -175,7 +175,8 @@ impl Driver {
     }
 }
 
-async fn connect(socket: &Path) -> Result<Channel, tonic::transport::Error> {
+/// Connects to a unix socket.
+pub async fn connect(socket: &Path) -> Result<Channel, tonic::transport::Error> {
     let socket = socket.to_owned();
     // The URI is not used: the connector goes to the socket.
     Endpoint::from_static("http://localhost")
