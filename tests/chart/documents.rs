@@ -34,9 +34,12 @@ pub(crate) fn manifests_use_what_the_chart_makes() {
             }
         }
     }
-    // The values that the first steps give to Helm.
-    let (_, values) = documentation.split_once("```yaml\n# values.yaml\n").expect("values.yaml");
-    let values = values.split("```").next().unwrap_or_default();
-    assert!(!yaml(values)["templates"].as_array().expect("templates").is_empty());
-    render(values);
+    // The values that the guide gives to Helm.
+    for name in ["values.yaml", "groups.yaml"] {
+        let (_, values) =
+            documentation.split_once(&format!("```yaml\n# {name}\n")).expect("the values");
+        let values = values.split("```").next().unwrap_or_default();
+        assert!(!yaml(values)["templates"].as_array().expect("templates").is_empty());
+        render(values);
+    }
 }

@@ -14,7 +14,7 @@ use std::process::ExitCode;
 
 use libtest_mimic::{Arguments, Trial};
 
-const TESTS: [(&str, fn()); 31] = [
+const TESTS: [(&str, fn()); 34] = [
     ("lint_finds_nothing", helm::lint_finds_nothing),
     ("defaults_render_every_object", rendering::defaults_render_every_object),
     ("sidecars_have_no_rights", rendering::sidecars_have_no_rights),
@@ -26,6 +26,12 @@ const TESTS: [(&str, fn()); 31] = [
     ("two_releases_share_nothing", rendering::two_releases_share_nothing),
     ("every_mount_has_its_volume", rendering::every_mount_has_its_volume),
     ("storage_classes_are_as_asked_for", rendering::storage_classes_are_as_asked_for),
+    ("there_may_be_any_number_of_classes", rendering::there_may_be_any_number_of_classes),
+    (
+        "each_group_of_nodes_has_values_of_its_own",
+        rendering::each_group_of_nodes_has_values_of_its_own,
+    ),
+    ("a_group_may_set_all_of_a_value", schema::a_group_may_set_all_of_a_value),
     ("inline_volumes_are_switched_on", rendering::inline_volumes_are_switched_on_and_capped),
     ("the_network_reaches_probes_only", rendering::the_network_reaches_probes_only),
     ("long_names_are_cut", rendering::long_names_are_cut),

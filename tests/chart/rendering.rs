@@ -279,6 +279,91 @@ pub(crate) fn storage_classes_are_as_asked_for() {
     }
 }
 
+pub(crate) fn there_may_be_any_number_of_classes() {
+    let objects = render(
+        "moreStorageClasses: [\
+           {name: plain, template: base}, \
+           {name: special, template: web, durability: durable, cowLimit: 1Gi, isDefault: true, \
+            reclaimPolicy: Retain, allowVolumeExpansion: false, mountOptions: [noatime], fsType: xfs, \
+            nodes: [one, two], parameters: {chunkSize: 16Ki}}]",
+    );
+    let plain = objects.named("StorageClass", "plain");
+    assert_eq!(plain["parameters"], json!({ "template": "base", "durability": "ephemeral" }));
+    assert_eq!(plain["reclaimPolicy"], "Delete");
+    assert_eq!(plain["allowVolumeExpansion"], true);
+    assert_eq!(plain["volumeBindingMode"], "WaitForFirstConsumer");
+    assert_eq!(plain["allowedTopologies"], Value::Null);
+    let special = objects.named("StorageClass", "special");
+    assert_eq!(
+        special["parameters"],
+        json!({
+            "template": "web", "durability": "durable", "cowLimit": "1Gi", "chunkSize": "16Ki",
+            "csi.storage.k8s.io/fstype": "xfs",
+        })
+    );
+    assert_eq!(special["reclaimPolicy"], "Retain");
+    assert_eq!(special["allowVolumeExpansion"], false);
+    assert_eq!(special["mountOptions"], json!(["noatime"]));
+    let nodes = json!([{ "matchLabelExpressions": [
+        { "key": "calf.csi.dev/node", "values": ["one", "two"] },
+    ] }]);
+    assert_eq!(special["allowedTopologies"], nodes);
+    let default = "storageclass.kubernetes.io/is-default-class";
+    assert_eq!(special["metadata"]["annotations"][default], "true");
+}
+
+const GROUPS: &str = "{templateImages: {path: /srv}, pool: {reserve: 1Gi}, \
+    templates: [{name: base, source: /srv/base.img}], nodeGroups: [\
+      {name: small, nodeSelector: {size: small}, pool: {path: /data/calf}}, \
+      {name: big, nodeSelector: {size: big}, maxVolumesPerNode: 900, tolerations: [], \
+       templates: [{name: web, source: /srv/web.img, warm: 3}], \
+       resources: {limits: {memory: 1Gi}}}]}";
+
+pub(crate) fn each_group_of_nodes_has_values_of_its_own() {
+    let objects = render(GROUPS);
+    let sets: Vec<&str> = objects.all("DaemonSet").map(id).collect();
+    assert_eq!(sets, ["calf-small", "calf-big"]);
+    let spec = |name: &str| &objects.named("DaemonSet", name)["spec"];
+    let (small, big) = (spec("calf-small"), spec("calf-big"));
+    // A pod that two DaemonSets select would be deleted by one of them.
+    assert_ne!(small["selector"], big["selector"]);
+    for (name, spec) in [("small", small), ("big", big)] {
+        let pod = &spec["template"];
+        let labels = spec["selector"]["matchLabels"].as_object().expect("labels");
+        for (key, value) in labels {
+            assert_eq!(&pod["metadata"]["labels"][key], value, "{key}");
+        }
+        let selector = json!({ "kubernetes.io/os": "linux", "size": name });
+        assert_eq!(pod["spec"]["nodeSelector"], selector);
+        // A value that the group does not give is the chart's, in a map that it gives too.
+        assert_eq!(value_of(pod, "CALF_RESERVE"), "1Gi");
+        let mounted = format!("calf-{name}-templates");
+        assert!(pod["spec"]["volumes"].to_string().contains(&mounted), "{mounted}");
+    }
+    assert_eq!(value_of(&small["template"], "CALF_POOL"), "/data/calf");
+    assert_eq!(value_of(&big["template"], "CALF_POOL"), "/var/lib/calf");
+    let templates = |group: &str| {
+        let map = objects.named("ConfigMap", &format!("calf-{group}-templates"));
+        text(&map["data"]["templates.json"]).to_owned()
+    };
+    assert!(templates("small").contains("base.img") && !templates("small").contains("web.img"));
+    assert!(templates("big").contains("web.img") && !templates("big").contains("base.img"));
+    let calf = &list(&big["template"]["spec"]["containers"])[0];
+    assert!(list(&calf["args"]).contains(&json!("--max-volumes-per-node=900")));
+    assert_eq!(calf["resources"]["limits"]["memory"], "1Gi");
+
+    let said = notes(GROUPS);
+    for word in ["daemonset/calf-small", "daemonset/calf-big", "base, web"] {
+        assert!(said.contains(word), "{word}: {said}");
+    }
+}
+
+/// The value of an environment variable of the driver in a pod.
+fn value_of<'a>(pod: &'a Value, name: &str) -> &'a str {
+    let mut variables = list(&list(&pod["spec"]["containers"])[0]["env"]).iter();
+    text(&variables.find(|variable| variable["name"] == name).expect(name)["value"])
+}
+
 /// Whoever may create pods can ask for them, so an administrator decides.
 pub(crate) fn inline_volumes_are_switched_on_and_capped() {
     let inline = |objects: &Objects| -> Vec<String> {

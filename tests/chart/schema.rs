@@ -126,6 +126,17 @@ const REFUSED: &[(&str, &str)] = &[
     ("provisioner: {workerThreads: 0}", "workerThreads"),
     ("livenessProbe: {image: {tag: ''}}", "tag"),
     ("resources: {request: {cpu: 1}}", "request"),
+    ("moreStorageClasses: [{name: fast}]", "template"),
+    ("moreStorageClasses: [{name: fast, template: base, durability: none}]", "durability"),
+    ("moreStorageClasses: [{name: fast, template: base, parameters: {template: x}}]", "template"),
+    ("moreStorageClasses: [{name: fast, template: base, nodes: []}]", "nodes"),
+    // It would run on the nodes of all groups.
+    ("nodeGroups: [{name: big}]", "nodeSelector"),
+    ("nodeGroups: [{name: Big, nodeSelector: {a: b}}]", "name"),
+    ("nodeGroups: [{name: big, nodeSelector: {a: b}, pool: {pth: /srv}}]", "pth"),
+    // One for all nodes.
+    ("nodeGroups: [{name: big, nodeSelector: {a: b}, driverName: other.example}]", "driverName"),
+    ("nodeGroups: [{name: a, nodeSelector: {a: b}}, {name: a, nodeSelector: {a: c}}]", "twice"),
 ];
 
 const TAKEN: &[&str] = &[
@@ -205,6 +216,22 @@ fn same_keys(schema: &Value, at: &Value, values: &Value, path: &str) {
     assert_eq!(known, values.keys().collect(), "{path}");
     for (key, value) in values {
         same_keys(schema, &properties[key], value, &format!("{path}.{key}"));
+    }
+}
+
+/// A group may give a part of a value that is a map, and any part of it.
+pub(crate) fn a_group_may_set_all_of_a_value() {
+    let schema = schema();
+    let group = schema["$defs"]["nodeGroup"]["properties"].as_object().expect("properties");
+    for (value, of_group) in group.iter().filter(|(value, _)| *value != "name") {
+        let of_chart = &schema["properties"][value];
+        match (of_chart["properties"].as_object(), of_group["properties"].as_object()) {
+            (Some(all), Some(some)) => {
+                assert!(all.keys().eq(some.keys()), "{value}");
+                assert_eq!(of_group["required"], Value::Null, "{value}");
+            }
+            _ => assert_eq!(of_group["$ref"], format!("#/properties/{value}"), "{value}"),
+        }
     }
 }
 

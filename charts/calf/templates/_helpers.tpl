@@ -23,6 +23,19 @@ app.kubernetes.io/instance: {{ .Release.Name }}
 app.kubernetes.io/component: driver
 {{- end -}}
 
+{{/* Base of the names of a group's objects. */}}
+{{- define "calf.groupName" -}}
+{{ include "calf.fullname" . }}{{ with .group }}-{{ . }}{{ end }}
+{{- end -}}
+
+{{/* Labels that select a group's pods. They must never change. */}}
+{{- define "calf.groupSelectorLabels" -}}
+{{ include "calf.selectorLabels" . }}
+{{- with .group }}
+calf.csi.dev/node-group: {{ . }}
+{{- end }}
+{{- end -}}
+
 {{- define "calf.labels" -}}
 {{ include "calf.instanceLabels" . }}
 app.kubernetes.io/version: {{ .Chart.AppVersion | quote }}
