@@ -38,8 +38,8 @@ impl Capability {
             Ok(Mode::Unknown) => return Err(missing(&mode_field)),
             Ok(mode) => mode,
             Err(_) => {
-                return Err(invalid(&mode_field, mode, "CSI 1.12 has no such access mode")
-                    .remedy("use an access mode of CSI 1.12"));
+                return Err(invalid(&mode_field, mode, "CSI 1.13 has no such access mode")
+                    .remedy("use an access mode of CSI 1.13"));
             }
         };
         let (access, mount_group) = match &capability.access_type {

@@ -49,6 +49,7 @@ mod topology;
 pub mod v1;
 mod value;
 mod volume;
+mod volume_health;
 
 pub use inline::{InlineCaps, TemplatePattern};
 pub use server::{

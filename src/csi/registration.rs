@@ -31,7 +31,7 @@ pub mod wire {
 
 /// The kind of plugin, and the version of CSI, by which kubelet chooses how to call.
 const PLUGIN_TYPE: &str = "CSIPlugin";
-const CSI_VERSION: &str = "1.12.0";
+const CSI_VERSION: &str = "1.13.0";
 
 /// Largest request in bytes: kubelet sends an error's text at most.
 const LARGEST: usize = 1 << 16;

@@ -1,4 +1,4 @@
-//! The generated types, clients and servers of CSI 1.12.
+//! The generated types, clients and servers of CSI 1.13, with what 1.12 has beyond it.
 
 tonic::include_proto!("csi.v1");
 

@@ -2,6 +2,7 @@
 
 mod admission;
 mod growth;
+mod health;
 mod housekeeping;
 mod inline;
 mod kata;

@@ -64,7 +64,7 @@ async fn kubelet_learns_where_the_driver_is() {
     let info = accepted(node.found().await.get_info(InfoRequest {})).await;
     assert_eq!(info.r#type, "CSIPlugin");
     assert_eq!(info.name, DEFAULT_DRIVER_NAME);
-    assert_eq!(info.supported_versions, ["1.12.0"]);
+    assert_eq!(info.supported_versions, ["1.13.0"]);
     // What kubelet then calls.
     assert_eq!(PathBuf::from(&info.endpoint), node.endpoint());
     connect(info.endpoint.as_ref()).await.expect("the driver");

@@ -1,10 +1,10 @@
 //! The control plane of a run: etcd, kube-apiserver, kube-controller-manager and kube-scheduler,
 //! as processes of this machine in the run's network namespace.
 //!
-//! Admission, authorization and feature gates are those of a normal cluster. The differences are
-//! one etcd that does not sync (its data is only for this run), no leader election (there are no
-//! other candidates), and an audit log of pod creations, from whose microseconds the latency is
-//! computed.
+//! Admission, authorization and feature gates are those of a normal cluster, with the health of
+//! volumes switched on. The differences are one etcd that does not sync (its data is only for this
+//! run), no leader election (there are no other candidates), and an audit log of pod creations, from
+//! whose microseconds the latency is computed.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -140,6 +140,8 @@ impl ControlPlane {
             flag("authorization-mode", "Node,RBAC"),
             flag("enable-admission-plugins", "NodeRestriction"),
             flag("allow-privileged", true),
+            // Alpha in 1.37: what the kubelet then writes.
+            flag("feature-gates", "CSIVolumeHealth=true"),
             flag("service-account-issuer", ISSUER),
             flag("service-account-key-file", public_key.display()),
             flag("service-account-signing-key-file", signing_key.display()),

@@ -55,6 +55,28 @@ impl v1::controller_server::Controller for Driver {
         self.call("ListVolumes", "", move |service| service.list_volumes(&request)).await
     }
 
+    async fn controller_list_volume_health(
+        &self,
+        request: Request<v1::ControllerListVolumeHealthRequest>,
+    ) -> Result<Response<v1::ControllerListVolumeHealthResponse>, Status> {
+        let request = request.into_inner();
+        self.call("ControllerListVolumeHealth", "", move |service| {
+            service.list_volume_health(&request)
+        })
+        .await
+    }
+
+    async fn controller_get_volume_health(
+        &self,
+        request: Request<v1::ControllerGetVolumeHealthRequest>,
+    ) -> Result<Response<v1::ControllerGetVolumeHealthResponse>, Status> {
+        let id = request.into_inner().volume_id;
+        self.call("ControllerGetVolumeHealth", &id.clone(), move |service| {
+            service.controller_volume_health(&id)
+        })
+        .await
+    }
+
     async fn get_capacity(
         &self,
         request: Request<v1::GetCapacityRequest>,
@@ -146,6 +168,8 @@ fn capabilities() -> v1::ControllerGetCapabilitiesResponse {
         rpc::Type::GetVolume,
         rpc::Type::VolumeCondition,
         rpc::Type::SingleNodeMultiWriter,
+        rpc::Type::GetVolumeHealth,
+        rpc::Type::ListVolumeHealth,
     ]
     .map(|kind| v1::ControllerServiceCapability {
         r#type: Some(Type::Rpc(Rpc { r#type: kind.into() })),

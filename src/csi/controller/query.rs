@@ -8,7 +8,8 @@ use crate::csi::paging::Page;
 use crate::csi::parameters::{Origin, Parameters};
 use crate::csi::request::volume_id;
 use crate::csi::v1::validate_volume_capabilities_response::Confirmed;
-use crate::csi::{v1, volume};
+use crate::csi::volume_health::Ailment;
+use crate::csi::{v1, volume, volume_health};
 use crate::error::{ErrorKind, Result};
 use crate::model::key::Key;
 use crate::model::volume::VolumeSpec;
@@ -48,19 +49,21 @@ impl Service {
         Ok(v1::ListVolumesResponse { entries, next_token })
     }
 
-    /// The entry of one volume; `None` if it was deleted, or its record is damaged. A volume that cannot be
-    /// looked at is listed with the reason, so that it does not hide the others.
+    /// One volume; `None` if it was deleted, or its record is damaged.
+    fn listed(&self, key: &Key) -> Result<Option<Listed>> {
+        match self.pool.list_entry(key) {
+            Err(error) if error.kind() == ErrorKind::Corrupt => Ok(None),
+            listed => listed,
+        }
+    }
+
+    /// The entry of one volume. A volume that cannot be looked at is listed with the reason, so that it does
+    /// not hide the others.
     fn list_entry(&self, key: &Key) -> Result<Option<v1::list_volumes_response::Entry>> {
-        let Listed { record, state } = match self.pool.list_entry(key) {
-            Err(error) if error.kind() == ErrorKind::Corrupt => return Ok(None),
-            listed => match listed? {
-                Some(listed) => listed,
-                None => return Ok(None),
-            },
-        };
+        let Some(Listed { record, state }) = self.listed(key)? else { return Ok(None) };
         let condition = match state {
-            Ok(state) => volume::condition(state),
-            Err(error) => v1::VolumeCondition { abnormal: true, message: error.report() },
+            Ok(state) => volume_health::condition(state),
+            Err(error) => Ailment::unknown(&error).into_condition(),
         };
         Ok(Some(v1::list_volumes_response::Entry {
             volume: Some(volume::to_wire(&record, &self.topology)),
@@ -69,6 +72,38 @@ impl Service {
                 volume_condition: Some(condition),
             }),
         }))
+    }
+
+    /// The volumes with which something is wrong.
+    pub(super) fn list_volume_health(
+        &self,
+        request: &v1::ControllerListVolumeHealthRequest,
+    ) -> Result<v1::ControllerListVolumeHealthResponse> {
+        let page = Page::parse(request.max_entries, &request.starting_token)?;
+        let (entries, next_token) = page.fill(self.pool.volume_keys()?, |key| {
+            let Some(Listed { record, state }) = self.listed(key)? else { return Ok(None) };
+            let ailment = match state {
+                Ok(state) => Ailment::of_state(state),
+                Err(error) => Some(Ailment::unknown(&error)),
+            };
+            Ok(ailment.map(|ailment| volume_health::of_volume(&record.id, [ailment])))
+        })?;
+        Ok(v1::ControllerListVolumeHealthResponse { entries, next_token })
+    }
+
+    pub(super) fn controller_volume_health(
+        &self,
+        id: &str,
+    ) -> Result<v1::ControllerGetVolumeHealthResponse> {
+        let id = volume_id("volume_id", id)?;
+        let ailment = match self.pool.volume(id)?.status() {
+            Ok(status) => Ailment::of_state(status.state),
+            Err(error) if error.kind() == ErrorKind::NotFound => return Err(error),
+            Err(error) => Some(Ailment::unknown(&error)),
+        };
+        Ok(v1::ControllerGetVolumeHealthResponse {
+            volume_health: Some(volume_health::of_volume(id, ailment)),
+        })
     }
 
     pub(super) fn controller_get_volume(
@@ -80,7 +115,7 @@ impl Service {
             volume: Some(volume::to_wire(&volume.record, &self.topology)),
             status: Some(v1::controller_get_volume_response::VolumeStatus {
                 published_node_ids: Vec::new(),
-                volume_condition: Some(volume::condition(volume.state)),
+                volume_condition: Some(volume_health::condition(volume.state)),
             }),
         })
     }

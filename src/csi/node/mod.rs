@@ -65,6 +65,23 @@ impl v1::node_server::Node for Driver {
         self.call("NodeGetVolumeStats", &id, move |service| service.statistics(&request)).await
     }
 
+    async fn node_get_volume_health(
+        &self,
+        request: Request<v1::NodeGetVolumeHealthRequest>,
+    ) -> Result<Response<v1::NodeGetVolumeHealthResponse>, Status> {
+        let request = request.into_inner();
+        let id = request.volume_id.clone();
+        self.call("NodeGetVolumeHealth", &id, move |service| service.node_volume_health(&request))
+            .await
+    }
+
+    async fn node_get_storage_health(
+        &self,
+        _: Request<v1::NodeGetStorageHealthRequest>,
+    ) -> Result<Response<v1::NodeGetStorageHealthResponse>, Status> {
+        self.call("NodeGetStorageHealth", "", |service| Ok(service.storage_health())).await
+    }
+
     async fn node_expand_volume(
         &self,
         request: Request<v1::NodeExpandVolumeRequest>,
@@ -118,6 +135,8 @@ fn capabilities() -> v1::NodeGetCapabilitiesResponse {
         rpc::Type::ExpandVolume,
         rpc::Type::VolumeCondition,
         rpc::Type::SingleNodeMultiWriter,
+        rpc::Type::GetVolumeHealth,
+        rpc::Type::GetStorageHealth,
     ]
     .map(|kind| v1::NodeServiceCapability { r#type: Some(Type::Rpc(Rpc { r#type: kind.into() })) });
     v1::NodeGetCapabilitiesResponse { capabilities: capabilities.into() }

@@ -8,7 +8,8 @@ use crate::csi::capacity::{Range, to_wire};
 use crate::csi::driver::Service;
 use crate::csi::request::{required, volume_id};
 use crate::csi::v1::volume_usage::Unit;
-use crate::csi::{v1, volume};
+use crate::csi::volume_health::Ailment;
+use crate::csi::{v1, volume_health};
 use crate::error::{ErrorKind, Result};
 use crate::model::cancel::Cancel;
 use crate::sys::FileSystemUsage;
@@ -31,11 +32,50 @@ impl Service {
                 Some(usage) => file_system_usage(&usage),
                 None => vec![block_usage(&volume)],
             },
-            volume_condition: Some(match volume::condition(volume.state) {
-                well if !well.abnormal && file_system_failed => volume::failed_file_system(),
+            volume_condition: Some(match volume_health::condition(volume.state) {
+                well if !well.abnormal && file_system_failed => {
+                    Ailment::failed_file_system().into_condition()
+                }
                 condition => condition,
             }),
         })
+    }
+
+    /// What is wrong with a volume, and with the file system at the path where it is published or staged.
+    pub(super) fn node_volume_health(
+        &self,
+        request: &v1::NodeGetVolumeHealthRequest,
+    ) -> Result<v1::NodeGetVolumeHealthResponse> {
+        let id = volume_id("volume_id", &request.volume_id)?;
+        let volume = self.pool.volume(id)?;
+        let mut ailments: Vec<Ailment> = match volume.status() {
+            Ok(status) => Ailment::of_state(status.state).into_iter().collect(),
+            Err(error) if error.kind() == ErrorKind::NotFound => return Err(error),
+            Err(error) => vec![Ailment::unknown(&error)],
+        };
+        let places = [
+            ("volume_publish_path", &request.volume_publish_path),
+            ("staging_target_path", &request.staging_target_path),
+        ];
+        for (field, path) in places {
+            if path.is_empty() {
+                continue;
+            }
+            let path = self.path_of(id, field, path)?;
+            // It may not be there: kubelet also asks of volumes that it could not publish.
+            let Ok(found) = volume.statistics(&path) else { continue };
+            if found.file_system_failed {
+                ailments.push(Ailment::failed_file_system());
+                break;
+            }
+        }
+        Ok(v1::NodeGetVolumeHealthResponse {
+            volume_health: Some(volume_health::of_volume(id, ailments)),
+        })
+    }
+
+    pub(super) fn storage_health(&self) -> v1::NodeGetStorageHealthResponse {
+        v1::NodeGetStorageHealthResponse { backend_health: volume_health::of_pool(&self.pool) }
     }
 
     pub(super) fn node_expand_volume(

@@ -36,6 +36,8 @@ mkdir -p /dev/pts /dev/shm /dev/mqueue
 mount -t devpts devpts /dev/pts
 mount -t mqueue mqueue /dev/mqueue
 for directory in /dev/shm /run /tmp; do
+    # A project below it must stay visible.
+    case $CALF_NODE_AGENT in "$directory"/*) continue ;; esac
     mount -t tmpfs tmpfs "$directory"
 done
 mount -t cgroup2 cgroup2 /sys/fs/cgroup
