@@ -129,6 +129,7 @@ pub mod micro;
 mod model;
 mod pool;
 mod reconcile;
+mod snapshot;
 pub mod sys;
 mod template;
 mod volume;
@@ -172,6 +173,13 @@ pub use template::import::source::url::ImageUrl;
 #[cfg(feature = "driver")]
 pub use template::required::{RequiredTemplate, RequiredTemplates};
 pub use template::spec::{ImportSource, ImportSpec, Progress};
+
+// Snapshots.
+pub use api::Snapshot;
+pub use model::snapshot::{Consistency, SnapshotSpec, VolumeSource};
+pub use pool::snapshots::SnapshotRecord;
+pub use snapshot::catalog::SnapshotStatus;
+pub use snapshot::create::Taken;
 
 // Reconciliation.
 pub use reconcile::report::{ReconcileOptions, ReconcileReport, Removal, RemovalKind, Repair};

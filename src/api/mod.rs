@@ -10,6 +10,7 @@ mod guard;
 mod pool;
 #[cfg(feature = "driver")]
 mod provision;
+mod snapshot;
 mod template;
 mod templates;
 mod temporary;
@@ -22,6 +23,7 @@ pub use doctor::{Check, Verdict};
 #[cfg(feature = "driver")]
 pub(crate) use figures::Survey;
 pub use pool::{Pool, PoolOptions};
+pub use snapshot::Snapshot;
 pub use template::{Template, TemplateStatus};
 pub use temporary::TemporaryVolume;
 pub use volume::Volume;

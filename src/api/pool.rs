@@ -11,7 +11,7 @@ use crate::model::key::PoolId;
 use crate::model::limits::MAX_SIZE;
 use crate::model::policy::Backing;
 use crate::model::ratio::OvercommitRatio;
-use crate::pool::{Capacity, DEFAULT_KATA_ROOT, Fallback, Missing, PoolDir, Settings};
+use crate::pool::{Capacity, DEFAULT_KATA_ROOT, Fallback, Missing, PoolDir, Settings, snapshots};
 use crate::sys::{Host, LinuxHost};
 use crate::template::catalog;
 use crate::volume::commitment::{self, Commitment};
@@ -215,6 +215,7 @@ impl Pool {
     pub fn damage(&self) -> Result<Vec<Error>> {
         let mut damage = catalog::survey(&self.0)?.1;
         damage.extend(status::examine(&self.0)?.1);
+        damage.extend(snapshots::survey(&self.0)?.1);
         Ok(damage)
     }
 }

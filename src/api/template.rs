@@ -28,6 +28,8 @@ pub struct TemplateStatus {
     pub allocated: u64,
     /// Ids of the volumes that started from this content.
     pub volumes: Vec<String>,
+    /// Names of the snapshots that rest on it, ordered.
+    pub snapshots: Vec<String>,
 }
 
 impl Template {
@@ -53,6 +55,7 @@ impl Template {
         Ok(TemplateStatus {
             allocated: content::allocated(pool, &record.digest)?,
             volumes: reclaim::users(pool, &record.digest)?,
+            snapshots: reclaim::snapshots_of(pool, &record.digest)?,
             record,
         })
     }

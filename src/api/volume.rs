@@ -7,6 +7,8 @@ use crate::api::{Device, Pool};
 use crate::error::Result;
 use crate::model::cancel::Cancel;
 use crate::model::publication::{Publish, Stage};
+use crate::model::snapshot::SnapshotSpec;
+use crate::snapshot::create::{self, Taken};
 use crate::volume::publish::stage;
 use crate::volume::recover::{self, RecoverOptions, Recovery};
 use crate::volume::status::{VolumeStatistics, VolumeStatus};
@@ -80,6 +82,22 @@ impl Volume {
     /// then nothing has changed.
     pub fn recover(&self, options: &RecoverOptions) -> Result<Recovery> {
         recover::recover_volume(&self.pool.0, &self.id, options)
+    }
+
+    /// Makes a snapshot of the volume, which may be in use meanwhile: it has all that was acknowledged before
+    /// one instant during the call, and nothing of what was written after it. It is on the disk when the
+    /// call returns, whatever the volume's durability. What a VMM on this machine wrote without `O_DIRECT`
+    /// is in it if it was written before the call. A repeated call finds the same snapshot.
+    ///
+    /// # Errors
+    ///
+    /// `NotFound`; `AlreadyExists` (the name is taken); `Unsupported` if the volume is a private copy, or in
+    /// use in a pool whose file system cannot share blocks; `Unprepared` if an ephemeral volume was not
+    /// activated since a reboot, or its file system is to be consistent and is not mounted on this
+    /// machine; `NoSpace` if the pool is full, or the kernel stopped the volume; `Corrupt` if its store
+    /// is damaged.
+    pub fn take_snapshot(&self, spec: &SnapshotSpec) -> Result<Taken> {
+        create::create(&self.pool.0, &self.id, spec)
     }
 
     /// Deletes the volume: device, loop devices, files. `InUse` (naming the holder) while it is

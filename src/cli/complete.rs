@@ -1,4 +1,4 @@
-//! Completion at a Tab: the ids of volumes and the names of templates in the pool.
+//! Completion at a Tab: the ids of volumes and the names of templates and snapshots in the pool.
 //!
 //! A Tab changes nothing and prints no errors: without a pool, or if the pool cannot be read, it
 //! offers no choices.
@@ -25,6 +25,18 @@ pub(super) fn volume() -> ArgValueCandidates {
         let told = volumes.map(|volume| {
             let help = format!("{} of {}", format_size(volume.size), volume.template);
             candidate(volume.id, help)
+        });
+        Ok(told.collect())
+    })
+}
+
+/// An argument that is the name of a snapshot.
+pub(super) fn snapshot() -> ArgValueCandidates {
+    candidates(|pool| {
+        let snapshots = pool.snapshots()?.into_iter().map(|snapshot| snapshot.record);
+        let told = snapshots.map(|snapshot| {
+            let help = format!("{} of {}", format_size(snapshot.size), snapshot.volume);
+            candidate(snapshot.name, help)
         });
         Ok(told.collect())
     })

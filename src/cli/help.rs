@@ -42,8 +42,8 @@ Exit codes:
    0  done
    1  an internal error, or `doctor` or `reconcile` found a problem
    2  an argument is missing, malformed or unknown
-   3  no such pool, template, volume or file exists
-   4  the id is taken by a volume with other properties
+   3  no such pool, template, volume, snapshot or file exists
+   4  the id is taken by a volume or snapshot with other properties
    5  in use: a template with volumes, a device that is open
    6  another operation on the same volume is running: try again
    7  the pool is full or below its reserve
@@ -80,6 +80,20 @@ Examples:
   calf template import debian.raw.xz --name debian-12 --sha256sums SHA256SUMS
   ssh builder cat disk.zst | calf template import - --name disk
   qemu-img convert -O raw cloud.qcow2 cloud.img && calf template import cloud.img --name cloud";
+
+pub(super) const SNAPSHOT_CREATE: &str = "\
+The snapshot has all that was acknowledged before one instant during the call, and nothing of what was \
+written after it. It is on the disk when the command returns, whatever the volume's durability. It shares \
+the blocks of the volume's COW store, which XFS (reflink=1) and Btrfs can; on other file systems, only a \
+volume that is not active can have one, and its content is copied. `calf volume create --snapshot NAME` \
+makes volumes that start from it; it may outlive its volume.
+
+A guest's file system is as after a loss of power, and recovers with its journal. For more, have the guest \
+freeze its file systems during the call.
+
+Examples:
+  calf snapshot create vm1 warm
+  calf volume create vm2 --snapshot warm --activate";
 
 pub(super) const WARM: &str = "\
 A spare is a device made in advance for a volume of the template. When a volume is activated, it \

@@ -17,6 +17,7 @@ mod progress;
 mod reconcile;
 mod refusals;
 mod serve;
+mod snapshot;
 mod status;
 mod template;
 mod udev;
@@ -56,6 +57,9 @@ enum Command {
     /// Create, list, inspect, activate, expand, publish and delete volumes
     #[command(subcommand, visible_alias = "volumes")]
     Volume(volume::Command),
+    /// Make snapshots of volumes, list, inspect and delete them
+    #[command(subcommand, visible_alias = "snapshots")]
+    Snapshot(snapshot::Command),
     /// Create a pool
     #[command(subcommand)]
     Pool(pool::Command),
@@ -108,6 +112,7 @@ fn run(cli: Cli) -> Result<Outcome> {
     match cli.command {
         Command::Template(command) => template::run(&context, command),
         Command::Volume(command) => volume::run(&context, command),
+        Command::Snapshot(command) => snapshot::run(&context, command),
         Command::Pool(command) => pool::run(&context, command),
         Command::Status => status::run(&context),
         Command::Doctor => doctor::run(&context),

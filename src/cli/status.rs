@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use calf::units::format_size;
-use calf::{Backing, OvercommitRatio, Pool, Result, TemplateRecord, VolumeState, VolumeStatus};
+use calf::{Backing, OvercommitRatio, Pool, Result, VolumeState, VolumeStatus};
 use serde::Serialize;
 
 use super::context::Context;
@@ -17,6 +17,7 @@ struct View {
     templates: Vec<TemplateView>,
     /// Volumes by state; states without volumes are 0.
     volumes: BTreeMap<&'static str, usize>,
+    snapshots: SnapshotsView,
     /// Volumes that need attention.
     unhealthy: Vec<UnhealthyView>,
     /// Descriptions of damaged records.
@@ -62,6 +63,13 @@ struct TemplateView {
 }
 
 #[derive(Serialize)]
+struct SnapshotsView {
+    count: usize,
+    /// Bytes that they occupy, shared ones included.
+    allocated: u64,
+}
+
+#[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
 struct UnhealthyView {
     id: String,
@@ -70,9 +78,7 @@ struct UnhealthyView {
 
 pub(super) fn run(context: &Context) -> Result<Outcome> {
     let pool = context.existing_pool()?;
-    let volumes = pool.volumes()?;
-    let view =
-        view(pool_view(&pool, &volumes)?, &pool, pool.templates()?, &volumes, &pool.damage()?);
+    let view = view(&pool)?;
     let unhealthy = view.unhealthy.iter().map(|volume| &volume.id);
     context.output.result(&view, unhealthy, || human(&view))?;
     Ok(Outcome::Success)
@@ -94,19 +100,16 @@ fn pool_view(pool: &Pool, volumes: &[VolumeStatus]) -> Result<PoolView> {
     })
 }
 
-fn view(
-    space: PoolView,
-    pool: &Pool,
-    templates: Vec<TemplateRecord>,
-    volumes: &[VolumeStatus],
-    damage: &[calf::Error],
-) -> View {
+fn view(pool: &Pool) -> Result<View> {
+    let volumes = pool.volumes()?;
+    let snapshots = pool.snapshots()?;
     let count = |state| volumes.iter().filter(|v| v.state == state).count();
     let healthy = [VolumeState::Active, VolumeState::Inactive];
-    View {
-        pool: space,
+    Ok(View {
+        pool: pool_view(pool, &volumes)?,
         backing: backing(pool),
-        templates: templates
+        templates: pool
+            .templates()?
             .into_iter()
             .map(|t| TemplateView {
                 volumes: volumes.iter().filter(|v| v.record.digest == t.digest).count(),
@@ -115,13 +118,17 @@ fn view(
             })
             .collect(),
         volumes: VolumeState::ALL.into_iter().map(|state| (state.as_str(), count(state))).collect(),
-        damage: damage.iter().map(calf::Error::report).collect(),
+        damage: pool.damage()?.iter().map(calf::Error::report).collect(),
+        snapshots: SnapshotsView {
+            count: snapshots.len(),
+            allocated: snapshots.iter().map(|snapshot| snapshot.allocated).sum(),
+        },
         unhealthy: volumes
             .iter()
             .filter(|v| !healthy.contains(&v.state))
             .map(|v| UnhealthyView { id: v.record.id.clone(), state: v.state.as_str() })
             .collect(),
-    }
+    })
 }
 
 fn backing(pool: &Pool) -> BackingView {
@@ -178,6 +185,16 @@ fn human(view: &View) -> String {
         ),
         ("Backing", backing),
         ("Volumes", format!("{volumes}; {} written", format_size(pool.volumes_allocated))),
+        (
+            "Snapshots",
+            match view.snapshots.count {
+                0 => "none".to_owned(),
+                count => format!(
+                    "{count}; {}, of which they may share some",
+                    format_size(view.snapshots.allocated)
+                ),
+            },
+        ),
         ("Committed", committed(pool)),
     ]);
     if !view.templates.is_empty() {

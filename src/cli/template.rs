@@ -35,7 +35,7 @@ pub(super) enum Command {
         #[arg(long, short)]
         reverse: bool,
     },
-    /// Show one template and the volumes that started from it
+    /// Show one template, and the volumes and snapshots that rest on it
     Inspect {
         /// The template
         #[arg(add = complete::template())]
@@ -177,9 +177,10 @@ fn list(context: &Context, sort: SortKey, reverse: bool) -> Result<()> {
 fn inspect(context: &Context, name: &str) -> Result<()> {
     let pool = context.existing_pool()?;
     let template = pool.template(name)?.status()?;
-    let TemplateStatus { record, allocated, volumes, .. } = &template;
+    let TemplateStatus { record, allocated, volumes, snapshots, .. } = &template;
     let spares = pool.spares()?.get(name).copied().unwrap_or_default();
-    let view = DetailView { template: record.into(), allocated: *allocated, spares, volumes };
+    let view =
+        DetailView { template: record.into(), allocated: *allocated, spares, volumes, snapshots };
     context.output.result(&view, [name], || {
         let file_system = match (&record.fs_type, record.fs_block_size) {
             (Some(fs_type), Some(block)) => {
@@ -193,6 +194,11 @@ fn inspect(context: &Context, name: &str) -> Result<()> {
             [id] => format!("1 volume: {id}"),
             ids => format!("{} volumes: {}", ids.len(), ids.join(", ")),
         };
+        let kept_by = match snapshots.as_slice() {
+            [] => "no snapshot".to_owned(),
+            [name] => format!("1 snapshot: {name}"),
+            names => format!("{} snapshots: {}", names.len(), names.join(", ")),
+        };
         fields(&[
             ("Name", record.name.clone()),
             ("Digest", format!("sha256:{}", record.digest)),
@@ -203,6 +209,7 @@ fn inspect(context: &Context, name: &str) -> Result<()> {
             ("Source", record.source.clone()),
             ("Created", moment(record.created)),
             ("Used by", used_by),
+            ("Kept by", kept_by),
         ])
     })
 }
@@ -279,6 +286,7 @@ struct DetailView<'a> {
     allocated: u64,
     spares: u64,
     volumes: &'a [String],
+    snapshots: &'a [String],
 }
 
 impl<'a> From<&'a TemplateRecord> for View<'a> {

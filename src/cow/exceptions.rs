@@ -20,6 +20,15 @@ pub(crate) struct Shape {
     pub(crate) chunk: u64,
 }
 
+/// What a store holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Content {
+    /// Number of exceptions.
+    pub(crate) exceptions: u64,
+    /// Bytes from the start of the store that the kernel needs to read all of it.
+    pub(crate) stored: u64,
+}
+
 /// Why the exceptions of a store cannot be what the kernel wrote.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Flaw {
@@ -27,7 +36,7 @@ pub(crate) struct Flaw {
     what: &'static str,
 }
 
-/// Checks every exception of a store, and returns their number. `read` fills a buffer from an offset of
+/// Checks every exception of a store, and returns what the store holds. `read` fills a buffer from an offset of
 /// the store on.
 ///
 /// Each must map a chunk of the volume to a data chunk within the store, no two may share either, and
@@ -35,22 +44,24 @@ pub(crate) struct Flaw {
 pub(crate) fn check(
     shape: Shape,
     mut read: impl FnMut(u64, &mut [u8]) -> io::Result<()>,
-) -> io::Result<Result<u64, Flaw>> {
+) -> io::Result<Result<Content, Flaw>> {
     let per_area = shape.chunk / EXCEPTION_SIZE;
     let chunks = shape.store / shape.chunk;
     let mut seen = Seen {
         volume: Bits::new(shape.volume.div_ceil(shape.chunk)),
         store: Bits::new(chunks),
         stride: per_area + 1,
+        last: 0,
     };
     let mut metadata = vec![0; usize::try_from(shape.chunk).unwrap_or(usize::MAX)];
-    let mut count = 0;
+    let (mut count, mut end) = (0, 0);
     for area in 0.. {
         let at = 1 + area * seen.stride;
         if at >= chunks {
             break;
         }
         read(at * shape.chunk, &mut metadata)?;
+        end = at + 1;
         match seen.area(&metadata) {
             Ok(exceptions) => count += exceptions,
             Err(what) => return Ok(Err(Flaw { area, what })),
@@ -59,7 +70,8 @@ pub(crate) fn check(
             break;
         }
     }
-    Ok(Ok(count))
+    let stored = end.max(seen.last + 1) * shape.chunk;
+    Ok(Ok(Content { exceptions: count, stored }))
 }
 
 /// The chunks that an exception was found for.
@@ -68,6 +80,8 @@ struct Seen {
     store: Bits,
     /// Chunks from one area to the next.
     stride: u64,
+    /// The last chunk of the store that an exception points to.
+    last: u64,
 }
 
 impl Seen {
@@ -98,6 +112,7 @@ impl Seen {
         if (new - 1).is_multiple_of(self.stride) {
             return Err("an exception points to metadata");
         }
+        self.last = self.last.max(new);
         match self.volume.insert(old) {
             None => return Err("an exception is of a chunk behind the end of the volume"),
             Some(false) => return Err("two exceptions are of one chunk"),
@@ -178,6 +193,10 @@ mod tests {
     }
 
     fn checked(shape: Shape, bytes: &[u8]) -> Result<u64, String> {
+        content(shape, bytes).map(|content| content.exceptions)
+    }
+
+    fn content(shape: Shape, bytes: &[u8]) -> Result<Content, String> {
         let read = |at: u64, buffer: &mut [u8]| {
             let at = at as usize;
             buffer.copy_from_slice(&bytes[at..at + buffer.len()]);
@@ -192,6 +211,25 @@ mod tests {
             let (shape, bytes) = store(1000 * CHUNK, (0..count).rev());
             assert_eq!(checked(shape, &bytes), Ok(count));
         }
+    }
+
+    #[test]
+    fn what_a_store_holds_ends_behind_its_last_chunk_and_its_last_area() {
+        for (count, chunks) in [
+            (0, 2),
+            (1, 3),
+            (PER_AREA - 1, 1 + PER_AREA),
+            // The kernel also reads the next area.
+            (PER_AREA, 1 + 1 + PER_AREA + 1),
+            (PER_AREA + 1, 1 + 1 + PER_AREA + 2),
+        ] {
+            let (shape, bytes) = store(1000 * CHUNK, 0..count);
+            let stored = content(shape, &bytes).expect("whole").stored;
+            assert_eq!(stored, chunks * CHUNK, "{count}");
+        }
+        let (shape, mut bytes) = store(1000 * CHUNK, 0..3);
+        put(&mut bytes, 0, 3, 9, 200);
+        assert_eq!(content(shape, &bytes).expect("whole").stored, 201 * CHUNK, "chunks may be left out");
     }
 
     #[test]

@@ -14,7 +14,7 @@ use crate::error::Result;
 use crate::model::policy::{Durability, NodeOwner, Reserve};
 use crate::model::volume::VolumeSpec;
 use crate::pool::record::VolumeRecord;
-use crate::volume::provision::is_same_limit;
+use crate::volume::agreement::is_same_limit;
 
 /// Marks an inline ephemeral volume in NodePublishVolume.
 pub(super) const EPHEMERAL: &str = "csi.storage.k8s.io/ephemeral";

@@ -14,6 +14,7 @@ pub(crate) mod policy;
 pub(crate) mod publication;
 pub(crate) mod ratio;
 pub(crate) mod size_range;
+pub(crate) mod snapshot;
 pub(crate) mod template_name;
 pub mod units;
 pub(crate) mod volume;

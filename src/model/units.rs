@@ -46,6 +46,15 @@ pub fn format_size(bytes: u64) -> String {
     }
 }
 
+/// A size for people, who may have to tell it from one that is nearly the same.
+pub(crate) fn exact_size(bytes: u64) -> String {
+    let short = format_size(bytes);
+    match parse_size("size", &short.replace(' ', "")) {
+        Ok(same) if same == bytes => short,
+        _ => format!("{short} ({bytes} bytes)"),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use crate::model::policy::{Durability, NodeOwner, Reserve};
+use crate::model::snapshot::VolumeSource;
 
 /// The specification of a volume to be made.
 ///
@@ -18,13 +19,15 @@ use crate::model::policy::{Durability, NodeOwner, Reserve};
 pub struct VolumeSpec {
     /// The volume's id: 1 to 128 bytes, no control characters.
     pub id: String,
-    /// Name of the template.
+    /// Name of the template. Empty for a volume with a source, it means the source's template.
     pub template: String,
-    /// Size in bytes, a multiple of 512; `None` for the template's size.
+    /// What the volume starts from; `None` for its template.
+    pub source: Option<VolumeSource>,
+    /// Size in bytes, a multiple of 512; `None` for the size of the template or the source.
     pub size: Option<u64>,
     /// Maximum number of bytes that the volume may write; `None` for its whole size.
     pub cow_limit: Option<u64>,
-    /// Bytes per chunk: a power of two from 4 KiB to 1 MiB.
+    /// Bytes per chunk: a power of two from 4 KiB to 1 MiB. A volume with a source has the source's.
     pub chunk_size: u64,
     /// What survives a reboot or a crash of the node.
     pub durability: Durability,
@@ -50,6 +53,7 @@ impl VolumeSpec {
         Self {
             id: id.into(),
             template: template.into(),
+            source: None,
             size: None,
             cow_limit: None,
             chunk_size: Self::DEFAULT_CHUNK_SIZE,
@@ -62,7 +66,20 @@ impl VolumeSpec {
         }
     }
 
-    /// Sets the size in bytes, a multiple of 512; `None` for the template's size.
+    /// Returns the specification of a volume that starts from `source`, with every other property at
+    /// its default.
+    pub fn from_source(id: impl Into<String>, source: VolumeSource) -> Self {
+        Self { source: Some(source), ..Self::new(id, "") }
+    }
+
+    /// Sets what the volume starts from; `None` for its template.
+    #[must_use]
+    pub fn source(mut self, source: impl Into<Option<VolumeSource>>) -> Self {
+        self.source = source.into();
+        self
+    }
+
+    /// Sets the size in bytes, a multiple of 512; `None` for the size of the template or the source.
     #[must_use]
     pub fn size(mut self, size: impl Into<Option<u64>>) -> Self {
         self.size = size.into();

@@ -1,4 +1,4 @@
-//! The rules for ids of volumes: those of CSI.
+//! The rules for ids of volumes and names of snapshots: those of CSI.
 
 use crate::error::{Error, Result};
 
@@ -14,6 +14,16 @@ pub(crate) fn check(id: &str) -> Result<()> {
         None => Ok(()),
         Some(why) => {
             Err(Error::invalid(format_args!("volume id {:?}", head(id)), why).remedy(FORM))
+        }
+    }
+}
+
+/// Refuses a name of a snapshot that CSI would not allow as an id.
+pub(crate) fn check_snapshot(name: &str) -> Result<()> {
+    match fault(name) {
+        None => Ok(()),
+        Some(why) => {
+            Err(Error::invalid(format_args!("snapshot name {:?}", head(name)), why).remedy(FORM))
         }
     }
 }

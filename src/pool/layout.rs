@@ -13,6 +13,9 @@
 //! <pool>/volumes/<key>/abandoned     when an inline volume's pod was first found missing
 //! <pool>/volumes/<key>/node          its published device node (`node-ro` for readers)
 //! <pool>/volumes/<key>/claim/        the spare that is becoming its device
+//! <pool>/volumes/<key>/seed          the COW store with which an ephemeral volume starts after a reboot
+//! <pool>/snapshots/<key>/snapshot.json   the record: a snapshot exists as long as this file does
+//! <pool>/snapshots/<key>/cow         what its volume's COW store was
 //! <pool>/spares/<token>/spare.json   the record of a volume with the spare's properties
 //! <pool>/spares/<token>/cow          its COW store
 //! ```
@@ -124,9 +127,34 @@ impl Layout {
         })
     }
 
+    /// The COW store with which an ephemeral volume starts after a reboot, if not with an empty one.
+    pub fn seed(&self, key: &Key) -> PathBuf {
+        self.volume_directory(key).join("seed")
+    }
+
     /// The directory of the spare that is becoming the volume's device.
     pub fn claim(&self, key: &Key) -> PathBuf {
         self.volume_directory(key).join("claim")
+    }
+
+    /// The directory of all snapshots.
+    pub fn snapshots(&self) -> PathBuf {
+        self.root.join("snapshots")
+    }
+
+    /// The directory of one snapshot.
+    pub fn snapshot_directory(&self, key: &Key) -> PathBuf {
+        self.snapshots().join(key.as_str())
+    }
+
+    /// The record of a snapshot, which exists as long as this file does.
+    pub fn snapshot_record(&self, key: &Key) -> PathBuf {
+        self.snapshot_directory(key).join("snapshot.json")
+    }
+
+    /// The COW store of a snapshot.
+    pub fn snapshot_store(&self, key: &Key) -> PathBuf {
+        self.snapshot_directory(key).join("cow")
     }
 
     /// The directory of all spares.

@@ -6,6 +6,7 @@
 //! | 2 | `spares` | spares are made and removed |
 //! | 3 | `volume/<key>` | an operation on the volume runs; taken without blocking |
 //! | 4 | `spare/<token>` | the spare is made, claimed or removed; taken without blocking |
+//! | 4 | `snapshot/<key>` | the snapshot is made or removed (exclusive), or a volume made of it (shared); taken without blocking |
 //! | 5 | `template/<name>` | a name is set or removed |
 //! | 6 | `admission` | the sums over all volumes decide on a volume, until its record is written; only if they are bounded |
 //! | 7 | `image/<digest>` | content is used (shared), made or removed (exclusive) |
@@ -33,6 +34,12 @@ impl PoolDir {
     pub(crate) fn try_lock_spare(&self, token: &Key) -> Result<Option<SpareGuard>> {
         let lock = self.try_exclusive(&format!("spare/{token}"))?;
         Ok(lock.map(|lock| SpareGuard { token: token.clone(), _lock: lock }))
+    }
+
+    /// Takes the lock of the snapshot with this key: exclusive to make or remove it, shared to make a
+    /// volume of it. `None` if it is held elsewhere.
+    pub(crate) fn try_lock_snapshot(&self, key: &Key, mode: Mode) -> Result<Option<Lock>> {
+        self.host().try_lock(&self.layout().lock_file(), &format!("snapshot/{key}"), mode)
     }
 
     /// Takes the lock that serializes making and removing spares; `None` if it is held.

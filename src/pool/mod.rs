@@ -14,6 +14,7 @@ pub mod record;
 pub(crate) mod room;
 #[cfg(test)]
 pub(crate) mod sample;
+pub(crate) mod snapshots;
 
 use std::fmt;
 use std::path::{Path, PathBuf};

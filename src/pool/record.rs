@@ -11,6 +11,7 @@
 //! | 1 | |
 //! | 2 | volumes: `reserve`, `ttl`, `target`, `kataDirect` |
 //! | 3 | templates: `warm`; spares |
+//! | 4 | volumes: `source`; snapshots |
 //!
 //! Every record of one format is also valid in the next. The format of a pool is raised only when
 //! the first record that needs it is about to be written. Until then, an older calf can still use
@@ -28,14 +29,18 @@ use crate::model::digest::Digest;
 use crate::model::key::{Key, PoolId};
 use crate::model::limits::{MAX_SIZE, MAX_WARM, SECTOR};
 use crate::model::policy::{Backing, Durability, NodeOwner, Reserve};
+use crate::model::snapshot::VolumeSource;
 use crate::model::{template_name, volume_id};
 use crate::sys::Host;
 
 /// The formats of layout and records that this calf reads and writes.
-pub const FORMATS: std::ops::RangeInclusive<u32> = 1..=3;
+pub const FORMATS: std::ops::RangeInclusive<u32> = 1..=4;
 
 /// The first format in which a pool may contain spares.
 pub(crate) const SPARES_FORMAT: u32 = 3;
+
+/// The first format in which a pool may contain snapshots.
+pub(crate) const SNAPSHOTS_FORMAT: u32 = 4;
 
 /// Maximum size of a record in bytes: many times the size of the largest.
 const MAX_RECORD: u64 = 64 << 10;
@@ -133,6 +138,9 @@ pub struct VolumeRecord {
     /// is the volume's pod (format 2).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub target: Option<String>,
+    /// What the volume started from, other than the template's content (format 4).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub source: Option<VolumeSource>,
 }
 
 fn is_zero(number: &u32) -> bool {
@@ -192,11 +200,11 @@ pub fn to_bytes(record: &impl Serialize) -> Vec<u8> {
     bytes
 }
 
-fn require(holds: bool, field: &str, what: impl std::fmt::Debug) -> Result<(), String> {
+pub(super) fn require(holds: bool, field: &str, what: impl std::fmt::Debug) -> Result<(), String> {
     if holds { Ok(()) } else { Err(format!("{field} cannot be {what:?}")) }
 }
 
-fn is_device_size(size: u64) -> bool {
+pub(super) fn is_device_size(size: u64) -> bool {
     size > 0 && size.is_multiple_of(SECTOR) && size <= MAX_SIZE
 }
 
@@ -225,7 +233,14 @@ impl Record for VolumeRecord {
         require(cow::is_chunk_size(self.chunk_size), "chunkSize", self.chunk_size)?;
         require(self.owner.mode <= 0o777, "owner.mode", self.owner.mode)?;
         require(self.owner.uid != u32::MAX, "owner.uid", self.owner.uid)?;
-        require(self.owner.gid != u32::MAX, "owner.gid", self.owner.gid)
+        require(self.owner.gid != u32::MAX, "owner.gid", self.owner.gid)?;
+        match &self.source {
+            Some(VolumeSource::Snapshot(name) | VolumeSource::Volume(name)) => {
+                require(volume_id::is_valid(name), "source", name)?;
+                require(self.backing == Backing::Snapshot, "backing", self.backing)
+            }
+            None => Ok(()),
+        }
     }
 }
 
@@ -247,7 +262,11 @@ impl VolumeRecord {
             || self.ttl.is_some()
             || self.target.is_some()
             || self.kata_direct;
-        if new { 2 } else { 1 }
+        match self.source {
+            Some(_) => SNAPSHOTS_FORMAT,
+            None if new => 2,
+            None => 1,
+        }
     }
 
     /// Returns the key of the volume's directory.

@@ -5,7 +5,9 @@ use jiff::Timestamp;
 
 use crate::model::digest::Digest;
 use crate::model::policy::{Backing, Durability, NodeOwner, Reserve};
+use crate::model::snapshot::Consistency;
 use crate::pool::record::VolumeRecord;
+use crate::pool::snapshots::SnapshotRecord;
 
 /// Returns the record of a volume of 1 MiB, the size of its template, with all other properties at
 /// their defaults.
@@ -29,5 +31,26 @@ pub(crate) fn volume() -> VolumeRecord {
         reserve: Reserve::None,
         ttl: None,
         target: None,
+        source: None,
+    }
+}
+
+/// Returns the record of a snapshot of that volume, in which one chunk was written.
+pub(crate) fn snapshot() -> SnapshotRecord {
+    let VolumeRecord { id, template, digest, template_size, fs_type, size, chunk_size, .. } =
+        volume();
+    SnapshotRecord {
+        name: "s".into(),
+        volume: id,
+        template,
+        digest,
+        template_size,
+        fs_type,
+        size,
+        chunk_size,
+        chunks: 1,
+        stored: 3 * chunk_size,
+        consistency: Consistency::Crash,
+        created: Timestamp::UNIX_EPOCH,
     }
 }

@@ -16,7 +16,8 @@
 //! | an unused inline volume | once its target's directory has been gone for the grace period |
 //! | an unused volume with a TTL | once the TTL has expired |
 //! | an unfinished import | once its source has changed or is gone, or after a day |
-//! | template content | once no name and no volume refers to it |
+//! | remains of a snapshot without a record | immediately |
+//! | template content | once no name, no volume and no snapshot refers to it |
 //!
 //! A volume is unused if none of its devices is open, mounted or bound.
 
@@ -27,6 +28,7 @@ mod glance;
 mod kata;
 mod names;
 pub(crate) mod report;
+mod snapshots;
 pub(crate) mod spares;
 mod volumes;
 
@@ -74,6 +76,9 @@ pub(crate) fn reconcile_with(
     // After the volumes: settling a claim turns the spare's device into the volume's.
     spares::tidy(pool, &names, options.dry_run, &mut report)?;
     if let Err(error) = kata::reconcile(pool, options, &mut report) {
+        report.failed.push(error.report());
+    }
+    if let Err(error) = snapshots::reconcile(pool, options.dry_run, &mut report) {
         report.failed.push(error.report());
     }
     if !options.is_cancelled() {

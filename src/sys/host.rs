@@ -210,6 +210,10 @@ pub trait Loops {
     /// alone that is not attached to that file. Fails with `InUse` if the device is open elsewhere.
     fn detach_loop(&self, number: DeviceNumber, path: &Path) -> Result<()>;
 
+    /// Writes what the node's page cache holds for a block device to the device, and flushes the device.
+    /// Waits as long as the device is suspended.
+    fn sync_device(&self, number: DeviceNumber) -> Result<()>;
+
     /// The node of a block device in `/dev`, such as `/dev/dm-5210`, created if it is missing.
     fn device_node(&self, number: DeviceNumber) -> Result<PathBuf>;
 
@@ -342,6 +346,10 @@ pub trait Mounts {
         number: DeviceNumber,
         is_other: &dyn Fn(&Path) -> bool,
     ) -> Result<Vec<MountedAt>>;
+
+    /// Writes everything that is dirty in the file system mounted at `path` to its device, while it goes on
+    /// being used.
+    fn sync_file_system(&self, path: &Path) -> Result<()>;
 
     /// Grows the file system mounted at `path` to `size` bytes, or to fill its device if that is smaller.
     /// Does nothing if it is as large. Cannot be interrupted, and takes long if `size` adds much. The

@@ -97,14 +97,15 @@ impl<'a> Found<'a> {
         observe::observe(pool, key).map(Some)
     }
 
-    /// Whether the volume never had a device. A spare may then become its device, with its own
+    /// Whether the volume starts from its template and never had a device. A spare may then become its device, with its own
     /// store.
     fn is_untouched(&self) -> bool {
         let Self { record, before, .. } = self;
         let store = before
             .store
             .is_some_and(|store| store.damage.is_none() && store.header == Some(StoreHeader::New));
-        store && before.devices().is_empty() && record.boot == before.boot
+        let is_own = record.source.is_none();
+        store && is_own && before.devices().is_empty() && record.boot == before.boot
     }
 }
 

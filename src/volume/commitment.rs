@@ -1,7 +1,8 @@
 //! What the volumes of a pool may come to take: space of the pool, and memory of the kernel.
 //!
 //! A volume takes up what it writes, so what volumes *may* write can be more than there is. The sums here
-//! say how much more. Spares count as the volumes that they will become.
+//! say how much more. Spares count as the volumes that they will become, and snapshots as what others write anew
+//! that share blocks with them.
 
 use std::path::Path;
 
@@ -11,7 +12,7 @@ use crate::error::Result;
 use crate::model::policy::Backing;
 use crate::pool::layout::Layout;
 use crate::pool::record::{self, VolumeRecord};
-use crate::pool::{PoolDir, index};
+use crate::pool::{PoolDir, index, snapshots};
 use crate::volume::plan::step::store_length;
 
 /// What volumes may come to take, in bytes.
@@ -30,8 +31,10 @@ impl Commitment {
         match record.backing {
             Backing::Snapshot => {
                 let VolumeRecord { size, cow_limit, chunk_size, .. } = *record;
+                // Of a copied store, some blocks are shared with others, and nothing tells which.
+                let own = if record.source.is_some() { 0 } else { allocated };
                 Self {
-                    space: store_length(record).saturating_sub(allocated),
+                    space: store_length(record).saturating_sub(own),
                     kernel_memory: cow::data_chunks(size, cow_limit, chunk_size) * EXCEPTION_MEMORY,
                 }
             }
@@ -41,6 +44,12 @@ impl Commitment {
                 Self { space: record.size.saturating_sub(allocated), kernel_memory: 0 }
             }
         }
+    }
+
+    /// What others may come to take because a frozen store that occupies `allocated` bytes keeps the blocks
+    /// that it shares with them.
+    pub(crate) fn of_frozen(allocated: u64) -> Self {
+        Self { space: allocated, kernel_memory: 0 }
     }
 
     /// Both together.
@@ -60,7 +69,7 @@ impl Commitment {
     }
 }
 
-/// Sums up all volumes and spares whose records can be read.
+/// Sums up all volumes, spares and snapshots whose records can be read.
 pub(crate) fn of_pool(pool: &PoolDir) -> Result<Commitment> {
     let layout = pool.layout();
     let mut sum = Commitment::default();
@@ -68,7 +77,13 @@ pub(crate) fn of_pool(pool: &PoolDir) -> Result<Commitment> {
         if let Some(volume) = read(pool, &layout.volume_record(&key))? {
             let store = layout.store(&key, volume.backing);
             sum = sum.plus(Commitment::of(&volume, allocated(pool, &store)?));
+            if volume.source.is_some() {
+                sum = sum.plus(Commitment::of_frozen(allocated(pool, &layout.seed(&key))?));
+            }
         }
+    }
+    for key in snapshots::keys(pool)? {
+        sum = sum.plus(Commitment::of_frozen(allocated(pool, &layout.snapshot_store(&key))?));
     }
     for token in index::keys_in(pool, &layout.spares())? {
         let directory = layout.spare_directory(&token);
@@ -84,13 +99,15 @@ fn read(pool: &PoolDir, path: &Path) -> Result<Option<VolumeRecord>> {
     record::read_usable(pool.host(), path)
 }
 
-fn allocated(pool: &PoolDir, store: &Path) -> Result<u64> {
+/// Bytes that a store occupies; none if it is missing.
+pub(crate) fn allocated(pool: &PoolDir, store: &Path) -> Result<u64> {
     Ok(pool.host().file(store)?.map_or(0, |file| file.allocated))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::snapshot::VolumeSource;
     use crate::pool::sample;
 
     fn of(backing: Backing, cow_limit: Option<u64>, allocated: u64) -> Commitment {
@@ -114,6 +131,17 @@ mod tests {
         assert_eq!(limited.space, cow::store_size(1 << 30, Some(1 << 20), 4096) - (64 << 10));
         assert_eq!(limited.kernel_memory, 256 * 33);
         assert_eq!(of(Backing::Snapshot, None, u64::MAX).space, 0);
+    }
+
+    #[test]
+    fn of_a_copied_store_nothing_counts_as_its_own() {
+        let record = VolumeRecord {
+            source: Some(VolumeSource::Snapshot("s".into())),
+            size: 1 << 30,
+            ..sample::volume()
+        };
+        let full = cow::store_size(1 << 30, None, 4096);
+        assert_eq!(Commitment::of(&record, 64 << 20).space, full);
     }
 
     #[test]

@@ -3,22 +3,26 @@
 use std::path::Path;
 
 use crate::error::{Error, ErrorKind, Result};
+use crate::model::policy::Backing;
+use crate::model::snapshot::VolumeSource;
 use crate::model::volume::VolumeSpec;
 use crate::pool::locks::VolumeGuard;
 use crate::pool::moment::Moment;
 use crate::pool::record::VolumeRecord;
 use crate::pool::{PoolDir, record};
 use crate::sys::DeviceNumber;
-use crate::template::content::hold_content;
+use crate::sys::lock::Mode;
+use crate::template::content::{check_content, hold_content};
 use crate::volume::activate::Found;
 use crate::volume::machine::converge::{reach, undo};
 use crate::volume::machine::observe;
 use crate::volume::plan::state::Observed;
 use crate::volume::plan::{Goal, require_running};
 use crate::volume::space::{AdmissionControl, Present};
+use crate::volume::start::{self, Start};
 use crate::volume::status::VolumeStatus;
 use crate::volume::usage::{mounts_of, refuse_if_mounted};
-use crate::volume::{growth, lock, provision, reclaim, status};
+use crate::volume::{agreement, growth, lock, provision, reclaim, status};
 
 /// Creates a volume; returns its record. A repeated call with the same spec returns the same volume, and waits
 /// a moment for one that still runs.
@@ -131,10 +135,20 @@ pub(crate) fn create(
     target: Option<&Path>,
 ) -> Result<Provisioned> {
     let observed = observe::observe(pool, guard.key())?;
-    if let Some(record) = &observed.record {
-        provision::agrees(spec, record)?;
-        reach(pool, guard, Goal::Stored(record), &observed)?;
-        return Ok(Provisioned::Found(record.clone()));
+    if let Some(record) = find(pool, guard, spec, &observed)? {
+        return Ok(Provisioned::Found(record));
+    }
+    match &spec.source {
+        None => {}
+        Some(VolumeSource::Snapshot(name)) => {
+            let (start, _snapshot) = start::hold(pool, name)?;
+            return create_copy(pool, guard, spec, &start, &observed).map(Provisioned::Made);
+        }
+        Some(VolumeSource::Volume(_)) => {
+            let why = "it is to start from another volume";
+            return Err(Error::new(ErrorKind::Unsupported, "create volume", &spec.id, why)
+                .remedy("make a snapshot of that volume, and a volume of the snapshot"));
+        }
     }
     let backing = pool.backing()?;
     let admission = AdmissionControl::begin(pool)?;
@@ -144,7 +158,61 @@ pub(crate) fn create(
     record.target = target.and_then(Path::to_str).map(str::to_owned);
     provision::check_bound(pool, &record.id, record.size)?;
     admission.admit(&record)?;
-    if let Err(error) = reach(pool, guard, Goal::Stored(&record), &observed) {
+    make(pool, guard, Goal::Stored(&record), &record, &observed)?;
+    Ok(Provisioned::Made(record))
+}
+
+/// Finds the volume that is as `observed`; fails if it is not that of `spec`.
+pub(crate) fn find(
+    pool: &PoolDir,
+    guard: &VolumeGuard,
+    spec: &VolumeSpec,
+    observed: &Observed,
+) -> Result<Option<VolumeRecord>> {
+    let Some(record) = &observed.record else { return Ok(None) };
+    agreement::agrees(spec, record)?;
+    reach(pool, guard, Goal::Stored(record), observed)?;
+    Ok(Some(record.clone()))
+}
+
+/// Makes the volume of a checked `spec`, which does not exist, with the content of `start`. The caller holds
+/// the lock of what it starts from.
+pub(crate) fn create_copy(
+    pool: &PoolDir,
+    guard: &VolumeGuard,
+    spec: &VolumeSpec,
+    start: &Start,
+    observed: &Observed,
+) -> Result<VolumeRecord> {
+    match pool.backing()? {
+        Backing::Snapshot => {}
+        Backing::Reflink | Backing::Copy => {
+            let why = "it is to start from a COW store, and this kernel has no dm-snapshot";
+            return Err(Error::new(ErrorKind::Unsupported, "create volume", &spec.id, why)
+                .remedy("load the kernel module dm-snapshot"));
+        }
+    }
+    let admission = AdmissionControl::begin(pool)?;
+    let digest = &start.content.digest;
+    let _image = pool.lock_image(digest, Mode::Shared)?;
+    check_content(pool, digest, start.content.template_size)?;
+    let record = provision::record_of_copy(spec, &start.content, observed.boot.clone())?;
+    provision::check_bound(pool, &record.id, record.size)?;
+    admission.admit_copy(&record, &start.store)?;
+    let goal = Goal::Copied { record: &record, from: &start.store };
+    make(pool, guard, goal, &record, observed)?;
+    Ok(record)
+}
+
+/// Makes a volume of `record`, or leaves nothing of it.
+fn make(
+    pool: &PoolDir,
+    guard: &VolumeGuard,
+    goal: Goal<'_>,
+    record: &VolumeRecord,
+    observed: &Observed,
+) -> Result<()> {
+    if let Err(error) = reach(pool, guard, goal, observed) {
         undo(pool, guard, Goal::Absent);
         return Err(error);
     }
@@ -152,7 +220,7 @@ pub(crate) fn create(
         let created = record::to_bytes(&Moment::now(pool.host())?);
         pool.host().write_hint(&pool.layout().lifetime(guard.key()), &created)?;
     }
-    Ok(Provisioned::Made(record))
+    Ok(())
 }
 
 /// Takes down the devices. `InUse` if the volume is still mounted or published.

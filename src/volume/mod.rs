@@ -11,6 +11,7 @@
 //! state, and runs the steps on a [`Host`](crate::sys::Host).
 
 pub(crate) mod activate;
+pub(crate) mod agreement;
 pub(crate) mod commitment;
 pub(crate) mod growth;
 pub(crate) mod hold;
@@ -28,5 +29,6 @@ pub(crate) mod revive;
 pub(crate) mod room;
 pub(crate) mod space;
 pub(crate) mod spare;
+pub(crate) mod start;
 pub(crate) mod status;
 pub(crate) mod usage;

@@ -6,13 +6,17 @@ use jiff::Timestamp;
 
 use crate::cow;
 use crate::error::{Error, ErrorKind, Result};
+use crate::model::digest::Digest;
 use crate::model::limits::{MAX_SIZE, SECTOR};
 use crate::model::policy::{Backing, Reserve};
-use crate::model::units::{format_size, parse_size};
+use crate::model::units::exact_size;
 use crate::model::volume::VolumeSpec;
 use crate::model::volume_id;
 use crate::pool::PoolDir;
 use crate::pool::record::{TemplateRecord, VolumeRecord};
+use crate::pool::snapshots::SnapshotRecord;
+use crate::volume::agreement;
+use crate::volume::plan::step::store_length;
 
 const OPERATION: &str = "create volume";
 
@@ -24,13 +28,13 @@ pub(crate) fn check(spec: &VolumeSpec) -> Result<()> {
     };
     if !cow::is_chunk_size(spec.chunk_size) {
         return Err(invalid(
-            format!("its chunks are to have {}", exact(spec.chunk_size)),
+            format!("its chunks are to have {}", exact_size(spec.chunk_size)),
             "give a power of two from 4Ki to 1Mi",
         ));
     }
     if spec.cow_limit.is_some_and(|limit| limit < spec.chunk_size) {
         return Err(invalid(
-            format!("its limit is smaller than one chunk of {}", exact(spec.chunk_size)),
+            format!("its limit is smaller than one chunk of {}", exact_size(spec.chunk_size)),
             "give at least one chunk, or no limit",
         ));
     }
@@ -56,15 +60,6 @@ pub(crate) fn check(spec: &VolumeSpec) -> Result<()> {
     Ok(())
 }
 
-/// A size for people, who may have to tell it from one that is nearly the same.
-fn exact(bytes: u64) -> String {
-    let short = format_size(bytes);
-    match parse_size("size", &short.replace(' ', "")) {
-        Ok(same) if same == bytes => short,
-        _ => format!("{short} ({bytes} bytes)"),
-    }
-}
-
 /// Refuses a size that no volume can have.
 pub(crate) fn check_size(id: &str, size: u64) -> Result<()> {
     if !size.is_multiple_of(SECTOR) {
@@ -72,7 +67,7 @@ pub(crate) fn check_size(id: &str, size: u64) -> Result<()> {
             ErrorKind::InvalidArgument,
             "set the size of volume",
             id,
-            format!("{} is not a multiple of {SECTOR} bytes", exact(size)),
+            format!("{} is not a multiple of {SECTOR} bytes", exact_size(size)),
         )
         .remedy("give a multiple of 512 bytes, preferably of 4 KiB"));
     }
@@ -81,7 +76,7 @@ pub(crate) fn check_size(id: &str, size: u64) -> Result<()> {
             ErrorKind::OutOfRange,
             "set the size of volume",
             id,
-            format!("{} is more than the largest size, {}", exact(size), exact(MAX_SIZE)),
+            format!("{} is more than the largest size, {}", exact_size(size), exact_size(MAX_SIZE)),
         )
         .remedy("give at most 15Ti"));
     }
@@ -94,7 +89,7 @@ pub(crate) fn check_bound(pool: &PoolDir, id: &str, size: u64) -> Result<()> {
     if size <= bound {
         return Ok(());
     }
-    let why = format!("{} is more than volumes may have here, {}", exact(size), exact(bound));
+    let why = format!("{} is more than volumes may have here, {}", exact_size(size), exact_size(bound));
     Err(Error::new(ErrorKind::OutOfRange, "set the size of volume", id, why).remedy(
         "ask for less; an administrator sets the bound with `calf serve --max-volume-size`",
     ))
@@ -107,6 +102,12 @@ pub(crate) fn record(
     backing: Backing,
     boot: String,
 ) -> Result<VolumeRecord> {
+    let base = Base {
+        name: &template.name,
+        digest: &template.digest,
+        size: template.size,
+        fs_type: template.fs_type.as_ref(),
+    };
     let size = spec.size.unwrap_or(template.size);
     if size < template.size {
         return Err(Error::new(
@@ -115,9 +116,9 @@ pub(crate) fn record(
             &spec.id,
             format!(
                 "{} is smaller than template {}, {}",
-                exact(size),
+                exact_size(size),
                 template.name,
-                exact(template.size)
+                exact_size(template.size)
             ),
         )
         .remedy("give at least the template's size, or no size"));
@@ -140,15 +141,74 @@ pub(crate) fn record(
         )
         .remedy("leave reserve out, or use a kernel with dm-snapshot, or `--fallback copy`"));
     }
-    Ok(VolumeRecord {
+    Ok(written(spec, base, size, spec.chunk_size, backing, boot))
+}
+
+/// Makes the record of a new volume that starts from the content of a snapshot or of another volume.
+pub(crate) fn record_of_copy(
+    spec: &VolumeSpec,
+    content: &SnapshotRecord,
+    boot: String,
+) -> Result<VolumeRecord> {
+    let refused = |kind, why: String, remedy: String| {
+        Err(Error::new(kind, OPERATION, &spec.id, why).remedy(remedy))
+    };
+    let source = agreement::described(spec.source.as_ref());
+    if !spec.template.is_empty() && spec.template != content.template {
+        let why = format!("{source} is of template {}, not {}", content.template, spec.template);
+        let remedy = format!("name template {}, or none", content.template);
+        return refused(ErrorKind::InvalidArgument, why, remedy);
+    }
+    let size = spec.size.unwrap_or(content.size);
+    if size < content.size {
+        let why = format!("{} is smaller than {source}, {}", exact_size(size), exact_size(content.size));
+        return refused(ErrorKind::OutOfRange, why, "give at least that size, or no size".into());
+    }
+    if spec.reserve == Reserve::Full {
+        let why = format!("reserve is set, but it shares its space with {source} until it is written");
+        return refused(ErrorKind::Unsupported, why, "leave reserve out".into());
+    }
+    let base = Base {
+        name: &content.template,
+        digest: &content.digest,
+        size: content.template_size,
+        fs_type: content.fs_type.as_ref(),
+    };
+    let record = written(spec, base, size, content.chunk_size, Backing::Snapshot, boot);
+    if store_length(&record) < content.stored {
+        let held = content.chunks.saturating_mul(content.chunk_size);
+        let why = format!("its limit is lower than what {source} holds, {}", exact_size(held));
+        return refused(ErrorKind::OutOfRange, why, "give a higher limit, or none".into());
+    }
+    Ok(record)
+}
+
+/// The template's content that a volume rests on.
+struct Base<'a> {
+    name: &'a str,
+    digest: &'a Digest,
+    size: u64,
+    fs_type: Option<&'a String>,
+}
+
+/// Makes the record of `spec` over a template's content.
+fn written(
+    spec: &VolumeSpec,
+    template: Base<'_>,
+    size: u64,
+    chunk_size: u64,
+    backing: Backing,
+    boot: String,
+) -> VolumeRecord {
+    VolumeRecord {
         id: spec.id.clone(),
-        template: template.name.clone(),
+        template: template.name.to_owned(),
         digest: template.digest.clone(),
         template_size: template.size,
-        fs_type: template.fs_type.clone(),
+        fs_type: template.fs_type.cloned(),
         size,
         cow_limit: spec.cow_limit,
-        chunk_size: spec.chunk_size,
+        chunk_size,
         durability: spec.durability,
         owner: spec.owner,
         backing,
@@ -159,72 +219,6 @@ pub(crate) fn record(
         reserve: spec.reserve,
         ttl: spec.ttl.map(|ttl| ttl.as_secs()),
         target: None,
-    })
-}
-
-/// Whether a limit allows as many chunks as the limit of the volume of `record`.
-pub(crate) fn is_same_limit(requested: Option<u64>, record: &VolumeRecord) -> bool {
-    let chunks =
-        |limit: Option<u64>| limit.map(|bytes| cow::size::limit_chunks(bytes, record.chunk_size));
-    chunks(requested) == chunks(record.cow_limit)
-}
-
-/// Checks that the volume of `record` has the properties of `spec`.
-///
-/// The template is compared by name. The name may point to other content by now, but a repeated
-/// call still means the volume that the first call made.
-pub(crate) fn agrees(spec: &VolumeSpec, record: &VolumeRecord) -> Result<()> {
-    let differs = |field: &str, has: String, requested: String| {
-        Err(Error::new(
-            ErrorKind::AlreadyExists,
-            OPERATION,
-            &spec.id,
-            format!("it exists with {field} {has}, {requested} was requested"),
-        )
-        .remedy("use another name, or request the same properties"))
-    };
-    let limit = |limit: Option<u64>| limit.map_or("none".to_owned(), exact);
-    if spec.template != record.template {
-        return differs("template", record.template.clone(), spec.template.clone());
+        source: spec.source.clone(),
     }
-    // A spec without a size means the template's size. The volume may have been expanded since.
-    if let Some(size) = spec.size.filter(|size| *size != record.size) {
-        return differs("size", exact(record.size), exact(size));
-    }
-    if spec.chunk_size != record.chunk_size {
-        return differs("chunk size", exact(record.chunk_size), exact(spec.chunk_size));
-    }
-    if !is_same_limit(spec.cow_limit, record) {
-        return differs("limit", limit(record.cow_limit), limit(spec.cow_limit));
-    }
-    if spec.durability != record.durability {
-        return differs(
-            "durability",
-            format!("{:?}", record.durability).to_lowercase(),
-            format!("{:?}", spec.durability).to_lowercase(),
-        );
-    }
-    if spec.owner != record.owner {
-        return differs("owner", format!("{:?}", record.owner), format!("{:?}", spec.owner));
-    }
-    if spec.reserve != record.reserve {
-        return differs(
-            "reserve",
-            format!("{:?}", record.reserve).to_lowercase(),
-            format!("{:?}", spec.reserve).to_lowercase(),
-        );
-    }
-    if spec.ttl.map(|ttl| ttl.as_secs()) != record.ttl {
-        let seconds = |ttl: Option<u64>| ttl.map_or("none".to_owned(), |ttl| format!("{ttl}s"));
-        let requested = spec.ttl.map(|ttl| ttl.as_secs());
-        return differs("ttl", seconds(record.ttl), seconds(requested));
-    }
-    if spec.inline != record.inline {
-        return differs("inline", record.inline.to_string(), spec.inline.to_string());
-    }
-    if spec.kata_direct != record.kata_direct {
-        let (has, requested) = (record.kata_direct.to_string(), spec.kata_direct.to_string());
-        return differs("kataDirectVolume", has, requested);
-    }
-    Ok(())
 }

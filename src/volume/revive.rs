@@ -65,8 +65,9 @@ fn examine(pool: &PoolDir, guard: &VolumeGuard, record: &VolumeRecord) -> Result
     if host.file(&marker)?.is_some() {
         return Err(unproven(lost_writes.to_owned()));
     }
-    match store::examine(host, &pool.layout().store(key, record.backing), record)? {
-        Evidence::Whole { chunks } => Ok(chunks),
+    let path = pool.layout().store(key, record.backing);
+    match store::examine(host, &path, record.size, record.chunk_size)? {
+        Evidence::Whole(content) => Ok(content.exceptions),
         // What was synced is on the disk. What the page cache shows may be more, and be gone later.
         Evidence::LostWrites(why) if record.durability == Durability::Durable => Err(unproven(
             format!("{lost_writes}: {why}"),

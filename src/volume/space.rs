@@ -1,7 +1,9 @@
 //! Checks whether the pool has enough space for a volume, now and for what it may write later.
 
+use std::path::Path;
+
 use crate::error::{Error, ErrorKind, Result};
-use crate::model::policy::{Backing, Reserve};
+use crate::model::policy::{Backing, Durability, Reserve};
 use crate::model::units::format_size;
 use crate::pool::record::VolumeRecord;
 use crate::pool::{Capacity, PoolDir};
@@ -55,7 +57,27 @@ impl<'a> AdmissionControl<'a> {
     pub(crate) fn admit(&self, record: &VolumeRecord) -> Result<()> {
         let takes = space_at_once(self.pool, record)?;
         self.pool.require_free(OPERATION, &record.id, LEAST_FREE + takes)?;
-        self.check_sums(record, Commitment::default(), Commitment::of(record, takes), takes)
+        self.check_sums(&record.id, Commitment::default(), Commitment::of(record, takes), takes)
+    }
+
+    /// Fails with `NoSpace` unless the pool has room for a new volume with the content of the store at
+    /// `from`.
+    pub(crate) fn admit_copy(&self, record: &VolumeRecord, from: &Path) -> Result<()> {
+        require_room(self.pool, &record.id)?;
+        let seed = match record.durability {
+            Durability::Ephemeral => commitment::allocated(self.pool, from)?,
+            Durability::Durable => 0,
+        };
+        let all = Commitment::of(record, 0).plus(Commitment::of_frozen(seed));
+        self.check_sums(&record.id, Commitment::default(), all, 0)
+    }
+
+    /// Fails with `NoSpace` unless the pool has room for a snapshot of a store that occupies `allocated`
+    /// bytes, and for what its volume then writes anew.
+    pub(crate) fn admit_snapshot(&self, name: &str, allocated: u64) -> Result<()> {
+        self.pool.require_free("find space for snapshot", name, LEAST_FREE)?;
+        let all = Commitment::of_frozen(allocated);
+        self.check_sums(name, Commitment::default(), all, 0)
     }
 
     /// Fails with `NoSpace` unless the pool has room for a volume to become that of `record`.
@@ -69,7 +91,7 @@ impl<'a> AdmissionControl<'a> {
             self.pool.require_free(OPERATION, &record.id, takes)?;
         }
         let before = Commitment::of(present.record, has);
-        self.check_sums(record, before, Commitment::of(record, has + takes), takes)
+        self.check_sums(&record.id, before, Commitment::of(record, has + takes), takes)
     }
 
     /// Compares the sums over all volumes with their bounds, if one volume came to take `after` instead of
@@ -77,7 +99,7 @@ impl<'a> AdmissionControl<'a> {
     /// more.
     fn check_sums(
         &self,
-        record: &VolumeRecord,
+        id: &str,
         before: Commitment,
         after: Commitment,
         takes: u64,
@@ -89,15 +111,15 @@ impl<'a> AdmissionControl<'a> {
         }
         let sum = commitment::of_pool(self.pool)?.minus(before).plus(after);
         if more_space {
-            self.check_space(record, sum.space, takes)?;
+            self.check_space(id, sum.space, takes)?;
         }
         if more_memory {
-            self.check_memory(record, sum.kernel_memory)?;
+            self.check_memory(id, sum.kernel_memory)?;
         }
         Ok(())
     }
 
-    fn check_space(&self, record: &VolumeRecord, sum: u64, takes: u64) -> Result<()> {
+    fn check_space(&self, id: &str, sum: u64, takes: u64) -> Result<()> {
         let Some(ratio) = self.pool.overcommit_ratio() else { return Ok(()) };
         let Capacity { available, reserve, .. } = self.pool.capacity()?;
         let left = available.saturating_sub(takes);
@@ -114,13 +136,13 @@ impl<'a> AdmissionControl<'a> {
             format_size(left),
             format_size(reserve),
         );
-        Err(Error::new(ErrorKind::NoSpace, OPERATION, &record.id, why).remedy(
+        Err(Error::new(ErrorKind::NoSpace, OPERATION, id, why).remedy(
             "give volumes a (lower) limit on what they write (cowLimit), delete volumes or spares, enlarge the \
              pool's file system, or have an administrator raise --overcommit-ratio",
         ))
     }
 
-    fn check_memory(&self, record: &VolumeRecord, sum: u64) -> Result<()> {
+    fn check_memory(&self, id: &str, sum: u64) -> Result<()> {
         let Some(allowed) = self.pool.max_kernel_memory().filter(|allowed| sum > *allowed) else {
             return Ok(());
         };
@@ -130,7 +152,7 @@ impl<'a> AdmissionControl<'a> {
             format_size(sum),
             format_size(allowed),
         );
-        Err(Error::new(ErrorKind::NoSpace, "find kernel memory for volume", &record.id, why).remedy(
+        Err(Error::new(ErrorKind::NoSpace, "find kernel memory for volume", id, why).remedy(
             "give volumes a (lower) limit on what they write (cowLimit) or larger chunks (chunkSize), delete \
              volumes or spares, or have an administrator raise --max-kernel-memory",
         ))

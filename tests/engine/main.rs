@@ -21,6 +21,8 @@ mod places;
 mod pool_formats;
 mod recovery;
 mod space;
+mod snapshots;
+mod snapshots_faults;
 mod spares;
 mod staging;
 mod stuck;

@@ -12,7 +12,7 @@ use syn::visit::{self, Visit};
 use syn::{Attribute, Item, UseTree};
 
 /// The rooms from the ground up. A room may import from those below it, and from itself.
-const STOREYS: [&[&str]; 13] = [
+const STOREYS: [&[&str]; 14] = [
     &["error"],
     &["model"],
     &["cow", "http"],
@@ -20,6 +20,7 @@ const STOREYS: [&[&str]; 13] = [
     &["pool"],
     &["template"],
     &["volume"],
+    &["snapshot"],
     &["guard", "reconcile"],
     &["api"],
     &["metrics"],
@@ -63,7 +64,8 @@ const IMPURE: [&str; 9] = [
 ];
 
 /// Rooms of the engine, which access files and make system calls only through `Host`.
-const BEHIND_THE_SEAM: [&str; 6] = ["pool", "template", "volume", "guard", "reconcile", "api"];
+const BEHIND_THE_SEAM: [&str; 7] =
+    ["pool", "template", "volume", "snapshot", "guard", "reconcile", "api"];
 
 /// Paths that bypass `Host`.
 const PAST_THE_SEAM: [&str; 7] = [

@@ -3,10 +3,10 @@
 use std::time::Duration;
 
 use calf::units::format_size;
-use calf::{Durability, NodeOwner, Reserve, Result, VolumeSpec};
+use calf::{Durability, NodeOwner, Reserve, Result, VolumeSource, VolumeSpec};
 use clap::{Args, ValueEnum};
 
-use super::view::View;
+use super::view::{View, start};
 use crate::cli::complete;
 use crate::cli::context::{Context, size};
 
@@ -24,17 +24,32 @@ pub(in crate::cli) struct CreateArgs {
 /// The properties of a new volume.
 #[derive(Args)]
 pub(super) struct Properties {
-    /// The template to start from
-    #[arg(long, short, value_name = "NAME", add = complete::template())]
-    template: String,
-    /// Size of the device [default: the template's]
+    /// The template to start from; required without --snapshot
+    #[arg(
+        long,
+        short,
+        value_name = "NAME",
+        required_unless_present = "snapshot",
+        add = complete::template()
+    )]
+    template: Option<String>,
+    /// The snapshot to start from
+    #[arg(long, value_name = "NAME", add = complete::snapshot())]
+    snapshot: Option<String>,
+    /// Size of the device [default: that of what it starts from]
     #[arg(long, short, value_parser = size)]
     size: Option<u64>,
     /// Most that the volume may write [default: its whole size]
     #[arg(long, value_name = "SIZE", value_parser = size)]
     cow_limit: Option<u64>,
-    /// Unit of copying: a power of two from 4Ki to 1Mi
-    #[arg(long, value_name = "SIZE", value_parser = size, default_value = "4Ki")]
+    /// Unit of copying: a power of two from 4Ki to 1Mi; a snapshot determines it
+    #[arg(
+        long,
+        value_name = "SIZE",
+        value_parser = size,
+        default_value = "4Ki",
+        conflicts_with = "snapshot"
+    )]
     chunk_size: u64,
     /// What survives a reboot or a crash of the machine
     #[arg(long, value_enum, default_value_t = DurabilityArg::Ephemeral)]
@@ -63,7 +78,7 @@ pub(super) struct Properties {
 
 #[derive(Clone, Copy, ValueEnum)]
 enum DurabilityArg {
-    /// Nothing: the volume starts from its template again (fast)
+    /// Nothing: the volume starts again from its template or snapshot (fast)
     Ephemeral,
     /// Everything that was synced
     Durable,
@@ -71,7 +86,8 @@ enum DurabilityArg {
 
 impl Properties {
     pub(super) fn into_spec(self, id: String) -> VolumeSpec {
-        VolumeSpec::new(id, self.template)
+        VolumeSpec::new(id, self.template.unwrap_or_default())
+            .source(self.snapshot.map(VolumeSource::Snapshot))
             .size(self.size)
             .cow_limit(self.cow_limit)
             .chunk_size(self.chunk_size)
@@ -101,7 +117,11 @@ pub(super) fn create(context: &Context, args: CreateArgs) -> Result<()> {
     context.output.done(&View::new(&pool, &volume), [&spec.id], || {
         let record = &volume.record;
         let size = format_size(record.size);
-        format!("created volume {} ({size}, template {})", record.id, record.template)
+        let start = match &record.source {
+            None => format!("template {}", record.template),
+            source => start(source.as_ref()),
+        };
+        format!("created volume {} ({size}, {start})", record.id)
     })
 }
 

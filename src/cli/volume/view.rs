@@ -2,7 +2,7 @@
 
 use calf::sys::{DeviceNumber, FileSystemUsage};
 use calf::units::format_size;
-use calf::{Backing, Durability, Pool, Reserve, Result, VolumeStatus};
+use calf::{Backing, Durability, Pool, Reserve, Result, VolumeSource, VolumeStatus};
 use jiff::Timestamp;
 use serde::Serialize;
 
@@ -16,6 +16,8 @@ pub(in crate::cli) struct View<'a> {
     /// Path of the block device while active.
     device: Option<String>,
     template: &'a str,
+    /// What it started from, other than its template; null for none.
+    source: Option<&'a VolumeSource>,
     digest: String,
     size: u64,
     template_size: u64,
@@ -73,6 +75,7 @@ impl<'a> View<'a> {
             // A device that went down in the meantime no longer has a node.
             device: volume.device.and_then(|number| device_path(pool, number).ok()),
             template: &record.template,
+            source: record.source.as_ref(),
             digest: format!("sha256:{}", record.digest),
             size: record.size,
             template_size: record.template_size,
@@ -137,6 +140,7 @@ impl<'a> View<'a> {
             ("Device", self.device.clone().unwrap_or_else(|| "-".into())),
             ("Size", format!("{} ({} bytes)", format_size(self.size), self.size)),
             ("Template", format!("{} ({})", self.template, self.digest)),
+            ("Started from", start(self.source)),
             ("File system", self.fs_type.unwrap_or("-").to_owned()),
             ("Backing", backing_name(self.backing).to_owned()),
             ("Durability", durability.to_owned()),
@@ -155,6 +159,15 @@ impl<'a> View<'a> {
             fields.push(("Files", format!("{used} of {total}, {} inodes used", usage.inodes_used)));
         }
         fields
+    }
+}
+
+/// What a volume started from.
+pub(super) fn start(source: Option<&VolumeSource>) -> String {
+    match source {
+        None => "its template".to_owned(),
+        Some(VolumeSource::Snapshot(name)) => format!("snapshot {name}"),
+        Some(VolumeSource::Volume(id)) => format!("volume {id}"),
     }
 }
 

@@ -41,10 +41,23 @@ pub(super) fn create(path: &Path, length: u64) -> Result<()> {
 }
 
 pub(super) fn copy(from: &Path, path: &Path, length: u64) -> Result<()> {
-    let content = fs::read(from).map_err(|e| Error::io("read", from.display(), e))?;
     create(path, 0)?;
-    fs::write(path, content).map_err(|e| Error::io("write", path.display(), e))?;
-    extend(path, length)
+    copy_data(from, path, length).map_err(|e| Error::io("copy", from.display(), e))
+}
+
+/// Copies what a file holds, with its holes.
+fn copy_data(from: &Path, path: &Path, length: u64) -> io::Result<()> {
+    let source = fs::File::open(from)?;
+    let target = OpenOptions::new().write(true).open(path)?;
+    let mut at = source.next_data(0)?;
+    while at != u64::MAX {
+        let end = source.next_hole(at)?;
+        let mut data = vec![0; usize::try_from(end - at).unwrap_or(usize::MAX)];
+        source.fill_from(&mut data, at)?;
+        target.write_all_at(&data, at)?;
+        at = source.next_data(end)?;
+    }
+    target.set_len(length)
 }
 
 pub(super) fn rename(from: &Path, to: &Path) -> Result<()> {

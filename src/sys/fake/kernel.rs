@@ -395,6 +395,22 @@ impl Kernel {
         Ok(())
     }
 
+    /// The devices that are suspended.
+    pub(super) fn suspended(&self) -> Vec<DeviceNumber> {
+        let suspended = self.mapped.iter().filter(|(_, device)| device.suspended);
+        suspended.map(|(minor, _)| DeviceNumber { major: MAPPER_MAJOR, minor: *minor }).collect()
+    }
+
+    /// Writes back what is dirty of a device.
+    ///
+    /// # Panics
+    ///
+    /// If the device is suspended.
+    pub(super) fn sync(&self, number: DeviceNumber) -> Result<()> {
+        self.check_answers(number, "a sync");
+        self.size(number).map(drop)
+    }
+
     pub(super) fn resume(&mut self, id: &DeviceId) -> Result<()> {
         let device = self.mapped_mut(id)?;
         device.suspended = false;

@@ -45,6 +45,9 @@ pub struct FakeHost {
 struct State {
     kernel: Kernel,
     snapshot_missing: bool,
+    reflink_missing: bool,
+    /// How files were copied, to where, and which devices were suspended then.
+    copied: Vec<Copied>,
     free: u64,
     file_system_root: bool,
     started: Instant,
@@ -74,6 +77,8 @@ impl FakeHost {
             state: Arc::new(Mutex::new(State {
                 kernel: Kernel::new(),
                 snapshot_missing: false,
+                reflink_missing: false,
+                copied: Vec::new(),
                 free: 1 << 40,
                 file_system_root: false,
                 started: Instant::now(),
@@ -111,6 +116,17 @@ impl FakeHost {
     /// Removes dm-snapshot from the kernel, or adds it again.
     pub fn without_snapshot(&self, missing: bool) {
         self.state().snapshot_missing = missing;
+    }
+
+    /// Has files of the pool share no blocks from now on, as on ext4, or share them again.
+    pub fn without_reflink(&self, missing: bool) {
+        self.state().reflink_missing = missing;
+    }
+
+    /// The copies of files since the last call: how each was made, to where, and which devices were suspended
+    /// then.
+    pub fn take_copies(&self) -> Vec<(CopyMode, PathBuf, Vec<DeviceNumber>)> {
+        std::mem::take(&mut self.state().copied)
     }
 
     /// From now on, panics if a path outside `root` is touched.
@@ -283,6 +299,9 @@ impl FakeHost {
     }
 }
 
+/// A copy of a file: how it was made, to where, and which devices were suspended then.
+type Copied = (CopyMode, PathBuf, Vec<DeviceNumber>);
+
 /// An open file of this process on a loop device.
 struct Hold {
     host: FakeHost,
@@ -409,12 +428,19 @@ impl Files for FakeHost {
         from: &Path,
         path: &Path,
         length: u64,
-        _mode: CopyMode,
+        mode: CopyMode,
         _flush: Flush,
     ) -> Result<()> {
         self.check(from);
         self.check(path);
-        self.call("copy_file", |_| files::copy(from, path, length))
+        self.call("copy_file", |state| {
+            if mode == CopyMode::Reflink && state.reflink_missing {
+                let why = "the file system cannot";
+                return Err(Error::new(ErrorKind::Unsupported, "share blocks", from.display(), why));
+            }
+            state.copied.push((mode, path.to_owned(), state.kernel.suspended()));
+            files::copy(from, path, length)
+        })
     }
 
     fn open_image(&self, path: &Path, mode: OpenMode) -> Result<Box<dyn ImageFile>> {
@@ -542,6 +568,10 @@ impl Loops for FakeHost {
 
     fn detach_loop(&self, number: DeviceNumber, path: &Path) -> Result<()> {
         self.call("detach_loop", |state| state.kernel.detach_loop(number, path))
+    }
+
+    fn sync_device(&self, number: DeviceNumber) -> Result<()> {
+        self.call("sync_device", |state| state.kernel.sync(number))
     }
 
     fn device_node(&self, number: DeviceNumber) -> Result<PathBuf> {
@@ -730,6 +760,16 @@ impl Mounts for FakeHost {
         _is_other: &dyn Fn(&Path) -> bool,
     ) -> Result<Vec<MountedAt>> {
         self.call("mounts_of", |state| Ok(state.kernel.mounts_of(number)))
+    }
+
+    fn sync_file_system(&self, path: &Path) -> Result<()> {
+        self.check(path);
+        self.call("sync_file_system", |state| {
+            match state.kernel.mounted(&files::resolve(path)) {
+                Some(Target::FileSystem { device, .. }) => state.kernel.sync(device),
+                _ => Err(Error::new(ErrorKind::NotFound, "sync", path.display(), "not mounted")),
+            }
+        })
     }
 
     fn grow_file_system(&self, path: &Path, _fs_type: &str, size: u64) -> Result<()> {

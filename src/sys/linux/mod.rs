@@ -261,6 +261,13 @@ impl Loops for LinuxHost {
         loops::detach(number, path)
     }
 
+    fn sync_device(&self, number: DeviceNumber) -> Result<()> {
+        // Opened for reading only, since udev reads a device that was open for writing.
+        nodes::open_block(number, nodes::Access::Read)
+            .and_then(|device| device.sync_all())
+            .map_err(|e| Error::io("write back to device", number, e))
+    }
+
     fn device_node(&self, number: DeviceNumber) -> Result<PathBuf> {
         // Opening it creates the node if /dev is static.
         nodes::open_block(number, nodes::Access::Read)
@@ -412,6 +419,13 @@ impl Mounts for LinuxHost {
         is_other: &dyn Fn(&Path) -> bool,
     ) -> Result<Vec<MountedAt>> {
         mounts::mounts_of(number, is_other)
+    }
+
+    fn sync_file_system(&self, path: &Path) -> Result<()> {
+        const OPERATION: &str = "write back the file system at";
+        let mounted = mounted::open(OPERATION, path)?;
+        rustix::fs::syncfs(&mounted.root)
+            .map_err(|errno| Error::io(OPERATION, path.display(), errno))
     }
 
     fn grow_file_system(&self, path: &Path, fs_type: &str, size: u64) -> Result<()> {

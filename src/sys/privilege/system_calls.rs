@@ -110,6 +110,7 @@ const ALLOWED: &[libc::c_long] = &[
     libc::SYS_statfs,
     libc::SYS_statx,
     libc::SYS_symlinkat,
+    libc::SYS_syncfs,
     libc::SYS_unlinkat,
     libc::SYS_utimensat,
     libc::SYS_write,

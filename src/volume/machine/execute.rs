@@ -14,7 +14,7 @@ use crate::pool::record::VolumeRecord;
 use crate::pool::{PoolDir, record};
 use crate::sys::{Busy, CopyMode, DeviceNumber, Flush, LoopHandle, LoopSpec, Table};
 use crate::template::{content, origin};
-use crate::volume::machine::{store, teardown};
+use crate::volume::machine::{duplicate, store, teardown};
 use crate::volume::plan::step::{Below, Commit, CopyAccess, Load, Loops, Step, first_length};
 
 /// Executes steps for one volume.
@@ -48,6 +48,10 @@ impl<'a> Executor<'a> {
         match step {
             Step::WriteRecord { record, commit } => self.write_record(record, *commit),
             Step::CreateStore(record) => self.create_store(record),
+            Step::CreateSeed { from } => duplicate::seed(self.pool, self.key, from),
+            Step::CopyStore { record, from } => {
+                duplicate::store(self.pool, self.key, record, from.as_deref())
+            }
             Step::ShortenStore { least, after_content } => {
                 let path = layout.store(self.key, Backing::Snapshot);
                 host.shorten_file(&path, *least, *after_content)

@@ -3,27 +3,29 @@
 use std::io;
 use std::path::Path;
 
-use crate::cow::exceptions::{self, Shape};
+use crate::cow::exceptions::{self, Content, Shape};
 use crate::cow::header::StoreHeader;
 use crate::error::{Error, ErrorKind, Result};
-use crate::pool::record::VolumeRecord;
 use crate::sys::{Host, ImageFile, OpenMode};
 
 /// Whether a store has everything that the kernel acknowledged.
 pub(crate) enum Evidence {
     /// It has.
-    Whole {
-        /// Number of chunks in it.
-        chunks: u64,
-    },
+    Whole(Content),
     /// The file system could not bring writes to the disk after they were acknowledged, and why.
     LostWrites(io::Error),
     /// Its content contradicts itself or the record.
     Damaged(String),
 }
 
-/// Looks for evidence that the store of `record`, the file at `path`, is whole.
-pub(crate) fn examine(host: &dyn Host, path: &Path, record: &VolumeRecord) -> Result<Evidence> {
+/// Looks for evidence that the store at `path` is whole, which is of a volume of `size` bytes with chunks of
+/// `chunk_size` bytes. Makes it durable first.
+pub(crate) fn examine(
+    host: &dyn Host,
+    path: &Path,
+    size: u64,
+    chunk_size: u64,
+) -> Result<Evidence> {
     let store = host.open_image(path, OpenMode::Write)?;
     if let Err(error) = store.sync() {
         return Ok(Evidence::LostWrites(error));
@@ -33,21 +35,21 @@ pub(crate) fn examine(host: &dyn Host, path: &Path, record: &VolumeRecord) -> Re
     match header(&*store).map_err(failed)? {
         StoreHeader::New => return Ok(Evidence::Damaged("it is blank".to_owned())),
         StoreHeader::Invalid => {}
-        StoreHeader::Valid { chunk_size } if chunk_size == record.chunk_size => {}
-        StoreHeader::Valid { chunk_size } => {
-            return Ok(Evidence::Damaged(format!("it has chunks of {chunk_size} bytes")));
+        StoreHeader::Valid { chunk_size: found } if found == chunk_size => {}
+        StoreHeader::Valid { chunk_size: found } => {
+            return Ok(Evidence::Damaged(format!("it has chunks of {found} bytes")));
         }
         StoreHeader::Foreign => {
             return Ok(Evidence::Damaged("it does not start as a COW store does".to_owned()));
         }
     }
-    let shape = Shape { volume: record.size, store: length, chunk: record.chunk_size };
+    let shape = Shape { volume: size, store: length, chunk: chunk_size };
     let fill = |at, buffer: &mut [u8]| match store.fill_from(buffer, at)? {
         filled if filled == buffer.len() => Ok(()),
         _ => Err(io::Error::from(io::ErrorKind::UnexpectedEof)),
     };
     Ok(match exceptions::check(shape, fill).map_err(failed)? {
-        Ok(chunks) => Evidence::Whole { chunks },
+        Ok(content) => Evidence::Whole(content),
         Err(flaw) => Evidence::Damaged(flaw.to_string()),
     })
 }

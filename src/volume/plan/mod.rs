@@ -6,7 +6,7 @@
 //! place. A store is never removed before the devices over it are gone.
 //!
 //! ```text
-//! CreateStore ─ WriteRecord ─┐
+//! CreateStore ─ WriteRecord ─┐   (CreateSeed, CopyStore: a volume that starts from a snapshot)
 //!                            ├─ AttachOrigin ─ AttachStore ─ CreateDevice ─ LoadTable ─┐
 //!            (ShortenStore) ─┘                                                         │
 //!                                           ┌─ Resume ─ RefreshStore ─ ExtendStore ◂────┘
@@ -23,12 +23,13 @@ pub(crate) mod state;
 pub(crate) mod step;
 
 use std::cmp::Ordering;
+use std::path::Path;
 
 use crate::cow;
 use crate::cow::header::StoreHeader;
 use crate::error::{Error, ErrorKind, Result};
 use crate::model::device_id::Role;
-use crate::model::policy::{Backing, Reserve};
+use crate::model::policy::{Backing, Durability, Reserve};
 use crate::pool::record::VolumeRecord;
 use crate::sys::{Device, Quiesce};
 use crate::volume::plan::health::{Health, Loss};
@@ -43,6 +44,13 @@ use crate::volume::plan::step::{
 pub(crate) enum Goal<'a> {
     /// Record and store exist; devices stay as they are.
     Stored(&'a VolumeRecord),
+    /// The same for a new volume, with the content of the COW store at a path.
+    Copied {
+        /// The intent.
+        record: &'a VolumeRecord,
+        /// The COW store.
+        from: &'a Path,
+    },
     /// The volume's device works and has the record's size. With `view`, so does its read-only
     /// view.
     Active {
@@ -76,6 +84,11 @@ pub(crate) fn plan(goal: Goal<'_>, observed: &Observed) -> Result<Vec<Step>> {
             // Leftovers of an interrupted deletion or creation are not content of this volume.
             remove(observed, &mut steps);
             create_store(record, &mut steps);
+            write_record(record, observed, &mut steps);
+        }
+        Goal::Copied { record, from } => {
+            remove(observed, &mut steps);
+            copy_store(record, from, &mut steps);
             write_record(record, observed, &mut steps);
         }
         // The next activation makes a new store, so only the record is written.
@@ -115,8 +128,25 @@ fn remove(observed: &Observed, steps: &mut Vec<Step>) {
     }
 }
 
+/// An ephemeral volume keeps what it starts from, since it starts anew after a reboot.
+fn copy_store(record: &VolumeRecord, from: &Path, steps: &mut Vec<Step>) {
+    let source = match record.durability {
+        Durability::Ephemeral => {
+            steps.push(Step::CreateSeed { from: from.to_owned() });
+            None
+        }
+        Durability::Durable => Some(from.to_owned()),
+    };
+    steps.push(Step::CopyStore { record: Box::new(record.clone()), from: source });
+}
+
 fn create_store(record: &VolumeRecord, steps: &mut Vec<Step>) {
-    steps.push(Step::CreateStore(Box::new(record.clone())));
+    let boxed = Box::new(record.clone());
+    if record.source.is_some() {
+        steps.push(Step::CopyStore { record: boxed, from: None });
+        return;
+    }
+    steps.push(Step::CreateStore(boxed));
     if record.reserve == Reserve::Full {
         steps.push(Step::AllocateStore { of: record.backing, length: store_length(record) });
     }
@@ -176,8 +206,8 @@ fn keep_store(record: &VolumeRecord, observed: &Observed, steps: &mut Vec<Step>)
 fn write_record(record: &VolumeRecord, observed: &Observed, steps: &mut Vec<Step>) {
     let commit = match &observed.record {
         Some(same) if same == record => return,
-        // Nothing shows whether a private copy was used.
-        None if record.backing == Backing::Snapshot => Commit::First,
+        // Nothing shows whether a private copy was used, or a copied store.
+        None if record.backing == Backing::Snapshot && record.source.is_none() => Commit::First,
         _ => Commit::Replacement,
     };
     steps.push(Step::WriteRecord { record: Box::new(record.clone()), commit });
@@ -357,7 +387,7 @@ fn hold(observed: &Observed, steps: &mut Vec<Step>) {
 }
 
 /// The error for a volume that the kernel stopped at a failed write.
-fn invalid(record: &VolumeRecord) -> Error {
+pub(crate) fn invalid(record: &VolumeRecord) -> Error {
     let why = "a write to its COW store failed, most often since the pool was full";
     Error::new(ErrorKind::NoSpace, "use volume", &record.id, why).remedy(format!(
         "free space in the pool, then stage the volume again or run `calf volume recover {}`",

@@ -1,6 +1,7 @@
 //! The steps of a plan. Each is one change, and a crash may follow it.
 
 use std::fmt;
+use std::path::PathBuf;
 
 use crate::cow;
 use crate::model::device_id::Role;
@@ -22,6 +23,18 @@ pub(crate) enum Step {
     },
     /// Make the store of a volume.
     CreateStore(Box<VolumeRecord>),
+    /// Keep the store that the volume starts from, for its starts after a reboot.
+    CreateSeed {
+        /// The store that the volume starts from.
+        from: PathBuf,
+    },
+    /// Make the COW store of a volume with the content of another.
+    CopyStore {
+        /// The volume.
+        record: Box<VolumeRecord>,
+        /// The other store; `None` for the one that an earlier step kept.
+        from: Option<PathBuf>,
+    },
     /// Cut off the hole at the end of the COW store, so that the kernel makes small tables over it.
     ShortenStore {
         /// Length in bytes that stays at the least.
@@ -110,7 +123,8 @@ pub(crate) enum Commit {
     /// The first record of a volume. Its COW store shows whether it was used, so one flush
     /// suffices.
     First,
-    /// A record that replaces another, or the first of a private copy, which does not show its use.
+    /// A record that replaces another, or the first of a private copy or of a copied store, which do not
+    /// show their use.
     Replacement,
 }
 
@@ -200,6 +214,11 @@ impl fmt::Display for Step {
         match self {
             Self::WriteRecord { .. } => f.write_str("write record"),
             Self::CreateStore(record) => write!(f, "create store of {}", first_length(record)),
+            Self::CreateSeed { .. } => f.write_str("create seed"),
+            Self::CopyStore { record, from: None } => {
+                write!(f, "copy seed to a store of {}", store_length(record))
+            }
+            Self::CopyStore { record, .. } => write!(f, "copy store of {}", store_length(record)),
             Self::ShortenStore { least, .. } => write!(f, "shorten store to {least}"),
             Self::ExtendStore { length, .. } => write!(f, "extend store to {length}"),
             Self::AllocateStore { length, .. } => write!(f, "allocate {length} of the store"),

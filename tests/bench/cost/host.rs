@@ -82,6 +82,7 @@ impl Loops for CostHost {
         simulated merge_requests(number: DeviceNumber, merge: bool) -> Result<()>;
         simulated refresh_loop(number: DeviceNumber) -> Result<()>;
         simulated detach_loop(number: DeviceNumber, path: &Path) -> Result<()>;
+        simulated sync_device(number: DeviceNumber) -> Result<()>;
         simulated device_node(number: DeviceNumber) -> Result<PathBuf>;
         simulated device_size(number: DeviceNumber) -> Result<u64>;
         simulated device_start(number: DeviceNumber, length: usize) -> Result<Vec<u8>>;
@@ -125,6 +126,7 @@ impl Mounts for CostHost {
         simulated unmount(path: &Path) -> Result<()>;
         linux resolve(path: &Path) -> PathBuf;
         simulated mounts_of(number: DeviceNumber, is_other: &dyn Fn(&Path) -> bool) -> Result<Vec<MountedAt>>;
+        simulated sync_file_system(path: &Path) -> Result<()>;
         simulated grow_file_system(path: &Path, fs_type: &str, size: u64) -> Result<()>;
         simulated end_background_writes(path: &Path, fs_type: &str) -> Result<()>;
         simulated thaw_abandoned(number: DeviceNumber) -> Result<bool>;

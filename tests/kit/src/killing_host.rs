@@ -153,6 +153,7 @@ impl Loops for KillingHost {
         // The guard does it at any time, and a kill there leaves nothing behind.
         look merge_requests(number: DeviceNumber, merge: bool) -> Result<()>;
         change detach_loop(number: DeviceNumber, path: &Path) -> Result<()>;
+        change sync_device(number: DeviceNumber) -> Result<()>;
         look device_node(number: DeviceNumber) -> Result<PathBuf>;
         look device_size(number: DeviceNumber) -> Result<u64>;
         look device_start(number: DeviceNumber, length: usize) -> Result<Vec<u8>>;
@@ -196,6 +197,7 @@ impl Mounts for KillingHost {
         change unmount(path: &Path) -> Result<()>;
         look resolve(path: &Path) -> PathBuf;
         look mounts_of(number: DeviceNumber, is_other: &dyn Fn(&Path) -> bool) -> Result<Vec<MountedAt>>;
+        change sync_file_system(path: &Path) -> Result<()>;
         change grow_file_system(path: &Path, fs_type: &str, size: u64) -> Result<()>;
         change end_background_writes(path: &Path, fs_type: &str) -> Result<()>;
         change thaw_abandoned(number: DeviceNumber) -> Result<bool>;

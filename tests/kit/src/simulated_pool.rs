@@ -1,6 +1,7 @@
 //! Shared code of tests of the engine on a simulated machine.
 
-use std::fs;
+use std::fs::{self, File};
+use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, LazyLock};
 
@@ -101,6 +102,30 @@ impl Environment {
         };
         entries.map(|e| e.expect("an entry").file_name().to_string_lossy().into_owned()).collect()
     }
+}
+
+/// Puts into the COW store at `path` what the kernel would, had a guest filled the first chunks of 4 KiB of its
+/// volume with these bytes.
+pub fn put_store(path: &Path, bytes: &[u8]) {
+    const CHUNK: usize = 4096;
+    let store = File::options().write(true).open(path).expect("the store");
+    let header = [u32::from_le_bytes(*b"SnAp"), 1, 1, 8].map(u32::to_le_bytes);
+    store.write_all_at(header.as_flattened(), 0).expect("a header");
+    let exceptions: Vec<u8> = (0..bytes.len() as u64)
+        .flat_map(|chunk| [chunk, chunk + 2])
+        .flat_map(u64::to_le_bytes)
+        .collect();
+    store.write_all_at(&exceptions, CHUNK as u64).expect("an area");
+    let data: Vec<u8> = bytes.iter().flat_map(|byte| [*byte; CHUNK]).collect();
+    store.write_all_at(&data, 2 * CHUNK as u64).expect("data");
+}
+
+/// The byte with which such a chunk is filled in the store at `path`.
+pub fn stored_chunk(path: &Path, chunk: u64) -> u8 {
+    let mut byte = [0];
+    let store = File::open(path).expect("the store");
+    store.read_exact_at(&mut byte, (chunk + 2) * 4096).expect("read");
+    byte[0]
 }
 
 pub fn copy_directory(from: &Path, to: &Path) {

@@ -1,0 +1,69 @@
+//! The handle of a snapshot, and the snapshots of a pool.
+
+use std::fmt;
+
+use crate::api::Pool;
+use crate::error::Result;
+use crate::model::volume_id;
+use crate::snapshot::catalog::{self, SnapshotStatus};
+use crate::snapshot::remove;
+
+/// A snapshot of a pool, by its name. Cheap to clone.
+///
+/// As with [`Volume`](crate::Volume), the handle is a name: the snapshot need not exist. Volumes start from it
+/// by [`VolumeSpec::from_source`](crate::VolumeSpec::from_source).
+#[derive(Clone)]
+pub struct Snapshot {
+    pool: Pool,
+    name: String,
+}
+
+impl Snapshot {
+    /// The snapshot's name.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// The snapshot's pool.
+    pub fn pool(&self) -> &Pool {
+        &self.pool
+    }
+
+    /// The present state of the snapshot. `NotFound` if there is none.
+    pub fn status(&self) -> Result<SnapshotStatus> {
+        catalog::snapshot(&self.pool.0, &self.name)
+    }
+
+    /// Deletes the snapshot; succeeds if it does not exist. Volumes that started from it stay as they are.
+    ///
+    /// # Errors
+    ///
+    /// `InProgress` while a volume is being made of it; `Corrupt` if its record cannot be read.
+    pub fn delete(&self) -> Result<()> {
+        remove::delete(&self.pool.0, &self.name)
+    }
+}
+
+impl Pool {
+    /// The snapshot with this name, which need not exist: see [`Snapshot`].
+    ///
+    /// # Errors
+    ///
+    /// `InvalidArgument` for a name that no snapshot can have.
+    pub fn snapshot(&self, name: &str) -> Result<Snapshot> {
+        volume_id::check_snapshot(name)?;
+        Ok(Snapshot { pool: self.clone(), name: name.to_owned() })
+    }
+
+    /// All snapshots whose records can be read, ordered by name; [`damage`](Self::damage) reports the
+    /// others.
+    pub fn snapshots(&self) -> Result<Vec<SnapshotStatus>> {
+        Ok(catalog::survey(&self.0)?.0)
+    }
+}
+
+impl fmt::Debug for Snapshot {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Snapshot").field(&self.name).finish()
+    }
+}

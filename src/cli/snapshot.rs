@@ -1,0 +1,246 @@
+//! `calf snapshot`
+
+use std::cmp::Reverse;
+use std::time::Duration;
+
+use calf::units::format_size;
+use calf::{Consistency, ErrorKind, Result, SnapshotSpec, SnapshotStatus, Taken};
+use clap::{Subcommand, ValueEnum};
+use jiff::Timestamp;
+use serde::Serialize;
+
+use super::complete;
+use super::context::Context;
+use super::help;
+use super::output::{Found, Outcome, age, fields, moment, table};
+use super::volume::warn_of_damage;
+
+#[derive(Subcommand)]
+pub(super) enum Command {
+    /// Keep what a volume holds at this moment, while it may be in use
+    #[command(after_help = help::SNAPSHOT_CREATE)]
+    Create {
+        /// The volume
+        #[arg(add = complete::volume())]
+        volume: String,
+        /// The snapshot's name: 1 to 128 bytes [default: the volume's id and the time]
+        name: Option<String>,
+        /// The state in which its content must be [default: file-system if a file system of the volume is
+        /// mounted on this machine, else crash]
+        #[arg(long, value_enum)]
+        consistency: Option<ConsistencyArg>,
+    },
+    /// List all snapshots
+    #[command(visible_alias = "ls")]
+    List {
+        /// Sort by name, by age (youngest first), by size, or by space used (largest first)
+        #[arg(long, value_enum, value_name = "KEY", default_value_t = SortKey::Name)]
+        sort: SortKey,
+        /// Reverse the order
+        #[arg(long, short)]
+        reverse: bool,
+    },
+    /// Show one snapshot
+    Inspect {
+        /// The snapshot
+        #[arg(add = complete::snapshot())]
+        name: String,
+    },
+    /// Delete snapshots; volumes that started from them stay as they are
+    ///
+    /// An unknown name is not an error.
+    #[command(visible_alias = "rm")]
+    Delete {
+        /// The snapshots
+        #[arg(required = true, value_name = "NAME", add = complete::snapshot())]
+        names: Vec<String>,
+    },
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+pub(super) enum ConsistencyArg {
+    /// As after a loss of power: what was synced is there
+    Crash,
+    /// As after the file system, which is mounted on this machine, was frozen
+    FileSystem,
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+pub(super) enum SortKey {
+    Name,
+    Age,
+    Size,
+    Used,
+}
+
+pub(super) fn run(context: &Context, command: Command) -> Result<Outcome> {
+    match command {
+        Command::Create { volume, name, consistency } => {
+            create(context, &volume, name, consistency)
+        }
+        Command::List { sort, reverse } => list(context, sort, reverse),
+        Command::Inspect { name } => inspect(context, &name),
+        Command::Delete { names } => {
+            let pool = context.existing_pool()?;
+            context.output.each("deleted", "snapshot", &names, |name| {
+                let snapshot = pool.snapshot(name)?;
+                let found = match snapshot.status() {
+                    Err(error) if error.kind() == ErrorKind::NotFound => Found::Absent,
+                    _ => Found::There,
+                };
+                snapshot.delete()?;
+                Ok(found)
+            })
+        }
+    }?;
+    Ok(Outcome::Success)
+}
+
+fn create(
+    context: &Context,
+    volume: &str,
+    name: Option<String>,
+    consistency: Option<ConsistencyArg>,
+) -> Result<()> {
+    let name = name.unwrap_or_else(|| {
+        format!("{volume}-{}", Timestamp::now().strftime("%Y%m%dT%H%M%S%3fZ"))
+    });
+    let spec = SnapshotSpec::new(name).consistency(consistency.map(|wanted| match wanted {
+        ConsistencyArg::Crash => Consistency::Crash,
+        ConsistencyArg::FileSystem => Consistency::FileSystem,
+    }));
+    let taken = context.existing_pool()?.volume(volume)?.take_snapshot(&spec)?;
+    let view = TakenView {
+        snapshot: View::from(&taken.snapshot),
+        writers_waited_ms: taken.waited.map(milliseconds),
+        copied: taken.copied,
+    };
+    context.output.done(&view, [&spec.name], || sentence(&spec.name, volume, &taken))
+}
+
+fn sentence(name: &str, volume: &str, taken: &Taken) -> String {
+    let held = format_size(taken.snapshot.allocated);
+    match taken.waited {
+        None => format!("snapshot {name} of volume {volume} exists ({held})"),
+        Some(_) if taken.copied => format!(
+            "created snapshot {name} of volume {volume} ({held}, copied: files of this pool cannot share \
+             blocks)"
+        ),
+        Some(Duration::ZERO) => format!("created snapshot {name} of volume {volume} ({held})"),
+        Some(waited) => {
+            let waited = milliseconds(waited);
+            format!(
+                "created snapshot {name} of volume {volume} ({held}; writers waited {waited:.1} ms at most)"
+            )
+        }
+    }
+}
+
+fn milliseconds(time: Duration) -> f64 {
+    time.as_secs_f64() * 1000.0
+}
+
+fn list(context: &Context, sort: SortKey, reverse: bool) -> Result<()> {
+    let pool = context.existing_pool()?;
+    let mut snapshots = pool.snapshots()?;
+    match sort {
+        // The pool returns them in this order.
+        SortKey::Name => {}
+        SortKey::Age => snapshots.sort_by_key(|snapshot| Reverse(snapshot.record.created)),
+        SortKey::Size => snapshots.sort_by_key(|snapshot| Reverse(snapshot.record.size)),
+        SortKey::Used => snapshots.sort_by_key(|snapshot| Reverse(snapshot.allocated)),
+    }
+    if reverse {
+        snapshots.reverse();
+    }
+    warn_of_damage(&pool)?;
+    let views: Vec<View> = snapshots.iter().map(View::from).collect();
+    let names = snapshots.iter().map(|snapshot| &snapshot.record.name);
+    context.output.result(&serde_json::json!({ "snapshots": views }), names, || {
+        let now = Timestamp::now();
+        let rows = snapshots.iter().map(|snapshot| {
+            let record = &snapshot.record;
+            [
+                record.name.clone(),
+                record.volume.clone(),
+                record.template.clone(),
+                format_size(record.size),
+                format_size(snapshot.allocated),
+                age(record.created, now),
+            ]
+        });
+        table(["NAME", "VOLUME", "TEMPLATE", "SIZE", "USED", "AGE"], rows.collect())
+    })
+}
+
+fn inspect(context: &Context, name: &str) -> Result<()> {
+    let snapshot = context.existing_pool()?.snapshot(name)?.status()?;
+    let record = &snapshot.record;
+    context.output.result(&View::from(&snapshot), [name], || {
+        fields(&[
+            ("Name", record.name.clone()),
+            ("Volume", record.volume.clone()),
+            ("Size", format!("{} ({} bytes)", format_size(record.size), record.size)),
+            ("Template", format!("{} (sha256:{})", record.template, record.digest)),
+            ("File system", record.fs_type.clone().unwrap_or_else(|| "-".into())),
+            ("Consistency", record.consistency.as_str().to_owned()),
+            ("Chunk size", format_size(record.chunk_size)),
+            ("Chunks written", record.chunks.to_string()),
+            ("Allocated", format_size(snapshot.allocated)),
+            ("Created", moment(record.created)),
+        ])
+    })
+}
+
+// === JSON ===
+
+/// A snapshot in the output for programs.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct View<'a> {
+    name: &'a str,
+    volume: &'a str,
+    template: &'a str,
+    digest: String,
+    size: u64,
+    template_size: u64,
+    fs_type: Option<&'a str>,
+    consistency: Consistency,
+    chunk_size: u64,
+    /// Number of chunks that were written.
+    chunks: u64,
+    /// Bytes that it occupies in the pool, shared ones included.
+    allocated: u64,
+    created: Timestamp,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct TakenView<'a> {
+    #[serde(flatten)]
+    snapshot: View<'a>,
+    /// For how long writers of the volume waited at most; null if the snapshot existed.
+    writers_waited_ms: Option<f64>,
+    /// Whether data was copied, since files of the pool cannot share blocks.
+    copied: bool,
+}
+
+impl<'a> From<&'a SnapshotStatus> for View<'a> {
+    fn from(snapshot: &'a SnapshotStatus) -> Self {
+        let record = &snapshot.record;
+        Self {
+            name: &record.name,
+            volume: &record.volume,
+            template: &record.template,
+            digest: format!("sha256:{}", record.digest),
+            size: record.size,
+            template_size: record.template_size,
+            fs_type: record.fs_type.as_deref(),
+            consistency: record.consistency,
+            chunk_size: record.chunk_size,
+            chunks: record.chunks,
+            allocated: snapshot.allocated,
+            created: record.created,
+        }
+    }
+}

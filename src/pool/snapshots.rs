@@ -1,0 +1,148 @@
+//! The snapshots of a pool: their records.
+
+use std::path::Path;
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use crate::cow;
+use crate::error::{Error, ErrorKind, Result};
+use crate::model::digest::Digest;
+use crate::model::key::Key;
+use crate::model::snapshot::Consistency;
+use crate::model::{template_name, volume_id};
+use crate::pool::record::{self, Record, is_device_size, require};
+use crate::pool::{PoolDir, index};
+use crate::sys::FileKind;
+
+/// `snapshots/<key>/snapshot.json`: what a volume held at one instant.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+#[non_exhaustive]
+pub struct SnapshotRecord {
+    /// The snapshot's name.
+    pub name: String,
+    /// Id of the volume that it was made of. The volume may be gone.
+    pub volume: String,
+    /// Name of the volume's template, for people.
+    pub template: String,
+    /// The template's content that the COW store rests on, SHA-256 in hexadecimal.
+    pub digest: Digest,
+    /// Size of that content, in bytes.
+    pub template_size: u64,
+    /// File system in that content.
+    pub fs_type: Option<String>,
+    /// Size of the volume, in bytes; the smallest size of a volume that starts from the snapshot.
+    pub size: u64,
+    /// Chunk size of the COW store, in bytes.
+    pub chunk_size: u64,
+    /// Number of chunks that were written.
+    pub chunks: u64,
+    /// Bytes from the start of the COW store that hold something; 0 if it was never used.
+    pub stored: u64,
+    /// In which state the content is.
+    pub consistency: Consistency,
+    /// When the snapshot was made.
+    pub created: Timestamp,
+}
+
+/// Reads the record of the snapshot with this key; `None` if there is none, `Corrupt` if it cannot be used
+/// or belongs to another snapshot.
+pub(crate) fn read(pool: &PoolDir, key: &Key) -> Result<Option<SnapshotRecord>> {
+    let directory = pool.layout().snapshot_directory(key);
+    match pool.host().file(&directory)?.map(|found| found.kind) {
+        None => return Ok(None),
+        Some(FileKind::Directory) => {}
+        Some(_) => return Err(replaced(&directory)),
+    }
+    let path = pool.layout().snapshot_record(key);
+    match record::read::<SnapshotRecord>(pool.host(), &path)? {
+        Some(record) if record.key() != *key => {
+            Err(record::corrupt(&path, format!("it is the record of snapshot {}", record.name)))
+        }
+        record => Ok(record),
+    }
+}
+
+/// The error for something else in the place of a snapshot's directory, such as a symlink, which could
+/// lead anywhere.
+fn replaced(directory: &Path) -> Error {
+    let why = "it was replaced by something that is not a directory";
+    Error::new(ErrorKind::Corrupt, "inspect snapshot", directory.display(), why)
+        .remedy("put the snapshot's directory back, or remove the replacement")
+}
+
+/// Lists the keys of all directories under `snapshots`, sorted.
+pub(crate) fn keys(pool: &PoolDir) -> Result<Vec<Key>> {
+    index::keys_in(pool, &pool.layout().snapshots())
+}
+
+/// Lists all snapshots whose records can be read, sorted by name, and the errors of the others.
+pub(crate) fn survey(pool: &PoolDir) -> Result<(Vec<SnapshotRecord>, Vec<Error>)> {
+    let (mut records, mut damaged) = (Vec::new(), Vec::new());
+    for key in keys(pool)? {
+        match read(pool, &key) {
+            Err(error) if error.kind() == ErrorKind::Corrupt => damaged.push(error),
+            record => records.extend(record?),
+        }
+    }
+    records.sort_by(|a, b| a.name.cmp(&b.name));
+    Ok((records, damaged))
+}
+
+impl Record for SnapshotRecord {
+    fn check(&self) -> Result<(), String> {
+        require(volume_id::is_valid(&self.name), "name", &self.name)?;
+        require(volume_id::is_valid(&self.volume), "volume", &self.volume)?;
+        require(template_name::is_valid(&self.template), "template", &self.template)?;
+        require(is_device_size(self.template_size), "templateSize", self.template_size)?;
+        require(is_device_size(self.size), "size", self.size)?;
+        require(self.size >= self.template_size, "size", self.size)?;
+        require(cow::is_chunk_size(self.chunk_size), "chunkSize", self.chunk_size)?;
+        let most = self.size.div_ceil(self.chunk_size);
+        require(self.chunks <= most, "chunks", self.chunks)?;
+        let full = cow::store_size(self.size, None, self.chunk_size);
+        let fits = self.stored <= full && self.stored.is_multiple_of(self.chunk_size);
+        require(fits, "stored", self.stored)
+    }
+}
+
+impl SnapshotRecord {
+    /// Returns the key of the snapshot's directory.
+    pub(crate) fn key(&self) -> Key {
+        Key::of(&self.name)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::pool::sample;
+
+    #[test]
+    fn impossible_values_are_refused() {
+        let good = sample::snapshot();
+        let text = record::to_bytes(&good);
+        assert_eq!(record::parse::<SnapshotRecord>(&text), Ok(good.clone()));
+        type Change = fn(&mut SnapshotRecord);
+        let changes: [(&str, Change); 9] = [
+            ("name", |r| r.name = String::new()),
+            ("volume", |r| r.volume = "a\nb".into()),
+            ("template", |r| r.template = "../x".into()),
+            ("size", |r| r.size = 4096),
+            ("size", |r| r.size += 1),
+            ("chunkSize", |r| r.chunk_size = 512),
+            ("chunks", |r| r.chunks = 1 << 40),
+            ("stored", |r| r.stored = 1 << 40),
+            ("stored", |r| r.stored += 1),
+        ];
+        for (field, change) in changes {
+            let mut bad = good.clone();
+            change(&mut bad);
+            let why = record::parse::<SnapshotRecord>(&record::to_bytes(&bad)).expect_err(field);
+            assert!(why.starts_with(field), "{field}: {why}");
+        }
+        let text = String::from_utf8(text).unwrap().replace("\"chunks\"", "\"more\"");
+        assert!(record::parse::<SnapshotRecord>(text.as_bytes()).is_err());
+    }
+}

@@ -1,0 +1,40 @@
+//! The snapshots of a pool, and how much space they occupy.
+
+use crate::error::{Error, Result};
+use crate::model::key::Key;
+use crate::pool::PoolDir;
+use crate::pool::snapshots::{self, SnapshotRecord};
+use crate::volume::commitment::allocated;
+use crate::volume::start::unknown;
+
+/// The present state of a snapshot.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct SnapshotStatus {
+    /// The snapshot's record.
+    pub record: SnapshotRecord,
+    /// Bytes that the snapshot occupies in the pool. It may share them with its volume, other snapshots
+    /// of it, and the volumes that started from it.
+    pub allocated: u64,
+}
+
+/// Returns the present state of the snapshot `name`. `NotFound` if there is none.
+pub(crate) fn snapshot(pool: &PoolDir, name: &str) -> Result<SnapshotStatus> {
+    const OPERATION: &str = "find snapshot";
+    let record =
+        snapshots::read(pool, &Key::of(name))?.ok_or_else(|| unknown(OPERATION, name))?;
+    describe(pool, record)
+}
+
+/// Lists all snapshots whose records can be read, sorted by name, and the errors of the others.
+pub(crate) fn survey(pool: &PoolDir) -> Result<(Vec<SnapshotStatus>, Vec<Error>)> {
+    let (records, damaged) = snapshots::survey(pool)?;
+    let all = records.into_iter().map(|record| describe(pool, record)).collect::<Result<_>>()?;
+    Ok((all, damaged))
+}
+
+/// Adds to a record what is not in it.
+pub(super) fn describe(pool: &PoolDir, record: SnapshotRecord) -> Result<SnapshotStatus> {
+    let allocated = allocated(pool, &pool.layout().snapshot_store(&record.key()))?;
+    Ok(SnapshotStatus { record, allocated })
+}
