@@ -1,0 +1,66 @@
+//! What snapshots cost: printed, and not judged.
+
+use std::fs::File;
+use std::io::IoSlice;
+use std::os::unix::fs::FileExt as _;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use calf::VolumeSpec;
+use calf_test_kit::kernel;
+use calf_test_kit::real_pool::{Page, Rig, open};
+
+use crate::{delete, from_snapshot, take};
+
+const SIZE: u64 = 2 << 30;
+
+/// The longest write of a guest while `action` runs.
+fn longest_write<T>(device: &File, action: impl FnOnce() -> T) -> (T, Duration) {
+    let stop = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        let writer = scope.spawn(|| {
+            let (page, mut longest) = (Page([1; 4096]), Duration::ZERO);
+            while !stop.load(Ordering::Acquire) {
+                let start = Instant::now();
+                device.write_all_at(&page.0, SIZE - 4096).expect("write");
+                longest = longest.max(start.elapsed());
+                std::thread::sleep(Duration::from_millis(1));
+            }
+            longest
+        });
+        std::thread::sleep(Duration::from_millis(50));
+        let result = action();
+        stop.store(true, Ordering::Release);
+        (result, writer.join().expect("the writer"))
+    })
+}
+
+pub(crate) fn print() {
+    let rig = Rig::new(kernel::Fs::Xfs);
+    rig.import_file_system("root", "ext4");
+    for dirty in [0, 64, 512u64] {
+        let device = rig.open(&VolumeSpec::new("v", "root").size(SIZE));
+        let pages = vec![Page([7; 4096]); 256];
+        for mebibyte in 0..dirty {
+            let slices: Vec<_> = pages.iter().map(|page| IoSlice::new(&page.0)).collect();
+            let written = rustix::io::pwritev(&device, &slices, mebibyte << 20).expect("write");
+            assert_eq!(written, 1 << 20);
+        }
+        let start = Instant::now();
+        let (taken, longest) = longest_write(&device, || take(&rig.pool, "v", "s"));
+        println!(
+            "{dirty} MiB dirty: snapshot in {:?}, writers waited {:?} at most, longest write {longest:?}",
+            start.elapsed().saturating_sub(Duration::from_millis(50)),
+            taken.waited.expect("it was made"),
+        );
+        let start = Instant::now();
+        rig.pool.create_volume(&from_snapshot("copy", "s")).expect("a copy");
+        let made = start.elapsed();
+        drop(open(&rig.node("copy")));
+        println!("{dirty} MiB: a volume of it in {made:?}, its device after {:?}", start.elapsed());
+        let (taken, longest) = longest_write(&device, || take(&rig.pool, "v", "again"));
+        println!("{dirty} MiB: once more, writers waited {:?}, longest write {longest:?}", taken.waited);
+        drop(device);
+        delete(&rig, &["v", "copy"], &["s", "again"]);
+    }
+}

@@ -1,0 +1,111 @@
+//! The process is killed before each change that it makes, in turn, while it makes a snapshot of a volume in
+//! use and a volume of that. Nothing may be half done for good, and nobody may wait.
+
+use std::fs::{self, File};
+use std::os::unix::fs::FileExt as _;
+use std::os::unix::process::ExitStatusExt as _;
+use std::process::{Command, ExitCode};
+use std::sync::Arc;
+
+use calf::{PoolOptions, SnapshotSpec, VolumeSpec, VolumeState};
+use calf_test_kit::killing_host::KillingHost;
+use calf_test_kit::real_pool::{self, Page, Rig, open_for_reading, read_page};
+use calf_test_kit::kernel;
+
+use crate::from_snapshot;
+
+/// Makes this program the process that dies: the pool, and the change to die at.
+const BE_A_VICTIM: &str = "CALF_TEST_VICTIM";
+
+/// How the volume is used meanwhile.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Use {
+    Block,
+    Mounted,
+}
+
+/// Makes and deletes, if this process is to.
+pub(crate) fn be_a_victim() -> Option<ExitCode> {
+    let order = std::env::var(BE_A_VICTIM).ok()?;
+    let (pool, n) = order.split_once('\n').expect("an order");
+    let host = KillingHost::new(n.parse().expect("a number"));
+    let pool = PoolOptions::default().host(Arc::new(host)).open(pool).expect("a pool");
+    let volume = pool.volume("v").expect("a volume id");
+    volume.take_snapshot(&SnapshotSpec::new("s")).expect("a snapshot");
+    let copy = pool.create_volume(&from_snapshot("copy", "s")).expect("a copy");
+    copy.activate().expect("activate");
+    copy.delete().expect("delete");
+    pool.snapshot("s").and_then(|snapshot| snapshot.delete()).expect("delete");
+    Some(ExitCode::SUCCESS)
+}
+
+/// Kills before change 1, 2, … until there are no more.
+pub(crate) fn survives(how: Use) {
+    let rig = Rig::new(kernel::Fs::Xfs);
+    rig.import_file_system("root", "ext4");
+    rig.pool.create_volume(&VolumeSpec::new("v", "root")).expect("create");
+    let publish = rig.publication("v", real_pool::mount());
+    let volume = rig.pool.volume("v").expect("a volume id");
+    if how == Use::Mounted {
+        volume.stage(&publish.stage).expect("stage");
+        volume.publish(&publish).expect("publish");
+    }
+    let device = rig.node("v");
+    let mut kills = 0;
+    for n in 1.. {
+        write(&rig, how, n);
+        let mut victim = Command::new(std::env::current_exe().expect("this program"));
+        victim.env(BE_A_VICTIM, format!("{}\n{n}", rig.pool.root().display()));
+        let output = victim.output().expect("a process");
+        if output.status.success() {
+            break;
+        }
+        let killed = output.status.signal() == Some(9);
+        assert!(killed, "change {n}: {}", String::from_utf8_lossy(&output.stderr));
+        kills += 1;
+
+        let report = rig.pool.reconcile().expect("reconcile");
+        assert_eq!(report.failed, Vec::<String>::new(), "change {n}");
+        for volume in rig.pool.volumes().expect("volumes") {
+            assert_ne!(volume.state, VolumeState::Interrupted, "change {n}: {volume:?}");
+        }
+        assert_eq!(volume.status().expect("it is there").state, VolumeState::Active);
+        // Whoever uses the volume goes on.
+        write(&rig, how, n + 1);
+        let directory = rig.pool.root().join("snapshots");
+        let directories = fs::read_dir(directory).map_or(0, Iterator::count);
+        let snapshots = rig.pool.snapshots().expect("snapshots");
+        assert_eq!(directories, snapshots.len(), "change {n}: half a snapshot");
+        if !snapshots.is_empty() && how == Use::Block {
+            let copy = rig.open(&from_snapshot("probe", "s"));
+            assert_eq!(read_page(&copy, 1 << 20).0, [n as u8; 4096], "change {n}");
+            drop(copy);
+            rig.pool.volume("probe").and_then(|volume| volume.delete()).expect("delete");
+        }
+        rig.pool.volume("copy").and_then(|volume| volume.delete()).expect("delete");
+        rig.pool.snapshot("s").and_then(|snapshot| snapshot.delete()).expect("delete");
+    }
+    println!("{how:?}: killed {kills} times");
+    assert!(kills > 15, "only {kills} changes");
+    drop(open_for_reading(&device));
+    match how {
+        Use::Mounted => rig.tear_down(&publish, "v"),
+        Use::Block => volume.delete().expect("delete"),
+    }
+}
+
+/// Writes to the volume, which must not wait.
+fn write(rig: &Rig, how: Use, n: u64) {
+    match how {
+        Use::Block => {
+            let device = rig.activate("v");
+            device.write_all_at(&Page([n as u8; 4096]).0, 1 << 20).expect("write");
+        }
+        Use::Mounted => {
+            let target = rig.publication("v", real_pool::mount()).target;
+            let file = File::create(target.join("file")).expect("create");
+            file.write_all_at(&[n as u8; 4096], 0).expect("write");
+            file.sync_all().expect("sync");
+        }
+    }
+}

@@ -1,0 +1,71 @@
+//! Snapshots on a real device-mapper and on real file systems: one instant of a volume in use, file systems
+//! that are frozen for it, what a crash leaves, and what it costs.
+
+mod cost;
+mod instant;
+mod killed;
+mod lasting;
+mod mounted;
+
+use std::fs::File;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use calf::{Pool, SnapshotSpec, Taken, VolumeSource, VolumeSpec};
+use calf_test_kit::kernel;
+use calf_test_kit::real_pool::Rig;
+
+fn main() -> ExitCode {
+    if let Some(code) = killed::be_a_victim() {
+        return code;
+    }
+    let long = Duration::from_secs(900);
+    kernel::main(vec![
+        kernel::test("a_snapshot_of_a_busy_volume_is_one_instant_on_xfs", || {
+            instant::one_instant(kernel::Fs::Xfs);
+        })
+        .timeout(Duration::from_secs(300)),
+        kernel::test("a_snapshot_of_a_busy_volume_is_one_instant_on_btrfs", || {
+            instant::one_instant(kernel::Fs::Btrfs);
+        })
+        .timeout(Duration::from_secs(300)),
+        kernel::test("what_the_node_wrote_through_its_page_cache_is_in_a_snapshot", instant::buffered),
+        kernel::test("volumes_of_one_snapshot_are_isolated", instant::isolation),
+        kernel::test("a_snapshot_without_shared_blocks_is_refused_or_copied", instant::unshared),
+        kernel::test("a_snapshot_of_a_mounted_ext4_is_clean", mounted::ext4),
+        kernel::test("a_snapshot_of_a_mounted_xfs_mounts_with_what_was_written", mounted::xfs),
+        kernel::test("a_snapshot_survives_a_crash_at_once", lasting::crash),
+        kernel::test("a_snapshot_of_a_block_volume_survives_a_kill_between_any_two_steps", || {
+            killed::survives(killed::Use::Block);
+        })
+        .timeout(long),
+        kernel::test("a_snapshot_of_a_mounted_volume_survives_a_kill_between_any_two_steps", || {
+            killed::survives(killed::Use::Mounted);
+        })
+        .timeout(long),
+        kernel::test("snapshots_cost_what_is_printed", cost::print).timeout(long),
+    ])
+}
+
+fn take(pool: &Pool, volume: &str, name: &str) -> Taken {
+    let volume = pool.volume(volume).expect("a volume id");
+    volume.take_snapshot(&SnapshotSpec::new(name)).expect("a snapshot")
+}
+
+fn from_snapshot(id: &str, name: &str) -> VolumeSpec {
+    VolumeSpec::from_source(id, VolumeSource::Snapshot(name.to_owned()))
+}
+
+/// Opens a new volume of a snapshot.
+fn open_copy(rig: &Rig, id: &str, name: &str) -> File {
+    rig.open(&from_snapshot(id, name))
+}
+
+fn delete(rig: &Rig, volumes: &[&str], snapshots: &[&str]) {
+    for id in volumes {
+        rig.pool.volume(id).expect("a volume id").delete().expect("delete");
+    }
+    for name in snapshots {
+        rig.pool.snapshot(name).expect("a name").delete().expect("delete");
+    }
+}
