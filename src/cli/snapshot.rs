@@ -102,9 +102,8 @@ fn create(
     name: Option<String>,
     consistency: Option<ConsistencyArg>,
 ) -> Result<()> {
-    let name = name.unwrap_or_else(|| {
-        format!("{volume}-{}", Timestamp::now().strftime("%Y%m%dT%H%M%S%3fZ"))
-    });
+    let name = name
+        .unwrap_or_else(|| format!("{volume}-{}", Timestamp::now().strftime("%Y%m%dT%H%M%S%3fZ")));
     let spec = SnapshotSpec::new(name).consistency(consistency.map(|wanted| match wanted {
         ConsistencyArg::Crash => Consistency::Crash,
         ConsistencyArg::FileSystem => Consistency::FileSystem,

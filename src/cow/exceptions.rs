@@ -229,7 +229,11 @@ mod tests {
         }
         let (shape, mut bytes) = store(1000 * CHUNK, 0..3);
         put(&mut bytes, 0, 3, 9, 200);
-        assert_eq!(content(shape, &bytes).expect("whole").stored, 201 * CHUNK, "chunks may be left out");
+        assert_eq!(
+            content(shape, &bytes).expect("whole").stored,
+            201 * CHUNK,
+            "chunks may be left out"
+        );
     }
 
     #[test]

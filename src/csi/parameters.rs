@@ -233,6 +233,7 @@ mod tests {
             VolumeSpec {
                 id: "v".into(),
                 template: "base".into(),
+                source: None,
                 size: Some(10 << 30),
                 cow_limit: Some(1 << 30),
                 chunk_size: 16 << 10,

@@ -100,11 +100,12 @@ pub(super) fn encode(
     tell("loops", loops(pool, &mut registry));
     tell("volumes", volumes(pool, &mut registry));
     tell("spares", spares(pool, &mut registry));
+    tell("snapshots", snapshots(pool, &mut registry));
     losses(pool, &mut registry);
     ready(pool, required, &mut registry);
     registry.register(
         "scrape_collector_success",
-        "Whether a part of this scrape (pool, commitment, loops, volumes, spares) could be read",
+        "Whether a part of this scrape (pool, commitment, loops, volumes, spares, snapshots) could be read",
         success.clone(),
     );
     let duration = Number::default();
@@ -192,6 +193,21 @@ fn loops(pool: &Pool, registry: &mut Registry) -> Result<()> {
     let gauge = Bytes::default();
     gauge.set(pool.loop_devices()?);
     registry.register("pool_loop_devices", "Loop devices over files of the pool", gauge);
+    Ok(())
+}
+
+fn snapshots(pool: &Pool, registry: &mut Registry) -> Result<()> {
+    let all = pool.snapshots()?;
+    let (count, allocated) = (Bytes::default(), Bytes::default());
+    count.set(all.len() as u64);
+    allocated.set(all.iter().map(|snapshot| snapshot.allocated).sum());
+    registry.register("snapshots", "Snapshots", count);
+    registry.register_with_unit(
+        "snapshots_allocated",
+        "Space that snapshots occupy, shared blocks included",
+        Unit::Bytes,
+        allocated,
+    );
     Ok(())
 }
 

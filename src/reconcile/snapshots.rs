@@ -6,11 +6,7 @@ use crate::reconcile::report::{ReconcileReport, Removal, RemovalKind};
 use crate::snapshot::remove;
 
 /// Removes the remains of snapshots that were never complete, or are being deleted.
-pub(super) fn reconcile(
-    pool: &PoolDir,
-    dry_run: bool,
-    report: &mut ReconcileReport,
-) -> Result<()> {
+pub(super) fn reconcile(pool: &PoolDir, dry_run: bool, report: &mut ReconcileReport) -> Result<()> {
     for key in remove::sweep(pool, dry_run)? {
         let what = format!("remains of an interrupted creation or deletion of a snapshot ({key})");
         report.removed.push(Removal { kind: RemovalKind::Remains, what });

@@ -21,8 +21,7 @@ pub struct SnapshotStatus {
 /// Returns the present state of the snapshot `name`. `NotFound` if there is none.
 pub(crate) fn snapshot(pool: &PoolDir, name: &str) -> Result<SnapshotStatus> {
     const OPERATION: &str = "find snapshot";
-    let record =
-        snapshots::read(pool, &Key::of(name))?.ok_or_else(|| unknown(OPERATION, name))?;
+    let record = snapshots::read(pool, &Key::of(name))?.ok_or_else(|| unknown(OPERATION, name))?;
     describe(pool, record)
 }
 

@@ -147,8 +147,9 @@ impl Source<'_> {
             host.write_record(&self.pool.layout().lost_writes(self.guard.key()), b"")?;
         }
         let why = format!("{lost}: {error}");
-        Err(Error::new(ErrorKind::Corrupt, OPERATION, &self.record.id, why)
-            .remedy("its content cannot be trusted: look at the pool's disk, and make the volume anew"))
+        Err(Error::new(ErrorKind::Corrupt, OPERATION, &self.record.id, why).remedy(
+            "its content cannot be trusted: look at the pool's disk, and make the volume anew",
+        ))
     }
 
     /// Copies the store of a volume in use, which only sharing blocks does fast enough.

@@ -89,7 +89,8 @@ pub(crate) fn check_bound(pool: &PoolDir, id: &str, size: u64) -> Result<()> {
     if size <= bound {
         return Ok(());
     }
-    let why = format!("{} is more than volumes may have here, {}", exact_size(size), exact_size(bound));
+    let why =
+        format!("{} is more than volumes may have here, {}", exact_size(size), exact_size(bound));
     Err(Error::new(ErrorKind::OutOfRange, "set the size of volume", id, why).remedy(
         "ask for less; an administrator sets the bound with `calf serve --max-volume-size`",
     ))
@@ -161,11 +162,13 @@ pub(crate) fn record_of_copy(
     }
     let size = spec.size.unwrap_or(content.size);
     if size < content.size {
-        let why = format!("{} is smaller than {source}, {}", exact_size(size), exact_size(content.size));
+        let why =
+            format!("{} is smaller than {source}, {}", exact_size(size), exact_size(content.size));
         return refused(ErrorKind::OutOfRange, why, "give at least that size, or no size".into());
     }
     if spec.reserve == Reserve::Full {
-        let why = format!("reserve is set, but it shares its space with {source} until it is written");
+        let why =
+            format!("reserve is set, but it shares its space with {source} until it is written");
         return refused(ErrorKind::Unsupported, why, "leave reserve out".into());
     }
     let base = Base {

@@ -6,5 +6,6 @@ mod download;
 mod help;
 mod import;
 mod power;
+mod snapshot;
 mod template;
 mod volume;

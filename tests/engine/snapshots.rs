@@ -62,11 +62,15 @@ fn a_snapshot_keeps_what_was_written_and_outlives_its_volume() {
     put_store(&volume_file(&environment, "v", "cow"), &[2]);
     assert_eq!(stored_chunk(&snapshot_file(&environment, "s", "cow"), 0), 1);
     pool.volume("v").expect("an id").delete().expect("delete");
-    let copy = pool.create_volume(&from_snapshot("w", "s").size(2 * TEMPLATE_SIZE)).expect("a copy");
+    let copy =
+        pool.create_volume(&from_snapshot("w", "s").size(2 * TEMPLATE_SIZE)).expect("a copy");
     assert_eq!(stored_chunk(&volume_file(&environment, "w", "cow"), 0), 1);
     let status = copy.status().expect("it is there");
     assert_eq!(status.record.source, Some(VolumeSource::Snapshot("s".to_owned())));
-    assert_eq!((status.record.size, status.record.template.as_str()), (2 * TEMPLATE_SIZE, "debian"));
+    assert_eq!(
+        (status.record.size, status.record.template.as_str()),
+        (2 * TEMPLATE_SIZE, "debian")
+    );
     copy.activate().expect("activate");
     put_store(&volume_file(&environment, "w", "cow"), &[3]);
     assert_eq!(stored_chunk(&snapshot_file(&environment, "s", "cow"), 0), 1, "it is frozen");
@@ -175,7 +179,9 @@ fn a_volume_without_sound_content_has_no_snapshot() {
     };
     environment.host.set_usage(device, SnapshotUsage::Invalid);
     refused(ErrorKind::NoSpace, "calf volume recover v");
-    environment.host.set_usage(device, SnapshotUsage::Valid { used: 8192, total: 1, metadata: 8192 });
+    environment
+        .host
+        .set_usage(device, SnapshotUsage::Valid { used: 8192, total: 1, metadata: 8192 });
 
     let store = volume_file(&environment, "v", "cow");
     let file = File::options().read(true).write(true).open(&store).expect("the store");
@@ -343,22 +349,26 @@ fn what_was_edited_is_refused_and_harms_nothing_else() {
     let outside = environment.path("outside");
     fs::create_dir(&outside).expect("a directory");
     fs::write(outside.join("cow"), "tenant").expect("write");
-    let damages: [(&str, &dyn Fn(PathBuf, PathBuf)); 7] = [
-        ("cut short", &|_, cow| File::options().write(true).open(cow).unwrap().set_len(4096).unwrap()),
-        ("replaced", &|_, cow| fs::write(cow, vec![0xca; 3 * 4096]).unwrap()),
-        ("missing", &|_, cow| fs::remove_file(cow).unwrap()),
-        ("not a regular file", &|_, cow| {
+    /// Damages a record and a store.
+    type Damage = fn(PathBuf, PathBuf);
+    let damages: [(&str, Damage); 7] = [
+        ("cut short", |_, cow| {
+            File::options().write(true).open(cow).unwrap().set_len(4096).unwrap()
+        }),
+        ("replaced", |_, cow| fs::write(cow, vec![0xca; 3 * 4096]).unwrap()),
+        ("missing", |_, cow| fs::remove_file(cow).unwrap()),
+        ("not a regular file", |_, cow| {
             fs::remove_file(&cow).unwrap();
             symlink("/etc/passwd", cow).unwrap();
         }),
-        ("chunks of 8192", &|_, cow| {
+        ("chunks of 8192", |_, cow| {
             File::options().write(true).open(cow).unwrap().write_all_at(&[16], 12).unwrap();
         }),
-        ("read record", &|record, _| {
+        ("read record", |record, _| {
             let text = fs::read_to_string(&record).unwrap();
             fs::write(record, text.replace("\"chunks\": 1", "\"chunks\": -1")).unwrap();
         }),
-        ("record of snapshot other", &|record, _| {
+        ("record of snapshot other", |record, _| {
             let text = fs::read_to_string(&record).unwrap();
             fs::write(record, text.replace("\"name\": \"s\"", "\"name\": \"other\"")).unwrap();
         }),
@@ -404,7 +414,11 @@ fn what_others_may_write_anew_counts() {
     let bounded = |allowed: u64| {
         environment.host.set_free((256 << 20) + allowed);
         let root = environment.directory.path().join("pool");
-        environment.options().overcommit_ratio(calf::OvercommitRatio::new(1.0).ok()).open(root).expect("a pool")
+        environment
+            .options()
+            .overcommit_ratio(calf::OvercommitRatio::new(1.0).ok())
+            .open(root)
+            .expect("a pool")
     };
     assert_eq!(kind(take(&bounded(1 << 20), "v", "t")), ErrorKind::NoSpace, "{before}");
     let pool = bounded(4 << 20);

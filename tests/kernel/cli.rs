@@ -19,6 +19,7 @@ fn main() -> ExitCode {
     kernel::main(vec![
         kernel::test("a_volume_lives_by_the_command_line_alone", alone),
         kernel::test("a_volume_grows_while_it_is_in_use", expand),
+        kernel::test("a_snapshot_is_made_used_and_deleted_by_commands", snapshots),
         kernel::test("file_systems_are_staged_and_published_by_commands", file_systems),
         kernel::test("an_inline_volume_lives_with_its_publication", inline),
         kernel::test("the_command_line_and_a_driver_share_a_pool", beside_a_driver),
@@ -103,6 +104,48 @@ impl Cli {
 
 fn text(path: &Path) -> &str {
     path.to_str().expect("UTF-8")
+}
+
+fn snapshots() {
+    let cli = Cli::new(kernel::Fs::Xfs);
+    cli.import();
+    let node = cli.ok(&["volume", "create", "vm1", "--template", "root", "--activate"]);
+    let page = Page::random(&mut Random(43));
+    open(Path::new(node.trim_end())).write_all_at(&page.0, 1 << 20).expect("write");
+    let told = cli.ok(&["snapshot", "create", "vm1", "warm"]);
+    assert!(told.starts_with("created snapshot warm of volume vm1 ("), "{told}");
+    assert!(told.contains("writers waited"), "{told}");
+    let again = cli.json(&["snapshot", "create", "vm1", "warm"]);
+    assert_eq!((&again["writersWaitedMs"], &again["copied"]), (&Value::Null, &Value::Bool(false)));
+    let unnamed = cli.json(&["snapshot", "create", "vm1"]);
+    let name = unnamed["name"].as_str().expect("a name");
+    assert!(name.starts_with("vm1-2"), "{name}");
+    assert!(unnamed["writersWaitedMs"].as_f64().expect("a time") > 0.0, "{unnamed}");
+
+    let list = cli.ok(&["snapshot", "list", "--sort", "age"]);
+    let second = list.lines().nth(2).expect("two lines below the header");
+    let words: Vec<&str> = second.split_whitespace().collect();
+    assert_eq!(words[..5], ["warm", "vm1", "root", "32", "MiB"], "{list}");
+    let inspected = cli.json(&["snapshot", "inspect", "warm"]);
+    assert_eq!(inspected["consistency"], "crash");
+    assert_eq!(inspected["size"], TEMPLATE_SIZE);
+    let status = cli.json(&["status"]);
+    assert_eq!(status["snapshots"]["count"], 2);
+    let template = cli.json(&["template", "inspect", "root"]);
+    assert_eq!(template["snapshots"], serde_json::json!([name, "warm"]));
+
+    let told = cli.ok(&["volume", "create", "vm2", "--snapshot", "warm", "--size", "64Mi"]);
+    assert_eq!(told, "created volume vm2 (64 MiB, snapshot warm)\n");
+    let copy = cli.ok(&["volume", "activate", "vm2"]);
+    assert!(read_page(&open(Path::new(copy.trim_end())), 1 << 20).0 == page.0);
+    assert_eq!(cli.json(&["volume", "inspect", "vm2"])["source"]["snapshot"], "warm");
+    cli.fails(4, &["snapshot", "create", "vm2", "warm"]);
+    cli.fails(13, &["snapshot", "create", "vm1", "x", "--consistency", "file-system"]);
+    cli.fails(8, &["volume", "create", "vm3", "--snapshot", "warm", "--size", "16Mi"]);
+    cli.ok(&["volume", "delete", "vm1"]);
+    let told = cli.ok(&["snapshot", "delete", "warm", name, "none"]);
+    assert!(told.ends_with("there is no snapshot none\n"), "{told}");
+    cli.ok(&["volume", "delete", "vm2"]);
 }
 
 fn alone() {

@@ -436,7 +436,12 @@ impl Files for FakeHost {
         self.call("copy_file", |state| {
             if mode == CopyMode::Reflink && state.reflink_missing {
                 let why = "the file system cannot";
-                return Err(Error::new(ErrorKind::Unsupported, "share blocks", from.display(), why));
+                return Err(Error::new(
+                    ErrorKind::Unsupported,
+                    "share blocks",
+                    from.display(),
+                    why,
+                ));
             }
             state.copied.push((mode, path.to_owned(), state.kernel.suspended()));
             files::copy(from, path, length)
@@ -764,11 +769,9 @@ impl Mounts for FakeHost {
 
     fn sync_file_system(&self, path: &Path) -> Result<()> {
         self.check(path);
-        self.call("sync_file_system", |state| {
-            match state.kernel.mounted(&files::resolve(path)) {
-                Some(Target::FileSystem { device, .. }) => state.kernel.sync(device),
-                _ => Err(Error::new(ErrorKind::NotFound, "sync", path.display(), "not mounted")),
-            }
+        self.call("sync_file_system", |state| match state.kernel.mounted(&files::resolve(path)) {
+            Some(Target::FileSystem { device, .. }) => state.kernel.sync(device),
+            _ => Err(Error::new(ErrorKind::NotFound, "sync", path.display(), "not mounted")),
         })
     }
 

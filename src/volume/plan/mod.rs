@@ -86,16 +86,18 @@ pub(crate) fn plan(goal: Goal<'_>, observed: &Observed) -> Result<Vec<Step>> {
             create_store(record, &mut steps);
             write_record(record, observed, &mut steps);
         }
-        Goal::Copied { record, from } => {
+        Goal::Copied { record, from } if observed.record.is_none() => {
             remove(observed, &mut steps);
             copy_store(record, from, &mut steps);
             write_record(record, observed, &mut steps);
         }
         // The next activation makes a new store, so only the record is written.
-        Goal::Stored(record) if observed.is_stale(record) => {
+        Goal::Stored(record) | Goal::Copied { record, .. } if observed.is_stale(record) => {
             write_record(record, observed, &mut steps)
         }
-        Goal::Stored(record) => keep_store(record, observed, &mut steps)?,
+        Goal::Stored(record) | Goal::Copied { record, .. } => {
+            keep_store(record, observed, &mut steps)?
+        }
         Goal::Active { record, view } => {
             let (record, made) = &prepare_store(record, observed, &mut steps)?;
             match record.backing {
@@ -251,7 +253,7 @@ fn activate_snapshot(
                 // Left by a crash between create and resume. It cannot have been used: start again.
                 steps.push(Step::RemoveDevice(Role::Snapshot));
             }
-            make_snapshot(record, stored.unwrap_or_else(|| first_length(record)), steps);
+            make_snapshot(record, stored.unwrap_or_else(|| length_when_made(record)), steps);
         }
     }
     let below = match observed.snapshot.as_ref() {
@@ -271,6 +273,14 @@ fn activate_snapshot(
         None => {}
     }
     Ok(())
+}
+
+/// How long a store is after the step that made it. What a copied one holds may reach to its end.
+fn length_when_made(record: &VolumeRecord) -> u64 {
+    match record.source {
+        Some(_) => store_length(record),
+        None => first_length(record),
+    }
 }
 
 /// Makes the device over a store of `stored` bytes. Until the store has its full length, nobody can use it.

@@ -6,6 +6,7 @@ use proptest::prelude::*;
 use super::*;
 use crate::model::digest::Digest;
 use crate::model::policy::Durability;
+use crate::model::snapshot::VolumeSource;
 use crate::model::volume::VolumeState;
 use crate::pool::sample;
 use crate::sys::{DeviceNumber, LoopDevice, SnapshotUsage, Table};
@@ -49,6 +50,8 @@ struct Machine {
     attached: u64,
     /// Size of the loop device over the store that the live table uses; 0 before the first is live.
     live: u64,
+    /// The volume keeps what it starts from.
+    seed: bool,
 }
 
 fn valid(total: u64) -> SnapshotUsage {
@@ -69,6 +72,7 @@ impl Machine {
             attached: 0,
             live: 0,
             next_loop: 0,
+            seed: false,
         }
     }
 
@@ -105,6 +109,13 @@ impl Machine {
             Step::WriteRecord { record, commit } => {
                 let new = self.observed.record.is_none();
                 assert!(new || *commit == Commit::Replacement, "a first record replaces another");
+                let shows_use = record.source.is_none() && record.backing == Backing::Snapshot;
+                assert!(
+                    shows_use || *commit == Commit::Replacement,
+                    "a loss of power could blank it"
+                );
+                let is_ephemeral = record.durability == Durability::Ephemeral;
+                assert!(record.source.is_none() || !is_ephemeral || self.seed);
                 assert!(
                     !new || self.fresh,
                     "the volume would start with the content of a deleted one"
@@ -116,6 +127,20 @@ impl Machine {
                 assert!(self.observed.store.is_none());
                 self.observed.directory = true;
                 self.observed.store = Some(store(first_length(record), 0));
+                self.fresh = true;
+            }
+            Step::CreateSeed { .. } => {
+                assert!(self.observed.record.is_none() && !self.seed);
+                self.observed.directory = true;
+                self.seed = true;
+            }
+            Step::CopyStore { record, from } => {
+                assert!(self.observed.store.is_none());
+                assert!(self.seed || from.is_some(), "there is nothing to start from");
+                let is_new = self.observed.record.is_none();
+                assert!(is_new || from.is_none(), "the snapshot may be gone");
+                self.observed.directory = true;
+                self.observed.store = Some(store(store_length(record), 0));
                 self.fresh = true;
             }
             Step::ShortenStore { least, .. } => {
@@ -288,6 +313,7 @@ impl Machine {
                 assert!(self.observed.record.is_none(), "the record still exists");
                 self.observed.directory = false;
                 self.observed.store = None;
+                self.seed = false;
             }
         }
     }
@@ -314,20 +340,26 @@ fn event() -> impl Strategy<Value = Event> {
     ]
 }
 
-type Kind = (Durability, Backing, Reserve);
+/// The last says that the volume starts from a snapshot.
+type Kind = (Durability, Backing, Reserve, bool);
 
 fn kind() -> impl Strategy<Value = Kind> {
-    (
-        prop_oneof![Just(Durability::Ephemeral), Just(Durability::Durable)],
+    let durability = || prop_oneof![Just(Durability::Ephemeral), Just(Durability::Durable)];
+    let of_template = (
+        durability(),
         prop_oneof![Just(Backing::Snapshot), Just(Backing::Copy)],
         prop_oneof![Just(Reserve::None), Just(Reserve::Full)],
-    )
+        Just(false),
+    );
+    let of_snapshot = (durability(), Just(Backing::Snapshot), Just(Reserve::None), Just(true));
+    prop_oneof![3 => of_template, 1 => of_snapshot]
 }
 
 /// Runs one event on the machine, and stops it after `limit` steps. Returns whether it ran to its
 /// end.
 fn run(machine: &mut Machine, event: &Event, kind: Kind, limit: usize) -> bool {
-    let new = VolumeRecord { reserve: kind.2, ..record(TEMPLATE_SIZE, kind.0, kind.1) };
+    let source = kind.3.then(|| VolumeSource::Snapshot("s".to_owned()));
+    let new = VolumeRecord { reserve: kind.2, source, ..record(TEMPLATE_SIZE, kind.0, kind.1) };
     let mut wanted = machine
         .observed
         .record
@@ -340,6 +372,7 @@ fn run(machine: &mut Machine, event: &Event, kind: Kind, limit: usize) -> bool {
             machine.reboot(boot + 1);
             return true;
         }
+        Event::Create if kind.3 => Goal::Copied { record: &wanted, from: Path::new("/s/cow") },
         Event::Create => Goal::Stored(&wanted),
         Event::Activate { .. } | Event::Expand { .. } if !exists => return true,
         Event::Activate { view } => Goal::Active { record: &wanted, view: *view },
@@ -403,7 +436,7 @@ proptest! {
         durability in prop_oneof![Just(Durability::Ephemeral), Just(Durability::Durable)],
         history in prop::collection::vec((event(), 0usize..12), 0..24),
     ) {
-        let kind = (durability, Backing::Snapshot, Reserve::Full);
+        let kind = (durability, Backing::Snapshot, Reserve::Full, false);
         let mut machine = Machine::new();
         for (event, limit) in &history {
             run(&mut machine, event, kind, *limit);
@@ -420,7 +453,7 @@ proptest! {
     fn a_table_is_loaded_over_a_short_store(
         history in prop::collection::vec((event(), 0usize..14), 0..24),
     ) {
-        let kind = (Durability::Durable, Backing::Snapshot, Reserve::None);
+        let kind = (Durability::Durable, Backing::Snapshot, Reserve::None, false);
         let mut machine = Machine::new();
         for (event, limit) in &history {
             run(&mut machine, event, kind, *limit);
@@ -457,7 +490,7 @@ proptest! {
 /// A stopped volume comes back wherever its recovery was cut, and does not stand still in between.
 #[test]
 fn a_recovery_can_be_cut_anywhere() {
-    let kind = (Durability::Durable, Backing::Snapshot, Reserve::None);
+    let kind = (Durability::Durable, Backing::Snapshot, Reserve::None, false);
     for usage in [SnapshotUsage::Invalid, SnapshotUsage::Overflow] {
         for cut in 0..12 {
             let mut machine = Machine::new();
@@ -489,7 +522,7 @@ fn a_recovery_can_be_cut_anywhere() {
 
 #[test]
 fn a_volume_that_a_guard_holds_stays_suspended_until_it_is_let_go() {
-    let kind = (Durability::Ephemeral, Backing::Snapshot, Reserve::None);
+    let kind = (Durability::Ephemeral, Backing::Snapshot, Reserve::None, false);
     let mut machine = Machine::new();
     run(&mut machine, &Event::Create, kind, usize::MAX);
     run(&mut machine, &Event::Activate { view: false }, kind, usize::MAX);
@@ -518,7 +551,7 @@ fn a_volume_that_a_guard_holds_stays_suspended_until_it_is_let_go() {
 #[test]
 fn a_lost_store_is_an_error_and_is_never_silently_replaced() {
     let mut machine = Machine::new();
-    let kind = (Durability::Durable, Backing::Snapshot, Reserve::None);
+    let kind = (Durability::Durable, Backing::Snapshot, Reserve::None, false);
     run(&mut machine, &Event::Create, kind, usize::MAX);
     machine.observed.store = None;
     let record = machine.observed.record.clone().expect("it was created");
@@ -528,7 +561,7 @@ fn a_lost_store_is_an_error_and_is_never_silently_replaced() {
 
 #[test]
 fn a_replaced_store_is_never_activated() {
-    let kind = (Durability::Durable, Backing::Snapshot, Reserve::None);
+    let kind = (Durability::Durable, Backing::Snapshot, Reserve::None, false);
     let mut machine = Machine::new();
     run(&mut machine, &Event::Create, kind, usize::MAX);
     let record = machine.observed.record.clone().expect("it was created");
@@ -558,7 +591,7 @@ fn a_replaced_store_is_never_activated() {
 #[test]
 fn an_invalid_volume_is_not_activated_and_an_overflowed_one_does_not_grow() {
     let mut machine = Machine::new();
-    let kind = (Durability::Ephemeral, Backing::Snapshot, Reserve::None);
+    let kind = (Durability::Ephemeral, Backing::Snapshot, Reserve::None, false);
     run(&mut machine, &Event::Create, kind, usize::MAX);
     run(&mut machine, &Event::Activate { view: false }, kind, usize::MAX);
     let mut record = machine.observed.record.clone().expect("it was created");

@@ -59,7 +59,10 @@ pub(crate) fn print() {
         drop(open(&rig.node("copy")));
         println!("{dirty} MiB: a volume of it in {made:?}, its device after {:?}", start.elapsed());
         let (taken, longest) = longest_write(&device, || take(&rig.pool, "v", "again"));
-        println!("{dirty} MiB: once more, writers waited {:?}, longest write {longest:?}", taken.waited);
+        println!(
+            "{dirty} MiB: once more, writers waited {:?}, longest write {longest:?}",
+            taken.waited
+        );
         drop(device);
         delete(&rig, &["v", "copy"], &["s", "again"]);
     }

@@ -33,7 +33,8 @@ pub(crate) fn one_instant(fs: kernel::Fs) {
     let rig = Rig::new(fs);
     let template = rig.import_random("random", 7);
     let device = rig.open(&VolumeSpec::new("v", "random"));
-    let (stop, begun, acknowledged) = (AtomicBool::new(false), AtomicU64::new(0), AtomicU64::new(0));
+    let (stop, begun, acknowledged) =
+        (AtomicBool::new(false), AtomicU64::new(0), AtomicU64::new(0));
     let bounds = std::thread::scope(|scope| {
         let writer = scope.spawn(|| {
             for n in 1.. {
@@ -62,7 +63,8 @@ pub(crate) fn one_instant(fs: kernel::Fs) {
         assert!(most > least, "nothing was written during snapshot {number}");
         let name = format!("s{number}");
         let copy = open_copy(&rig, "copy", &name);
-        let found = (0..BLOCKS).map(|block| number_in(&read_page(&copy, block * 4096), &template, block));
+        let found =
+            (0..BLOCKS).map(|block| number_in(&read_page(&copy, block * 4096), &template, block));
         let found: Vec<u64> = found.collect();
         let last = found.iter().copied().max().expect("blocks");
         assert!((least..=most).contains(&last), "{name}: {last}, not in {least}..={most}");
@@ -142,7 +144,9 @@ pub(crate) fn isolation() {
     let large = rig.open(&crate::from_snapshot("large", "second").size(2 * TEMPLATE_SIZE));
     assert_eq!(first_difference(&large, &copies[0].1), None);
     assert_eq!(read_page(&large, 2 * TEMPLATE_SIZE - 4096).0, [0; 4096]);
-    large.write_all_at(&Page([7; 4096]).0, 2 * TEMPLATE_SIZE - 4096).expect("write behind the source's end");
+    large
+        .write_all_at(&Page([7; 4096]).0, 2 * TEMPLATE_SIZE - 4096)
+        .expect("write behind the source's end");
     drop((copies, source, large));
     delete(&rig, &["v", "a", "b", "large"], &[]);
     let last = open_copy(&rig, "d", "s");

@@ -8,9 +8,9 @@ use std::process::{Command, ExitCode};
 use std::sync::Arc;
 
 use calf::{PoolOptions, SnapshotSpec, VolumeSpec, VolumeState};
+use calf_test_kit::kernel;
 use calf_test_kit::killing_host::KillingHost;
 use calf_test_kit::real_pool::{self, Page, Rig, open_for_reading, read_page};
-use calf_test_kit::kernel;
 
 use crate::from_snapshot;
 

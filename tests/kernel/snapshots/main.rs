@@ -29,7 +29,10 @@ fn main() -> ExitCode {
             instant::one_instant(kernel::Fs::Btrfs);
         })
         .timeout(Duration::from_secs(300)),
-        kernel::test("what_the_node_wrote_through_its_page_cache_is_in_a_snapshot", instant::buffered),
+        kernel::test(
+            "what_the_node_wrote_through_its_page_cache_is_in_a_snapshot",
+            instant::buffered,
+        ),
         kernel::test("volumes_of_one_snapshot_are_isolated", instant::isolation),
         kernel::test("a_snapshot_without_shared_blocks_is_refused_or_copied", instant::unshared),
         kernel::test("a_snapshot_of_a_mounted_ext4_is_clean", mounted::ext4),
@@ -39,9 +42,12 @@ fn main() -> ExitCode {
             killed::survives(killed::Use::Block);
         })
         .timeout(long),
-        kernel::test("a_snapshot_of_a_mounted_volume_survives_a_kill_between_any_two_steps", || {
-            killed::survives(killed::Use::Mounted);
-        })
+        kernel::test(
+            "a_snapshot_of_a_mounted_volume_survives_a_kill_between_any_two_steps",
+            || {
+                killed::survives(killed::Use::Mounted);
+            },
+        )
         .timeout(long),
         kernel::test("snapshots_cost_what_is_printed", cost::print).timeout(long),
     ])
