@@ -18,6 +18,7 @@
 //! driver are plain blocking functions from a request to a response or an
 //! [`Error`](crate::Error).
 
+mod authority;
 mod capability;
 mod capacity;
 mod controller;

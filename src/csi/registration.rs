@@ -13,10 +13,12 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use tokio::net::UnixListener;
+use tokio_stream::StreamExt as _;
 use tokio_stream::wrappers::UnixListenerStream;
 use tonic::transport::Server;
 use tonic::{Request, Response, Status, async_trait};
 
+use crate::csi::authority::Localhost;
 use crate::csi::registration::wire::registration_server::RegistrationServer;
 use crate::csi::socket;
 use crate::csi::socket::SocketFile;
@@ -82,7 +84,9 @@ impl Registration {
                 .add_service(
                     RegistrationServer::new(self.answers).max_decoding_message_size(LARGEST),
                 )
-                .serve_with_incoming(UnixListenerStream::new(listener))
+                .serve_with_incoming(
+                    UnixListenerStream::new(listener).map(|stream| stream.map(Localhost::new)),
+                )
                 .await
                 .map_err(std::io::Error::other)
         };

@@ -8,6 +8,7 @@ use calf::ErrorKind;
 use calf::csi::DEFAULT_DRIVER_NAME;
 use calf::csi::registration::wire::registration_client::RegistrationClient;
 use calf::csi::registration::wire::{InfoRequest, RegistrationStatus};
+use calf_test_kit::http2;
 use calf_test_kit::simulated_driver::{Server, accepted, connect};
 use calf_test_kit::simulated_pool::Environment;
 use tonic::transport::Channel;
@@ -73,6 +74,24 @@ async fn kubelet_learns_where_the_driver_is() {
     assert!(node.registration().exists());
     server.stop().await;
     assert!(!node.registration().exists());
+}
+
+/// Kubelet names the socket's path for the server's host.
+#[tokio::test]
+async fn kubelet_may_name_a_path_for_a_host() {
+    let node = Node::new();
+    let server = node.start().await.expect("a server");
+    drop(node.found().await);
+    let socket = node.registration();
+    let authorities = [socket.to_str().expect("text"), "%2Fvar%2Flib%2Fx.sock", "localhost"];
+    let authorities = authorities.map(str::to_owned);
+    let outcomes = tokio::task::spawn_blocking(move || {
+        let method = "/pluginregistration.Registration/GetInfo";
+        authorities.map(|authority| http2::call(&socket, method, &authority))
+    });
+    let outcomes = outcomes.await.expect("no panic");
+    assert_eq!(outcomes, [http2::Outcome::Answered; 3]);
+    server.stop().await;
 }
 
 #[tokio::test]

@@ -308,8 +308,8 @@ spec:
             - --strict-topology
             - --immediate-topology=false
             - --enable-capacity
-            # The DaemonSet owns the capacity objects of its pods, so they are deleted with it.
-            - --capacity-ownerref-level=1
+            # A pod owns the capacity objects of its node, so they go with the pod, and so with the node.
+            - --capacity-ownerref-level=0
             - --capacity-poll-interval={{ .Values.provisioner.capacityPollInterval }}
             - --timeout={{ .Values.provisioner.timeout }}
             - --worker-threads={{ .Values.provisioner.workerThreads }}

@@ -11,6 +11,7 @@ mod late_template;
 mod least_privilege;
 mod metrics;
 mod microvm;
+mod node_gone;
 mod twenty_pods;
 mod volume_health;
 
@@ -24,8 +25,8 @@ pub(crate) struct Scenario {
     pub(crate) run: fn(&World, &Namespace) -> Result<()>,
 }
 
-/// In the order in which they run: the simplest first, and the metrics when there is something to
-/// count.
+/// In the order in which they run: the simplest first, the metrics when there is something to
+/// count, and last what the cluster recovers from slowly.
 pub(crate) fn all() -> Vec<Scenario> {
     vec![
         Scenario { name: "helm-test", run: helm_test::run },
@@ -41,5 +42,6 @@ pub(crate) fn all() -> Vec<Scenario> {
         Scenario { name: "kubelet-restarted", run: kubelet_restarted::run },
         Scenario { name: "twenty-pods", run: twenty_pods::run },
         Scenario { name: "metrics", run: metrics::run },
+        Scenario { name: "node-gone", run: node_gone::run },
     ]
 }

@@ -1,4 +1,4 @@
-//! A CSI call in frames of HTTP/2, with an authority that no client in Rust would send.
+//! A gRPC call in frames of HTTP/2, with an authority that no client in Rust would send.
 
 use std::io::{Read as _, Write as _};
 use std::os::unix::net::UnixStream;
@@ -29,13 +29,18 @@ pub enum Outcome {
     Reset(u32),
 }
 
-/// Calls Probe on a socket with this `:authority`.
+/// Calls CSI's Probe on a socket with this `:authority`.
 pub fn probe(socket: &Path, authority: &str) -> Outcome {
+    call(socket, "/csi.v1.Identity/Probe", authority)
+}
+
+/// Calls a method that takes an empty message.
+pub fn call(socket: &Path, method: &str, authority: &str) -> Outcome {
     let mut stream = UnixStream::connect(socket).expect("connect");
     stream.set_read_timeout(Some(PATIENCE)).expect("a timeout");
     let mut request = PREFACE.to_vec();
     request.extend(frame(SETTINGS, 0, 0, &[]));
-    request.extend(frame(HEADERS, END_HEADERS, 1, &headers(authority)));
+    request.extend(frame(HEADERS, END_HEADERS, 1, &headers(method, authority)));
     // An empty message: not compressed, no bytes.
     request.extend(frame(DATA, END_STREAM, 1, &[0; 5]));
     stream.write_all(&request).expect("send a request");
@@ -59,10 +64,10 @@ fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
 }
 
 /// `POST`, `http`, and literals that neither side keeps in a table.
-fn headers(authority: &str) -> Vec<u8> {
+fn headers(method: &str, authority: &str) -> Vec<u8> {
     let mut block = vec![0x83, 0x86];
     for (name, value) in [
-        (":path", "/csi.v1.Identity/Probe"),
+        (":path", method),
         (":authority", authority),
         ("content-type", "application/grpc"),
         ("te", "trailers"),

@@ -12,7 +12,7 @@
 //! | [`simulated_driver`] | a driver on such a pool, in the test's own process, and a client | `tests/csi` |
 //! | [`command_line`] | the binary in a pool of its own, run as from a shell | `tests/cli` |
 //! | [`service_manager`] | a service manager that a driver notifies | `tests/csi`, `tests/kernel` |
-//! | [`http2`] | a CSI call with an authority that no client in Rust would send | `tests/kernel` |
+//! | [`http2`] | a call with an authority that no client in Rust would send | `tests/csi`, `tests/kernel` |
 //! | [`http_server`] | a web server that gives the answers that a test wants | `tests/engine`, `tests/csi`, `tests/cli` |
 //! | [`built`] | paths of the programs that tests run | all of them |
 
