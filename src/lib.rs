@@ -152,7 +152,7 @@ pub use guard::watermark::{GuardOptions, Watermark};
 pub use guard::{Guard, Look};
 
 // Volumes.
-pub use api::{Device, TemporaryVolume, Volume};
+pub use api::{Device, Forked, TemporaryVolume, Volume};
 pub use model::access::Access;
 pub use model::policy::{Durability, NodeOwner, Reserve};
 pub use model::publication::{Publish, Stage};

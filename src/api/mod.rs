@@ -26,4 +26,4 @@ pub use pool::{Pool, PoolOptions};
 pub use snapshot::Snapshot;
 pub use template::{Template, TemplateStatus};
 pub use temporary::TemporaryVolume;
-pub use volume::Volume;
+pub use volume::{Forked, Volume};

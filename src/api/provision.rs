@@ -9,7 +9,7 @@ use crate::model::volume_id;
 use crate::pool::record::{TemplateRecord, VolumeRecord};
 use crate::volume::machine::observe;
 use crate::volume::mountable::{self, Content};
-use crate::volume::{growth, lifecycle, provision};
+use crate::volume::{growth, provision};
 
 impl Pool {
     /// The record of the volume with this id, if there is one.
@@ -20,7 +20,7 @@ impl Pool {
 
     /// Like [`create_volume`](Self::create_volume), but returns the record of the volume.
     pub(crate) fn provision(&self, spec: &VolumeSpec) -> Result<VolumeRecord> {
-        lifecycle::create_volume(&self.0, spec)
+        self.make(spec)
     }
 
     /// Refuses a kind of access to `what`, which has this content, that staging would refuse.

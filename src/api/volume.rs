@@ -2,13 +2,17 @@
 
 use std::fmt;
 use std::path::Path;
+use std::time::Duration;
 
 use crate::api::{Device, Pool};
 use crate::error::Result;
 use crate::model::cancel::Cancel;
 use crate::model::publication::{Publish, Stage};
-use crate::model::snapshot::SnapshotSpec;
+use crate::model::snapshot::{Consistency, SnapshotSpec};
+use crate::model::volume::VolumeSpec;
+use crate::pool::record::VolumeRecord;
 use crate::snapshot::create::{self, Taken};
+use crate::snapshot::fork;
 use crate::volume::publish::stage;
 use crate::volume::recover::{self, RecoverOptions, Recovery};
 use crate::volume::status::{VolumeStatistics, VolumeStatus};
@@ -24,6 +28,16 @@ use crate::volume::{lifecycle, publish, status};
 pub struct Volume {
     pool: Pool,
     id: String,
+}
+
+/// Volumes that were made of another, or that a repeated call found.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct Forked {
+    /// The volumes, in the order of their specs.
+    pub volumes: Vec<Volume>,
+    /// For how long writers of the source waited at most; `None` if an earlier call made the volumes.
+    pub waited: Option<Duration>,
 }
 
 impl Volume {
@@ -98,6 +112,21 @@ impl Volume {
     /// is damaged.
     pub fn take_snapshot(&self, spec: &SnapshotSpec) -> Result<Taken> {
         create::create(&self.pool.0, &self.id, spec)
+    }
+
+    /// Makes volumes that start from what this one holds at one instant during the call, while it may be in
+    /// use: all of them, or none. No snapshot is left. Each spec has this volume as its
+    /// [source](crate::VolumeSource::Volume). A repeated call finds the same volumes.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`take_snapshot`](Self::take_snapshot) and [`Pool::create_volume`]; `AlreadyExists` if one of the
+    /// ids is taken; `InvalidArgument` if an id is named twice.
+    pub fn fork(&self, specs: &[VolumeSpec], consistency: Option<Consistency>) -> Result<Forked> {
+        let fork::Forked { volumes, waited } =
+            fork::fork(&self.pool.0, &self.id, specs, consistency)?;
+        let handle = |record: VolumeRecord| Self::new(self.pool.clone(), record.id);
+        Ok(Forked { volumes: volumes.into_iter().map(handle).collect(), waited })
     }
 
     /// Deletes the volume: device, loop devices, files. `InUse` (naming the holder) while it is

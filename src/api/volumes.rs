@@ -1,10 +1,11 @@
 //! The volumes of a pool.
 
 use crate::api::{Device, Pool, Volume};
-use crate::error::Result;
+use crate::error::{Error, ErrorKind, Result};
 #[cfg(feature = "driver")]
 use crate::model::key::Key;
 use crate::model::publication::Publish;
+use crate::model::snapshot::VolumeSource;
 use crate::model::volume::VolumeSpec;
 use crate::model::volume_id;
 #[cfg(feature = "driver")]
@@ -13,6 +14,7 @@ use crate::pool::losses::Losses;
 use crate::pool::record::VolumeRecord;
 use crate::reconcile;
 use crate::reconcile::report::{ReconcileOptions, ReconcileReport};
+use crate::snapshot::fork;
 use crate::sys::DeviceNumber;
 #[cfg(feature = "driver")]
 use crate::volume::status::Listed;
@@ -25,11 +27,23 @@ impl Pool {
     ///
     /// # Errors
     ///
-    /// `NotFound` (no such template), `AlreadyExists` (same id, other properties), `OutOfRange`
-    /// (smaller than the template), `NoSpace`, `Unsupported`, `InvalidArgument`, `InProgress`.
+    /// `NotFound` (no such template, snapshot or source), `AlreadyExists` (same id, other properties), `OutOfRange`
+    /// (smaller than what it starts from), `NoSpace`, `Unsupported`, `InvalidArgument`, `InProgress`.
     pub fn create_volume(&self, spec: &VolumeSpec) -> Result<Volume> {
-        lifecycle::create_volume(&self.0, spec)?;
+        self.make(spec)?;
         Ok(Volume::new(self.clone(), spec.id.clone()))
+    }
+
+    /// Creates a volume, and returns its record.
+    pub(super) fn make(&self, spec: &VolumeSpec) -> Result<VolumeRecord> {
+        if let Some(VolumeSource::Volume(source)) = &spec.source {
+            let forked = fork::fork(&self.0, source, std::slice::from_ref(spec), None)?;
+            return forked.volumes.into_iter().next().ok_or_else(|| {
+                let why = "it vanished after it was made";
+                Error::new(ErrorKind::Internal, "create volume", &spec.id, why)
+            });
+        }
+        lifecycle::create_volume(&self.0, spec)
     }
 
     /// The volume with this id, which need not exist: see [`Volume`].

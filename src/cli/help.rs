@@ -81,6 +81,15 @@ Examples:
   ssh builder cat disk.zst | calf template import - --name disk
   qemu-img convert -O raw cloud.qcow2 cloud.img && calf template import cloud.img --name cloud";
 
+pub(super) const FORK: &str = "\
+All of them start from the same instant, and either all are made or none; no snapshot is left. They share \
+the blocks of the volume's COW store, which XFS (reflink=1) and Btrfs can; on other file systems, only a \
+volume that is not active can be forked, and its content is copied.
+
+Examples:
+  calf volume fork vm1 --count 20                   vm1-1 to vm1-20
+  calf volume fork vm1 a b --activate               prints two devices for VMMs";
+
 pub(super) const SNAPSHOT_CREATE: &str = "\
 The snapshot has all that was acknowledged before one instant during the call, and nothing of what was \
 written after it. It is on the disk when the command returns, whatever the volume's durability. It shares \

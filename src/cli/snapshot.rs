@@ -65,6 +65,15 @@ pub(super) enum ConsistencyArg {
     FileSystem,
 }
 
+impl From<ConsistencyArg> for Consistency {
+    fn from(wanted: ConsistencyArg) -> Self {
+        match wanted {
+            ConsistencyArg::Crash => Self::Crash,
+            ConsistencyArg::FileSystem => Self::FileSystem,
+        }
+    }
+}
+
 #[derive(Clone, Copy, ValueEnum)]
 pub(super) enum SortKey {
     Name,
@@ -104,10 +113,7 @@ fn create(
 ) -> Result<()> {
     let name = name
         .unwrap_or_else(|| format!("{volume}-{}", Timestamp::now().strftime("%Y%m%dT%H%M%S%3fZ")));
-    let spec = SnapshotSpec::new(name).consistency(consistency.map(|wanted| match wanted {
-        ConsistencyArg::Crash => Consistency::Crash,
-        ConsistencyArg::FileSystem => Consistency::FileSystem,
-    }));
+    let spec = SnapshotSpec::new(name).consistency(consistency.map(Consistency::from));
     let taken = context.existing_pool()?.volume(volume)?.take_snapshot(&spec)?;
     let view = TakenView {
         snapshot: View::from(&taken.snapshot),

@@ -2,6 +2,7 @@
 
 mod create;
 mod find;
+mod fork;
 mod publish;
 mod view;
 
@@ -12,6 +13,7 @@ use calf::units::format_size;
 use calf::{Error, ErrorKind, Pool, RecoverOptions, Recovery, Result};
 use clap::{Subcommand, ValueEnum};
 use create::CreateArgs;
+use fork::ForkArgs;
 use jiff::Timestamp;
 use publish::{InlineArgs, PublishArgs, StageArgs};
 use serde_json::json;
@@ -28,6 +30,9 @@ pub(super) enum Command {
     /// Create a volume
     #[command(after_help = help::CREATE)]
     Create(CreateArgs),
+    /// Create volumes that start from what another holds at this moment, while it may be in use
+    #[command(after_help = help::FORK)]
+    Fork(ForkArgs),
     /// List all volumes
     #[command(visible_alias = "ls")]
     List {
@@ -139,6 +144,7 @@ pub(super) enum SortKey {
 pub(super) fn run(context: &Context, command: Command) -> Result<Outcome> {
     match command {
         Command::Create(args) => create::create(context, args),
+        Command::Fork(args) => fork::fork(context, args),
         Command::List { sort, reverse } => list(context, sort, reverse),
         Command::Inspect { id, at } => inspect(context, &id, at),
         Command::Activate { id } => activate(context, &id),

@@ -16,6 +16,7 @@
 //! <pool>/volumes/<key>/seed          the COW store with which an ephemeral volume starts after a reboot
 //! <pool>/snapshots/<key>/snapshot.json   the record: a snapshot exists as long as this file does
 //! <pool>/snapshots/<key>/cow         what its volume's COW store was
+//! <pool>/snapshots/<key>/fork.json   instead of a record: the volumes that are being made of the store
 //! <pool>/spares/<token>/spare.json   the record of a volume with the spare's properties
 //! <pool>/spares/<token>/cow          its COW store
 //! ```
@@ -150,6 +151,11 @@ impl Layout {
     /// The record of a snapshot, which exists as long as this file does.
     pub fn snapshot_record(&self, key: &Key) -> PathBuf {
         self.snapshot_directory(key).join("snapshot.json")
+    }
+
+    /// The record of a fork that is not complete, in the directory of its cut.
+    pub fn fork_record(&self, key: &Key) -> PathBuf {
+        self.snapshot_directory(key).join("fork.json")
     }
 
     /// The COW store of a snapshot.

@@ -141,6 +141,9 @@ pub struct VolumeRecord {
     /// What the volume started from, other than the template's content (format 4).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub source: Option<VolumeSource>,
+    /// The token of the cut that a fork of another volume started from (format 4).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cut: Option<String>,
 }
 
 fn is_zero(number: &u32) -> bool {
@@ -234,6 +237,8 @@ impl Record for VolumeRecord {
         require(self.owner.mode <= 0o777, "owner.mode", self.owner.mode)?;
         require(self.owner.uid != u32::MAX, "owner.uid", self.owner.uid)?;
         require(self.owner.gid != u32::MAX, "owner.gid", self.owner.gid)?;
+        let cut = self.cut.as_deref().is_none_or(|cut| Key::parse(cut).is_some());
+        require(cut && (self.cut.is_none() || self.source.is_some()), "cut", &self.cut)?;
         match &self.source {
             Some(VolumeSource::Snapshot(name) | VolumeSource::Volume(name)) => {
                 require(volume_id::is_valid(name), "source", name)?;

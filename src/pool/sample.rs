@@ -32,6 +32,7 @@ pub(crate) fn volume() -> VolumeRecord {
         ttl: None,
         target: None,
         source: None,
+        cut: None,
     }
 }
 

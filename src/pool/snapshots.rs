@@ -46,6 +46,23 @@ pub struct SnapshotRecord {
     pub created: Timestamp,
 }
 
+/// `snapshots/<key>/fork.json`: the volumes that are being made of one cut of another.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+pub(crate) struct ForkRecord {
+    /// Id of the volume that they start from.
+    pub(crate) volume: String,
+    /// The token of the cut, which their records have too.
+    pub(crate) cut: String,
+    /// Their ids.
+    pub(crate) volumes: Vec<String>,
+}
+
+/// Reads the record of the fork with this key; `None` if there is none.
+pub(crate) fn read_fork(pool: &PoolDir, key: &Key) -> Result<Option<ForkRecord>> {
+    record::read(pool.host(), &pool.layout().fork_record(key))
+}
+
 /// Reads the record of the snapshot with this key; `None` if there is none, `Corrupt` if it cannot be used
 /// or belongs to another snapshot.
 pub(crate) fn read(pool: &PoolDir, key: &Key) -> Result<Option<SnapshotRecord>> {
@@ -104,6 +121,15 @@ impl Record for SnapshotRecord {
         let full = cow::store_size(self.size, None, self.chunk_size);
         let fits = self.stored <= full && self.stored.is_multiple_of(self.chunk_size);
         require(fits, "stored", self.stored)
+    }
+}
+
+impl Record for ForkRecord {
+    fn check(&self) -> Result<(), String> {
+        require(volume_id::is_valid(&self.volume), "volume", &self.volume)?;
+        require(Key::parse(&self.cut).is_some(), "cut", &self.cut)?;
+        let bad = self.volumes.iter().find(|id| !volume_id::is_valid(id));
+        require(bad.is_none(), "volumes", bad)
     }
 }
 

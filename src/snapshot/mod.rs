@@ -14,4 +14,6 @@
 pub(crate) mod catalog;
 pub(crate) mod create;
 mod cut;
+pub(crate) mod fork;
 pub(crate) mod remove;
+pub(crate) mod sweep;

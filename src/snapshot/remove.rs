@@ -1,4 +1,4 @@
-//! Removes snapshots, and what is left of interrupted calls.
+//! Removes snapshots.
 
 use crate::error::Result;
 use crate::model::key::Key;
@@ -37,27 +37,4 @@ pub(super) fn clear(pool: &PoolDir, key: &Key) -> Result<()> {
         Some(FileKind::Directory) => pool.host().remove_directory(&directory),
         _ => Ok(()),
     }
-}
-
-/// Removes directories without a record, which interrupted calls left; returns their keys. With `dry_run`,
-/// only lists them. Leaves those alone that a call works on.
-pub(crate) fn sweep(pool: &PoolDir, dry_run: bool) -> Result<Vec<Key>> {
-    let mut removed = Vec::new();
-    for key in snapshots::keys(pool)? {
-        let record = pool.layout().snapshot_record(&key);
-        let directory = pool.host().file(&pool.layout().snapshot_directory(&key))?;
-        let is_directory = directory.is_some_and(|found| found.kind == FileKind::Directory);
-        if !is_directory || pool.host().file(&record)?.is_some() {
-            continue;
-        }
-        let Some(_lock) = pool.try_lock_snapshot(&key, Mode::Exclusive)? else { continue };
-        if pool.host().file(&record)?.is_some() {
-            continue;
-        }
-        if !dry_run {
-            clear(pool, &key)?;
-        }
-        removed.push(key);
-    }
-    Ok(removed)
 }

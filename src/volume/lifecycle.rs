@@ -145,9 +145,10 @@ pub(crate) fn create(
             return create_copy(pool, guard, spec, &start, &observed).map(Provisioned::Made);
         }
         Some(VolumeSource::Volume(_)) => {
-            let why = "it is to start from another volume";
+            let why =
+                "it is to start from another volume, and exist only as long as it is published";
             return Err(Error::new(ErrorKind::Unsupported, "create volume", &spec.id, why)
-                .remedy("make a snapshot of that volume, and a volume of the snapshot"));
+                .remedy("create the volume first, then publish it"));
         }
     }
     let backing = pool.backing()?;
@@ -196,7 +197,8 @@ pub(crate) fn create_copy(
     let digest = &start.content.digest;
     let _image = pool.lock_image(digest, Mode::Shared)?;
     check_content(pool, digest, start.content.template_size)?;
-    let record = provision::record_of_copy(spec, &start.content, observed.boot.clone())?;
+    let mut record = provision::record_of_copy(spec, &start.content, observed.boot.clone())?;
+    record.cut.clone_from(&start.cut);
     provision::check_bound(pool, &record.id, record.size)?;
     admission.admit_copy(&record, &start.store)?;
     let goal = Goal::Copied { record: &record, from: &start.store };

@@ -223,5 +223,6 @@ fn written(
         ttl: spec.ttl.map(|ttl| ttl.as_secs()),
         target: None,
         source: spec.source.clone(),
+        cut: None,
     }
 }

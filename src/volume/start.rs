@@ -18,6 +18,8 @@ pub(crate) struct Start {
     pub(crate) content: SnapshotRecord,
     /// Its COW store.
     pub(crate) store: PathBuf,
+    /// The token of such a cut.
+    pub(crate) cut: Option<String>,
 }
 
 /// Finds the snapshot `name`, and takes the lock that keeps it in place while volumes are made of it.
@@ -32,7 +34,7 @@ pub(crate) fn hold(pool: &PoolDir, name: &str) -> Result<(Start, Lock)> {
     let key = Key::of(name);
     let lock = lock::snapshot(pool, &key, name, OPERATION, Mode::Shared)?;
     let content = snapshots::read(pool, &key)?.ok_or_else(|| unknown(OPERATION, name))?;
-    let start = Start { content, store: pool.layout().snapshot_store(&key) };
+    let start = Start { content, store: pool.layout().snapshot_store(&key), cut: None };
     check_store(pool, &start)?;
     Ok((start, lock))
 }
@@ -45,7 +47,7 @@ pub(crate) fn unknown(operation: &'static str, name: &str) -> Error {
 
 /// Refuses a store that is not the one that belongs to the record.
 pub(crate) fn check_store(pool: &PoolDir, start: &Start) -> Result<()> {
-    let Start { content, store } = start;
+    let Start { content, store, .. } = start;
     let why = match pool.host().file(store)? {
         None => "its store is missing from the pool".to_owned(),
         Some(file) if file.kind != FileKind::Regular => {

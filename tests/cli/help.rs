@@ -14,6 +14,7 @@ const COMMANDS: &[&[&str]] = &[
     &["template", "remove"],
     &["volume"],
     &["volume", "create"],
+    &["volume", "fork"],
     &["volume", "list"],
     &["volume", "inspect"],
     &["volume", "activate"],

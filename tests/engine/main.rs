@@ -10,6 +10,7 @@ mod downloads;
 mod examples;
 mod faults;
 mod faults_templates;
+mod forks;
 mod growth;
 mod guard;
 mod handles;

@@ -36,12 +36,6 @@ pub(super) struct Properties {
     /// The snapshot to start from
     #[arg(long, value_name = "NAME", add = complete::snapshot())]
     snapshot: Option<String>,
-    /// Size of the device [default: that of what it starts from]
-    #[arg(long, short, value_parser = size)]
-    size: Option<u64>,
-    /// Most that the volume may write [default: its whole size]
-    #[arg(long, value_name = "SIZE", value_parser = size)]
-    cow_limit: Option<u64>,
     /// Unit of copying: a power of two from 4Ki to 1Mi; a snapshot determines it
     #[arg(
         long,
@@ -51,6 +45,19 @@ pub(super) struct Properties {
         conflicts_with = "snapshot"
     )]
     chunk_size: u64,
+    #[command(flatten)]
+    common: Common,
+}
+
+/// The properties that a new volume has whatever it starts from.
+#[derive(Args)]
+pub(super) struct Common {
+    /// Size of the device [default: that of what it starts from]
+    #[arg(long, short, value_parser = size)]
+    size: Option<u64>,
+    /// Most that the volume may write [default: its whole size]
+    #[arg(long, value_name = "SIZE", value_parser = size)]
+    cow_limit: Option<u64>,
     /// What survives a reboot or a crash of the machine
     #[arg(long, value_enum, default_value_t = DurabilityArg::Ephemeral)]
     durability: DurabilityArg,
@@ -86,11 +93,18 @@ enum DurabilityArg {
 
 impl Properties {
     pub(super) fn into_spec(self, id: String) -> VolumeSpec {
-        VolumeSpec::new(id, self.template.unwrap_or_default())
+        let spec = VolumeSpec::new(id, self.template.unwrap_or_default())
             .source(self.snapshot.map(VolumeSource::Snapshot))
-            .size(self.size)
+            .chunk_size(self.chunk_size);
+        self.common.apply(spec)
+    }
+}
+
+impl Common {
+    /// Gives the properties to a volume.
+    pub(super) fn apply(&self, spec: VolumeSpec) -> VolumeSpec {
+        spec.size(self.size)
             .cow_limit(self.cow_limit)
-            .chunk_size(self.chunk_size)
             .durability(match self.durability {
                 DurabilityArg::Ephemeral => Durability::Ephemeral,
                 DurabilityArg::Durable => Durability::Durable,

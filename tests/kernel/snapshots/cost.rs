@@ -6,7 +6,7 @@ use std::os::unix::fs::FileExt as _;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use calf::VolumeSpec;
+use calf::{VolumeSource, VolumeSpec};
 use calf_test_kit::kernel;
 use calf_test_kit::real_pool::{Page, Rig, open};
 
@@ -63,6 +63,28 @@ pub(crate) fn print() {
             "{dirty} MiB: once more, writers waited {:?}, longest write {longest:?}",
             taken.waited
         );
+        let ids: Vec<String> = (1..=20).map(|number| format!("fork-{number}")).collect();
+        let specs: Vec<VolumeSpec> = ids
+            .iter()
+            .map(|id| VolumeSpec::from_source(id, VolumeSource::Volume("v".to_owned())))
+            .collect();
+        let volume = rig.pool.volume("v").expect("a volume id");
+        let start = Instant::now();
+        let (forked, longest) = longest_write(&device, || volume.fork(&specs, None));
+        println!(
+            "{dirty} MiB: fork of 20 in {:?}, writers waited {:?}, longest write {longest:?}",
+            start.elapsed().saturating_sub(Duration::from_millis(50)),
+            forked.expect("a fork").waited.expect("it was made"),
+        );
+        let start = Instant::now();
+        for n in 0..20 {
+            let spec = VolumeSpec::new(format!("fresh-{n}"), "root").size(SIZE);
+            rig.pool.create_volume(&spec).expect("create");
+        }
+        println!("{dirty} MiB: 20 fresh volumes in {:?}", start.elapsed());
+        for n in 0..20 {
+            delete(&rig, &[&ids[n], &format!("fresh-{n}")], &[]);
+        }
         drop(device);
         delete(&rig, &["v", "copy"], &["s", "again"]);
     }

@@ -5,7 +5,7 @@ use std::os::unix::fs::FileExt as _;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
-use calf::{ErrorKind, SnapshotSpec, VolumeSpec, VolumeState};
+use calf::{ErrorKind, SnapshotSpec, VolumeSource, VolumeSpec, VolumeState};
 use calf_test_kit::kernel;
 use calf_test_kit::real_pool::{Page, Random, Rig, TEMPLATE_SIZE, first_difference, read_page};
 
@@ -78,6 +78,47 @@ pub(crate) fn one_instant(fs: kernel::Fs) {
     }
     drop(device);
     delete(&rig, &["v"], &[]);
+}
+
+/// Volumes that are forked while writes go on are all of one instant.
+pub(crate) fn forks() {
+    let rig = Rig::new(kernel::Fs::Xfs);
+    let template = rig.import_random("random", 7);
+    let device = rig.open(&VolumeSpec::new("v", "random"));
+    let ids = ["a", "b", "c"];
+    let specs = ids.map(|id| VolumeSpec::from_source(id, VolumeSource::Volume("v".to_owned())));
+    let (stop, acknowledged) = (AtomicBool::new(false), AtomicU64::new(0));
+    let (least, most) = std::thread::scope(|scope| {
+        let writer = scope.spawn(|| {
+            for n in 1.. {
+                if stop.load(Ordering::Acquire) {
+                    break;
+                }
+                device.write_all_at(&page_of(n).0, block_of(n) * 4096).expect("write");
+                acknowledged.store(n, Ordering::SeqCst);
+            }
+        });
+        std::thread::sleep(Duration::from_millis(200));
+        let least = acknowledged.load(Ordering::SeqCst);
+        let forked = rig.pool.volume("v").and_then(|volume| volume.fork(&specs, None));
+        let most = acknowledged.load(Ordering::SeqCst) + 1;
+        println!("writers waited {:?}", forked.expect("a fork").waited);
+        stop.store(true, Ordering::Release);
+        writer.join().expect("the writer");
+        (least, most)
+    });
+    let contents = ids.map(|id| {
+        let fork = rig.activate(id);
+        let numbers =
+            (0..BLOCKS).map(|block| number_in(&read_page(&fork, block * 4096), &template, block));
+        numbers.collect::<Vec<u64>>()
+    });
+    let last = contents[0].iter().copied().max().expect("blocks");
+    assert!((least..=most).contains(&last), "{last}, not in {least}..={most}");
+    assert!(contents.iter().all(|content| *content == contents[0]), "they differ");
+    drop(device);
+    delete(&rig, &["v", "a", "b", "c"], &[]);
+    assert_eq!(rig.pool.snapshots().expect("a list"), []);
 }
 
 /// The write that a block holds; 0 for the template's content.

@@ -1,5 +1,5 @@
 //! The process is killed before each change that it makes, in turn, while it makes a snapshot of a volume in
-//! use and a volume of that. Nothing may be half done for good, and nobody may wait.
+//! use, a volume of that, and a fork. Nothing may be half done for good, and nobody may wait.
 
 use std::fs::{self, File};
 use std::os::unix::fs::FileExt as _;
@@ -7,7 +7,7 @@ use std::os::unix::process::ExitStatusExt as _;
 use std::process::{Command, ExitCode};
 use std::sync::Arc;
 
-use calf::{PoolOptions, SnapshotSpec, VolumeSpec, VolumeState};
+use calf::{PoolOptions, SnapshotSpec, VolumeSource, VolumeSpec, VolumeState};
 use calf_test_kit::kernel;
 use calf_test_kit::killing_host::KillingHost;
 use calf_test_kit::real_pool::{self, Page, Rig, open_for_reading, read_page};
@@ -16,6 +16,8 @@ use crate::from_snapshot;
 
 /// Makes this program the process that dies: the pool, and the change to die at.
 const BE_A_VICTIM: &str = "CALF_TEST_VICTIM";
+
+const FORKS: [&str; 2] = ["fork-1", "fork-2"];
 
 /// How the volume is used meanwhile.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -36,6 +38,10 @@ pub(crate) fn be_a_victim() -> Option<ExitCode> {
     copy.activate().expect("activate");
     copy.delete().expect("delete");
     pool.snapshot("s").and_then(|snapshot| snapshot.delete()).expect("delete");
+    let forks = FORKS.map(|id| VolumeSpec::from_source(id, VolumeSource::Volume("v".to_owned())));
+    for fork in volume.fork(&forks, None).expect("a fork").volumes {
+        fork.delete().expect("delete");
+    }
     Some(ExitCode::SUCCESS)
 }
 
@@ -82,11 +88,16 @@ pub(crate) fn survives(how: Use) {
             drop(copy);
             rig.pool.volume("probe").and_then(|volume| volume.delete()).expect("delete");
         }
-        rig.pool.volume("copy").and_then(|volume| volume.delete()).expect("delete");
+        // Of a fork that was not completed, nothing is there. The deletion deletes one after the other.
+        let there = FORKS.map(|id| rig.pool.volume(id).and_then(|volume| volume.status()).is_ok());
+        assert_ne!(there, [true, false], "change {n}: half a fork");
+        for id in FORKS.iter().chain(&["copy"]) {
+            rig.pool.volume(id).and_then(|volume| volume.delete()).expect("delete");
+        }
         rig.pool.snapshot("s").and_then(|snapshot| snapshot.delete()).expect("delete");
     }
     println!("{how:?}: killed {kills} times");
-    assert!(kills > 15, "only {kills} changes");
+    assert!(kills > 40, "only {kills} changes");
     drop(open_for_reading(&device));
     match how {
         Use::Mounted => rig.tear_down(&publish, "v"),

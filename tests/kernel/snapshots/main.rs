@@ -33,6 +33,7 @@ fn main() -> ExitCode {
             "what_the_node_wrote_through_its_page_cache_is_in_a_snapshot",
             instant::buffered,
         ),
+        kernel::test("forks_of_a_busy_volume_are_of_one_instant", instant::forks),
         kernel::test("volumes_of_one_snapshot_are_isolated", instant::isolation),
         kernel::test("a_snapshot_without_shared_blocks_is_refused_or_copied", instant::unshared),
         kernel::test("a_snapshot_of_a_mounted_ext4_is_clean", mounted::ext4),
