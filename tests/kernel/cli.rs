@@ -142,6 +142,22 @@ fn snapshots() {
     cli.fails(4, &["snapshot", "create", "vm2", "warm"]);
     cli.fails(13, &["snapshot", "create", "vm1", "x", "--consistency", "file-system"]);
     cli.fails(8, &["volume", "create", "vm3", "--snapshot", "warm", "--size", "16Mi"]);
+    let told = cli.ok(&["volume", "fork", "vm1", "--count", "2", "--id-prefix", "f"]);
+    assert!(
+        told.starts_with("created volume f1 (volume vm1)\ncreated volume f2 (volume vm1)\n"),
+        "{told}"
+    );
+    let forked = cli.json(&["volume", "fork", "vm1", "f1", "f2"]);
+    assert_eq!(forked["writersWaitedMs"], Value::Null, "they exist");
+    assert_eq!(forked["volumes"][1]["source"]["volume"], "vm1");
+    let devices = cli.ok(&["volume", "fork", "vm1", "g", "h", "--activate"]);
+    for device in devices.lines() {
+        assert!(read_page(&open(Path::new(device)), 1 << 20).0 == page.0);
+    }
+    assert_eq!(devices.lines().count(), 2, "{devices}");
+    cli.fails(4, &["volume", "fork", "vm1", "f1", "new"]);
+    cli.fails(2, &["volume", "fork", "vm1"]);
+    cli.ok(&["volume", "delete", "f1", "f2", "g", "h"]);
     cli.ok(&["volume", "delete", "vm1"]);
     let told = cli.ok(&["snapshot", "delete", "warm", name, "none"]);
     assert!(told.ends_with("there is no snapshot none\n"), "{told}");

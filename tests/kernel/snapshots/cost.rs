@@ -82,8 +82,8 @@ pub(crate) fn print() {
             rig.pool.create_volume(&spec).expect("create");
         }
         println!("{dirty} MiB: 20 fresh volumes in {:?}", start.elapsed());
-        for n in 0..20 {
-            delete(&rig, &[&ids[n], &format!("fresh-{n}")], &[]);
+        for (n, id) in ids.iter().enumerate() {
+            delete(&rig, &[id, &format!("fresh-{n}")], &[]);
         }
         drop(device);
         delete(&rig, &["v", "copy"], &["s", "again"]);
