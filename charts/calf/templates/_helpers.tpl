@@ -111,3 +111,20 @@ warn,calf={{ .Values.log.level }}
 {{- define "calf.socketDir" -}}
 {{ .Values.kubeletDir }}/plugins/{{ .Values.driverName }}
 {{- end -}}
+
+{{/*
+Which file of values fits the cluster, if its version or its API says what it is and the values lack what that
+file sets; else nothing.
+*/}}
+{{- define "calf.missingDistribution" -}}
+{{- $version := .Capabilities.KubeVersion.Version -}}
+{{- if .Capabilities.APIVersions.Has "security.openshift.io/v1" -}}
+{{- if not .Values.rbac.openshiftPrivileged -}}OpenShift: distributions/openshift.yaml{{- end -}}
+{{- else if contains "-gke." $version -}}
+{{- if not .Values.priorityClassQuota.create -}}GKE: distributions/gke-ubuntu.yaml{{- end -}}
+{{- else if not .Values.seLinuxType -}}
+{{- if contains "+k3s" $version -}}k3s: distributions/k3s.yaml
+{{- else if contains "-eks-" $version -}}EKS: distributions/eks-al2023.yaml, or bottlerocket.yaml for nodes of that system
+{{- end -}}
+{{- end -}}
+{{- end -}}
