@@ -50,9 +50,14 @@ pub(crate) struct Objects(Vec<Value>);
 /// Renders the chart as release `release`, or returns why that fails.
 pub(crate) fn try_render(release: &str, values: &str) -> Result<Objects, String> {
     let text = helm(&["template", release, CHART, "--namespace", "storage"], values)?;
-    let objects: Vec<Value> =
-        serde_saphyr::from_multiple(&text).unwrap_or_else(|e| panic!("{e}\n{text}"));
-    Ok(Objects(objects.into_iter().filter(|object| !object.is_null()).collect()))
+    Ok(Objects::parse(&text))
+}
+
+/// Renders the chart in `directory` as release `calf`, with further arguments for Helm.
+pub(crate) fn render_with(directory: &Path, arguments: &[&str], values: &str) -> Objects {
+    let directory = directory.to_str().expect("UTF-8");
+    let all = [&["template", "calf", directory, "--namespace", "storage"], arguments].concat();
+    Objects::parse(&helm(&all, values).unwrap_or_else(|e| panic!("{arguments:?}: {e}")))
 }
 
 /// Renders the chart as release `calf`.
@@ -75,6 +80,13 @@ pub(crate) fn lint_finds_nothing() {
 }
 
 impl Objects {
+    /// What Helm printed.
+    pub(crate) fn parse(text: &str) -> Self {
+        let objects: Vec<Value> =
+            serde_saphyr::from_multiple(text).unwrap_or_else(|e| panic!("{e}\n{text}"));
+        Self(objects.into_iter().filter(|object| !object.is_null()).collect())
+    }
+
     /// All of them, as `kind/name`, sorted.
     pub(crate) fn names(&self) -> Vec<String> {
         let name = |object: &Value| format!("{}/{}", text(&object["kind"]), id(object));

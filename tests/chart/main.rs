@@ -3,6 +3,7 @@
 //! Helm renders the chart as it does for users. If Helm is missing, these tests are listed as
 //! ignored; `make test` builds Helm.
 
+mod distributions;
 mod documents;
 mod helm;
 mod monitoring;
@@ -14,7 +15,7 @@ use std::process::ExitCode;
 
 use libtest_mimic::{Arguments, Trial};
 
-const TESTS: [(&str, fn()); 34] = [
+const TESTS: [(&str, fn()); 40] = [
     ("lint_finds_nothing", helm::lint_finds_nothing),
     ("defaults_render_every_object", rendering::defaults_render_every_object),
     ("sidecars_have_no_rights", rendering::sidecars_have_no_rights),
@@ -51,6 +52,12 @@ const TESTS: [(&str, fn()); 34] = [
     ("alerts_are_the_documented_ones", monitoring::alerts_are_the_documented_ones),
     ("a_driver_that_is_down_is_noticed_by_any_name", monitoring::down_is_noticed_by_any_name),
     ("queries_name_metrics_that_exist", monitoring::queries_name_metrics_that_exist),
+    ("each_distribution_gets_what_differs", distributions::each_gets_what_differs),
+    ("distributions_repeat_no_default", distributions::no_default_is_repeated),
+    ("distributions_give_their_sources", distributions::each_value_has_its_source),
+    ("distributions_are_listed_and_packaged", distributions::each_is_listed_and_packaged),
+    ("blocks_for_newcomers_render", distributions::blocks_for_newcomers_render),
+    ("notes_name_the_distributions_file", distributions::notes_name_the_file),
     ("manifests_use_what_the_chart_makes", documents::manifests_use_what_the_chart_makes),
 ];
 

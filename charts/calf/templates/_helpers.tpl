@@ -113,18 +113,24 @@ warn,calf={{ .Values.log.level }}
 {{- end -}}
 
 {{/*
-Which file of values fits the cluster, if its version or its API says what it is and the values lack what that
-file sets; else nothing.
+The cluster's distribution and the file with values for it, if the cluster's version or its API tells and the
+values lack what that file sets; else nothing.
 */}}
 {{- define "calf.missingDistribution" -}}
 {{- $version := .Capabilities.KubeVersion.Version -}}
 {{- if .Capabilities.APIVersions.Has "security.openshift.io/v1" -}}
-{{- if not .Values.rbac.openshiftPrivileged -}}OpenShift: distributions/openshift.yaml{{- end -}}
+{{- if not .Values.rbac.openshiftPrivileged -}}
+OpenShift, whose values are in distributions/openshift.yaml
+{{- end -}}
 {{- else if contains "-gke." $version -}}
-{{- if not .Values.priorityClassQuota.create -}}GKE: distributions/gke-ubuntu.yaml{{- end -}}
+{{- if not .Values.priorityClassQuota.create -}}
+GKE, whose values are in distributions/gke-ubuntu.yaml
+{{- end -}}
 {{- else if not .Values.seLinuxType -}}
-{{- if contains "+k3s" $version -}}k3s: distributions/k3s.yaml
-{{- else if contains "-eks-" $version -}}EKS: distributions/eks-al2023.yaml, or bottlerocket.yaml for nodes of that system
+{{- if contains "+k3s" $version -}}
+k3s, whose values are in distributions/k3s.yaml
+{{- else if contains "-eks-" $version -}}
+EKS, whose values are in distributions/eks-al2023.yaml (for Bottlerocket: bottlerocket.yaml)
 {{- end -}}
 {{- end -}}
 {{- end -}}
