@@ -46,7 +46,7 @@ fn volumes(thief: &Cluster) -> Result<()> {
         refused(thief, &["delete", "pv", name])?;
         for patch in [
             json!({ "spec": { "claimRef": { "namespace": "default", "name": "mine" } } }),
-            json!({ "spec": { "persistentVolumeReclaimPolicy": "Retain" } }),
+            json!({ "spec": { "persistentVolumeReclaimPolicy": "Delete" } }),
             json!({ "metadata": { "finalizers": ["thief.example/keep"] } }),
         ] {
             refused(thief, &["patch", "pv", name, "--patch", &patch.to_string()])?;
@@ -99,9 +99,6 @@ fn claims(admin: &Cluster, thief: &Cluster, namespace: &Namespace) -> Result<()>
         change(thief, namespace, "waits", to_this_node),
         &["select this node for", "waits"],
     )?;
-    let status = json!({ "status": { "capacity": { "storage": "1Ti" } } }).to_string();
-    let what = ["patch", "pvc", "foreign", "--subresource=status", "--patch", &status];
-    refused(thief, &[&what[..], &["--namespace", &namespace.name]].concat())?;
 
     // What external-provisioner does with a claim that does not fit on its node.
     change(admin, namespace, "waits", to_this_node)?;
