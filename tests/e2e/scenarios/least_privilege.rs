@@ -82,11 +82,10 @@ fn claims(admin: &Cluster, thief: &Cluster, namespace: &Namespace) -> Result<()>
             claim["metadata"]["annotations"][SELECTED] = node.into();
         })?;
     }
-    let changes: [fn(&mut Value); 4] = [
-        |claim| claim["spec"]["resources"]["requests"]["storage"] = "1Ti".into(),
+    let changes: [fn(&mut Value); 3] = [
         |claim| claim["metadata"]["labels"]["owner"] = "thief".into(),
         |claim| claim["metadata"]["finalizers"] = json!([]),
-        |claim| claim["metadata"]["annotations"][SELECTED] = Value::Null,
+        give_back,
     ];
     for claim in ["waits", "foreign"] {
         for to in changes {
@@ -102,10 +101,14 @@ fn claims(admin: &Cluster, thief: &Cluster, namespace: &Namespace) -> Result<()>
 
     // What external-provisioner does with a claim that does not fit on its node.
     change(admin, namespace, "waits", to_this_node)?;
-    change(thief, namespace, "waits", |claim| {
-        claim["metadata"]["annotations"][SELECTED] = Value::Null;
-    })
-    .map(drop)
+    change(thief, namespace, "waits", give_back).map(drop)
+}
+
+/// Gives a claim back to the scheduler.
+fn give_back(claim: &mut Value) {
+    if let Some(annotations) = claim["metadata"]["annotations"].as_object_mut() {
+        annotations.remove(SELECTED);
+    }
 }
 
 /// Reads a claim, changes it, and writes it back, as external-provisioner does.
@@ -117,6 +120,10 @@ fn change(
 ) -> Result<String> {
     let mut claim = namespace.get("pvc", name)?.ok_or_else(|| format!("no claim {name}"))?;
     change(&mut claim);
+    // Whoever else changed it meanwhile is of no interest here.
+    if let Some(metadata) = claim["metadata"].as_object_mut() {
+        metadata.remove("resourceVersion");
+    }
     cluster.replace(&claim.to_string())
 }
 
