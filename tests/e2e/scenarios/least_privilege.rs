@@ -25,11 +25,12 @@ pub(crate) fn run(world: &World, namespace: &Namespace) -> Result<()> {
     let manifests = workload::all([
         volume("of-another-node", DRIVER, ELSEWHERE, "1Gi"),
         volume("of-another-driver", OTHER_DRIVER, node::NAME, "1Gi"),
-        // No pod uses them, so nobody makes volumes for them.
-        workload::claim("waits", &workload::claim_spec(DURABLE_CLASS, Mode::Block, "64Mi")),
-        workload::claim("foreign", &workload::claim_spec("foreign", Mode::Block, "64Mi")),
+        // Of a class that does not exist, so that nobody else works on them.
+        claim("waits", &namespace.name),
+        claim("foreign", &namespace.name),
     ]);
-    namespace.apply(&manifests)?;
+    // Not applied: `kubectl replace` would keep account of that in an annotation.
+    admin.create(&manifests)?;
     let published = capacity("of-another-node", ELSEWHERE).to_string();
     admin.apply_in(NAMESPACE, &published)?;
     let result = volumes(&thief)
@@ -120,10 +121,6 @@ fn change(
 ) -> Result<String> {
     let mut claim = namespace.get("pvc", name)?.ok_or_else(|| format!("no claim {name}"))?;
     change(&mut claim);
-    // Whoever else changed it meanwhile is of no interest here.
-    if let Some(metadata) = claim["metadata"].as_object_mut() {
-        metadata.remove("resourceVersion");
-    }
     cluster.replace(&claim.to_string())
 }
 
@@ -192,6 +189,13 @@ fn volume(name: &str, driver: &str, node: &str, size: &str) -> Value {
             }] }] } },
         },
     })
+}
+
+fn claim(name: &str, namespace: &str) -> Value {
+    let spec = workload::claim_spec("missing", Mode::Block, "64Mi");
+    let mut claim = workload::claim(name, &spec);
+    claim["metadata"]["namespace"] = namespace.into();
+    claim
 }
 
 fn capacity(name: &str, node: &str) -> Value {
