@@ -141,7 +141,7 @@ fn sentence(name: &str, volume: &str, taken: &Taken) -> String {
     }
 }
 
-fn milliseconds(time: Duration) -> f64 {
+pub(super) fn milliseconds(time: Duration) -> f64 {
     time.as_secs_f64() * 1000.0
 }
 

@@ -6,7 +6,7 @@ use crate::csi::v1;
 use crate::csi::v1::node_get_storage_health_response::StorageBackendHealth;
 use crate::csi::v1::volume_health::VolumeHealthEntry;
 use crate::csi::v1::{StorageHealthErrorType, VolumeHealthErrorType};
-use crate::error::Error;
+use crate::error::{Error, ErrorKind, Result};
 use crate::model::volume::VolumeState;
 
 /// One thing that is wrong with a volume.
@@ -62,6 +62,22 @@ impl Ailment {
             "an error turned its file system read-only: see the kernel log for the reason; unpublish \
              and unstage the volume, then publish it again",
         )
+    }
+
+    /// What a look at a volume says: its state, or why it cannot be looked at.
+    pub(super) fn found(look: Result<VolumeState>) -> Option<Self> {
+        match look {
+            Ok(state) => Self::of_state(state),
+            Err(error) => Some(Self::unknown(&error)),
+        }
+    }
+
+    /// What is wrong with the volume `id`. `NotFound` if there is none.
+    pub(super) fn of(pool: &Pool, id: &str) -> Result<Option<Self>> {
+        match pool.volume(id)?.status() {
+            Err(error) if error.kind() == ErrorKind::NotFound => Err(error),
+            status => Ok(Self::found(status.map(|status| status.state))),
+        }
     }
 
     /// What is wrong with a volume that cannot be looked at.

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use crate::error::Result;
+use crate::error::{Error, ErrorKind, Result};
 use crate::model::key::Key;
 use crate::pool::PoolDir;
 
@@ -24,4 +24,20 @@ pub(crate) fn keys_in(pool: &PoolDir, directory: &Path) -> Result<Vec<Key>> {
 pub(crate) fn names_in(pool: &PoolDir, directory: &Path) -> Result<Vec<String>> {
     let names = pool.host().list(directory)?;
     Ok(names.into_iter().filter_map(|name| name.into_string().ok()).collect())
+}
+
+/// Reads the records at these places: those that can be read, and the errors of the damaged ones. Skips
+/// places without a record.
+pub(crate) fn survey<P, R>(
+    places: impl IntoIterator<Item = P>,
+    read: impl Fn(&P) -> Result<Option<R>>,
+) -> Result<(Vec<R>, Vec<Error>)> {
+    let (mut records, mut damaged) = (Vec::new(), Vec::new());
+    for place in places {
+        match read(&place) {
+            Err(error) if error.kind() == ErrorKind::Corrupt => damaged.push(error),
+            record => records.extend(record?),
+        }
+    }
+    Ok((records, damaged))
 }

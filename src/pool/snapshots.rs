@@ -96,13 +96,7 @@ pub(crate) fn keys(pool: &PoolDir) -> Result<Vec<Key>> {
 
 /// Lists all snapshots whose records can be read, sorted by name, and the errors of the others.
 pub(crate) fn survey(pool: &PoolDir) -> Result<(Vec<SnapshotRecord>, Vec<Error>)> {
-    let (mut records, mut damaged) = (Vec::new(), Vec::new());
-    for key in keys(pool)? {
-        match read(pool, &key) {
-            Err(error) if error.kind() == ErrorKind::Corrupt => damaged.push(error),
-            record => records.extend(record?),
-        }
-    }
+    let (mut records, damaged) = index::survey(keys(pool)?, |key| read(pool, key))?;
     records.sort_by(|a, b| a.name.cmp(&b.name));
     Ok((records, damaged))
 }

@@ -5,7 +5,6 @@
 //! the next such call or reconciliation deletes those that exist, unless somebody uses them already.
 
 use std::collections::BTreeSet;
-use std::path::Path;
 use std::time::Duration;
 
 use crate::error::{Error, ErrorKind, Result};
@@ -185,7 +184,7 @@ fn cut(
     let source = Source { pool, guard: &guard, record: &record, device };
     let store = pool.layout().snapshot_store(key);
     let cut = source.cut(&store, consistency)?;
-    let content = settle(&source, Path::new(&store))?;
+    let content = settle(&source, &store)?;
     tracing::info!(volume = id, forks = specs.len(), waited = ?cut.waited, "forked");
     Ok((describe(&record, id, content, cut), image, cut.waited))
 }

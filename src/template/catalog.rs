@@ -67,13 +67,7 @@ pub(crate) fn templates(pool: &PoolDir) -> Result<Vec<TemplateRecord>> {
 
 /// All templates whose records can be read, ordered by name, and why the others' cannot.
 pub(crate) fn survey(pool: &PoolDir) -> Result<(Vec<TemplateRecord>, Vec<Error>)> {
-    let (mut all, mut damaged) = (Vec::new(), Vec::new());
-    for name in names(pool)? {
-        match read(pool, &name) {
-            Err(error) if error.kind() == ErrorKind::Corrupt => damaged.push(error),
-            record => all.extend(record?),
-        }
-    }
+    let (mut all, damaged) = index::survey(names(pool)?, |name| read(pool, name))?;
     all.sort_by(|a, b| a.name.cmp(&b.name));
     Ok((all, damaged))
 }

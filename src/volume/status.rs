@@ -174,13 +174,8 @@ pub(crate) fn statistics(pool: &PoolDir, id: &str, path: &Path) -> Result<Volume
 
 /// Lists all readable records of volumes, sorted by id, and the errors of the others.
 pub(crate) fn survey(pool: &PoolDir) -> Result<(Vec<VolumeRecord>, Vec<Error>)> {
-    let (mut records, mut damaged) = (Vec::new(), Vec::new());
-    for key in index::keys(pool)? {
-        match observe::read_record(pool, &key) {
-            Err(error) if error.kind() == ErrorKind::Corrupt => damaged.push(error),
-            record => records.extend(record?),
-        }
-    }
+    let (mut records, damaged) =
+        index::survey(index::keys(pool)?, |key| observe::read_record(pool, key))?;
     records.sort_by(|a, b| a.id.cmp(&b.id));
     Ok((records, damaged))
 }

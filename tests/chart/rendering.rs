@@ -336,19 +336,19 @@ pub(crate) fn each_group_of_nodes_has_values_of_its_own() {
         let selector = json!({ "kubernetes.io/os": "linux", "size": name });
         assert_eq!(pod["spec"]["nodeSelector"], selector);
         // A value that the group does not give is the chart's, in a map that it gives too.
-        assert_eq!(value_of(pod, "CALF_RESERVE"), "1Gi");
+        assert_eq!(variable(driver(pod), "CALF_RESERVE"), "1Gi");
         let mounted = format!("calf-{name}-templates");
         assert!(pod["spec"]["volumes"].to_string().contains(&mounted), "{mounted}");
     }
-    assert_eq!(value_of(&small["template"], "CALF_POOL"), "/data/calf");
-    assert_eq!(value_of(&big["template"], "CALF_POOL"), "/var/lib/calf");
+    assert_eq!(variable(driver(&small["template"]), "CALF_POOL"), "/data/calf");
+    assert_eq!(variable(driver(&big["template"]), "CALF_POOL"), "/var/lib/calf");
     let templates = |group: &str| {
         let map = objects.named("ConfigMap", &format!("calf-{group}-templates"));
         text(&map["data"]["templates.json"]).to_owned()
     };
     assert!(templates("small").contains("base.img") && !templates("small").contains("web.img"));
     assert!(templates("big").contains("web.img") && !templates("big").contains("base.img"));
-    let calf = &list(&big["template"]["spec"]["containers"])[0];
+    let calf = driver(&big["template"]);
     assert!(list(&calf["args"]).contains(&json!("--max-volumes-per-node=900")));
     assert_eq!(calf["resources"]["limits"]["memory"], "1Gi");
 
@@ -356,12 +356,6 @@ pub(crate) fn each_group_of_nodes_has_values_of_its_own() {
     for word in ["daemonset/calf-small", "daemonset/calf-big", "base, web"] {
         assert!(said.contains(word), "{word}: {said}");
     }
-}
-
-/// The value of an environment variable of the driver in a pod.
-fn value_of<'a>(pod: &'a Value, name: &str) -> &'a str {
-    let mut variables = list(&list(&pod["spec"]["containers"])[0]["env"]).iter();
-    text(&variables.find(|variable| variable["name"] == name).expect(name)["value"])
 }
 
 /// Whoever may create pods can ask for them, so an administrator decides.
@@ -521,7 +515,17 @@ fn host_path<'a>(objects: &'a Objects, volume: &str) -> &'a str {
 
 /// An environment variable of the driver.
 fn environment<'a>(objects: &'a Objects, name: &str) -> &'a str {
-    let mut found = list(&objects.container("calf")["env"]).iter().filter(|e| e["name"] == name);
+    variable(objects.container("calf"), name)
+}
+
+/// The driver's container in a pod.
+fn driver(pod: &Value) -> &Value {
+    &list(&pod["spec"]["containers"])[0]
+}
+
+/// An environment variable of a container.
+fn variable<'a>(container: &'a Value, name: &str) -> &'a str {
+    let mut found = list(&container["env"]).iter().filter(|e| e["name"] == name);
     let found = found.next().unwrap_or_else(|| panic!("no variable {name}"));
     text(&found["value"])
 }

@@ -75,10 +75,7 @@ impl Release {
             "--set-json",
             &values,
         ])?;
-        cluster.wait("the driver's pod to be ready", INSTALL, || {
-            let pods = cluster.list(&["pods", "--namespace", NAMESPACE])?;
-            Ok((!pods.is_empty() && pods.iter().all(is_ready)).then_some(()))
-        })
+        wait_until_ready(cluster, INSTALL)
     }
 
     /// `helm test`.
@@ -120,6 +117,14 @@ fn values() -> Value {
         // The node has one emulated CPU. Twenty containers that start on it at once would starve
         // the driver until its liveness probe fails.
         "resources": { "requests": { "cpu": "400m", "memory": "64Mi" } },
+    })
+}
+
+/// Waits until there are pods of the release, and all are ready.
+pub(crate) fn wait_until_ready(cluster: &Cluster, limit: Duration) -> Result<()> {
+    cluster.wait("the driver's pod to be ready", limit, || {
+        let pods = cluster.list(&["pods", "--namespace", NAMESPACE])?;
+        Ok((!pods.is_empty() && pods.iter().all(is_ready)).then_some(()))
     })
 }
 

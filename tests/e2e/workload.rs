@@ -2,6 +2,8 @@
 
 use serde_json::{Value, json};
 
+use crate::release::DRIVER;
+
 /// Has the common commands.
 pub(crate) const IMAGE: &str = "docker.io/library/busybox:1.37";
 /// Where a pod has its volume.
@@ -22,6 +24,18 @@ impl Mode {
             Mode::Filesystem => "Filesystem",
         }
     }
+}
+
+/// A StorageClass of calf.
+pub(crate) fn class(name: &str, parameters: Value) -> Value {
+    json!({
+        "apiVersion": "storage.k8s.io/v1",
+        "kind": "StorageClass",
+        "metadata": { "name": name },
+        "provisioner": DRIVER,
+        "volumeBindingMode": "WaitForFirstConsumer",
+        "parameters": parameters,
+    })
 }
 
 /// The properties of a claim.

@@ -6,10 +6,10 @@ use std::path::PathBuf;
 
 use calf::internal::record::VolumeRecord;
 use calf::internal::store_size;
-use calf::sys::fake::{Crash, Failure};
+use calf::sys::fake::Failure;
 use calf::{Access, ErrorKind, Pool, VolumeState};
 use calf_test_kit::simulated_pool::{
-    Environment, FAILURES, TEMPLATE_SIZE, block, mount, publication, spec,
+    Environment, FAILURES, TEMPLATE_SIZE, block, mount, publication, spec, unless_crashed,
 };
 
 /// Size of a volume whose COW store is shorter than that while the kernel loads its table.
@@ -147,17 +147,12 @@ fn fails_well(scenario: Scenario, n: u64, failure: Failure) -> bool {
 
     let pool = environment.pool();
     environment.host.fail_at(n, failure);
-    let outcome = catch_unwind(AssertUnwindSafe(|| scenario(&environment, &pool)));
+    let outcome = unless_crashed(|| scenario(&environment, &pool));
     drop(pool);
     if !environment.host.heal() {
-        outcome.expect("no failure, no panic").expect("no failure, no error");
+        outcome.expect("no failure, no crash").expect("no failure, no error");
         assert_eq!(environment.host.leftovers(), at_rest, "{context}");
         return false;
-    }
-    if let Err(panic) = outcome
-        && !panic.is::<Crash>()
-    {
-        std::panic::resume_unwind(panic);
     }
 
     // A restart, after which no call names the volume until it is torn down.

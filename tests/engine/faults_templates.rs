@@ -2,12 +2,13 @@
 //! repeated call must reach the state of an undisturbed one, and nothing may be left behind.
 
 use std::fs;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
 
-use calf::sys::fake::{Crash, Failure};
+use calf::sys::fake::Failure;
 use calf::{ErrorKind, ImportSpec, Pool, Publish, Volume};
-use calf_test_kit::simulated_pool::{Environment, FAILURES, block, publication, spec};
+use calf_test_kit::simulated_pool::{
+    Environment, FAILURES, block, publication, spec, unless_crashed,
+};
 
 /// The operations on a machine, and the check that they succeeded.
 struct Scenario {
@@ -36,13 +37,9 @@ impl Scenario {
         let environment = Environment::new();
         (self.prepare)(&environment);
         environment.host.fail_at(n, failure);
-        let outcome = catch_unwind(AssertUnwindSafe(|| (self.run)(&environment)));
+        // What a failure does to the outcome, the repetition shows.
+        let _ = unless_crashed(|| (self.run)(&environment));
         let reached = environment.host.heal();
-        if let Err(panic) = outcome
-            && !panic.is::<Crash>()
-        {
-            std::panic::resume_unwind(panic);
-        }
         (self.run)(&environment).unwrap_or_else(|error| panic!("{context}: {error:?}"));
         (self.check)(&environment, &context);
         let report = environment.pool().reconcile().expect("reconcile");

@@ -4,10 +4,10 @@ use std::fs;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
 
-use calf::sys::fake::{Crash, Failure};
+use calf::sys::fake::Failure;
 use calf::{ErrorKind, Forked, Key, Pool, SnapshotSpec, VolumeSource, VolumeSpec, VolumeState};
 use calf_test_kit::simulated_pool::{
-    Environment, FAILURES, TEMPLATE_SIZE, put_store, spec, stored_chunk,
+    Environment, FAILURES, TEMPLATE_SIZE, put_store, spec, stored_chunk, unless_crashed,
 };
 
 fn of(id: &str, source: &str) -> VolumeSpec {
@@ -152,15 +152,10 @@ fn fails_well(n: u64, failure: Failure) -> bool {
         let pool = environment.pool();
         written(&environment, &pool, 1).expect("a volume");
         environment.host.fail_at(n, failure);
-        let outcome = catch_unwind(AssertUnwindSafe(|| fork(&pool, &IDS)));
+        let outcome = unless_crashed(|| fork(&pool, &IDS));
         if !environment.host.heal() {
-            outcome.expect("no failure, no panic").expect("no failure, no error");
+            outcome.expect("no failure, no crash").expect("no failure, no error");
             return false;
-        }
-        if let Err(panic) = outcome
-            && !panic.is::<Crash>()
-        {
-            std::panic::resume_unwind(panic);
         }
         let pool = environment.pool();
         if restart {

@@ -1,11 +1,10 @@
 //! The guard: who is suspended in a nearly full pool and who is not, what can be done meanwhile, and how it
 //! ends.
 
-use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::path::Path;
 use std::time::Duration;
 
-use calf::sys::fake::{Crash, Failure};
+use calf::sys::fake::Failure;
 use calf::sys::{DeviceId, Mapper as _, Role, SnapshotUsage, lock};
 use calf::{
     ErrorKind, Guard, GuardOptions, Key, Look, Pool, RecoverOptions, Reserve, VolumeKind,
@@ -13,6 +12,7 @@ use calf::{
 };
 use calf_test_kit::simulated_pool::{
     Environment, FAILURES, TEMPLATE_SIZE, block, copy_directory, mount, publication, spec,
+    unless_crashed,
 };
 
 const MIB: u64 = 1 << 20;
@@ -363,17 +363,16 @@ fn fails_well(n: u64, failure: Failure) -> bool {
         step(guard, PLENTY, None);
     };
     environment.host.fail_at(n, failure);
-    let outcome = catch_unwind(AssertUnwindSafe(|| scenario(&mut guard)));
+    let outcome = unless_crashed(|| scenario(&mut guard));
     let reached = environment.host.heal();
     match outcome {
-        Ok(()) => {
+        Some(()) => {
             // The same guard goes on.
             look(&environment, &mut guard, PLENTY);
             let states = states(&pool, ["greedy", "idle"]);
             assert_eq!(states, [VolumeState::Active; 2], "{context}");
         }
-        Err(panic) if panic.is::<Crash>() => drop(guard),
-        Err(panic) => resume_unwind(panic),
+        None => drop(guard),
     }
     // The next process, in a pool that is still full, and then has room.
     let pool = open(&environment);

@@ -2,15 +2,14 @@
 //! snapshot counts, none is lost, nothing leaks, and no device stays suspended.
 
 use std::fs;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
 
-use calf::sys::fake::{Crash, Failure};
+use calf::sys::fake::Failure;
 use calf::{
     Access, Durability, ErrorKind, Key, Pool, SnapshotSpec, VolumeSource, VolumeSpec, VolumeState,
 };
 use calf_test_kit::simulated_pool::{
-    Environment, FAILURES, block, mount, publication, put_store, spec, stored_chunk,
+    Environment, FAILURES, block, mount, publication, put_store, spec, stored_chunk, unless_crashed,
 };
 
 type Scenario = fn(&Environment, &Pool) -> calf::Result<()>;
@@ -94,20 +93,15 @@ fn fails_well(scenario: Scenario, n: u64, failure: Failure) -> bool {
     let fail = |environment: &Environment| {
         let pool = environment.pool();
         environment.host.fail_at(n, failure);
-        let outcome = catch_unwind(AssertUnwindSafe(|| scenario(environment, &pool)));
+        let outcome = unless_crashed(|| scenario(environment, &pool));
         (environment.host.heal(), outcome)
     };
     let environment = Environment::new();
     let (reached, outcome) = fail(&environment);
     if !reached {
-        outcome.expect("no failure, no panic").expect("no failure, no error");
+        outcome.expect("no failure, no crash").expect("no failure, no error");
         nothing_is_left(&environment, context);
         return false;
-    }
-    if let Err(panic) = outcome
-        && !panic.is::<Crash>()
-    {
-        std::panic::resume_unwind(panic);
     }
 
     // A restart, after which no call names anything until it is torn down.

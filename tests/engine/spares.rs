@@ -5,14 +5,13 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-use calf::sys::fake::Crash;
 use calf::sys::{DeviceId, Loops as _, Mapper as _, Role, SPARE_PREFIX};
 use calf::{
     Cancel, Durability, ErrorKind, Key, MAX_WARM, Pool, ReconcileOptions, RemovalKind, Reserve,
     VolumeSpec, VolumeState,
 };
 use calf_test_kit::simulated_pool::{
-    Environment, FAILURES, TEMPLATE_SIZE, block, ext4_image, publication, spec,
+    Environment, FAILURES, TEMPLATE_SIZE, block, ext4_image, publication, spec, unless_crashed,
 };
 
 /// A pool with this many spares of the template.
@@ -250,13 +249,13 @@ fn check(prepare: fn(&Environment), scenario: fn(&Pool) -> calf::Result<()>) {
                 prepare(&environment);
                 let pool = environment.pool();
                 environment.host.fail_at(n, failure);
-                let outcome = catch_unwind(AssertUnwindSafe(|| scenario(&pool)));
+                let outcome = unless_crashed(|| scenario(&pool));
                 drop(pool);
                 let reached = environment.host.heal();
-                match outcome {
-                    Err(panic) if !panic.is::<Crash>() => std::panic::resume_unwind(panic),
-                    Ok(Err(error)) if !reached => panic!("{context}: {error:?}"),
-                    _ => {}
+                if let Some(Err(error)) = outcome
+                    && !reached
+                {
+                    panic!("{context}: {error:?}");
                 }
                 let pool = environment.pool();
                 if restart {

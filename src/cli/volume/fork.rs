@@ -10,7 +10,7 @@ use super::create::Common;
 use super::view::View;
 use crate::cli::complete;
 use crate::cli::context::Context;
-use crate::cli::snapshot::ConsistencyArg;
+use crate::cli::snapshot::{ConsistencyArg, milliseconds};
 
 #[derive(Args)]
 pub(in crate::cli) struct ForkArgs {
@@ -88,7 +88,7 @@ fn statuses(volumes: &[Volume]) -> Result<Vec<VolumeStatus>> {
 fn view<'a>(pool: &Pool, volumes: &'a [VolumeStatus], waited: Option<Duration>) -> ForkedView<'a> {
     ForkedView {
         volumes: volumes.iter().map(|volume| View::new(pool, volume)).collect(),
-        writers_waited_ms: waited.map(|waited| waited.as_secs_f64() * 1000.0),
+        writers_waited_ms: waited.map(milliseconds),
     }
 }
 
@@ -98,7 +98,7 @@ fn sentence(source: &str, forked: &Forked) -> String {
     match forked.waited {
         Some(Duration::ZERO) => {}
         Some(waited) => {
-            let waited = waited.as_secs_f64() * 1000.0;
+            let waited = milliseconds(waited);
             text.push_str(&format!("writers of volume {source} waited {waited:.1} ms at most\n"));
         }
         None => text = format!("the volumes exist, made of volume {source}\n"),

@@ -82,10 +82,7 @@ impl Service {
         let page = Page::parse(request.max_entries, &request.starting_token)?;
         let (entries, next_token) = page.fill(self.pool.volume_keys()?, |key| {
             let Some(Listed { record, state }) = self.listed(key)? else { return Ok(None) };
-            let ailment = match state {
-                Ok(state) => Ailment::of_state(state),
-                Err(error) => Some(Ailment::unknown(&error)),
-            };
+            let ailment = Ailment::found(state);
             Ok(ailment.map(|ailment| volume_health::of_volume(&record.id, [ailment])))
         })?;
         Ok(v1::ControllerListVolumeHealthResponse { entries, next_token })
@@ -96,11 +93,7 @@ impl Service {
         id: &str,
     ) -> Result<v1::ControllerGetVolumeHealthResponse> {
         let id = volume_id("volume_id", id)?;
-        let ailment = match self.pool.volume(id)?.status() {
-            Ok(status) => Ailment::of_state(status.state),
-            Err(error) if error.kind() == ErrorKind::NotFound => return Err(error),
-            Err(error) => Some(Ailment::unknown(&error)),
-        };
+        let ailment = Ailment::of(&self.pool, id)?;
         Ok(v1::ControllerGetVolumeHealthResponse {
             volume_health: Some(volume_health::of_volume(id, ailment)),
         })

@@ -47,12 +47,7 @@ impl Service {
         request: &v1::NodeGetVolumeHealthRequest,
     ) -> Result<v1::NodeGetVolumeHealthResponse> {
         let id = volume_id("volume_id", &request.volume_id)?;
-        let volume = self.pool.volume(id)?;
-        let mut ailments: Vec<Ailment> = match volume.status() {
-            Ok(status) => Ailment::of_state(status.state).into_iter().collect(),
-            Err(error) if error.kind() == ErrorKind::NotFound => return Err(error),
-            Err(error) => vec![Ailment::unknown(&error)],
-        };
+        let mut ailments: Vec<Ailment> = Ailment::of(&self.pool, id)?.into_iter().collect();
         let places = [
             ("volume_publish_path", &request.volume_publish_path),
             ("staging_target_path", &request.staging_target_path),
@@ -63,7 +58,7 @@ impl Service {
             }
             let path = self.path_of(id, field, path)?;
             // It may not be there: kubelet also asks of volumes that it could not publish.
-            let Ok(found) = volume.statistics(&path) else { continue };
+            let Ok(found) = self.pool.volume(id)?.statistics(&path) else { continue };
             if found.file_system_failed {
                 ailments.push(Ailment::failed_file_system());
                 break;

@@ -14,14 +14,7 @@ const CLASS: &str = "late-template";
 const POD: &str = "early";
 
 pub(crate) fn run(world: &World, namespace: &Namespace) -> Result<()> {
-    let class = json!({
-        "apiVersion": "storage.k8s.io/v1",
-        "kind": "StorageClass",
-        "metadata": { "name": CLASS },
-        "provisioner": "calf.csi.dev",
-        "volumeBindingMode": "WaitForFirstConsumer",
-        "parameters": { "template": LATE },
-    });
+    let class = workload::class(CLASS, json!({ "template": LATE }));
     let spec = workload::claim_spec(CLASS, Mode::Filesystem, "64Mi");
     let script = format!("cat {MOUNT}/template");
     let pod = workload::pod(POD, &workload::ephemeral(&spec), Mode::Filesystem, &script);

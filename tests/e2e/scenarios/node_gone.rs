@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use crate::Result;
-use crate::namespace::{Namespace, is_ready};
+use crate::namespace::Namespace;
 use crate::node::{self, Service};
 use crate::release::{self, DURABLE_CLASS, NAMESPACE};
 use crate::workload::{self, Mode};
@@ -60,10 +60,7 @@ fn without_the_node(world: &World, namespace: &Namespace, volume: &str) -> Resul
 
 /// The node registers itself again, and Kubernetes starts the driver on it.
 fn is_back(world: &World) -> Result<()> {
-    world.cluster.wait("the driver's new pod to be ready", COLLECTED, || {
-        let pods = world.cluster.list(&["pods", "--namespace", NAMESPACE])?;
-        Ok((!pods.is_empty() && pods.iter().all(is_ready)).then_some(()))
-    })?;
+    release::wait_until_ready(&world.cluster, COLLECTED)?;
     world.cluster.wait("the node's capacity to be back", COLLECTED, || {
         let found = world.cluster.list(&["csistoragecapacities", "--namespace", NAMESPACE])?;
         Ok((!found.is_empty()).then_some(()))

@@ -12,14 +12,7 @@ const POD: &str = "writes";
 const DISK: &str = "disk";
 
 pub(crate) fn run(world: &World, namespace: &Namespace) -> Result<()> {
-    let class = json!({
-        "apiVersion": "storage.k8s.io/v1",
-        "kind": "StorageClass",
-        "metadata": { "name": CLASS },
-        "provisioner": "calf.csi.dev",
-        "volumeBindingMode": "WaitForFirstConsumer",
-        "parameters": { "template": "base", "cowLimit": "16Mi" },
-    });
+    let class = workload::class(CLASS, json!({ "template": "base", "cowLimit": "16Mi" }));
     let spec = workload::claim_spec(CLASS, Mode::Block, "64Mi");
     let pod = workload::pod(POD, &workload::ephemeral(&spec), Mode::Block, "sleep 100000");
     namespace.apply(&workload::all([class, pod]))?;

@@ -2,10 +2,11 @@
 
 use std::fs::{self, File};
 use std::os::unix::fs::FileExt as _;
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, LazyLock};
 
-use calf::sys::fake::{Failure, FakeHost};
+use calf::sys::fake::{Crash, Failure, FakeHost};
 use calf::{Access, ImportSpec, Pool, PoolOptions, Publish, Stage, VolumeSpec};
 
 /// Size of the template that every environment has, in bytes.
@@ -14,6 +15,15 @@ pub const TEMPLATE_SIZE: u64 = 1 << 20;
 /// Every way in which a call can fail.
 pub const FAILURES: [Failure; 4] =
     [Failure::ErrorBefore, Failure::ErrorAfter, Failure::CrashBefore, Failure::CrashAfter];
+
+/// Runs what may meet a failure of [`FAILURES`]: `None` if that was a crash. Another panic goes on.
+pub fn unless_crashed<T>(run: impl FnOnce() -> T) -> Option<T> {
+    match catch_unwind(AssertUnwindSafe(run)) {
+        Ok(outcome) => Some(outcome),
+        Err(panic) if panic.is::<Crash>() => None,
+        Err(panic) => resume_unwind(panic),
+    }
+}
 
 /// A pool on a simulated machine, with a template `debian` that holds an ext4 superblock.
 pub struct Environment {
