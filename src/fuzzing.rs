@@ -10,7 +10,7 @@ pub use crate::pool::fuzzing::records;
 pub use crate::sys::fuzzing::{device_mapper, mount_options, mountinfo};
 pub use crate::template::fuzzing::{checksums, names, superblock};
 #[cfg(feature = "formats")]
-pub use crate::template::fuzzing::{compressed, partitions};
+pub use crate::template::fuzzing::{compressed, partitions, qcow2};
 
 /// A function to fuzz.
 pub type Target = fn(&[u8]);
@@ -26,6 +26,8 @@ pub const TARGETS: &[(&str, Target)] = &[
     ("names", names),
     #[cfg(feature = "formats")]
     ("partitions", partitions),
+    #[cfg(feature = "formats")]
+    ("qcow2", qcow2),
     ("records", records),
     #[cfg(feature = "driver")]
     ("requests", requests),

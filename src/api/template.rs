@@ -4,7 +4,9 @@ use std::fmt;
 
 use crate::api::Pool;
 use crate::error::Result;
+use crate::model::digest::Digest;
 use crate::pool::record::TemplateRecord;
+use crate::template::import::known;
 use crate::template::{catalog, content};
 use crate::volume::reclaim;
 
@@ -26,6 +28,9 @@ pub struct TemplateStatus {
     pub record: TemplateRecord,
     /// Bytes that the content occupies in the pool.
     pub allocated: u64,
+    /// SHA-256 of the source of the content, where that is known and not the one of the content: a
+    /// compressed file, a qcow2 image, a disk with partitions.
+    pub source_digest: Option<Digest>,
     /// Ids of the volumes that started from this content.
     pub volumes: Vec<String>,
     /// Names of the snapshots that rest on it, ordered.
@@ -54,6 +59,7 @@ impl Template {
         let record = catalog::template(pool, "inspect", &self.name)?;
         Ok(TemplateStatus {
             allocated: content::allocated(pool, &record.digest)?,
+            source_digest: known::source_digest(pool, &record.digest),
             volumes: reclaim::users(pool, &record.digest)?,
             snapshots: reclaim::snapshots_of(pool, &record.digest)?,
             record,

@@ -63,15 +63,15 @@ Environment:
   NO_COLOR                                              no colours";
 
 pub(super) const IMPORT: &str = "\
-IMAGE is a raw disk image, a block device, an http(s) URL, or - for standard input, preferably with one \
-file system and no partition table. It may be compressed with gzip, zstd, xz or bzip2: calf finds that out \
-by the content, not by the name, and unpacks while it reads. calf refuses other formats and says how to \
+IMAGE is a raw or qcow2 disk image, a block device, an http(s) URL, or - for standard input, preferably with \
+one file system and no partition table. It may be compressed with gzip, zstd, xz or bzip2: calf finds that \
+out by the content, not by the name, and unpacks while it reads. calf refuses other formats and says how to \
 make a raw image of them. It does not check the file system for damage (`e2fsck -fn` and `xfs_repair -n` \
 do). The pool shares blocks with a raw image file if the file system supports it (XFS, Btrfs), and holes \
-stay holes. A URL needs the SHA-256 of the image or of the compressed file; calf does not download content \
+stay holes. A URL needs the SHA-256 of the file or of the disk in it; calf does not download content \
 that the pool already has.
 
-To resume an interrupted import, repeat the command; a compressed image begins anew. If the name exists, \
+To resume an interrupted import, repeat the command; a compressed image begins anew, and so does a qcow2 image from a file. If the name exists, \
 it moves to the new content; existing volumes keep the content that they started from.
 
 Examples:
@@ -79,7 +79,7 @@ Examples:
   calf template import https://example.org/debian.img --name debian-12 --sha256 0a1b…
   calf template import debian.raw.xz --name debian-12 --sha256sums SHA256SUMS
   ssh builder cat disk.zst | calf template import - --name disk
-  qemu-img convert -O raw cloud.qcow2 cloud.img && calf template import cloud.img --name cloud";
+  calf template import cloud.qcow2 --name cloud --partition root";
 
 pub(super) const FORK: &str = "\
 All of them start from the same instant, and either all are made or none; no snapshot is left. They share \

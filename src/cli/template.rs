@@ -22,7 +22,7 @@ use super::progress::Display;
 
 #[derive(Subcommand)]
 pub(super) enum Command {
-    /// Import a raw disk image under a name
+    /// Import a disk image under a name
     #[command(after_help = help::IMPORT)]
     Import(ImportArgs),
     /// List all templates
@@ -75,7 +75,7 @@ pub(super) struct ImportArgs {
     /// The template's name: letters, digits, '.', '_' and '-'
     #[arg(long, short)]
     name: String,
-    /// SHA-256 that the image must have, as it is or compressed; required for a URL
+    /// SHA-256 that the file or the disk in it must have; required for a URL
     #[arg(long, value_name = "DIGEST")]
     sha256: Option<String>,
     /// Make the template of one partition of the disk: root, a number, or a label
@@ -177,10 +177,17 @@ fn list(context: &Context, sort: SortKey, reverse: bool) -> Result<()> {
 fn inspect(context: &Context, name: &str) -> Result<()> {
     let pool = context.existing_pool()?;
     let template = pool.template(name)?.status()?;
-    let TemplateStatus { record, allocated, volumes, snapshots, .. } = &template;
+    let TemplateStatus { record, allocated, volumes, snapshots, source_digest, .. } = &template;
     let spares = pool.spares()?.get(name).copied().unwrap_or_default();
-    let view =
-        DetailView { template: record.into(), allocated: *allocated, spares, volumes, snapshots };
+    let of_source = source_digest.as_ref().map(|digest| format!("sha256:{digest}"));
+    let view = DetailView {
+        template: record.into(),
+        allocated: *allocated,
+        source_digest: of_source.as_deref(),
+        spares,
+        volumes,
+        snapshots,
+    };
     context.output.result(&view, [name], || {
         let file_system = match (&record.fs_type, record.fs_block_size) {
             (Some(fs_type), Some(block)) => {
@@ -207,6 +214,7 @@ fn inspect(context: &Context, name: &str) -> Result<()> {
             ("File system", file_system),
             ("Spares", format!("{spares} of {}", record.warm)),
             ("Source", record.source.clone()),
+            ("Source digest", of_source.clone().unwrap_or_else(|| "-".into())),
             ("Created", moment(record.created)),
             ("Used by", used_by),
             ("Kept by", kept_by),
@@ -284,6 +292,7 @@ struct DetailView<'a> {
     #[serde(flatten)]
     template: View<'a>,
     allocated: u64,
+    source_digest: Option<&'a str>,
     spares: u64,
     volumes: &'a [String],
     snapshots: &'a [String],

@@ -7,7 +7,8 @@
 //! <pool>/images/<hex>/image          content, read-only, extended sparsely to the largest volume
 //! <pool>/images/<hex>/loop           its last loop device, a hint
 //! <pool>/images/<hex>/import.json    the file that it was read from, to avoid reading it twice
-//! <pool>/images/.import-<id>/        a running or interrupted import: the same two files
+//! <pool>/images/.import-<id>/        a running or interrupted import: the same two files, and a
+//!                                    third, `source`, while the first is made of it
 //! <pool>/volumes/<key>/volume.json   the intent: a volume exists as long as this file does
 //! <pool>/volumes/<key>/cow           its COW store (or `disk`, a private copy, in fallback)
 //! <pool>/volumes/<key>/abandoned     when an inline volume's pod was first found missing
@@ -98,6 +99,11 @@ impl Layout {
     /// became.
     pub fn import_record(directory: &Path) -> PathBuf {
         directory.join("import.json")
+    }
+
+    /// The source in the directory of an import, where the content is made of a copy of it.
+    pub fn import_source(directory: &Path) -> PathBuf {
+        directory.join("source")
     }
 
     /// The content in the directory of an import.

@@ -21,11 +21,8 @@ pub enum OpenMode {
     Write,
 }
 
-/// An open image, a regular file or a block device: its content at offsets, in bytes.
-pub trait ImageFile: Send + Sync {
-    /// The current status of the image.
-    fn status(&self) -> io::Result<FileStatus>;
-
+/// Content at offsets, in bytes, with its holes.
+pub trait SparseRead: Send + Sync {
     /// Reads at `offset`, up to the length of `buffer`; returns 0 at the end.
     fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize>;
 
@@ -44,14 +41,20 @@ pub trait ImageFile: Send + Sync {
         Ok(filled)
     }
 
-    /// Writes all of `bytes` at `offset`.
-    fn write_all_at(&self, bytes: &[u8], offset: u64) -> io::Result<()>;
-
     /// Where the next data at or after `offset` begins; `u64::MAX` if only a hole follows.
     fn next_data(&self, offset: u64) -> io::Result<u64>;
 
     /// Where the next hole at or after `offset` begins; `u64::MAX` if that is not known.
     fn next_hole(&self, offset: u64) -> io::Result<u64>;
+}
+
+/// An open image, a regular file or a block device.
+pub trait ImageFile: SparseRead {
+    /// The current status of the image.
+    fn status(&self) -> io::Result<FileStatus>;
+
+    /// Writes all of `bytes` at `offset`.
+    fn write_all_at(&self, bytes: &[u8], offset: u64) -> io::Result<()>;
 
     /// Truncates the image, or extends it with a hole.
     fn set_length(&self, length: u64) -> io::Result<()>;
@@ -74,22 +77,9 @@ pub(super) fn open(path: &Path, mode: OpenMode) -> Result<File> {
     options.open(path).map_err(|e| Error::io("open image", path.display(), e))
 }
 
-impl ImageFile for File {
-    fn status(&self) -> io::Result<FileStatus> {
-        let found = self.metadata()?;
-        let length = match found.file_type().is_block_device() {
-            true => (&mut &*self).seek(io::SeekFrom::End(0))?,
-            false => found.len(),
-        };
-        Ok(FileStatus::new(&found, length))
-    }
-
+impl SparseRead for File {
     fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
         FileExt::read_at(self, buffer, offset)
-    }
-
-    fn write_all_at(&self, bytes: &[u8], offset: u64) -> io::Result<()> {
-        FileExt::write_all_at(self, bytes, offset)
     }
 
     fn next_data(&self, offset: u64) -> io::Result<u64> {
@@ -108,6 +98,21 @@ impl ImageFile for File {
             Err(Errno::INVAL | Errno::OPNOTSUPP | Errno::NXIO) => Ok(u64::MAX),
             Err(e) => Err(e.into()),
         }
+    }
+}
+
+impl ImageFile for File {
+    fn status(&self) -> io::Result<FileStatus> {
+        let found = self.metadata()?;
+        let length = match found.file_type().is_block_device() {
+            true => (&mut &*self).seek(io::SeekFrom::End(0))?,
+            false => found.len(),
+        };
+        Ok(FileStatus::new(&found, length))
+    }
+
+    fn write_all_at(&self, bytes: &[u8], offset: u64) -> io::Result<()> {
+        FileExt::write_all_at(self, bytes, offset)
     }
 
     fn set_length(&self, length: u64) -> io::Result<()> {

@@ -36,7 +36,7 @@ pub use device::{
 pub use file::{FileKind, FileStatus, Flush};
 pub use holder::{Busy, Holder, Pod, Process, Usage};
 pub use host::{Capabilities, CopyMode, Files, Host, Loops, Mapper, Mounts, Quiesce};
-pub use image::{ImageFile, OpenMode};
+pub use image::{ImageFile, OpenMode, SparseRead};
 pub use linux::LinuxHost;
 #[cfg(feature = "fuzzing")]
 pub(crate) use linux::fuzzing;

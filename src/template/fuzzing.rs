@@ -83,3 +83,67 @@ pub fn partitions(data: &[u8]) {
         }
     }
 }
+
+/// A qcow2 image.
+#[cfg(feature = "formats")]
+pub fn qcow2(data: &[u8]) {
+    use std::io;
+
+    use crate::sys::SparseRead;
+    use crate::template::import::qcow2::{Disk, explain};
+
+    /// Most bytes of the disk to read, and parts of it to look at.
+    const MOST: u64 = 1 << 20;
+    const PARTS: usize = 64;
+
+    struct Image<'a>(&'a [u8]);
+    impl SparseRead for Image<'_> {
+        fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
+            let rest = usize::try_from(offset).ok().and_then(|at| self.0.get(at..));
+            let rest = rest.unwrap_or_default();
+            let length = rest.len().min(buffer.len());
+            buffer[..length].copy_from_slice(&rest[..length]);
+            Ok(length)
+        }
+        fn next_data(&self, offset: u64) -> io::Result<u64> {
+            Ok(offset)
+        }
+        fn next_hole(&self, _: u64) -> io::Result<u64> {
+            Ok(u64::MAX)
+        }
+    }
+
+    let explained = |error: io::Error| {
+        let error = explain(&error, "it").expect("reading memory does not fail");
+        assert!(!error.remedies().is_empty(), "{error:?}");
+    };
+    let image = Image(data);
+    let disk = match Disk::open(&image, "it") {
+        Ok(disk) => disk,
+        Err(error) => return assert!(!error.remedies().is_empty(), "{error:?}"),
+    };
+    let mut read = vec![0; disk.size().min(MOST) as usize];
+    match disk.fill_from(&mut read, 0) {
+        Ok(filled) => assert_eq!(filled, read.len()),
+        Err(error) => return explained(error),
+    }
+    // What is a hole reads as zeros, and each answer leads on.
+    let mut at = 0;
+    for _ in 0..PARTS {
+        let data = match disk.next_data(at) {
+            Ok(data) => data.min(disk.size()),
+            Err(error) => return explained(error),
+        };
+        assert!(data >= at);
+        let hole = &read[read.len().min(at as usize)..read.len().min(data as usize)];
+        assert!(hole.iter().all(|byte| *byte == 0), "a hole from {at} to {data}");
+        at = match disk.next_hole(data) {
+            Ok(hole) => hole.min(disk.size()),
+            Err(error) => return explained(error),
+        };
+        assert!(at >= data);
+        if at >= disk.size() {
+            return;
+        }
+    }
+}

@@ -22,7 +22,7 @@ pub struct ImportSpec {
     /// The template's name: 1 to 128 letters, digits, `.`, `_` and `-`; the first a letter or
     /// a digit.
     pub name: String,
-    /// SHA-256 of the content, or of the source if that is compressed or a disk with partitions. Required for a URL. Content that the
+    /// SHA-256 of the content, or of the source if that is compressed, a qcow2 image, or a disk with partitions. Required for a URL. Content that the
     /// pool has already is not read again.
     pub digest: Option<Digest>,
     /// Which partition of a disk becomes the template; `None` for all of the image.
@@ -140,8 +140,9 @@ impl fmt::Display for ImportSource {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Progress {
-    /// Bytes of the source done, holes included. Of a compressed file these are its own bytes.
+    /// Bytes of the source done, holes included. Of a compressed file these are its own bytes; of a qcow2
+    /// image, its own bytes and then those of its disk.
     pub done: u64,
-    /// Size of the source; `None` for standard input.
+    /// Size of the source, counted in the same way; `None` for standard input.
     pub total: Option<u64>,
 }

@@ -40,6 +40,17 @@ fn standard_input_may_be_an_image_as_it_is_or_compressed() {
         assert!(shown["allocated"].as_u64().unwrap() < 4 * MIB, "{shown}");
         env.ok(&["template", "remove", "a"]);
     }
+    // A qcow2 image is copied to the pool, since its parts are in any order.
+    let disk = env.path("a.qcow2");
+    let form = ["convert", "-c", "-f", "raw", "-O", "qcow2"];
+    let status = Command::new("qemu-img").args(form).args([&image, &disk]).status();
+    assert!(status.is_ok_and(|status| status.success()), "qemu-img");
+    for input in [disk.clone(), packed(&disk, "zstd", "qcow2.zst")] {
+        let run = import(&env, &["-"], Some(&input));
+        assert_eq!(run.code, Some(0), "{run:?}");
+        assert_eq!(env.images(), [digest(&image)], "{input:?}");
+        env.ok(&["template", "remove", "a"]);
+    }
     // The other end of a pipe that breaks is an end like any other: the decoder knows better.
     let cut = env.path("cut.zst");
     let whole = fs::read(image.with_extension("zst")).unwrap();
@@ -65,6 +76,13 @@ fn the_result_says_what_the_digest_is_of() {
     }
     let shown = env.json(&["template", "import", source, "--name", "b"]);
     assert_eq!(shown["sha256Of"], serde_json::Value::Null);
+    let shown = env.json(&["template", "inspect", "a"]);
+    assert_eq!(shown["sourceDigest"], format!("sha256:{}", digest(&file)));
+    let text = env.ok(&["template", "inspect", "a"]).stdout;
+    assert!(text.contains(&format!("Source digest  sha256:{}", digest(&file))), "{text}");
+    env.ok(&["template", "import", image.to_str().unwrap(), "--name", "raw"]);
+    let shown = env.json(&["template", "inspect", "raw"]);
+    assert_eq!(shown["digest"], format!("sha256:{}", digest(&image)));
 }
 
 #[test]

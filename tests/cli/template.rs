@@ -112,15 +112,15 @@ fn a_file_system_is_recognised_and_its_pitfalls_are_told() {
 #[test]
 fn what_cannot_be_imported_is_refused_with_the_way_out() {
     let env = TestEnv::new();
-    let qcow2 = env.path("a.qcow2");
-    fs::write(&qcow2, b"QFI\xFB\0\0\0\x03").unwrap();
+    let vmdk = env.path("a.vmdk");
+    fs::write(&vmdk, b"KDMV\x01\0\0\0").unwrap();
     let odd = env.image("odd.img", 1000, 10);
     let good = env.image("good.img", 1 << 20, 4096);
     let import = |file: &Path, name: &str, more: &[&str]| {
         env.run(&[&["template", "import", file.to_str().unwrap(), "--name", name], more].concat())
     };
     for (run, code, error, help) in [
-        (import(&qcow2, "a", &[]), 2, "it is a qcow2 image", "qemu-img convert -O raw"),
+        (import(&vmdk, "a", &[]), 2, "it is a VMDK image", "qemu-img convert -O raw"),
         (import(&odd, "a", &[]), 2, "1000 bytes is not a multiple of 512", "truncate -s %512"),
         (import(&good, "a/b", &[]), 2, "must not contain '/'", "such as debian-12.5"),
         (import(&env.path("none.img"), "a", &[]), 3, "No such file", ""),

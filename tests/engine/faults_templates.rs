@@ -165,6 +165,37 @@ fn a_compressed_image_is_imported_whole_whatever_call_fails() {
     .check_all();
 }
 
+/// The same image as a qcow2 image, as it is or compressed once more, so that it is copied first.
+#[cfg(feature = "formats")]
+fn disk_image(environment: &Environment, compressed: bool) -> PathBuf {
+    let (image, path) =
+        (image_with_a_hole(environment), environment.directory.path().join("holes.qcow2"));
+    let done = |program: &str, arguments: &[&str], file: &std::path::Path| {
+        let status = std::process::Command::new(program).args(arguments).arg(file).status();
+        let done = status.is_ok_and(|status| status.success());
+        assert!(done, "{program} (tests/deps.sh test installs it)");
+    };
+    if !path.exists() {
+        let image = image.to_str().expect("a path");
+        done("qemu-img", &["convert", "-c", "-f", "raw", "-O", "qcow2", image], &path);
+        done("zstd", &["-q", "-k"], &path);
+    }
+    if compressed { path.with_extension("qcow2.zst") } else { path }
+}
+
+#[test]
+#[cfg(feature = "formats")]
+fn the_disk_of_an_image_is_imported_whole_whatever_call_fails() {
+    fn import(environment: &Environment, compressed: bool) -> calf::Result<()> {
+        let spec = ImportSpec::new(disk_image(environment, compressed), "holes");
+        open(environment)?.import_template(&spec, &mut |_| ()).map(drop)
+    }
+    let plain: fn(&Environment) -> calf::Result<()> = |environment| import(environment, false);
+    for run in [plain, |environment| import(environment, true)] {
+        Scenario { prepare: |_| (), run, check: is_whole, least: 30 }.check_all();
+    }
+}
+
 #[test]
 fn a_name_moves_to_new_content_whatever_call_fails() {
     Scenario {

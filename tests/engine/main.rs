@@ -4,6 +4,8 @@ mod commitment;
 #[cfg(all(feature = "formats", feature = "http"))]
 mod compressed;
 mod damage;
+#[cfg(all(feature = "formats", feature = "http"))]
+mod disk_images;
 mod doctor;
 #[cfg(feature = "http")]
 mod downloads;

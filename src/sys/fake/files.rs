@@ -9,7 +9,7 @@ use rustix::fs::{Mode, OFlags};
 
 use crate::cow::header::StoreHeader;
 use crate::error::{Error, ErrorKind, Result};
-use crate::sys::{ImageFile as _, Target, TargetKind};
+use crate::sys::{ImageFile as _, SparseRead as _, Target, TargetKind};
 
 /// Asks the kernel for the real path, which takes fewer system calls than walking to it.
 pub(super) fn resolve(path: &Path) -> PathBuf {

@@ -6,7 +6,7 @@ use std::io;
 
 use crate::error::{Error, Result};
 use crate::sys::fake::faults::Faults;
-use crate::sys::{FileStatus, ImageFile};
+use crate::sys::{FileStatus, ImageFile, SparseRead};
 
 pub(super) struct FakeImage {
     faults: Faults,
@@ -30,17 +30,9 @@ impl FakeImage {
     }
 }
 
-impl ImageFile for FakeImage {
-    fn status(&self) -> io::Result<FileStatus> {
-        self.call("status of an image", |file| self.frozen.map_or_else(|| file.status(), Ok))
-    }
-
+impl SparseRead for FakeImage {
     fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
         self.call("read_at", |file| file.read_at(buffer, offset))
-    }
-
-    fn write_all_at(&self, bytes: &[u8], offset: u64) -> io::Result<()> {
-        self.call("write_all_at", |file| file.write_all_at(bytes, offset))
     }
 
     fn next_data(&self, offset: u64) -> io::Result<u64> {
@@ -49,6 +41,16 @@ impl ImageFile for FakeImage {
 
     fn next_hole(&self, offset: u64) -> io::Result<u64> {
         self.call("next_hole", |file| file.next_hole(offset))
+    }
+}
+
+impl ImageFile for FakeImage {
+    fn status(&self) -> io::Result<FileStatus> {
+        self.call("status of an image", |file| self.frozen.map_or_else(|| file.status(), Ok))
+    }
+
+    fn write_all_at(&self, bytes: &[u8], offset: u64) -> io::Result<()> {
+        self.call("write_all_at", |file| file.write_all_at(bytes, offset))
     }
 
     fn set_length(&self, length: u64) -> io::Result<()> {

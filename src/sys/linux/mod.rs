@@ -58,7 +58,8 @@ use crate::sys::lock::{Lock, Mode};
 use crate::sys::{
     BindSpec, Busy, Capabilities, CopyMode, Device, DeviceNumber, FileStatus, FileSystemUsage,
     Files, Flush, Holder, Host, ImageFile, LoopDevice, LoopHandle, LoopSpec, Loops, Mapper,
-    MountSpec, MountedAt, Mounts, OpenMode, Quiesce, SnapshotGlance, Table, Target, TargetKind,
+    MountSpec, MountedAt, Mounts, OpenMode, Quiesce, SnapshotGlance, SparseRead as _, Table,
+    Target, TargetKind,
 };
 use crate::sys::{file, image, lock};
 

@@ -7,7 +7,7 @@ use std::fmt;
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::model::units::format_size;
-use crate::sys::{Host, ImageFile};
+use crate::sys::{Host, SparseRead};
 use crate::template::import::format::{self, HEAD, TAIL};
 use crate::template::superblock::{self, Content, FileSystem, Impact};
 
@@ -19,11 +19,20 @@ const SLACK: u64 = 16 << 20;
 
 /// Refuses an image that cannot be a template; returns its content otherwise.
 pub(crate) fn inspect(
-    image: &dyn ImageFile,
+    image: &dyn SparseRead,
     size: u64,
     subject: impl fmt::Display,
 ) -> Result<Content> {
-    let failed = |e| Error::io(OPERATION, &subject, e);
+    inspect_with(image, size, &subject, &|e| Error::io(OPERATION, &subject, e))
+}
+
+/// Does the same; `failed` makes an error of a failed read.
+pub(crate) fn inspect_with(
+    image: &dyn SparseRead,
+    size: u64,
+    subject: impl fmt::Display,
+    failed: &dyn Fn(std::io::Error) -> Error,
+) -> Result<Content> {
     let prefix = read_prefix(image).map_err(failed)?;
     let content = inspect_prefix(&prefix, size, &subject)?;
     let mut tail = vec![0; TAIL];
@@ -50,7 +59,7 @@ pub(crate) fn inspect_prefix(
     Ok(content)
 }
 
-fn read_prefix(image: &dyn ImageFile) -> std::io::Result<Vec<u8>> {
+fn read_prefix(image: &dyn SparseRead) -> std::io::Result<Vec<u8>> {
     let mut bytes = vec![0; superblock::PREFIX];
     let filled = image.fill_from(&mut bytes, 0)?;
     bytes.truncate(filled);

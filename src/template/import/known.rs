@@ -31,6 +31,11 @@ pub(super) fn present(pool: &PoolDir, spec: &ImportSpec) -> Result<Option<Import
     point_name(pool, spec, &spec.source.to_string(), &found)
 }
 
+/// The digest of what the content was made of, where that is another one and the record of it can be read.
+pub(crate) fn source_digest(pool: &PoolDir, digest: &Digest) -> Option<Digest> {
+    state::of_content(pool, digest).ok()??.identity.source_digest().cloned()
+}
+
 /// Whether the template's content is what is asked for, by its digest or by that of the file that it was
 /// made of.
 #[cfg(feature = "driver")]

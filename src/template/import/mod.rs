@@ -6,7 +6,8 @@
 //! stream ──unpack, copy─┘
 //! ```
 //!
-//! A stream is a compressed file, from wherever, or standard input. `<id>` names the source file, or the
+//! A stream is a compressed file, from wherever, or standard input. Of each, the disk may be taken that a
+//! qcow2 image holds ([`disk`]). `<id>` names the source file, or the
 //! digest that a download must have, so that a repeated command finds what an interrupted one left and
 //! goes on from there; what comes in a stream begins anew. One import per source runs
 //! at a time, across processes; the next one finds the content by its digest, or by the identity of a
@@ -16,14 +17,17 @@
 //! Locks, in the order in which they are taken: import, template name, image.
 
 pub(crate) mod abandoned;
+mod disk;
 mod flight;
 pub(crate) mod format;
 pub(crate) mod hash;
 pub(crate) mod inspection;
-mod known;
+pub(crate) mod known;
 mod naming;
 pub(crate) mod partition;
 mod pipeline;
+#[cfg(feature = "formats")]
+pub(crate) mod qcow2;
 pub(crate) mod source;
 mod staging;
 pub(crate) mod state;
@@ -94,14 +98,18 @@ fn import_file(
     tidy(pool)?;
     let (source, _flight) = open_alone(pool, path, &spec.cancel)?;
     let shown = source.path.display().to_string();
+    let mut total = Some(source.size);
     loop {
         let (digest, origin) = match known_content(pool, spec, &source)? {
             Some(known) => known,
-            None => file::read(pool, &source, spec, progress)?,
+            None => file::read(pool, &source, spec, &mut |now| {
+                total = now.total;
+                progress(now);
+            })?,
         };
         // Content that was known may have been removed before it was locked: then it is read.
         if let Some(imported) = accept(pool, spec, &shown, &digest, &origin)? {
-            progress(Progress { done: source.size, total: Some(source.size) });
+            progress(Progress { done: total.unwrap_or(source.size), total });
             return Ok(imported);
         }
     }
@@ -136,11 +144,15 @@ fn import_url(
     if let Some(record) = present(pool, spec)? {
         return Ok(record);
     }
+    let mut total = None;
     loop {
-        let (digest, origin) = download(pool, url, expected, spec, progress)?;
+        let (digest, origin) = download(pool, url, expected, spec, &mut |now| {
+            total = now.total;
+            progress(now);
+        })?;
         if let Some(imported) = accept(pool, spec, &url.to_string(), &digest, &origin)? {
-            let size = origin.source_size();
-            progress(Progress { done: size, total: Some(size) });
+            let done = total.unwrap_or_else(|| origin.source_size());
+            progress(Progress { done, total: Some(done) });
             return Ok(imported);
         }
     }

@@ -18,7 +18,7 @@ use std::thread;
 use crate::error::{Error, ErrorKind, Result};
 use crate::model::cancel::Cancel;
 use crate::model::digest::Digest;
-use crate::sys::ImageFile;
+use crate::sys::{ImageFile, SparseRead};
 use crate::template::import::hash::ContentHash;
 
 /// Bytes read, hashed and written at once.
@@ -36,8 +36,8 @@ const PAGE: usize = 4096;
 
 /// Where content is read from.
 pub(crate) enum Input<'a> {
-    /// A file, with its holes.
-    File(&'a dyn ImageFile),
+    /// A file or a disk image, with its holes.
+    File(&'a dyn SparseRead),
     /// A stream whose next byte is the one at the start of the job.
     Stream(Mutex<Box<dyn Read + Send + 'a>>),
 }
@@ -229,7 +229,7 @@ fn fill(stream: &mut dyn Read, buffer: &mut [u8], cancel: &Cancel) -> (usize, Fi
 
 fn read_parts(
     job: &Job<'_>,
-    file: &dyn ImageFile,
+    file: &dyn SparseRead,
     start: u64,
     buffers: &Receiver<Vec<u8>>,
     parts: &SyncSender<Part>,
@@ -310,7 +310,7 @@ fn write_sparse(file: &dyn ImageFile, offset: u64, bytes: &[u8]) -> io::Result<u
 }
 
 /// Where the data at `offset` ends.
-fn next_hole(file: &dyn ImageFile, offset: u64, size: u64) -> io::Result<u64> {
+fn next_hole(file: &dyn SparseRead, offset: u64, size: u64) -> io::Result<u64> {
     if offset >= size {
         return Ok(size);
     }
@@ -322,7 +322,7 @@ fn next_hole(file: &dyn ImageFile, offset: u64, size: u64) -> io::Result<u64> {
 }
 
 /// Fills the buffer with what is at `offset`; an error if the file has become shorter.
-fn read_exact(file: &dyn ImageFile, buffer: &mut [u8], offset: u64) -> io::Result<()> {
+fn read_exact(file: &dyn SparseRead, buffer: &mut [u8], offset: u64) -> io::Result<()> {
     match file.fill_from(buffer, offset)? {
         filled if filled == buffer.len() => Ok(()),
         _ => Err(io::ErrorKind::UnexpectedEof.into()),

@@ -5,14 +5,14 @@
 //! and how much room there must be.
 
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::pool::layout::Layout;
 use crate::pool::room::RoomClaim;
 use crate::pool::{MORE_ROOM, PoolDir, record};
 use crate::sys::{Flush, ImageFile, OpenMode};
-use crate::template::import::state::{ImportRecord, Origin};
+use crate::template::import::state::{ImportRecord, Origin, State};
 
 /// The directory of one import, which is locked.
 pub(crate) struct Staging<'a> {
@@ -33,17 +33,27 @@ impl<'a> Staging<'a> {
         Layout::import_image(&self.directory)
     }
 
-    /// What an earlier import left, if its record can be understood and its content is there.
+    /// The copy of the source of which the content is made, if it takes one.
+    pub(crate) fn source(&self) -> PathBuf {
+        Layout::import_source(&self.directory)
+    }
+
+    /// What an earlier import left, if its record can be understood and what it tells of is there.
     pub(crate) fn previous(&self) -> Result<Option<ImportRecord>> {
         let host = self.pool.host();
-        let previous = match record::read(host, &Layout::import_record(&self.directory)) {
+        let record = Layout::import_record(&self.directory);
+        let previous: Option<ImportRecord> = match record::read(host, &record) {
             Err(error) if error.kind() == ErrorKind::Corrupt => {
                 tracing::info!("an unfinished import is of no use: {}", error.report());
                 return Ok(None);
             }
             previous => previous?,
         };
-        Ok(if host.file(&self.image())?.is_some() { previous } else { None })
+        let needed = match previous.as_ref().map(|previous| &previous.state) {
+            Some(State::Fetched { .. }) => self.source(),
+            _ => self.image(),
+        };
+        Ok(if host.file(&needed)?.is_some() { previous } else { None })
     }
 
     pub(crate) fn write_record(&self, record: &ImportRecord) -> Result<()> {
@@ -53,7 +63,12 @@ impl<'a> Staging<'a> {
 
     /// Makes the file for the content, empty.
     pub(crate) fn create_image(&self) -> Result<()> {
-        self.pool.host().create_file(&self.image(), 0, Flush::Later).map_err(out_of_room)
+        self.create(&self.image())
+    }
+
+    /// Makes a file of the directory, empty.
+    pub(crate) fn create(&self, path: &Path) -> Result<()> {
+        self.pool.host().create_file(path, 0, Flush::Later).map_err(out_of_room)
     }
 
     /// Opens the content to go on writing it.
@@ -77,6 +92,15 @@ impl<'a> Staging<'a> {
     /// Removes the directory with what is in it.
     pub(crate) fn clear(&self) -> Result<()> {
         self.pool.host().remove_directory(&self.directory)
+    }
+
+    /// The error of an import that cannot be resumed, whose directory is removed.
+    pub(crate) fn give_up(&self, error: Error) -> Error {
+        self.discard();
+        match error.kind() {
+            ErrorKind::Cancelled => error.remedy("import it again"),
+            _ => error,
+        }
     }
 
     /// Removes what nobody can use any more, after a failure that is told anyway.

@@ -134,6 +134,8 @@ impl record::Record for ImportRecord {
 pub(crate) enum State {
     /// What is before `offset` is durable and hashed. `cloned`: all is there, only the hash is not.
     Reading { offset: u64, hash: String, cloned: bool },
+    /// All of the source is durable beside the content, and this is its digest. The content is made of it.
+    Fetched { digest: Digest },
     /// All is durable, and this is its digest.
     Complete { digest: Digest },
 }

@@ -23,6 +23,8 @@ use crate::model::limits::MAX_SIZE;
 use crate::model::partition::Partition;
 use crate::model::units::format_size;
 use crate::pool::PoolDir;
+use crate::sys::OpenMode;
+use crate::template::import::disk::{self, Making};
 use crate::template::import::format::{self, HEAD, Packing};
 use crate::template::import::hash::ContentHash;
 use crate::template::import::partition::{self, Beyond, TABLE, Window};
@@ -66,13 +68,7 @@ pub(crate) fn read(
     let derived = Derived::new(stream.origin.clone(), stream.partition);
     let staging = Staging::new(pool, &Origin::Derived(derived.clone()), &stream.shown);
     let outcome = make(&staging, derived, stream, cancel, progress);
-    outcome.map_err(|error| {
-        staging.discard();
-        match error.kind() {
-            ErrorKind::Cancelled => error.remedy("import it again"),
-            _ => error,
-        }
-    })
+    outcome.map_err(|error| staging.give_up(error))
 }
 
 fn make(
@@ -99,11 +95,15 @@ fn make(
     let mut head = Vec::new();
     let length = if partition.is_some() { TABLE } else { HEAD };
     let read = (&mut image).take(length as u64).read_to_end(&mut head);
-    format::check_head(&head[..head.len().min(HEAD)], &subject)?;
+    let disk = disk::header(&head, &subject)?;
+    if disk.is_none() {
+        format::check_head(&head[..head.len().min(HEAD)], &subject)?;
+    }
     read.map_err(&read_failed)?;
-    let place = partition.map(|wanted| partition::find(&head, wanted, &subject)).transpose()?;
+    let wanted = partition.filter(|_| disk.is_none());
+    let place = wanted.map(|wanted| partition::find(&head, wanted, &subject)).transpose()?;
     let whole = Cursor::new(head).chain(image);
-    let (content, subject): (Box<dyn Read + Send + '_>, _) = match (place, partition) {
+    let (content, subject): (Box<dyn Read + Send + '_>, _) = match (place, wanted) {
         (Some(place), Some(wanted)) => {
             (Box::new(Window::new(whole, place)), format!("{subject}, partition {wanted}"))
         }
@@ -119,8 +119,9 @@ fn make(
         state: State::Reading { offset: 0, hash: ContentHash::default().save(), cloned: false },
     };
     staging.write_record(&record)?;
-    staging.create_image()?;
-    let image = staging.open_image()?;
+    let path = if disk.is_some() { staging.source() } else { staging.image() };
+    staging.create(&path)?;
+    let image = staging.pool.host().open_image(&path, OpenMode::Write)?;
     let job = pipeline::Job {
         source: pipeline::Input::Stream(Mutex::new(content)),
         size: None,
@@ -131,18 +132,37 @@ fn make(
         write_failed: &|error| staging.write_failed(error),
         cancel: cancel.clone(),
         room: &|written| {
-            check_ratio(written, meter.bytes(), packing, &shown)?;
+            if packing.is_some() {
+                check_ratio(written, meter.bytes(), &shown)?;
+            }
             staging.check_room()
         },
         checkpoint: &|_, _| Ok(()),
     };
-    progress(Progress { done: 0, total: size });
+    // A disk is made in a second pass.
+    let total = size.map(|size| size + disk.as_ref().map_or(0, disk::Header::disk_size));
+    progress(Progress { done: 0, total });
     let whole = pipeline::run(job, &mut |_| {
         let done = meter.bytes();
         room.shrink_to(size.unwrap_or(0).saturating_sub(done));
-        progress(Progress { done, total: size });
+        progress(Progress { done, total });
     })?;
     check()?;
+    if let Some(header) = disk {
+        let source_size = meter.bytes();
+        let making = Making {
+            staging,
+            derived,
+            record,
+            source_size,
+            source_digest: meter.finish(),
+            cancel,
+            check: &|| Ok(()),
+        };
+        return disk::make_of_copy(&header, making, &subject, partition, &mut |done| {
+            progress(Progress { done: source_size + done, total });
+        });
+    }
     staging.rewind(&*image, whole.size, whole.size)?;
     inspection::inspect(&*image, whole.size, &subject)?;
     staging.seal(&*image)?;
@@ -171,9 +191,10 @@ fn unreadable(error: io::Error, packing: Option<Packing>, read: u64, shown: &str
     }
 }
 
-fn check_ratio(written: u64, packed: u64, packing: Option<Packing>, shown: &str) -> Result<()> {
+/// Refuses content that takes up more space than any compression of `packed` bytes explains.
+pub(crate) fn check_ratio(written: u64, packed: u64, shown: &str) -> Result<()> {
     let most = packed.saturating_mul(MAX_RATIO).saturating_add(RATIO_SLACK);
-    if packing.is_none() || written <= most {
+    if written <= most {
         return Ok(());
     }
     let (written, packed) = (format_size(written), format_size(packed));

@@ -14,7 +14,7 @@ use calf::sys::{
     BindSpec, Busy, Capabilities, CopyMode, Device, DeviceId, DeviceNumber, FileStatus,
     FileSystemUsage, Files, Flush, Holder, Host, ImageFile, LinuxHost, LoopDevice, LoopHandle,
     LoopSpec, Loops, Mapper, MountSpec, MountedAt, Mounts, OpenMode, Quiesce, SnapshotGlance,
-    StoreHeader, Table, Target, TargetKind,
+    SparseRead, StoreHeader, Table, Target, TargetKind,
 };
 use calf::{NodeOwner, Result};
 
@@ -128,12 +128,17 @@ impl Files for KillingHost {
     }
 }
 
-impl ImageFile for KillingImage {
+impl SparseRead for KillingImage {
     pass_on! {
-        look status() -> io::Result<FileStatus>;
         look read_at(buffer: &mut [u8], offset: u64) -> io::Result<usize>;
         look next_data(offset: u64) -> io::Result<u64>;
         look next_hole(offset: u64) -> io::Result<u64>;
+    }
+}
+
+impl ImageFile for KillingImage {
+    pass_on! {
+        look status() -> io::Result<FileStatus>;
         change write_all_at(bytes: &[u8], offset: u64) -> io::Result<()>;
         change set_length(length: u64) -> io::Result<()>;
         change sync() -> io::Result<()>;

@@ -3,6 +3,7 @@
 //! Pure. Only the start of a disk is looked at, since most sources can be read only once.
 
 mod place;
+mod section;
 #[cfg(feature = "formats")]
 mod table;
 
@@ -14,6 +15,7 @@ use crate::model::partition::Partition;
 use crate::model::units::format_size;
 
 pub(crate) use crate::template::import::partition::place::Place;
+pub(crate) use crate::template::import::partition::section::Section;
 
 const OPERATION: &str = "import";
 
@@ -97,7 +99,7 @@ impl<R: Read> Window<R> {
     }
 }
 
-/// The error of a [`Window`] whose disk ends before the partition does.
+/// The error of a [`Window`] or a [`Section`] whose disk ends before the partition does.
 #[derive(Debug)]
 pub(crate) struct Beyond;
 

@@ -22,12 +22,12 @@ use crate::pool::PoolDir;
 use crate::pool::room::RoomClaim;
 use crate::sys::{CopyMode, Flush, ImageFile, OpenMode};
 use crate::template::import::hash::ContentHash;
-use crate::template::import::pipeline;
 use crate::template::import::pipeline::Input;
 use crate::template::import::source::{Identity, Source};
 use crate::template::import::staging::Staging;
 use crate::template::import::state::{ImportRecord, Origin, Start, State};
 use crate::template::import::stream::{self, Stream};
+use crate::template::import::{disk, pipeline};
 use crate::template::spec::{ImportSpec, Progress};
 
 const OPERATION: &str = "import";
@@ -40,6 +40,9 @@ pub(crate) fn read(
     spec: &ImportSpec,
     progress: &mut dyn FnMut(Progress),
 ) -> Result<(Digest, Origin)> {
+    if let Some(header) = &source.disk {
+        return disk::read_file(header, pool, source, spec, progress);
+    }
     if source.packing.is_some() || spec.partition.is_some() {
         return read_once(pool, source, spec, progress);
     }
@@ -164,7 +167,7 @@ impl Fetch<'_> {
         let (offset, expected) = match &previous.state {
             State::Complete { digest } => (size, digest.clone()),
             // A clone has all of the source, but only a part was hashed.
-            State::Reading { cloned: true, .. } => return Ok(false),
+            State::Reading { cloned: true, .. } | State::Fetched { .. } => return Ok(false),
             State::Reading { offset, hash, .. } => match ContentHash::restore(hash) {
                 Some(hash) => (*offset, hash.finish()),
                 None => return Ok(false),

@@ -22,7 +22,7 @@ use crate::model::digest::Digest;
 use crate::pool::PoolDir;
 use crate::sys::{FileKind, FileStatus, Host, ImageFile, OpenMode};
 use crate::template::import::format::{HEAD, Packing};
-use crate::template::import::inspection;
+use crate::template::import::{disk, inspection};
 
 const OPERATION: &str = "import";
 
@@ -88,10 +88,12 @@ pub(crate) struct Source {
     pub(crate) allocated: Option<u64>,
     /// How it is compressed, if it is.
     pub(crate) packing: Option<Packing>,
+    /// Of a disk image with a map of its blocks.
+    pub(crate) disk: Option<disk::Header>,
 }
 
 impl Source {
-    /// Opens `path` and checks that it is a raw image, or one that was compressed.
+    /// Opens `path` and checks that it is a raw image, one that was compressed, or a qcow2 image.
     pub(crate) fn open(host: &dyn Host, path: &Path) -> Result<Self> {
         let failed = |e| Error::io(OPERATION, path.display(), e);
         let file = host.open_image(path, OpenMode::Read).map_err(|error| {
@@ -116,11 +118,13 @@ impl Source {
         let mut head = vec![0; HEAD];
         let filled = file.fill_from(&mut head, 0).map_err(failed)?;
         let packing = Packing::of_head(&head[..filled]);
-        if packing.is_none() {
+        let disk = disk::header(&head[..filled], &path.display().to_string())?;
+        if packing.is_none() && disk.is_none() {
             inspection::inspect(&*file, found.length, path.display())?;
         }
         Ok(Self {
             packing,
+            disk,
             identity: Identity::new(found),
             allocated: found.is_file().then_some(found.allocated),
             path: host.canonical_path(path)?,
@@ -199,7 +203,7 @@ mod tests {
     #[test]
     fn what_is_no_raw_image_is_refused_with_the_way_out() {
         assert!(refusal(b"").contains("empty"));
-        assert!(refusal(b"QFI\xFB").contains("qemu-img convert -O raw"));
+        assert!(refusal(b"KDMV").contains("qemu-img convert -O raw"));
         let mut vhd = vec![0; 4096];
         vhd[3584..3592].copy_from_slice(b"conectix");
         vhd[3596..3600].copy_from_slice(&[0, 1, 0, 0]);

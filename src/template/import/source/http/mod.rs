@@ -10,9 +10,11 @@
 //! The digest is known beforehand. It names the import, so that a repeated command, even from
 //! another mirror, goes on where an interrupted one stopped; and it is the proof of the content,
 //! whatever a server or a cache did in between. A compressed image is unpacked as it comes: a lost
-//! connection is taken up where it was, but not by another command. To be called with the import locked.
+//! connection is taken up where it was, but not by another command. A qcow2 image is downloaded as a raw one
+//! is, and its disk made of it then. To be called with the import locked.
 
 mod body;
+mod copy;
 mod server;
 
 use std::io::{self, Cursor, Read as _};
@@ -36,6 +38,7 @@ use crate::template::import::format::Packing;
 use crate::template::import::hash::ContentHash;
 use crate::template::import::pipeline::Input;
 use crate::template::import::source::http::body::{Repeat, WholeBody};
+use crate::template::import::source::http::copy::Previous;
 use crate::template::import::source::http::server::{
     ATTEMPTS, Content, Failure, Server, header, validator,
 };
@@ -45,7 +48,7 @@ use crate::template::import::source::url::ImageUrl;
 use crate::template::import::staging::Staging;
 use crate::template::import::state::{ImportRecord, Origin, Start, State};
 use crate::template::import::stream::{self, Stream};
-use crate::template::import::{format, inspection, pipeline};
+use crate::template::import::{disk, format, inspection, pipeline};
 use crate::template::spec::{ImportSpec, Progress};
 use crate::template::superblock::PREFIX;
 
@@ -96,6 +99,7 @@ struct Opened<'a> {
     prefix: Vec<u8>,
     rest: Content<'a>,
     remote: Remote,
+    disk: Option<disk::Header>,
 }
 
 impl Download<'_> {
@@ -127,25 +131,22 @@ impl Download<'_> {
     fn offset(&self) -> Result<u64> {
         Ok(match self.staging.previous()?.map(|previous| previous.state) {
             Some(State::Reading { offset, .. }) => offset,
-            Some(State::Complete { .. }) | None => 0,
+            Some(State::Fetched { .. } | State::Complete { .. }) | None => 0,
         })
     }
 
     fn attempt(&self, progress: &mut dyn FnMut(Progress)) -> Result<(Digest, Origin), Failure> {
-        // A part of a disk is read in one go.
-        let previous = self.staging.previous()?.filter(|_| self.partition.is_none());
-        if let Some(ImportRecord { identity, state: State::Complete { digest }, .. }) = previous {
-            return Ok((digest, identity));
-        }
-        let resumable = previous.and_then(ImportRecord::resume).and_then(|start| {
-            match start.record.identity.clone() {
-                Origin::Remote(remote) => Some((start, remote)),
-                _ => None,
+        let resumable = match self.previous()? {
+            Previous::Complete(digest, identity) => return Ok((digest, identity)),
+            Previous::Fetched(record, digest) => {
+                return self.make_of_copy(record, digest, progress);
             }
-        });
+            Previous::Reading(start, remote) => Some((start, remote)),
+            Previous::Nothing => None,
+        };
         let response =
             self.server.ask(resumable.as_ref().map(|(start, remote)| (start.offset, remote)))?;
-        let (start, body, room) = match (response.status(), resumable) {
+        let (start, body, room, disk) = match (response.status(), resumable) {
             (StatusCode::PARTIAL_CONTENT, Some((start, remote))) => {
                 if let Err(failure) = self.server.check_range(&response, start.offset, remote.size)
                 {
@@ -159,15 +160,18 @@ impl Download<'_> {
                     format_size(remote.size)
                 );
                 let room = self.staging.pool.room().reclaim(remote.size - start.offset);
-                (start, self.server.content(response), room)
+                let disk = self.disk_in(&self.staging.image())?;
+                (start, self.server.content(response), room, disk)
             }
             (StatusCode::OK, _) => {
                 let opened = self.open(response)?;
                 let packing = Packing::of_head(&opened.prefix);
-                if packing.is_some() || self.partition.is_some() {
+                if packing.is_some() || (self.partition.is_some() && opened.disk.is_none()) {
                     return self.read_once(opened, packing, progress);
                 }
-                self.begin(opened)?
+                let disk = opened.disk.clone();
+                let (start, body, room) = self.begin(opened)?;
+                (start, body, room, disk)
             }
             (StatusCode::RANGE_NOT_SATISFIABLE, Some(_)) => {
                 self.staging.clear()?;
@@ -177,7 +181,7 @@ impl Download<'_> {
             }
             (status, _) => return Err(self.server.status(status)),
         };
-        self.read(start, body, room, progress)
+        self.read(start, body, room, disk, progress)
     }
 
     /// Reads the first bytes of a file, if it is one that can be imported.
@@ -199,7 +203,8 @@ impl Download<'_> {
         let mut prefix = Vec::new();
         let read = (&mut rest).take(PREFIX as u64).read_to_end(&mut prefix);
         let packed = Packing::of_head(&prefix).is_some();
-        if !packed {
+        let disk = disk::header(&prefix, &server.url.to_string())?;
+        if !packed && disk.is_none() {
             // A login page often has no length, and its format says more.
             format::check_head(&prefix[..prefix.len().min(format::HEAD)], server.url)?;
         }
@@ -211,11 +216,11 @@ impl Download<'_> {
         if (prefix.len() as u64) < size.min(PREFIX as u64) {
             return Err(server.broken(io::ErrorKind::UnexpectedEof.into()));
         }
-        if !packed {
+        if !packed && disk.is_none() {
             inspection::inspect_prefix(&prefix, size, server.url)?;
         }
         let expected = self.expected.as_str().to_owned();
-        Ok(Opened { prefix, rest, remote: Remote { expected, size, validator } })
+        Ok(Opened { prefix, rest, remote: Remote { expected, size, validator }, disk })
     }
 
     /// Reads a file of which the content is made to its end.
@@ -225,7 +230,7 @@ impl Download<'_> {
         packing: Option<Packing>,
         progress: &mut dyn FnMut(Progress),
     ) -> Result<(Digest, Origin), Failure> {
-        let Opened { prefix, rest, remote } = opened;
+        let Opened { prefix, rest, remote, .. } = opened;
         let lost = Mutex::new(false);
         let pool = self.staging.pool;
         let repeat = Repeat { host: pool.host(), cancel: self.cancel, pause: self.pause };
@@ -263,7 +268,7 @@ impl Download<'_> {
         &self,
         opened: Opened<'b>,
     ) -> Result<(Start, Content<'b>, RoomClaim<'_>), Failure> {
-        let Opened { prefix, rest, remote } = opened;
+        let Opened { prefix, rest, remote, .. } = opened;
         let size = remote.size;
         self.staging.clear()?;
         let room = self.staging.claim_room(size)?;
@@ -286,12 +291,14 @@ impl Download<'_> {
         start: Start,
         content: Content<'_>,
         mut room: RoomClaim<'_>,
+        disk: Option<disk::Header>,
         progress: &mut dyn FnMut(Progress),
     ) -> Result<(Digest, Origin), Failure> {
         let staging = &self.staging;
         let image = staging.open_image()?;
         let size = start.record.identity.size();
-        let total = Some(size);
+        // A disk is made in a second pass.
+        let total = Some(size + disk.as_ref().map_or(0, disk::Header::disk_size));
         staging.rewind(&*image, start.offset, size)?;
         let lost = Mutex::new(false);
         let checkpoint = |offset, hash: &ContentHash| {
@@ -316,7 +323,11 @@ impl Download<'_> {
             progress(Progress { done, total });
         });
         let digest = read.map_err(|error| Self::failure(error, lost))?.digest;
-        self.complete(start.record, &*image, digest)
+        drop(room);
+        match disk {
+            Some(_) => self.keep_copy(start.record, &*image, digest, progress),
+            None => self.complete(start.record, &*image, digest),
+        }
     }
 
     fn complete(
