@@ -26,8 +26,8 @@ pub(crate) mod known;
 mod naming;
 pub(crate) mod partition;
 mod pipeline;
-#[cfg(feature = "formats")]
 pub(crate) mod qcow2;
+mod ratio;
 pub(crate) mod source;
 mod staging;
 pub(crate) mod state;

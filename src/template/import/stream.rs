@@ -28,17 +28,13 @@ use crate::template::import::disk::{self, Making};
 use crate::template::import::format::{self, HEAD, Packing};
 use crate::template::import::hash::ContentHash;
 use crate::template::import::partition::{self, Beyond, TABLE, Window};
+use crate::template::import::ratio::check_ratio;
 use crate::template::import::staging::Staging;
 use crate::template::import::state::{self, Derived, ImportRecord, Origin, State};
-use crate::template::import::{inspection, pipeline, unpack};
+use crate::template::import::{inspection, pipeline, qcow2, unpack};
 use crate::template::spec::Progress;
 
 const OPERATION: &str = "import";
-/// Most bytes of content that may take up space, for each byte of a compressed file: more than gzip can
-/// do at all. Zeros take up no space, and compress better.
-const MAX_RATIO: u64 = 1032;
-/// Bytes of content for which the ratio does not matter.
-const RATIO_SLACK: u64 = 256 << 20;
 
 /// A source, and how to read it.
 pub(crate) struct Stream<'a> {
@@ -95,7 +91,7 @@ fn make(
     let mut head = Vec::new();
     let length = if partition.is_some() { TABLE } else { HEAD };
     let read = (&mut image).take(length as u64).read_to_end(&mut head);
-    let disk = disk::header(&head, &subject)?;
+    let disk = qcow2::header(&head, &subject)?;
     if disk.is_none() {
         format::check_head(&head[..head.len().min(HEAD)], &subject)?;
     }
@@ -140,7 +136,7 @@ fn make(
         checkpoint: &|_, _| Ok(()),
     };
     // A disk is made in a second pass.
-    let total = size.map(|size| size + disk.as_ref().map_or(0, disk::Header::disk_size));
+    let total = size.map(|size| size + disk.as_ref().map_or(0, qcow2::Header::disk_size));
     progress(Progress { done: 0, total });
     let whole = pipeline::run(job, &mut |_| {
         let done = meter.bytes();
@@ -189,20 +185,6 @@ fn unreadable(error: io::Error, packing: Option<Packing>, read: u64, shown: &str
         Some(packing) => unpack::explain(packing, &error, read, shown),
         None => Error::io(OPERATION, shown, error),
     }
-}
-
-/// Refuses content that takes up more space than any compression of `packed` bytes explains.
-pub(crate) fn check_ratio(written: u64, packed: u64, shown: &str) -> Result<()> {
-    let most = packed.saturating_mul(MAX_RATIO).saturating_add(RATIO_SLACK);
-    if written <= most {
-        return Ok(());
-    }
-    let (written, packed) = (format_size(written), format_size(packed));
-    let why = format!(
-        "{packed} of it unpack to {written} that are not zeros: no disk image is like that"
-    );
-    Err(Error::new(ErrorKind::InvalidArgument, OPERATION, shown, why)
-        .remedy("check where the file comes from; if it is right, unpack it and import the result"))
 }
 
 /// What came from a source so far.

@@ -9,17 +9,16 @@ use crate::model::digest::Digest;
 use crate::model::partition::Partition;
 use crate::pool::PoolDir;
 use crate::sys::{OpenMode, SparseRead};
-use crate::template::import::disk::Making;
+use crate::template::import::disk::making::Making;
 use crate::template::import::hash::ContentHash;
 use crate::template::import::partition::{self, Beyond, Place, Section, TABLE};
-use crate::template::import::qcow2::{self, Disk};
+use crate::template::import::qcow2::{self, Disk, Header};
+use crate::template::import::ratio::check_ratio;
 use crate::template::import::source::Source;
 use crate::template::import::staging::Staging;
 use crate::template::import::state::{Derived, ImportRecord, Origin, Read, State};
-use crate::template::import::{inspection, pipeline, stream};
+use crate::template::import::{inspection, pipeline};
 use crate::template::spec::{ImportSpec, Progress};
-
-pub(crate) use crate::template::import::qcow2::Header;
 
 const OPERATION: &str = "import";
 
@@ -29,11 +28,6 @@ struct Content<'a> {
     shown: &'a str,
     /// Makes an error of a failed read of the image.
     failed: &'a (dyn Fn(io::Error) -> Error + Sync),
-}
-
-/// The header of an image of a format that calf reads, if a file that begins so is one.
-pub(crate) fn header(head: &[u8], shown: &str) -> Result<Option<Header>> {
-    qcow2::is_head(head).then(|| Header::parse(head, shown)).transpose()
 }
 
 /// Makes content of an image in a file.
@@ -165,7 +159,7 @@ impl<'a> Content<'a> {
             write_failed: &|error| staging.write_failed(error),
             cancel: cancel.clone(),
             room: &|written| {
-                stream::check_ratio(written, source_size, self.shown)?;
+                check_ratio(written, source_size, self.shown)?;
                 staging.check_room()
             },
             checkpoint: &|_, _| Ok(()),

@@ -15,25 +15,7 @@ mod made;
 #[cfg(not(feature = "formats"))]
 #[path = "none.rs"]
 mod made;
+mod making;
 
-use crate::error::Result;
-use crate::model::cancel::Cancel;
-use crate::model::digest::Digest;
-use crate::template::import::staging::Staging;
-use crate::template::import::state::{Derived, ImportRecord};
-
-pub(crate) use made::{Header, header, make_of_copy, read_file};
-
-/// What the content is made of, and where.
-pub(crate) struct Making<'a> {
-    pub(crate) staging: &'a Staging<'a>,
-    /// The source, and what of it.
-    pub(crate) derived: Derived,
-    pub(crate) record: ImportRecord,
-    /// Size of the source, in bytes.
-    pub(crate) source_size: u64,
-    pub(crate) source_digest: Digest,
-    pub(crate) cancel: &'a Cancel,
-    /// Asked at the end: fails if the source changed meanwhile.
-    pub(crate) check: &'a dyn Fn() -> Result<()>,
-}
+pub(crate) use made::{make_of_copy, read_file};
+pub(crate) use making::Making;

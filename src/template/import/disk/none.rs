@@ -4,24 +4,11 @@ use crate::error::Result;
 use crate::model::digest::Digest;
 use crate::model::partition::Partition;
 use crate::pool::PoolDir;
-use crate::template::import::disk::Making;
+use crate::template::import::disk::making::Making;
+use crate::template::import::qcow2::Header;
 use crate::template::import::source::Source;
 use crate::template::import::state::Origin;
 use crate::template::spec::{ImportSpec, Progress};
-
-/// There is none.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Header {}
-
-impl Header {
-    pub(crate) fn disk_size(&self) -> u64 {
-        match *self {}
-    }
-}
-
-pub(crate) fn header(_: &[u8], _: &str) -> Result<Option<Header>> {
-    Ok(None)
-}
 
 pub(crate) fn read_file(
     header: &Header,

@@ -3,6 +3,7 @@
 //! Pure. Only the start of a disk is looked at, since most sources can be read only once.
 
 mod place;
+#[cfg(feature = "formats")]
 mod section;
 #[cfg(feature = "formats")]
 mod table;
@@ -14,7 +15,8 @@ use crate::model::partition::Partition;
 #[cfg(feature = "formats")]
 use crate::model::units::format_size;
 
-pub(crate) use crate::template::import::partition::place::Place;
+pub(crate) use crate::template::import::partition::place::{Beyond, Place};
+#[cfg(feature = "formats")]
 pub(crate) use crate::template::import::partition::section::Section;
 
 const OPERATION: &str = "import";
@@ -98,18 +100,6 @@ impl<R: Read> Window<R> {
         Ok(count)
     }
 }
-
-/// The error of a [`Window`] or a [`Section`] whose disk ends before the partition does.
-#[derive(Debug)]
-pub(crate) struct Beyond;
-
-impl std::fmt::Display for Beyond {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("the disk ends before the partition does: the image was cut short")
-    }
-}
-
-impl std::error::Error for Beyond {}
 
 impl<R: Read> Read for Window<R> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {

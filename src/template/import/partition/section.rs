@@ -3,7 +3,7 @@
 use std::io;
 
 use crate::sys::SparseRead;
-use crate::template::import::partition::{Beyond, Place};
+use crate::template::import::partition::place::{Beyond, Place};
 
 /// The bytes of a disk that are in one place.
 pub(crate) struct Section<D> {

@@ -6,14 +6,12 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::model::limits::{MAX_SIZE, SECTOR};
 use crate::model::units::format_size;
 use crate::template::import::format::HEAD;
+use crate::template::import::qcow2::fields::{Fields, V2, V3};
 
 const MAGIC: &[u8] = b"QFI\xFB";
 const CLUSTER_BITS: std::ops::RangeInclusive<u32> = 9..=21;
 /// Smallest cluster that may have parts with an allocation of their own.
 const EXTENDED_BITS: u32 = 14;
-/// Length of a header of version 2, and the least one of version 3.
-const V2: usize = 72;
-const V3: usize = 104;
 /// Most entries of an L1 table, which is QEMU's limit too: 32 MiB of them.
 const MOST_L1: u64 = 4 << 20;
 /// Longest name of another file that is shown.
@@ -65,14 +63,18 @@ pub(crate) struct Header {
     l1: u64,
 }
 
-/// Whether a file that begins so is a qcow2 image.
-pub(crate) fn is_head(head: &[u8]) -> bool {
+/// The header of an image that begins so, if it is one. `shown` is the image, for people.
+pub(crate) fn header(head: &[u8], shown: &str) -> Result<Option<Header>> {
+    is_head(head).then(|| Header::parse(head, shown)).transpose()
+}
+
+fn is_head(head: &[u8]) -> bool {
     head.starts_with(MAGIC)
 }
 
 impl Header {
     /// Reads the first bytes of an image. `shown` is the image, for people.
-    pub(crate) fn parse(head: &[u8], shown: &str) -> Result<Self> {
+    pub(super) fn parse(head: &[u8], shown: &str) -> Result<Self> {
         let raw = Fields(head);
         if let Some((why, remedy)) = malformed(&raw).or_else(|| unreadable(&raw)) {
             let error = Error::new(ErrorKind::InvalidArgument, "import", shown, why);
@@ -237,65 +239,6 @@ fn unreadable(raw: &Fields<'_>) -> Option<(String, &'static str)> {
 fn name(bytes: &[u8]) -> String {
     let text = String::from_utf8_lossy(&bytes[..bytes.len().min(LONGEST_NAME)]);
     format!(" {text:?}")
-}
-
-/// Big-endian fields at offsets; 0 where there are none.
-struct Fields<'a>(&'a [u8]);
-
-impl<'a> Fields<'a> {
-    fn array<const N: usize>(&self, at: usize) -> [u8; N] {
-        self.0.get(at..).and_then(|rest| rest.first_chunk()).copied().unwrap_or([0; N])
-    }
-
-    fn u32(&self, at: usize) -> u32 {
-        u32::from_be_bytes(self.array(at))
-    }
-
-    fn u64(&self, at: usize) -> u64 {
-        u64::from_be_bytes(self.array(at))
-    }
-
-    fn version(&self) -> u32 {
-        self.u32(4)
-    }
-
-    fn cluster_bits(&self) -> u32 {
-        self.u32(20)
-    }
-
-    /// Features without which the image cannot be read.
-    fn features(&self) -> u64 {
-        if self.version() == 3 { self.u64(72) } else { 0 }
-    }
-
-    fn least_length(&self) -> usize {
-        if self.version() == 3 { V3 } else { V2 }
-    }
-
-    fn header_length(&self) -> usize {
-        if self.version() == 3 { self.u32(100) as usize } else { V2 }
-    }
-
-    fn bytes(&self, at: u64, length: u64) -> Option<&'a [u8]> {
-        let at = usize::try_from(at).ok()?;
-        self.0.get(at..at.checked_add(usize::try_from(length).ok()?)?)
-    }
-
-    /// The header extension of this type.
-    fn extension(&self, header: usize, kind: [u8; 4]) -> Option<&'a [u8]> {
-        let mut at = header;
-        loop {
-            let (found, length) = (self.bytes(at as u64, 4)?, self.u32(at + 4));
-            if found == [0; 4] {
-                return None;
-            }
-            let content = self.bytes(at as u64 + 8, u64::from(length))?;
-            if found == kind {
-                return Some(content);
-            }
-            at += 8 + content.len().next_multiple_of(8);
-        }
-    }
 }
 
 #[cfg(test)]

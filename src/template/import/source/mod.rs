@@ -22,7 +22,7 @@ use crate::model::digest::Digest;
 use crate::pool::PoolDir;
 use crate::sys::{FileKind, FileStatus, Host, ImageFile, OpenMode};
 use crate::template::import::format::{HEAD, Packing};
-use crate::template::import::{disk, inspection};
+use crate::template::import::{inspection, qcow2};
 
 const OPERATION: &str = "import";
 
@@ -89,7 +89,7 @@ pub(crate) struct Source {
     /// How it is compressed, if it is.
     pub(crate) packing: Option<Packing>,
     /// Of a disk image with a map of its blocks.
-    pub(crate) disk: Option<disk::Header>,
+    pub(crate) disk: Option<qcow2::Header>,
 }
 
 impl Source {
@@ -118,7 +118,7 @@ impl Source {
         let mut head = vec![0; HEAD];
         let filled = file.fill_from(&mut head, 0).map_err(failed)?;
         let packing = Packing::of_head(&head[..filled]);
-        let disk = disk::header(&head[..filled], &path.display().to_string())?;
+        let disk = qcow2::header(&head[..filled], &path.display().to_string())?;
         if packing.is_none() && disk.is_none() {
             inspection::inspect(&*file, found.length, path.display())?;
         }

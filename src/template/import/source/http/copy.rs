@@ -8,7 +8,8 @@ use crate::model::digest::Digest;
 use crate::sys::{ImageFile, OpenMode};
 use crate::template::import::disk::{self, Making};
 use crate::template::import::format::HEAD;
-use crate::template::import::source::http::Download;
+use crate::template::import::qcow2;
+use crate::template::import::source::http::download::Download;
 use crate::template::import::source::http::server::Failure;
 use crate::template::import::source::remote::Remote;
 use crate::template::import::state::{Derived, ImportRecord, Origin, Start, State};
@@ -53,12 +54,12 @@ impl Download<'_> {
     }
 
     /// The header of the disk image in a file of the import, if it is one.
-    pub(super) fn disk_in(&self, path: &Path) -> Result<Option<disk::Header>> {
+    pub(super) fn disk_in(&self, path: &Path) -> Result<Option<qcow2::Header>> {
         let mut head = vec![0; HEAD];
         let image = self.staging.pool.host().open_image(path, OpenMode::Read)?;
         let read = image.fill_from(&mut head, 0);
         let read = read.map_err(|error| Error::io("read", path.display(), error))?;
-        disk::header(&head[..read], &self.server.url.to_string())
+        qcow2::header(&head[..read], &self.server.url.to_string())
     }
 
     /// Takes note that all of a disk image is there, and makes its disk.

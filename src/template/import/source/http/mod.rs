@@ -15,11 +15,11 @@
 
 mod body;
 mod copy;
+mod download;
 mod server;
 
 use std::io::{self, Cursor, Read as _};
 use std::sync::Mutex;
-use std::time::Duration;
 
 use jiff::Timestamp;
 use ureq::Body;
@@ -27,9 +27,7 @@ use ureq::http::header::{CONTENT_ENCODING, CONTENT_LENGTH};
 use ureq::http::{Response, StatusCode};
 
 use crate::error::{Error, ErrorKind, Result};
-use crate::model::cancel::Cancel;
 use crate::model::digest::Digest;
-use crate::model::partition::Partition;
 use crate::model::units::format_size;
 use crate::pool::PoolDir;
 use crate::pool::room::RoomClaim;
@@ -39,6 +37,7 @@ use crate::template::import::hash::ContentHash;
 use crate::template::import::pipeline::Input;
 use crate::template::import::source::http::body::{Repeat, WholeBody};
 use crate::template::import::source::http::copy::Previous;
+use crate::template::import::source::http::download::Download;
 use crate::template::import::source::http::server::{
     ATTEMPTS, Content, Failure, Server, header, validator,
 };
@@ -48,7 +47,7 @@ use crate::template::import::source::url::ImageUrl;
 use crate::template::import::staging::Staging;
 use crate::template::import::state::{ImportRecord, Origin, Start, State};
 use crate::template::import::stream::{self, Stream};
-use crate::template::import::{disk, format, inspection, pipeline};
+use crate::template::import::{format, inspection, pipeline, qcow2};
 use crate::template::spec::{ImportSpec, Progress};
 use crate::template::superblock::PREFIX;
 
@@ -84,22 +83,12 @@ pub(crate) fn download(
     outcome
 }
 
-struct Download<'a> {
-    staging: Staging<'a>,
-    server: Server<'a>,
-    expected: &'a Digest,
-    partition: Option<&'a Partition>,
-    cancel: &'a Cancel,
-    /// Before the first repetition of a request.
-    pause: Duration,
-}
-
 /// An answer that has the whole file, of which the first bytes were read.
 struct Opened<'a> {
     prefix: Vec<u8>,
     rest: Content<'a>,
     remote: Remote,
-    disk: Option<disk::Header>,
+    disk: Option<qcow2::Header>,
 }
 
 impl Download<'_> {
@@ -203,7 +192,7 @@ impl Download<'_> {
         let mut prefix = Vec::new();
         let read = (&mut rest).take(PREFIX as u64).read_to_end(&mut prefix);
         let packed = Packing::of_head(&prefix).is_some();
-        let disk = disk::header(&prefix, &server.url.to_string())?;
+        let disk = qcow2::header(&prefix, &server.url.to_string())?;
         if !packed && disk.is_none() {
             // A login page often has no length, and its format says more.
             format::check_head(&prefix[..prefix.len().min(format::HEAD)], server.url)?;
@@ -291,14 +280,14 @@ impl Download<'_> {
         start: Start,
         content: Content<'_>,
         mut room: RoomClaim<'_>,
-        disk: Option<disk::Header>,
+        disk: Option<qcow2::Header>,
         progress: &mut dyn FnMut(Progress),
     ) -> Result<(Digest, Origin), Failure> {
         let staging = &self.staging;
         let image = staging.open_image()?;
         let size = start.record.identity.size();
         // A disk is made in a second pass.
-        let total = Some(size + disk.as_ref().map_or(0, disk::Header::disk_size));
+        let total = Some(size + disk.as_ref().map_or(0, qcow2::Header::disk_size));
         staging.rewind(&*image, start.offset, size)?;
         let lost = Mutex::new(false);
         let checkpoint = |offset, hash: &ContentHash| {
