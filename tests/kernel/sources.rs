@@ -1,0 +1,115 @@
+//! Templates of every kind of image, imported by a driver under its system call filter, and mounted by
+//! the kernel.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use calf_test_kit::driver_process::{Driver, Usage};
+use calf_test_kit::kernel;
+use calf_test_kit::real_pool::{Random, Rig, run};
+
+fn main() -> ExitCode {
+    kernel::main(vec![kernel::test(
+        "a_driver_imports_each_kind_of_image_and_the_kernel_mounts_it",
+        each_kind,
+    )])
+}
+
+/// How long all imports of a list may take.
+const PATIENCE: Duration = Duration::from_secs(120);
+
+/// Size of the file system, in MiB.
+const SIZE: u32 = 32;
+
+/// Where the partition begins, in MiB.
+const START: u32 = 1;
+
+fn each_kind() {
+    let rig = Rig::new(kernel::Fs::Xfs);
+    let mut content = vec![0; 3 << 20];
+    Random(18).fill(&mut content);
+    let images = images(&rig, &content);
+    let work = kernel::work_dir();
+    let driver = Driver::start(rig.pool.root(), &work, &["--templates", &list(&work, &images)]);
+    let client = driver.client();
+    await_templates(&rig, &driver, images.len());
+    for name in images.keys() {
+        let usage = Usage::new(name, &rig.path(""), false);
+        client.create(name, name).unwrap_or_else(|status| panic!("create {name}: {status:?}"));
+        client.stage(&usage).unwrap_or_else(|status| panic!("stage {name}: {status:?}"));
+        client.publish(&usage).unwrap_or_else(|status| panic!("publish {name}: {status:?}"));
+        let found = fs::read(usage.target.join("content")).expect("a file of the image");
+        assert!(found == content, "the content of {name} differs");
+        client.end(&usage).unwrap_or_else(|status| panic!("end {name}: {status:?}"));
+    }
+    let log = driver.log();
+    assert!(driver.stop().success(), "{log}");
+}
+
+/// The same ext4 file system in images of different kinds, by the names of their templates: each with
+/// its path, and with the partition that it is in.
+fn images(rig: &Rig, content: &[u8]) -> BTreeMap<&'static str, (PathBuf, Option<&'static str>)> {
+    let tree = rig.path("tree");
+    fs::create_dir_all(&tree).expect("a directory");
+    fs::write(tree.join("content"), content).expect("a file");
+    let raw = rig.path("raw.img");
+    let size = format!("{SIZE}M");
+    let tree = tree.to_str().expect("UTF-8");
+    run("mkfs.ext4", &["-q", "-b", "4096", "-d", tree, text(&raw), &size], &[]);
+
+    let disk = rig.path("disk.img");
+    let (whole, seek) = (format!("{}M", SIZE + 2 * START), format!("seek={START}"));
+    run("truncate", &["--size", &whole], &[&disk]);
+    let (start, end) = (START * 2048, (START + SIZE) * 2048 - 1);
+    run("sgdisk", &["--new", &format!("1:{start}:{end}"), "--change-name=1:system"], &[&disk]);
+    let from = [format!("if={}", raw.display()), format!("of={}", disk.display())];
+    run("dd", &[&from[0], &from[1], "bs=1M", &seek, "conv=notrunc", "status=none"], &[]);
+
+    run("zstd", &["-q", "-k"], &[&raw]);
+    run("gzip", &["-k"], &[&disk]);
+    let (cluster, packed) = (rig.path("raw.qcow2"), rig.path("disk.qcow2"));
+    run("qemu-img", &["convert", "-O", "qcow2"], &[&raw, &cluster]);
+    run("qemu-img", &["convert", "-c", "-O", "qcow2"], &[&disk, &packed]);
+    BTreeMap::from([
+        ("raw", (raw, None)),
+        ("zstd", (rig.path("raw.img.zst"), None)),
+        ("partition", (disk, Some("1"))),
+        ("gzip-partition", (rig.path("disk.img.gz"), Some("root"))),
+        ("qcow2", (cluster, None)),
+        ("qcow2-partition", (packed, Some("system"))),
+    ])
+}
+
+/// Writes a list of templates, and returns its path.
+fn list(work: &Path, images: &BTreeMap<&str, (PathBuf, Option<&str>)>) -> String {
+    let templates: Vec<_> = images
+        .iter()
+        .map(|(name, (source, partition))| {
+            let mut template = serde_json::json!({"name": name, "source": source});
+            if let Some(partition) = partition {
+                template["partition"] = (*partition).into();
+            }
+            template
+        })
+        .collect();
+    let path = work.join("templates.json");
+    let list = serde_json::json!({ "templates": templates });
+    fs::write(&path, list.to_string()).expect("a list");
+    text(&path).to_owned()
+}
+
+fn text(path: &Path) -> &str {
+    path.to_str().expect("UTF-8")
+}
+
+fn await_templates(rig: &Rig, driver: &Driver, count: usize) {
+    let deadline = Instant::now() + PATIENCE;
+    while rig.pool.templates().expect("the templates").len() < count {
+        assert!(Instant::now() < deadline, "not all {count} templates:\n{}", driver.log());
+        thread::sleep(Duration::from_millis(50));
+    }
+}
