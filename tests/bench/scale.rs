@@ -34,6 +34,10 @@ pub(crate) struct Scale {
     pub(crate) boot: usize,
     /// Chunk sizes that are compared, in KiB.
     pub(crate) chunks: &'static [u64],
+    /// Guests that boot from one template.
+    pub(crate) guests: usize,
+    /// Packages that are installed on a slow disk.
+    pub(crate) packages: usize,
     /// Volumes of the density room.
     pub(crate) dense: usize,
     /// Volumes of the growth room.
@@ -59,6 +63,8 @@ const SMOKE: Scale = Scale {
     stream: 512 << 10,
     boot: 40,
     chunks: &[4],
+    guests: 2,
+    packages: 2,
     dense: 2,
     growth: 2,
     idle: Duration::from_millis(200),
@@ -79,6 +85,8 @@ const SHORT: Scale = Scale {
     stream: 32 << 20,
     boot: usize::MAX,
     chunks: &[4, 16, 64],
+    guests: 10,
+    packages: 20,
     dense: 100,
     growth: 200,
     idle: Duration::from_secs(3),
@@ -99,6 +107,8 @@ const FULL: Scale = Scale {
     stream: 32 << 20,
     boot: usize::MAX,
     chunks: &[4, 8, 16, 32, 64],
+    guests: 50,
+    packages: 100,
     dense: 1000,
     growth: 2000,
     idle: Duration::from_secs(3),

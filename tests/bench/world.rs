@@ -1,5 +1,6 @@
 //! The environment that all contenders share: one file system, one template.
 
+use std::any::Any;
 use std::fs::{self, File};
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
@@ -8,6 +9,7 @@ use std::time::Duration;
 
 use calf::{ImportSpec, Pool};
 use calf_test_kit::kernel;
+use calf_test_kit::mapped_disk::Disk;
 use calf_test_kit::real_pool::{self, Random};
 
 use crate::raw::{Controls, Loops};
@@ -23,24 +25,35 @@ pub(crate) struct World {
     pub(crate) scale: Scale,
     /// The template as a plain file, for contenders that need one.
     pub(crate) image: PathBuf,
-    disk: kernel::PoolDir,
+    path: PathBuf,
+    _disk: Box<dyn Any>,
 }
 
 impl World {
     /// A new file system with an image that has no holes.
     pub(crate) fn new() -> Self {
+        let disk = kernel::pool_dir(scale::file_system());
+        Self::at(disk.path().to_owned(), Box::new(disk))
+    }
+
+    /// The same on a disk that delays each request by some milliseconds.
+    pub(crate) fn on_slow_disk(delay: u64) -> Self {
+        let table = format!("delay {{}} 0 {delay}");
+        let disk = Disk::new("slow", 0, kernel::DISK_BYTES, scale::file_system(), &table);
+        Self::at(disk.path().to_owned(), Box::new(disk))
+    }
+
+    fn at(path: PathBuf, disk: Box<dyn Any>) -> Self {
         let scale = scale::scale();
-        let file_system = scale::file_system();
-        series::tell(&about(&scale, file_system));
-        let disk = kernel::pool_dir(file_system);
-        let image = disk.path().join("base.img");
+        series::tell(&about(&scale, scale::file_system()));
+        let image = path.join("base.img");
         write_random(&image, scale.template);
-        Self { scale, image, disk }
+        Self { scale, image, path, _disk: disk }
     }
 
     /// The root directory of the file system.
     pub(crate) fn path(&self) -> &Path {
-        self.disk.path()
+        &self.path
     }
 
     /// A new directory on the file system.

@@ -6,20 +6,22 @@ use super::targets::{Judgement, Verdict};
 use super::{Run, Summarized, distinct};
 
 /// Titles of the rooms, in the order of the page.
-pub(super) const ROOMS: [(&str, &str); 9] = [
+pub(super) const ROOMS: [(&str, &str); 11] = [
     ("ready", "Ready time: one caller"),
     ("together", "Ready time: concurrent callers"),
     ("warm", "Ready time: with a spare"),
     ("parts", "Minimum costs of any driver"),
     ("sandboxes", "The sandbox case"),
     ("io", "Input and output"),
+    ("slow", "A slow disk"),
+    ("guests", "Guests and the page cache"),
     ("density", "Density"),
     ("growth", "Growth"),
     ("import", "Import"),
 ];
 
 /// Rooms in which each metric has a table of its own, with contenders in rows and cases in columns.
-const MATRICES: [&str; 3] = ["together", "io", "growth"];
+const MATRICES: [&str; 4] = ["together", "io", "slow", "growth"];
 
 /// Formats the page. `plots` are the names of files beside the page, with their captions.
 pub(super) fn page(run: &Run<'_>, judgements: &[Judgement], plots: &[(String, String)]) -> String {

@@ -8,7 +8,7 @@ use std::time::Instant;
 use calf::sys::{DeviceId, Role};
 use calf::{Key, Pool};
 
-use super::memory::{free, memory};
+use super::memory::{free_of_caches, memory};
 use super::since;
 use crate::contender::{Contender, Disk, Grpc, Library};
 use crate::raw::Controls;
@@ -44,7 +44,7 @@ pub(super) fn density() {
     }
     let grpc = Grpc::new(&world, &pool, &[]);
     let empty = resident(grpc.driver().pid());
-    let (kernel, space) = (free(), world.free());
+    let (kernel, space) = (free_of_caches(), world.free());
     let mut caller = grpc.caller();
     let ids: Vec<String> = (0..count).map(|number| format!("d{number}")).collect();
     let mut disks: Vec<Disk> = Vec::new();
@@ -57,7 +57,7 @@ pub(super) fn density() {
     let disk = space.saturating_sub(world.free()) as f64 / count as f64 / 1024.0;
     report(("disk per fresh volume", "KiB"), disk);
     // The driver's own memory is in it.
-    let each = kernel.saturating_sub(free()) as f64 / count as f64;
+    let each = kernel.saturating_sub(free_of_caches()) as f64 / count as f64;
     report(("kernel memory per volume", "KiB"), each);
     report(("driver memory without volumes", "KiB"), empty.all as f64);
     let full = resident(grpc.driver().pid());
@@ -111,7 +111,7 @@ fn chunks(world: &World, pool: &Pool) {
             Library::with_shape(pool.clone(), name, move |spec| spec.chunk_size(kib << 10));
         let mut caller = variant.caller();
         let count = OF_EACH_CHUNK.min(world.scale.dense);
-        let before = free();
+        let before = free_of_caches();
         let mut times = Vec::new();
         let disks: Vec<Disk> = (0..count)
             .map(|number| {
@@ -121,7 +121,7 @@ fn chunks(world: &World, pool: &Pool) {
                 disk
             })
             .collect();
-        let each = before.saturating_sub(free()) as f64 / count as f64;
+        let each = before.saturating_sub(free_of_caches()) as f64 / count as f64;
         emit(ROOM, "chunk sizes", variant.name(), ("kernel memory per volume", "KiB"), &[each]);
         emit(ROOM, "chunk sizes", variant.name(), ("ready", "ms"), &times);
         disks.into_iter().for_each(|disk| caller.delete(disk));

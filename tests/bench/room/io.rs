@@ -5,16 +5,19 @@
 //! round makes a fresh disk with each contender, runs all patterns on it, and removes it. Apart
 //! from the times, the counters of the pool's own disk show how many bytes reached it.
 
-use std::fs::{self, File};
+use std::fs::File;
 use std::os::fd::AsRawFd as _;
-use std::os::unix::fs::{FileExt as _, MetadataExt as _};
+use std::os::unix::fs::FileExt as _;
 use std::path::PathBuf;
 use std::time::Instant;
 
 use calf::{Durability, Pool};
-use calf_test_kit::real_pool::{self, Random};
+use calf_test_kit::real_pool;
 use rustix::fs::Advice;
 
+use super::buffer::{Buffer, LARGE, PAGE};
+use super::pool_disk::PoolDisk;
+use super::{trace, workload};
 use crate::contender::{self, Caller, Contender, Floor, Library, Script};
 use crate::raw::Controls;
 use crate::scale::Scale;
@@ -22,20 +25,8 @@ use crate::series::emit;
 use crate::world::World;
 
 const ROOM: &str = "io";
-const PAGE: usize = 4096;
-/// Bytes of a sequential request.
-const LARGE: usize = 128 << 10;
 /// Random writes between two flushes.
 const FLUSH_EACH: usize = 16;
-/// Commits of the database between two checkpoints, and the pages that a checkpoint writes.
-const CHECKPOINT: usize = 32;
-
-/// The requests of a real boot: see the header of the file.
-const BOOT: &str = include_str!("boot.trace");
-
-/// A buffer for direct I/O.
-#[repr(align(4096))]
-struct Buffer([u8; LARGE]);
 
 pub(super) fn input_output() {
     let world = World::new();
@@ -91,26 +82,11 @@ fn patterns(world: &World, disk: &PoolDisk, name: &str, caller: &mut dyn Caller,
     bench.reads(name);
     bench.sequential_writes(name);
     let counted = |case: &str, written: f64, work: &dyn Fn() -> f64| {
-        // Unflushed writes of an earlier pattern must not count for this one.
-        rustix::fs::syncfs(&disk.root).expect("sync the pool");
-        let before = disk.counters();
-        let seconds = work();
-        rustix::fs::syncfs(&disk.root).expect("sync the pool");
-        let after = disk.counters();
-        emit(
-            ROOM,
-            case,
-            name,
-            ("bytes to the pool per byte", "×"),
-            &[after.written.saturating_sub(before.written) as f64 / written],
-        );
-        emit(
-            ROOM,
-            case,
-            name,
-            ("flushes of the pool's disk", "1/s"),
-            &[after.flushes.saturating_sub(before.flushes) as f64 / seconds],
-        );
+        let (done, seconds) = disk.counted(work);
+        let amplified = done.written as f64 / written;
+        emit(ROOM, case, name, ("bytes to the pool per byte", "×"), &[amplified]);
+        let flushes = done.flushes as f64 / seconds;
+        emit(ROOM, case, name, ("flushes of the pool's disk", "1/s"), &[flushes]);
     };
     counted("random first write, fsync every 16", bytes as f64, &|| {
         bench.random_writes(name, "random first write, fsync every 16")
@@ -123,7 +99,7 @@ fn patterns(world: &World, disk: &PoolDisk, name: &str, caller: &mut dyn Caller,
     let device = real_pool::open(&made.device);
     let bench = Bench::new(world, &device);
     let commits = bytes as usize / PAGE / 2;
-    let pages = commits + commits / CHECKPOINT * CHECKPOINT;
+    let pages = workload::database_writes(commits);
     counted("database", (pages * PAGE) as f64, &|| bench.database(name, commits));
     drop(device);
     caller.delete(made);
@@ -151,7 +127,7 @@ impl<'a> Bench<'a> {
     }
 
     fn reads(&self, name: &str) {
-        let mut buffer = Box::new(Buffer([0; LARGE]));
+        let mut buffer = Buffer::zero();
         // If the template was not read for a while, the first read waits for the pool's disk.
         self.read_stream(self.device, &mut buffer);
         self.timed(name, "sequential read", self.stream, || {
@@ -170,7 +146,7 @@ impl<'a> Bench<'a> {
     fn buffered_read(&self, name: &str) {
         let path = format!("/proc/self/fd/{}", self.device.as_raw_fd());
         let device = File::open(path).expect("the disk again");
-        let mut buffer = Box::new(Buffer([0; LARGE]));
+        let mut buffer = Buffer::zero();
         self.timed(name, "sequential read, buffered", self.stream, || {
             self.read_stream(&device, &mut buffer);
         });
@@ -184,7 +160,7 @@ impl<'a> Bench<'a> {
     }
 
     fn sequential_writes(&self, name: &str) {
-        let buffer = random_buffer();
+        let buffer = Buffer::random();
         for case in ["sequential first write", "sequential rewrite"] {
             self.timed(name, case, self.stream, || {
                 for offset in (0..self.stream).step_by(LARGE) {
@@ -197,7 +173,7 @@ impl<'a> Bench<'a> {
 
     /// Uses the same offsets each time: the first call measures first writes, the second rewrites.
     fn random_writes(&self, name: &str, case: &str) -> f64 {
-        let buffer = random_buffer();
+        let buffer = Buffer::random();
         let offsets = self.offsets(self.stream);
         self.timed(name, case, self.bytes, || {
             for (index, offset) in offsets.iter().enumerate() {
@@ -209,46 +185,14 @@ impl<'a> Bench<'a> {
         })
     }
 
-    /// A log that is appended to and flushed at each commit, and pages that follow at checkpoints.
     fn database(&self, name: &str, commits: usize) -> f64 {
-        let buffer = random_buffer();
-        let pages = self.offsets(self.stream);
-        let start = Instant::now();
-        for commit in 0..commits {
-            let offset = (commit * PAGE) as u64;
-            self.device.write_all_at(&buffer.0[..PAGE], offset).expect("write");
-            self.device.sync_data().expect("sync");
-            if (commit + 1) % CHECKPOINT == 0 {
-                for page in &pages[commit + 1 - CHECKPOINT..=commit] {
-                    self.device.write_all_at(&buffer.0[..PAGE], *page).expect("write");
-                }
-                self.device.sync_data().expect("sync");
-            }
-        }
-        let seconds = start.elapsed().as_secs_f64();
+        let seconds = workload::database(self.device, &self.offsets(self.stream), commits);
         emit(ROOM, "database", name, ("commits", "1/s"), &[commits as f64 / seconds]);
         seconds
     }
 
     fn boot(&self, name: &str, most: usize) {
-        let mut buffer = random_buffer();
-        let mut requests = requests(BOOT);
-        requests.truncate(most);
-        let start = Instant::now();
-        for request in &requests {
-            match *request {
-                Request::Read { offset, length } => {
-                    let offset = offset % (self.size - LARGE as u64);
-                    self.device.read_exact_at(&mut buffer.0[..length], offset).expect("read");
-                }
-                Request::Write { offset, length } => {
-                    let offset = offset % (self.size - LARGE as u64);
-                    self.device.write_all_at(&buffer.0[..length], offset).expect("write");
-                }
-                Request::Flush => self.device.sync_data().expect("sync"),
-            }
-        }
-        let time = start.elapsed().as_secs_f64() * 1000.0;
+        let time = trace::replay(self.device, self.size, most);
         emit(ROOM, "boot trace", name, ("time", "ms"), &[time]);
     }
 
@@ -261,90 +205,7 @@ impl<'a> Bench<'a> {
         seconds
     }
 
-    /// Different pages beyond `from`, in random order.
     fn offsets(&self, from: u64) -> Vec<u64> {
-        let count = self.bytes / PAGE as u64;
-        let room = (self.size - from) / PAGE as u64;
-        let stride = room / count;
-        let mut random = Random(23);
-        let mut offsets: Vec<u64> = (0..count)
-            .map(|index| from + (index * stride + random.below(stride)) * PAGE as u64)
-            .collect();
-        random.shuffle(&mut offsets);
-        offsets
-    }
-}
-
-fn random_buffer() -> Box<Buffer> {
-    let mut buffer = Box::new(Buffer([0; LARGE]));
-    Random(5).fill(&mut buffer.0);
-    buffer
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Request {
-    Read { offset: u64, length: usize },
-    Write { offset: u64, length: usize },
-    Flush,
-}
-
-/// Parses the trace: `R <page> <pages>`, `W <page> <pages>`, `F`; `#` starts a comment. A request
-/// that is larger than the buffer becomes several.
-fn requests(trace: &str) -> Vec<Request> {
-    let mut requests = Vec::new();
-    for line in trace.lines().filter(|line| !line.starts_with('#')) {
-        let mut words = line.split(' ');
-        let kind = words.next().unwrap_or_default();
-        if kind == "F" {
-            requests.push(Request::Flush);
-            continue;
-        }
-        let mut number =
-            || words.next().and_then(|word| word.parse::<u64>().ok()).expect("a number");
-        let (page, pages) = (number(), number());
-        let (mut offset, end) = (page * PAGE as u64, (page + pages) * PAGE as u64);
-        while offset < end {
-            let length = usize::try_from(end - offset).expect("a length").min(LARGE);
-            requests.push(match kind {
-                "R" => Request::Read { offset, length },
-                "W" => Request::Write { offset, length },
-                other => panic!("the trace has a request {other:?}"),
-            });
-            offset += length as u64;
-        }
-    }
-    requests
-}
-
-/// The disk under the pool's file system, and its counters.
-struct PoolDisk {
-    statistics: PathBuf,
-    root: File,
-}
-
-struct Counters {
-    /// Bytes.
-    written: u64,
-    flushes: u64,
-}
-
-impl PoolDisk {
-    fn of(world: &World) -> Self {
-        let device = fs::metadata(world.path()).expect("the pool's file system").dev();
-        let number = calf::sys::DeviceNumber::from_dev(device);
-        Self {
-            statistics: PathBuf::from(format!("/sys/dev/block/{number}/stat")),
-            root: File::open(world.path()).expect("the pool's file system"),
-        }
-    }
-
-    /// Fields 7 and 16 of the kernel's `Documentation/block/stat.rst`. Empty if the file system has
-    /// no device number of its own disk (Btrfs).
-    fn counters(&self) -> Counters {
-        let text = fs::read_to_string(&self.statistics).unwrap_or_default();
-        let field = |index: usize| {
-            text.split_whitespace().nth(index).and_then(|word| word.parse().ok()).unwrap_or(0)
-        };
-        Counters { written: field(6) * 512, flushes: field(15) }
+        workload::offsets(from..self.size, self.bytes)
     }
 }

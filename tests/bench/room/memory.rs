@@ -62,18 +62,28 @@ pub(super) fn memory(world: &World, pool: &Pool) {
 /// KiB that each of `count` volumes takes.
 fn of(contender: &dyn Contender, prefix: &str, count: usize) -> f64 {
     let mut caller = contender.caller();
-    let before = free();
+    let before = free_of_caches();
     let disks: Vec<Disk> =
         (0..count).map(|number| caller.create(&format!("{prefix}-{number}"))).collect();
-    let each = before.saturating_sub(free()) as f64 / count as f64;
+    let each = before.saturating_sub(free_of_caches()) as f64 / count as f64;
     disks.into_iter().for_each(|disk| caller.delete(disk));
     each
 }
 
 /// KiB that nothing uses, once the kernel has dropped its caches.
-pub(super) fn free() -> u64 {
+pub(super) fn free_of_caches() -> u64 {
+    drop_caches();
+    free()
+}
+
+/// Writes what is dirty, and makes the kernel forget all that it can read again.
+pub(super) fn drop_caches() {
     rustix::fs::sync();
     fs::write("/proc/sys/vm/drop_caches", "3").expect("drop caches");
+}
+
+/// KiB that nothing uses, not even a cache.
+pub(super) fn free() -> u64 {
     let text = fs::read_to_string("/proc/meminfo").expect("meminfo");
     let line = text.lines().find_map(|line| line.strip_prefix("MemFree:")).expect("a line");
     line.split_whitespace().next().and_then(|word| word.parse().ok()).expect("a number")

@@ -1,25 +1,33 @@
 //! The rooms: one question each, one file system each.
 
+mod buffer;
 mod density;
 mod growth;
+mod guests;
 mod import;
 mod io;
 mod memory;
 mod parts;
+mod pool_disk;
 mod ready;
 mod sandbox;
+mod slow;
+mod trace;
 mod warm;
+mod workload;
 
 use std::time::Instant;
 
 /// Name and body of each room, in the order in which they run.
-pub(crate) const ALL: [(&str, fn()); 9] = [
+pub(crate) const ALL: [(&str, fn()); 11] = [
     ("ready_alone", ready::alone),
     ("ready_together", ready::together),
     ("spares", warm::spares),
     ("parts", parts::parts),
     ("sandboxes", sandbox::sandboxes),
     ("input_output", io::input_output),
+    ("slow_disk", slow::slow_disk),
+    ("guests", guests::guests),
     ("density", density::density),
     ("growth", growth::growth),
     ("import", import::import),

@@ -13,9 +13,8 @@ use std::time::{Duration, Instant};
 use calf::{Durability, ErrorKind, ImportSpec, Pool, PoolOptions, VolumeSpec};
 use calf_test_kit::fault_run::{Inventory, Tally, count, seed};
 use calf_test_kit::kernel;
+use calf_test_kit::mapped_disk::{self, Disk};
 use calf_test_kit::real_pool::{Page, Random, Rig, TEMPLATE_SIZE, open, read_page};
-
-use crate::disk::{self, Disk};
 
 /// A working disk.
 const IN_ORDER: &str = "linear {} 0";
@@ -233,7 +232,7 @@ fn recover(
     }
     // As docs/operations.md describes for a file system that shut down.
     for name in devices_of(&pool) {
-        disk::remove(&name);
+        mapped_disk::remove(&name);
     }
     drop(pool);
     disk.unmount();

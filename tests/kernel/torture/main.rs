@@ -7,7 +7,6 @@
 
 mod bystander;
 mod crash;
-mod disk;
 mod disks;
 mod full;
 mod holders;

@@ -12,15 +12,14 @@ use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
+use crate::log_writes::Log;
 use calf::{Durability, ImportSpec, Pool, PoolOptions, VolumeSpec};
 use calf_test_kit::fault_run::{Tally, count, seed};
 use calf_test_kit::kernel;
+use calf_test_kit::mapped_disk::{self, Disk};
 use calf_test_kit::real_pool::{self, Page, Random, run};
 use devicemapper::{DM, DevId, DmName};
 use sha2::{Digest as _, Sha256};
-
-use crate::disk::{self, Disk};
-use crate::log_writes::Log;
 
 const FAULT: &str = "power loss: kernel killed, unflushed writes lost";
 
@@ -287,10 +286,11 @@ fn on_a_copy(fs: kernel::Fs, action: impl FnOnce(&Path)) {
     let table = format!("0 {} snapshot {} {device} N 8", DISK_SIZE / 512, kernel::disk(0));
     run("dmsetup", &["create", "copy", "--table", &table], &[]);
     let path = kernel::work_dir().join("copy");
-    disk::mount(&disk::node("copy"), &path, fs).expect("mount the disk after the power loss");
+    mapped_disk::mount(&mapped_disk::node("copy"), &path, fs)
+        .expect("mount the disk after the power loss");
     action(&path);
-    disk::unmount(&path);
-    disk::remove("copy");
+    mapped_disk::unmount(&path);
+    mapped_disk::remove("copy");
     run("losetup", &["--detach", &device], &[]);
     fs::remove_file(changes).expect("remove the changes");
 }

@@ -4,6 +4,7 @@
 //! | --- | --- | --- |
 //! | [`kernel`] | boots a Linux kernel, and runs tests in it | `tests/kernel`, `tests/bench`, `tests/demo`, `tests/e2e` |
 //! | [`real_pool`] | a pool on a real disk of that kernel, and bytes that are random but known | `tests/kernel`, `tests/bench` |
+//! | [`mapped_disk`] | a file system on a disk that fails or delays on demand | `tests/kernel`, `tests/bench` |
 //! | [`driver_process`] | `calf serve` in a process of its own, and a client on its socket | `tests/kernel`, `tests/bench` |
 //! | [`csi_sanity`] | the conformance suite of CSI, on such a driver | `tests/kernel` |
 //! | [`killing_host`] | a `Host` that kills its process at the n-th change | `tests/kernel` |
@@ -30,6 +31,7 @@ pub mod http2;
 pub mod http_server;
 pub mod kernel;
 pub mod killing_host;
+pub mod mapped_disk;
 pub mod real_pool;
 pub mod service_manager;
 #[cfg(feature = "driver")]

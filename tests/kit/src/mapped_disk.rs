@@ -1,20 +1,20 @@
-//! A disk whose behaviour can be changed while a pool is on it: a device-mapper device over one of
-//! the machine's disks.
+//! A disk that delays or fails, and whose behaviour can change while a pool is on it: a device-mapper device
+//! over one of the machine's disks.
 
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use calf_test_kit::kernel;
-use calf_test_kit::real_pool::run;
+use crate::kernel;
+use crate::real_pool::run;
 use rustix::mount::{MountFlags, UnmountFlags};
 
 /// Bytes of a sector, the unit of tables.
 const SECTOR: u64 = 512;
 
 /// A file system on a disk that fails on demand. Unmounted and removed when dropped.
-pub(crate) struct Disk {
+pub struct Disk {
     name: String,
     below: String,
     size: u64,
@@ -25,7 +25,7 @@ pub(crate) struct Disk {
 impl Disk {
     /// A new file system on the first `size` bytes of the machine's disk `index`. In `table`,
     /// `{}` stands for the disk.
-    pub(crate) fn new(name: &str, index: usize, size: u64, fs: kernel::Fs, table: &str) -> Self {
+    pub fn new(name: &str, index: usize, size: u64, fs: kernel::Fs, table: &str) -> Self {
         let below = kernel::disk(index);
         let mount = kernel::work_dir().join(name);
         let disk = Self { name: name.to_owned(), below, size, fs, mount };
@@ -42,37 +42,37 @@ impl Disk {
         disk
     }
 
-    pub(crate) fn path(&self) -> &Path {
+    pub fn path(&self) -> &Path {
         &self.mount
     }
 
     /// The device of the disk.
-    pub(crate) fn node(&self) -> PathBuf {
+    pub fn node(&self) -> PathBuf {
         node(&self.name)
     }
 
     /// From now on the disk behaves as `table` describes. I/O in flight may stay in flight.
-    pub(crate) fn becomes(&self, table: &str) {
+    pub fn becomes(&self, table: &str) {
         run("dmsetup", &["suspend", "--noflush", "--nolockfs", &self.name], &[]);
         run("dmsetup", &["load", &self.name, "--table", &self.line(table)], &[]);
         run("dmsetup", &["resume", &self.name], &[]);
     }
 
     /// Stalls the disk: all I/O waits, and nothing fails.
-    pub(crate) fn stall(&self) {
+    pub fn stall(&self) {
         run("dmsetup", &["suspend", "--noflush", "--nolockfs", &self.name], &[]);
     }
 
     /// Ends [`stall`](Self::stall).
-    pub(crate) fn go_on(&self) {
+    pub fn go_on(&self) {
         run("dmsetup", &["resume", &self.name], &[]);
     }
 
-    pub(crate) fn mount(&self) -> rustix::io::Result<()> {
+    pub fn mount(&self) -> rustix::io::Result<()> {
         mount(&self.node(), &self.mount, self.fs)
     }
 
-    pub(crate) fn unmount(&self) {
+    pub fn unmount(&self) {
         unmount(&self.mount);
     }
 
@@ -89,17 +89,17 @@ impl Drop for Disk {
 }
 
 /// The node of a device-mapper device.
-pub(crate) fn node(name: &str) -> PathBuf {
+pub fn node(name: &str) -> PathBuf {
     Path::new("/dev/mapper").join(name)
 }
 
-pub(crate) fn mount(device: &Path, path: &Path, fs: kernel::Fs) -> rustix::io::Result<()> {
+pub fn mount(device: &Path, path: &Path, fs: kernel::Fs) -> rustix::io::Result<()> {
     fs::create_dir_all(path).expect("a mount point");
     rustix::mount::mount(device, path, fs.name(), MountFlags::empty(), None)
 }
 
 /// Unmounts the file system; a loop device whose last user has just gone may briefly hold a file.
-pub(crate) fn unmount(path: &Path) {
+pub fn unmount(path: &Path) {
     let deadline = Instant::now() + Duration::from_secs(5);
     while rustix::mount::unmount(path, UnmountFlags::empty()) == Err(rustix::io::Errno::BUSY)
         && Instant::now() < deadline
@@ -109,6 +109,6 @@ pub(crate) fn unmount(path: &Path) {
 }
 
 /// Removes a device-mapper device; the kit reports devices that stay.
-pub(crate) fn remove(name: &str) {
+pub fn remove(name: &str) {
     let _ = std::process::Command::new("dmsetup").args(["remove", "--retry", name]).status();
 }
