@@ -6,10 +6,10 @@ use crate::model::access::Access;
 use crate::model::key::Key;
 use crate::model::volume::VolumeSpec;
 use crate::model::volume_id;
-use crate::pool::record::{TemplateRecord, VolumeRecord};
+use crate::pool::record::VolumeRecord;
+use crate::volume::basis::Basis;
 use crate::volume::machine::observe;
 use crate::volume::mountable::{self, Content};
-use crate::volume::{growth, provision};
 
 impl Pool {
     /// The record of the volume with this id, if there is one.
@@ -45,19 +45,19 @@ impl Pool {
         mountable::check_mount(&self.0, content, access, kata_direct, what)
     }
 
+    /// What the volume of `spec` is to start from. `NotFound` if it does not exist.
+    pub(crate) fn basis(&self, spec: &VolumeSpec) -> Result<Basis> {
+        Basis::find(&self.0, spec)
+    }
+
     /// Refuses a new volume whose file system the host would have to grow, with writes that do not fit
-    /// into its `cow_limit` or into the pool. `content` is that of `template`.
+    /// into its `cow_limit` or into the pool. `content` is that of `basis`.
     pub(crate) fn check_growth(
         &self,
         spec: &VolumeSpec,
-        template: &TemplateRecord,
+        basis: &Basis,
         content: &Content<'_>,
     ) -> Result<()> {
-        if spec.size.is_none_or(|size| size == template.size) {
-            return Ok(());
-        }
-        let boot = self.0.host().boot_id()?;
-        let record = provision::record(spec, template, self.backing()?, boot)?;
-        growth::check_new(&self.0, &record, content)
+        basis.check_growth(&self.0, spec, self.backing()?, content)
     }
 }

@@ -4,7 +4,11 @@ use std::fmt;
 
 use crate::api::Pool;
 use crate::error::Result;
+#[cfg(feature = "driver")]
+use crate::model::key::Key;
 use crate::model::volume_id;
+#[cfg(feature = "driver")]
+use crate::pool::snapshots::{self, SnapshotRecord};
 use crate::snapshot::catalog::{self, SnapshotStatus};
 use crate::snapshot::remove;
 
@@ -59,6 +63,18 @@ impl Pool {
     /// others.
     pub fn snapshots(&self) -> Result<Vec<SnapshotStatus>> {
         Ok(catalog::survey(&self.0)?.0)
+    }
+
+    /// The keys of all snapshots, and of what is left of snapshots and forks, in ascending order.
+    #[cfg(feature = "driver")]
+    pub(crate) fn snapshot_keys(&self) -> Result<Vec<Key>> {
+        snapshots::keys(&self.0)
+    }
+
+    /// The record of the snapshot with this key, if there is one.
+    #[cfg(feature = "driver")]
+    pub(crate) fn snapshot_record(&self, key: &Key) -> Result<Option<SnapshotRecord>> {
+        snapshots::read(&self.0, key)
     }
 }
 

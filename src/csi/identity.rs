@@ -37,7 +37,8 @@ impl v1::identity_server::Identity for Driver {
         &self,
         _: Request<v1::GetPluginCapabilitiesRequest>,
     ) -> Result<Response<v1::GetPluginCapabilitiesResponse>, Status> {
-        self.call("GetPluginCapabilities", "", |_| Ok(capabilities())).await
+        self.call("GetPluginCapabilities", "", |service| Ok(capabilities(service.has_snapshots())))
+            .await
     }
 
     async fn probe(
@@ -65,9 +66,14 @@ impl Service {
             manifest: HashMap::from([("mode".to_owned(), mode.to_owned())]),
         }
     }
+
+    /// Whether volumes of this node can have snapshots and clones: private copies cannot.
+    pub(super) fn has_snapshots(&self) -> bool {
+        self.pool.backing().is_ok_and(|backing| backing == Backing::Snapshot)
+    }
 }
 
-fn capabilities() -> v1::GetPluginCapabilitiesResponse {
+fn capabilities(snapshots: bool) -> v1::GetPluginCapabilitiesResponse {
     let service = |kind: service::Type| {
         plugin_capability::Type::Service(plugin_capability::Service { r#type: kind.into() })
     };
@@ -78,6 +84,9 @@ fn capabilities() -> v1::GetPluginCapabilitiesResponse {
             r#type: volume_expansion::Type::Online.into(),
         }),
     ]
-    .map(|kind| v1::PluginCapability { r#type: Some(kind) });
-    v1::GetPluginCapabilitiesResponse { capabilities: capabilities.into() }
+    .into_iter()
+    .chain(snapshots.then(|| service(service::Type::SnapshotAccessibilityConstraints)))
+    .map(|kind| v1::PluginCapability { r#type: Some(kind) })
+    .collect();
+    v1::GetPluginCapabilitiesResponse { capabilities }
 }

@@ -1,9 +1,9 @@
-//! Pages of ListVolumes.
+//! Pages of ListVolumes and ListSnapshots.
 //!
-//! Pages are ordered by the volumes' [`Key`]s, and a token is the last key of the previous page. A
+//! Pages are ordered by the volumes' or snapshots' [`Key`]s, and a token is the last key of the previous page. A
 //! token therefore stays valid when volumes come and go between two pages, each volume is listed at
 //! most once, a volume that exists throughout is never left out, and a token fits CSI's 128 bytes
-//! whatever the ids are.
+//! whatever the ids are. What holds for volumes here holds for snapshots.
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::model::key::Key;
@@ -63,7 +63,7 @@ fn unknown_token(token: &str) -> Error {
         ErrorKind::InProgress,
         "accept",
         format_args!("starting_token {shown:?}"),
-        "no call of ListVolumes returned it",
+        "no call of this list returned it",
     )
     .remedy("list again with an empty starting_token")
 }

@@ -12,6 +12,7 @@ use crate::csi::request::{invalid, missing};
 use crate::csi::value;
 use crate::error::Result;
 use crate::model::policy::{Durability, NodeOwner, Reserve};
+use crate::model::snapshot::VolumeSource;
 use crate::model::volume::VolumeSpec;
 use crate::pool::record::VolumeRecord;
 use crate::volume::agreement::is_same_limit;
@@ -20,7 +21,7 @@ use crate::volume::agreement::is_same_limit;
 pub(super) const EPHEMERAL: &str = "csi.storage.k8s.io/ephemeral";
 
 /// Prefix of the keys that Kubernetes adds: names of the claim, the pod and secrets, and tokens.
-const KUBERNETES_PREFIX: &str = "csi.storage.k8s.io/";
+pub(super) const KUBERNETES_PREFIX: &str = "csi.storage.k8s.io/";
 /// Added by external-provisioner to the attributes of the volumes that it makes.
 const PROVISIONER_IDENTITY: &str = "storage.kubernetes.io/csiProvisionerIdentity";
 
@@ -101,12 +102,22 @@ impl Parameters {
         Ok(parsed)
     }
 
-    /// The volume that the parameters describe.
-    pub(super) fn into_spec(self, origin: Origin, id: &str) -> Result<VolumeSpec> {
+    /// The volume that the parameters describe. It has the template of its source, if it has one: then the
+    /// parameters need not name it.
+    pub(super) fn into_spec(
+        self,
+        origin: Origin,
+        id: &str,
+        source: Option<VolumeSource>,
+    ) -> Result<VolumeSpec> {
         let (owner, kata_direct) = (NodeOwner::default(), self.is_kata_direct());
-        let template =
-            self.template.ok_or_else(|| missing(&format!("{}.{TEMPLATE}", origin.field())))?;
+        let template = match (self.template, &source) {
+            (Some(template), _) => template,
+            (None, Some(_)) => String::new(),
+            (None, None) => return Err(missing(&format!("{}.{TEMPLATE}", origin.field()))),
+        };
         Ok(VolumeSpec {
+            source,
             size: self.size,
             cow_limit: self.cow_limit,
             chunk_size: self.chunk_size.unwrap_or(VolumeSpec::DEFAULT_CHUNK_SIZE),
@@ -136,7 +147,11 @@ impl Parameters {
         [
             (TEMPLATE, differs(self.template.as_ref(), &record.template)),
             (COW_LIMIT, self.cow_limit.is_some() && !is_same_limit(self.cow_limit, record)),
-            (CHUNK_SIZE, differs(self.chunk_size.as_ref(), &record.chunk_size)),
+            // A copy has the chunks of its source, whatever its class says.
+            (
+                CHUNK_SIZE,
+                record.source.is_none() && differs(self.chunk_size.as_ref(), &record.chunk_size),
+            ),
             (DURABILITY, differs(self.durability.as_ref(), &record.durability)),
             (RESERVE, differs(self.reserve.as_ref(), &record.reserve)),
             (DEVICE_UID, differs(self.uid.as_ref(), &record.owner.uid)),
@@ -199,7 +214,7 @@ mod tests {
     }
 
     fn spec(origin: Origin, pairs: &[(&str, &str)]) -> Result<VolumeSpec> {
-        Parameters::parse(origin, &map(pairs))?.into_spec(origin, "v")
+        Parameters::parse(origin, &map(pairs))?.into_spec(origin, "v", None)
     }
 
     #[test]
@@ -342,7 +357,7 @@ mod tests {
             let record = record(limit, durability, NodeOwner { uid, gid, mode });
             let parsed = Parameters::parse(Origin::Context, &context(&record)).unwrap();
             prop_assert_eq!(parsed.mismatch(&record), None);
-            let spec = parsed.into_spec(Origin::Context, "v").unwrap();
+            let spec = parsed.into_spec(Origin::Context, "v", None).unwrap();
             prop_assert_eq!(spec.owner, record.owner);
             prop_assert_eq!(spec.cow_limit, record.cow_limit);
         }

@@ -48,16 +48,20 @@ impl Topology {
         topology.segments.iter().all(|(key, value)| *key == self.key && *value == self.node)
     }
 
-    /// Refuses a requirement that a volume on this node does not satisfy.
-    pub(super) fn require(&self, requirement: Option<&v1::TopologyRequirement>) -> Result<()> {
+    /// Refuses a requirement that what is made on this node does not satisfy; `operation` is what is to be done.
+    pub(super) fn require(
+        &self,
+        operation: &'static str,
+        requirement: Option<&v1::TopologyRequirement>,
+    ) -> Result<()> {
         let requisite = requirement.map(|r| r.requisite.as_slice()).unwrap_or_default();
         if requisite.is_empty() || requisite.iter().any(|topology| self.is_within(topology)) {
             return Ok(());
         }
         Err(Error::new(
             ErrorKind::NoSpace,
-            "make a volume with the requested accessibility_requirements on node",
-            &self.node,
+            operation,
+            format_args!("with the requested accessibility_requirements on node {}", self.node),
             format!(
                 "none of the {} requisite topologies has {}={}",
                 requisite.len(),
@@ -94,12 +98,12 @@ mod tests {
     fn a_requirement_must_include_this_node() {
         let here = Topology::new("d.example", "n1").unwrap();
         let require = |requisite: Vec<v1::Topology>, preferred: Vec<v1::Topology>| {
-            here.require(Some(&v1::TopologyRequirement { requisite, preferred }))
+            here.require("make a volume", Some(&v1::TopologyRequirement { requisite, preferred }))
         };
         let n1 = topology(&[("d.example/node", "n1")]);
         let n2 = topology(&[("d.example/node", "n2")]);
         assert_eq!(here.to_wire(), n1);
-        assert!(here.require(None).is_ok());
+        assert!(here.require("make a volume", None).is_ok());
         assert!(require(vec![], vec![n2.clone()]).is_ok());
         assert!(require(vec![n2.clone(), n1], vec![]).is_ok());
         assert!(require(vec![topology(&[])], vec![]).is_ok());

@@ -31,16 +31,27 @@ pub(crate) fn on_device(pool: &PoolDir, device: DeviceNumber) -> Result<Option<F
     Ok(superblock::mountable(&pool.host().device_start(device, MOUNTABLE_PREFIX)?))
 }
 
+/// A volume to be made, whose file system the host is to grow.
+#[cfg(feature = "driver")]
+pub(crate) struct Growing {
+    /// Its record, with the size to which the file system grows.
+    pub(crate) record: VolumeRecord,
+    /// The size from which it grows, in bytes; `None` for that in the template.
+    pub(crate) from: Option<u64>,
+    /// Bytes that the new volume has been written already.
+    pub(crate) held: u64,
+}
+
 /// Refuses a new volume whose file system the host would grow, and could not.
 #[cfg(feature = "driver")]
-pub(crate) fn check_new(
-    pool: &PoolDir,
-    record: &VolumeRecord,
-    content: &Content<'_>,
-) -> Result<()> {
+pub(crate) fn check_new(pool: &PoolDir, growing: &Growing, content: &Content<'_>) -> Result<()> {
     let Some(found) = content.file_system(pool)? else { return Ok(()) };
+    let Growing { record, from, held } = growing;
     match found.findings_with(is_not_growable).next() {
-        None => check(pool, record, found, record.cow_limit),
+        None => {
+            let found = from.map_or_else(|| found.clone(), |size| found.clone().grown_to(size));
+            check(pool, record, &found, record.cow_limit.map(|limit| limit.saturating_sub(*held)))
+        }
         Some(finding) => {
             let why = format!("its {} {finding}", found.fs_type);
             Err(Error::new(ErrorKind::Unsupported, GROW, &record.id, why).remedy(finding.remedy))

@@ -12,6 +12,8 @@
 
 pub(crate) mod activate;
 pub(crate) mod agreement;
+#[cfg(feature = "driver")]
+pub(crate) mod basis;
 pub(crate) mod commitment;
 pub(crate) mod growth;
 pub(crate) mod hold;

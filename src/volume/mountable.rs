@@ -12,10 +12,12 @@ use crate::pool::PoolDir;
 use crate::pool::record::TemplateRecord;
 #[cfg(feature = "driver")]
 use crate::pool::record::VolumeRecord;
+#[cfg(feature = "driver")]
+use crate::pool::snapshots::SnapshotRecord;
 use crate::sys::OpenMode;
 use crate::template::superblock::{self, FileSystem, Impact, MOUNTABLE_PREFIX};
 
-/// A template, as the records of templates and of volumes tell it.
+/// A template, as the records of templates, volumes and snapshots tell it.
 pub(crate) struct Content<'a> {
     pub(crate) fs_type: Option<&'a str>,
     digest: &'a Digest,
@@ -30,6 +32,11 @@ impl<'a> Content<'a> {
 
     #[cfg(feature = "driver")]
     pub(crate) fn of_volume(record: &'a VolumeRecord) -> Self {
+        Self::new(record.fs_type.as_deref(), &record.digest)
+    }
+
+    #[cfg(feature = "driver")]
+    pub(crate) fn of_snapshot(record: &'a SnapshotRecord) -> Self {
         Self::new(record.fs_type.as_deref(), &record.digest)
     }
 

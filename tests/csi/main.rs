@@ -1,6 +1,7 @@
 //! The driver over a real unix socket, with the engine on a simulated machine.
 
 mod admission;
+mod clones;
 mod growth;
 mod health;
 mod housekeeping;
@@ -9,6 +10,8 @@ mod kata;
 mod lists;
 mod registration;
 mod reports;
+mod snapshots;
+mod snapshots_killed;
 mod socket;
 mod staging;
 mod templates;

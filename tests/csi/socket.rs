@@ -60,7 +60,7 @@ async fn identity_tells_name_version_mode_and_capabilities() {
 
     let capabilities =
         accepted(identity.get_plugin_capabilities(v1::GetPluginCapabilitiesRequest {})).await;
-    assert_eq!(capabilities.capabilities.len(), 3);
+    assert_eq!(capabilities.capabilities.len(), 4);
     server.stop().await;
 }
 

@@ -1,8 +1,9 @@
-//! The Controller service: creates, lists and deletes the volumes of this node. Volumes grow
+//! The Controller service: creates, lists and deletes the volumes and snapshots of this node. Volumes grow
 //! through the Node service (docs/adr/0015-nodes-grow-volumes.md).
 
 mod provision;
 mod query;
+mod snapshots;
 
 use tonic::{Request, Response, Status, async_trait};
 
@@ -14,7 +15,6 @@ const NO_ATTACH: &str = "volumes live on the node that uses them and need no att
                          set attachRequired: false in the CSIDriver object";
 const NO_EXPANSION: &str = "volumes are grown where they are used: call NodeExpandVolume on the \
                             volume's node";
-const NO_SNAPSHOTS: &str = "this version of calf has no snapshots";
 
 #[async_trait]
 impl v1::controller_server::Controller for Driver {
@@ -100,7 +100,10 @@ impl v1::controller_server::Controller for Driver {
         &self,
         _: Request<v1::ControllerGetCapabilitiesRequest>,
     ) -> Result<Response<v1::ControllerGetCapabilitiesResponse>, Status> {
-        self.call("ControllerGetCapabilities", "", |_| Ok(capabilities())).await
+        self.call("ControllerGetCapabilities", "", |service| {
+            Ok(capabilities(service.has_snapshots()))
+        })
+        .await
     }
 
     async fn controller_publish_volume(
@@ -126,30 +129,36 @@ impl v1::controller_server::Controller for Driver {
 
     async fn create_snapshot(
         &self,
-        _: Request<v1::CreateSnapshotRequest>,
+        request: Request<v1::CreateSnapshotRequest>,
     ) -> Result<Response<v1::CreateSnapshotResponse>, Status> {
-        unimplemented("CreateSnapshot", NO_SNAPSHOTS)
+        let request = request.into_inner();
+        let volume = request.source_volume_id.clone();
+        self.call("CreateSnapshot", &volume, move |service| service.create_snapshot(&request)).await
     }
 
     async fn delete_snapshot(
         &self,
-        _: Request<v1::DeleteSnapshotRequest>,
+        request: Request<v1::DeleteSnapshotRequest>,
     ) -> Result<Response<v1::DeleteSnapshotResponse>, Status> {
-        unimplemented("DeleteSnapshot", NO_SNAPSHOTS)
+        let id = request.into_inner().snapshot_id;
+        self.call("DeleteSnapshot", &id.clone(), move |service| service.delete_snapshot(&id)).await
     }
 
     async fn list_snapshots(
         &self,
-        _: Request<v1::ListSnapshotsRequest>,
+        request: Request<v1::ListSnapshotsRequest>,
     ) -> Result<Response<v1::ListSnapshotsResponse>, Status> {
-        unimplemented("ListSnapshots", NO_SNAPSHOTS)
+        let request = request.into_inner();
+        let id = request.snapshot_id.clone();
+        self.call("ListSnapshots", &id, move |service| service.list_snapshots(&request)).await
     }
 
     async fn get_snapshot(
         &self,
-        _: Request<v1::GetSnapshotRequest>,
+        request: Request<v1::GetSnapshotRequest>,
     ) -> Result<Response<v1::GetSnapshotResponse>, Status> {
-        unimplemented("GetSnapshot", NO_SNAPSHOTS)
+        let id = request.into_inner().snapshot_id;
+        self.call("GetSnapshot", &id.clone(), move |service| service.get_snapshot(&id)).await
     }
 
     async fn controller_modify_volume(
@@ -160,8 +169,8 @@ impl v1::controller_server::Controller for Driver {
     }
 }
 
-fn capabilities() -> v1::ControllerGetCapabilitiesResponse {
-    let capabilities = [
+fn capabilities(snapshots: bool) -> v1::ControllerGetCapabilitiesResponse {
+    let always = [
         rpc::Type::CreateDeleteVolume,
         rpc::Type::ListVolumes,
         rpc::Type::GetCapacity,
@@ -170,9 +179,19 @@ fn capabilities() -> v1::ControllerGetCapabilitiesResponse {
         rpc::Type::SingleNodeMultiWriter,
         rpc::Type::GetVolumeHealth,
         rpc::Type::ListVolumeHealth,
-    ]
-    .map(|kind| v1::ControllerServiceCapability {
-        r#type: Some(Type::Rpc(Rpc { r#type: kind.into() })),
-    });
-    v1::ControllerGetCapabilitiesResponse { capabilities: capabilities.into() }
+    ];
+    let of_snapshots = [
+        rpc::Type::CreateDeleteSnapshot,
+        rpc::Type::ListSnapshots,
+        rpc::Type::GetSnapshot,
+        rpc::Type::CloneVolume,
+    ];
+    let capabilities = always
+        .into_iter()
+        .chain(of_snapshots.into_iter().filter(|_| snapshots))
+        .map(|kind| v1::ControllerServiceCapability {
+            r#type: Some(Type::Rpc(Rpc { r#type: kind.into() })),
+        })
+        .collect();
+    v1::ControllerGetCapabilitiesResponse { capabilities }
 }

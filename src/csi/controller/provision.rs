@@ -22,15 +22,24 @@ impl Service {
         capabilities.iter().try_for_each(Capability::require_support)?;
         refuse_what_is_not_offered(request)?;
         let range = Range::parse(request.capacity_range.as_ref())?;
-        let spec = Parameters::parse(Origin::Parameters, &request.parameters)?
-            .into_spec(Origin::Parameters, name)?;
-        self.topology.require(request.accessibility_requirements.as_ref())?;
+        let parameters = Parameters::parse(Origin::Parameters, &request.parameters)?;
+        self.topology.require("make a volume", request.accessibility_requirements.as_ref())?;
+        let existing = self.pool.volume_record(name)?;
+        let source = self.source(request, existing.as_ref())?;
+        let spec = parameters.into_spec(Origin::Parameters, name, source)?;
 
-        let size = match self.pool.volume_record(name)? {
-            Some(existing) => self.compatible_size(&existing, range, &capabilities)?,
+        let size = match &existing {
+            Some(existing) => self.compatible_size(existing, range, &capabilities)?,
             None => self.size_of_new(&spec, range, &capabilities)?,
         };
-        let made = self.pool.provision(&spec.size(size))?;
+        let made =
+            self.pool.provision(&spec.clone().size(size)).map_err(|error| match error.kind() {
+                // CSI's code for a source of which no such volume can be made.
+                ErrorKind::Unsupported if spec.source.is_some() => {
+                    error.with_kind(ErrorKind::InvalidArgument)
+                }
+                _ => error,
+            })?;
         let volume = volume::to_wire(&made, &self.topology);
         Ok(v1::CreateVolumeResponse { volume: Some(volume) })
     }
@@ -41,15 +50,14 @@ impl Service {
         range: Range,
         capabilities: &[Capability],
     ) -> Result<u64> {
-        let template = self.pool.template(&spec.template)?.record()?;
-        let what = format!("template {}", template.name);
-        let content = Content::of_template(&template);
+        let basis = self.pool.basis(spec)?;
+        let (what, content) = (basis.described(), basis.content());
         for capability in capabilities {
             self.pool.check_access(&content, capability.access(), spec.kata_direct, &what)?;
         }
-        let size = range.choose(template.size, &what)?;
+        let size = range.choose(basis.size(), &what)?;
         if !spec.kata_direct && capabilities.iter().any(Capability::is_grown) {
-            self.pool.check_growth(&spec.clone().size(size), &template, &content)?;
+            self.pool.check_growth(&spec.clone().size(size), &basis, &content)?;
         }
         Ok(size)
     }
@@ -88,15 +96,6 @@ impl Service {
 }
 
 fn refuse_what_is_not_offered(request: &v1::CreateVolumeRequest) -> Result<()> {
-    if request.volume_content_source.is_some() {
-        return Err(Error::new(
-            ErrorKind::InvalidArgument,
-            "accept",
-            "volume_content_source",
-            "this version of calf makes volumes from templates only",
-        )
-        .remedy("leave dataSource out of the claim and name a template in the StorageClass"));
-    }
     if let Some(key) = request.mutable_parameters.keys().next() {
         return Err(invalid("mutable_parameters", key, "there are no mutable parameters")
             .remedy("leave out the VolumeAttributesClass"));

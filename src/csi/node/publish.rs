@@ -54,8 +54,11 @@ impl Service {
             exclusive: capability.exclusive(),
         };
         if request.volume_context.get(EPHEMERAL).is_some_and(|value| value == "true") {
-            let spec = Parameters::parse(Origin::Inline, &request.volume_context)?
-                .into_spec(Origin::Inline, id)?;
+            let spec = Parameters::parse(Origin::Inline, &request.volume_context)?.into_spec(
+                Origin::Inline,
+                id,
+                None,
+            )?;
             let target = request::path(TARGET, target)?;
             let spec = self.inline.admit(&self.pool, spec)?;
             let _place = self.inline.place(&self.pool, id, self.max_volumes_per_node)?;
