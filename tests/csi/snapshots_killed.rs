@@ -18,16 +18,18 @@ use tonic::{Response, Status};
 /// How often a request is repeated: one failure is injected, and another try may follow on it.
 const TRIES: usize = 3;
 
-/// Repeats a request until it succeeds, as an orchestrator does. `None` if it never does.
+/// Repeats a request until it succeeds, as an orchestrator does; how it failed if it never does.
 async fn repeated<T, F: Future<Output = Result<Response<T>, Status>>>(
     mut call: impl FnMut() -> F,
-) -> Option<T> {
+) -> Result<T, Vec<Status>> {
+    let mut failures = Vec::new();
     for _ in 0..TRIES {
-        if let Ok(response) = call().await {
-            return Some(response.into_inner());
+        match call().await {
+            Ok(response) => return Ok(response.into_inner()),
+            Err(status) => failures.push(status),
         }
     }
-    None
+    Err(failures)
 }
 
 /// A call of a clone of the client, since each try has a future of its own.
@@ -39,7 +41,7 @@ macro_rules! call {
             async move { client.$method(request).await }
         })
         .await
-        .unwrap_or_else(|| panic!("{} never succeeds", stringify!($method)))
+        .unwrap_or_else(|failures| panic!("{}: {failures:?}", stringify!($method)))
     }};
 }
 
@@ -86,7 +88,10 @@ async fn life(environment: &Environment, controller: &ControllerClient<Channel>)
 
 async fn survives(failure: Failure, in_use: bool) {
     let mut driver = Driver::start().await;
-    driver.create(create("v")).await;
+    // Of an ephemeral volume, a failed sync is lost content, for good.
+    let mut durable = create("v");
+    durable.parameters.insert("durability".into(), "durable".into());
+    driver.create(durable).await;
     put_store(&cow(&driver.environment, "v"), &[1]);
     let (host, pool) = (driver.environment.host.clone(), driver.environment.pool());
     if in_use {
@@ -99,8 +104,8 @@ async fn survives(failure: Failure, in_use: bool) {
         let context = format!("{failure:?} at call {n}");
         let report = pool.reconcile().expect("reconcile");
         assert_eq!(report.failed, Vec::<String>::new(), "{context}");
-        let ids: Vec<_> = pool.volumes().expect("a list").into_iter().collect();
-        let [volume] = ids.as_slice() else { panic!("{context}: {ids:?}") };
+        let volumes = pool.volumes().expect("a list");
+        let [volume] = volumes.as_slice() else { panic!("{context}: {volumes:?}") };
         assert_ne!(volume.state, VolumeState::Interrupted, "{context}");
         let left = fs::read_dir(pool_path(&driver.environment, "snapshots"));
         assert_eq!(left.map_or(0, Iterator::count), 0, "{context}");

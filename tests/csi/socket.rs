@@ -379,10 +379,6 @@ async fn what_is_not_offered_is_unimplemented() {
     let environment = Environment::new();
     let server = start(&environment).await;
     let mut controller = server.controller().await;
-    let (code, message) =
-        refusal(controller.create_snapshot(v1::CreateSnapshotRequest::default())).await;
-    assert_eq!(code, Code::Unimplemented);
-    assert!(message.contains("snapshots"), "{message}");
     for code in [
         refusal(
             controller.controller_publish_volume(v1::ControllerPublishVolumeRequest::default()),
@@ -397,9 +393,6 @@ async fn what_is_not_offered_is_unimplemented() {
         refusal(controller.controller_expand_volume(v1::ControllerExpandVolumeRequest::default()))
             .await
             .0,
-        refusal(controller.delete_snapshot(v1::DeleteSnapshotRequest::default())).await.0,
-        refusal(controller.list_snapshots(v1::ListSnapshotsRequest::default())).await.0,
-        refusal(controller.get_snapshot(v1::GetSnapshotRequest::default())).await.0,
         refusal(controller.controller_modify_volume(v1::ControllerModifyVolumeRequest::default()))
             .await
             .0,
