@@ -10,12 +10,13 @@ mod monitoring;
 mod readme;
 mod rendering;
 mod schema;
+mod snapshots;
 
 use std::process::ExitCode;
 
 use libtest_mimic::{Arguments, Trial};
 
-const TESTS: [(&str, fn()); 40] = [
+const TESTS: [(&str, fn()); 45] = [
     ("lint_finds_nothing", helm::lint_finds_nothing),
     ("defaults_render_every_object", rendering::defaults_render_every_object),
     ("sidecars_have_no_rights", rendering::sidecars_have_no_rights),
@@ -58,6 +59,11 @@ const TESTS: [(&str, fn()); 40] = [
     ("distributions_are_listed_and_packaged", distributions::each_is_listed_and_packaged),
     ("blocks_for_newcomers_render", distributions::blocks_for_newcomers_render),
     ("notes_name_the_distributions_file", distributions::notes_name_the_file),
+    ("snapshots_are_off_by_default", snapshots::are_off_by_default),
+    ("snapshots_are_taken_on_each_node", snapshots::are_taken_on_each_node_by_its_own_sidecar),
+    ("snapshots_need_few_rights", snapshots::need_few_rights),
+    ("snapshots_are_held_to_the_node", snapshots::are_held_to_the_node),
+    ("snapshots_have_their_classes", snapshots::have_the_classes_that_are_asked_for),
     ("manifests_use_what_the_chart_makes", documents::manifests_use_what_the_chart_makes),
 ];
 

@@ -315,6 +315,10 @@ spec:
             - --worker-threads={{ .Values.provisioner.workerThreads }}
             - --kube-api-qps={{ .Values.provisioner.kubeApiQps }}
             - --kube-api-burst={{ mul .Values.provisioner.kubeApiQps 2 }}
+            {{- if not .Values.snapshots.enabled }}
+            # Nothing here uses VolumeSnapshots, and the account may not list them.
+            - --snapshot-orphan-sweep-interval=0
+            {{- end }}
           env:
             - name: NODE_NAME
               valueFrom:
@@ -368,6 +372,35 @@ spec:
           volumeMounts:
             - name: socket
               mountPath: /csi
+        {{- if .Values.snapshots.enabled }}
+        - name: snapshotter
+          image: "{{ .Values.snapshotter.image.repository }}:{{ .Values.snapshotter.image.tag }}"
+          imagePullPolicy: {{ .Values.snapshotter.image.pullPolicy }}
+          # Each node takes the snapshots of its own volumes.
+          args:
+            - --v={{ .Values.snapshotter.logLevel }}
+            - --csi-address=/csi/csi.sock
+            - --node-deployment
+            - --timeout={{ .Values.snapshotter.timeout }}
+            - --worker-threads={{ .Values.snapshotter.workerThreads }}
+            - --kube-api-qps={{ .Values.snapshotter.kubeApiQps }}
+            - --kube-api-burst={{ mul .Values.snapshotter.kubeApiQps 2 }}
+            - --feature-gates=CSIVolumeGroupSnapshot=false
+          env:
+            - name: NODE_NAME
+              valueFrom:
+                fieldRef:
+                  fieldPath: spec.nodeName
+          securityContext:
+            {{- include "calf.sidecarSecurity" . | nindent 12 }}
+          {{- with .Values.snapshotter.resources }}
+          resources:
+            {{- toYaml . | nindent 12 }}
+          {{- end }}
+          volumeMounts:
+            - name: socket
+              mountPath: /csi
+        {{- end }}
         {{- if .Values.livenessProbe.enabled }}
         - name: liveness-probe
           image: "{{ .Values.livenessProbe.image.repository }}:{{ .Values.livenessProbe.image.tag }}"
