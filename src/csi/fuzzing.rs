@@ -93,7 +93,7 @@ impl Machine {
                 Some(self.driver.$method(Request::new(message)).await.map(drop))
             }};
         }
-        match method % 14 {
+        match method % 18 {
             0 => call!(CreateVolumeRequest, create_volume),
             1 => call!(DeleteVolumeRequest, delete_volume),
             2 => call!(NodeStageVolumeRequest, node_stage_volume, staging_target_path),
@@ -119,7 +119,11 @@ impl Machine {
             10 => call!(ListVolumesRequest, list_volumes),
             11 => call!(GetCapacityRequest, get_capacity),
             12 => call!(ControllerGetVolumeRequest, controller_get_volume),
-            _ => call!(ProbeRequest, probe),
+            13 => call!(ProbeRequest, probe),
+            14 => call!(CreateSnapshotRequest, create_snapshot),
+            15 => call!(DeleteSnapshotRequest, delete_snapshot),
+            16 => call!(ListSnapshotsRequest, list_snapshots),
+            _ => call!(GetSnapshotRequest, get_snapshot),
         }
     }
 

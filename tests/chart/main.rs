@@ -16,7 +16,7 @@ use std::process::ExitCode;
 
 use libtest_mimic::{Arguments, Trial};
 
-const TESTS: [(&str, fn()); 45] = [
+const TESTS: [(&str, fn()); 46] = [
     ("lint_finds_nothing", helm::lint_finds_nothing),
     ("defaults_render_every_object", rendering::defaults_render_every_object),
     ("sidecars_have_no_rights", rendering::sidecars_have_no_rights),
@@ -64,6 +64,10 @@ const TESTS: [(&str, fn()); 45] = [
     ("snapshots_need_few_rights", snapshots::need_few_rights),
     ("snapshots_are_held_to_the_node", snapshots::are_held_to_the_node),
     ("snapshots_have_their_classes", snapshots::have_the_classes_that_are_asked_for),
+    (
+        "snapshots_are_documented_with_names_that_exist",
+        snapshots::are_documented_with_names_that_the_chart_makes,
+    ),
     ("manifests_use_what_the_chart_makes", documents::manifests_use_what_the_chart_makes),
 ];
 

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use serde_json::{Value, json};
 
-use crate::helm::{Objects, id, list, notes, render, text};
+use crate::helm::{Objects, id, list, notes, read, render, text};
 
 const ON: &str = "snapshots: {enabled: true}";
 
@@ -129,4 +129,36 @@ pub(crate) fn have_the_classes_that_are_asked_for() {
     // Whoever makes classes in another way gets none from here.
     let none = render("snapshots: {enabled: true, classes: []}");
     assert_eq!(none.all("VolumeSnapshotClass").count(), 0);
+}
+
+/// A name that the chart does not create would leave a reader's claim pending.
+pub(crate) fn are_documented_with_names_that_the_chart_makes() {
+    let documentation = read("docs/snapshots.md");
+    let objects = render(ON);
+    let driver = id(objects.one("CSIDriver"));
+    let mut found = BTreeSet::new();
+    for block in documentation.split("```yaml\n# ").skip(1) {
+        let (name, manifest) = block.split_once('\n').expect("a name");
+        let manifest = manifest.split("```").next().unwrap_or_default();
+        let documents: Vec<Value> =
+            serde_saphyr::from_multiple(manifest).unwrap_or_else(|e| panic!("{name}: {e}"));
+        for object in &documents {
+            let spec = &object["spec"];
+            match text(&object["kind"]) {
+                "PersistentVolumeClaim" => {
+                    drop(objects.named("StorageClass", text(&spec["storageClassName"])));
+                }
+                "VolumeSnapshotContent" => assert_eq!(spec["driver"], driver, "{name}"),
+                "VolumeSnapshot" => {
+                    if let Some(class) = spec["volumeSnapshotClassName"].as_str() {
+                        drop(objects.named("VolumeSnapshotClass", class));
+                    }
+                }
+                kind => panic!("{name}: {kind}"),
+            }
+        }
+        found.insert(name.to_owned());
+    }
+    let all = ["adopt.yaml", "clone.yaml", "restore.yaml", "snapshot.yaml"];
+    assert_eq!(found, all.map(String::from).into());
 }
