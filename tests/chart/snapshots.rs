@@ -146,12 +146,17 @@ pub(crate) fn are_documented_with_names_that_the_chart_makes() {
             let spec = &object["spec"];
             match text(&object["kind"]) {
                 "PersistentVolumeClaim" => {
-                    drop(objects.named("StorageClass", text(&spec["storageClassName"])));
+                    let class = text(&spec["storageClassName"]);
+                    assert_eq!(id(objects.named("StorageClass", class)), class, "{name}");
                 }
                 "VolumeSnapshotContent" => assert_eq!(spec["driver"], driver, "{name}"),
                 "VolumeSnapshot" => {
                     if let Some(class) = spec["volumeSnapshotClassName"].as_str() {
-                        drop(objects.named("VolumeSnapshotClass", class));
+                        assert_eq!(
+                            id(objects.named("VolumeSnapshotClass", class)),
+                            class,
+                            "{name}"
+                        );
                     }
                 }
                 kind => panic!("{name}: {kind}"),

@@ -142,7 +142,7 @@ async fn every_name_has_an_id_that_leads_back_to_it() {
             snapshot_id: snapshot.snapshot_id.clone(),
             ..Default::default()
         };
-        assert_eq!(listed(&mut driver, by_id).await, [snapshot.snapshot_id.clone()]);
+        assert_eq!(listed(&mut driver, by_id).await, std::slice::from_ref(&snapshot.snapshot_id));
         accepted(driver.controller.delete_snapshot(delete(&snapshot.snapshot_id))).await;
         let pool = driver.environment.pool();
         assert!(pool.snapshot(name).expect("a name").status().is_err(), "{name}");

@@ -137,13 +137,13 @@ impl Cluster {
     /// Writes the state of a namespace (events, pods, volumes, logs of containers) to a file in the
     /// log directory, for finding out why a scenario failed. Returns its path.
     pub(crate) fn record_state(&self, namespace: &str) -> PathBuf {
-        let everything =
-            "nodes,pods,pvc,pv,csistoragecapacities,volumeattachments,csidrivers,csinodes";
+        let everything = "nodes,pods,pvc,pv,volumesnapshots,volumesnapshotcontents,csistoragecapacities,\
+             volumeattachments,csidrivers,csinodes";
         let mut text = String::new();
         for arguments in [
             &["get", everything, "--all-namespaces", "--output=wide"][..],
             &["get", "events", "--all-namespaces", "--sort-by=.metadata.creationTimestamp"],
-            &["describe", "pods,pvc", "--namespace", namespace],
+            &["describe", "pods,pvc,volumesnapshots", "--namespace", namespace],
         ] {
             let said = self.kubectl(arguments).unwrap_or_else(|error| error);
             text += &format!("$ kubectl {}\n{said}\n", arguments.join(" "));

@@ -1,5 +1,5 @@
-//! The control plane of a run: etcd, kube-apiserver, kube-controller-manager and kube-scheduler,
-//! as processes of this machine in the run's network namespace.
+//! The control plane of a run: etcd, kube-apiserver, kube-controller-manager, kube-scheduler and
+//! snapshot-controller, as processes of this machine in the run's network namespace.
 //!
 //! Admission, authorization and feature gates are those of a normal cluster, with the health of
 //! volumes switched on. The differences are one etcd that does not sync (its data is only for this
@@ -17,6 +17,7 @@ use crate::certificates::Authority;
 use crate::cluster::Cluster;
 use crate::component::Component;
 use crate::network::{KUBERNETES_SERVICE, MACHINE};
+use crate::snapshot_controller;
 use crate::tools;
 
 const ETCD: &str = "http://127.0.0.1:2379";
@@ -86,6 +87,10 @@ impl ControlPlane {
         let name = "kube-scheduler";
         let kubeconfig = client(name, "system:kube-scheduler", None)?;
         plane.run(name, as_client(&kubeconfig, &state.join(name)), logs)?;
+        let kubeconfig = client(snapshot_controller::NAME, "admin", Some("system:masters"))?;
+        let cluster = Cluster::new(&plane.kubeconfig, logs)?;
+        let component = snapshot_controller::start(&cluster, &kubeconfig, logs)?;
+        plane.components.insert(0, component);
         Ok(plane)
     }
 

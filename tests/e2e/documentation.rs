@@ -4,7 +4,10 @@ use std::path::Path;
 
 use crate::Result;
 
-const PAGE: &str = "docs/kubernetes.md";
+/// The page on Kubernetes.
+const KUBERNETES: &str = "docs/kubernetes.md";
+/// The page on snapshots.
+pub(crate) const SNAPSHOTS: &str = "docs/snapshots.md";
 /// A generic ephemeral block volume for a VMM in a pod.
 pub(crate) const MICROVM: &str = "microvm.yaml";
 /// An inline ephemeral volume, mounted.
@@ -15,12 +18,17 @@ const MANIFESTS: [&str; 3] = [MICROVM, INLINE, KATA];
 
 const FENCE: &str = "```";
 
-/// The manifest of the page whose first line is `# <name>`.
+/// The manifest of the page on Kubernetes whose first line is `# <name>`.
 pub(crate) fn manifest(name: &str) -> Result<String> {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(PAGE);
-    let page =
+    manifest_of(KUBERNETES, name)
+}
+
+/// The manifest of a page whose first line is `# <name>`.
+pub(crate) fn manifest_of(page: &str, name: &str) -> Result<String> {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(page);
+    let text =
         std::fs::read_to_string(&path).map_err(|error| format!("{}: {error}", path.display()))?;
-    find(&page, name).ok_or_else(|| format!("{PAGE} has no manifest that begins with `# {name}`"))
+    find(&text, name).ok_or_else(|| format!("{page} has no manifest that begins with `# {name}`"))
 }
 
 fn find(page: &str, name: &str) -> Option<String> {

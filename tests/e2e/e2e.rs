@@ -3,8 +3,8 @@
 //!
 //! ```text
 //!  this machine, in a network namespace of the run         the node: User-Mode Linux
-//!    etcd, kube-apiserver, controller manager, scheduler     containerd, runc, kubelet
-//!    kubectl, helm: run by the test                 ◂─tap─▸  pods: calf and sidecars, tests
+//!    etcd, kube-apiserver, controller manager, scheduler,    containerd, runc, kubelet
+//!    snapshot-controller; kubectl, helm: run by the test ◂─▸  pods: calf and sidecars, tests
 //! ```
 //!
 //! One cluster serves all scenarios, one after the other, each in a Kubernetes namespace of its
@@ -26,6 +26,7 @@ mod network;
 mod node;
 mod release;
 mod scenarios;
+mod snapshot_controller;
 mod tools;
 mod workers;
 mod workload;

@@ -22,7 +22,7 @@ for process in /proc/[0-9]*; do
     grep -E ' /[^ ]*/volumes/[0-9a-f]+/node|/dev/mapper/calf-|/kubernetes.io~csi/.* calf| /dev/dm-' \
         "$process/mountinfo" 2>/dev/null
 done | sort -u | sed 's/^/mount /'
-find /var/lib/calf/volumes -mindepth 1 -maxdepth 1 2>/dev/null
+find /var/lib/calf/volumes /var/lib/calf/snapshots -mindepth 1 -maxdepth 1 2>/dev/null
 find /var/lib/kubelet/plugins/kubernetes.io/csi ! -type d 2>/dev/null
 find /var/lib/kubelet/pods -path '*kubernetes.io~csi/*' ! -type d -prune 2>/dev/null
 find /run/kata-containers/shared/direct-volumes -mindepth 1 2>/dev/null
@@ -43,7 +43,7 @@ pub(crate) fn nothing_is_left(world: &World) -> Result<()> {
 
 fn what_is_left(world: &World) -> Result<Vec<String>> {
     let mut left = Vec::new();
-    for kind in ["persistentvolumes", "volumeattachments"] {
+    for kind in ["persistentvolumes", "volumeattachments", "volumesnapshotcontents"] {
         for object in world.cluster.list(&[kind])? {
             left.push(format!("{kind} {}", object["metadata"]["name"]));
         }

@@ -4,7 +4,7 @@
 # usage: tests/e2e/install.sh DIRECTORY [PROGRAM...]
 #
 # The versions are in tools/*/go.mod, the hashes of everything that is built in the go.sum next to
-# it. Binaries are written to DIRECTORY/bin. A binary that was built from the same module files, in
+# it. Binaries are written to DIRECTORY/bin, the definitions of snapshots to DIRECTORY/snapshot-crds. A binary that was built from the same module files, in
 # the same way and by the same Go, is kept.
 set -euo pipefail
 
@@ -17,7 +17,7 @@ directory=$(cd "$directory" && pwd)
 # The programs in the order in which they are built.
 programs=(runc containerd containerd-shim-runc-v2 ctr
     kubelet kube-apiserver etcd kube-controller-manager kube-scheduler kubectl
-    csi-provisioner csi-resizer)
+    csi-provisioner csi-resizer csi-snapshotter snapshot-controller)
 
 go_needed=1.26.6
 export GOFLAGS="-mod=readonly -trimpath -buildvcs=false -p=2"
@@ -63,6 +63,9 @@ recipe() {
     etcd) module=etcd package=go.etcd.io/etcd/server/v3 ;;
     csi-provisioner) module=external-provisioner package=github.com/kubernetes-csi/external-provisioner/v6/cmd/csi-provisioner ;;
     csi-resizer) module=external-resizer package=github.com/kubernetes-csi/external-resizer/v2/cmd/csi-resizer ;;
+    csi-snapshotter | snapshot-controller)
+        module=external-snapshotter package=github.com/kubernetes-csi/external-snapshotter/v8/cmd/$1
+        ;;
     *)
         echo "$0: unknown program $1; there are: ${programs[*]}" >&2
         return 1
@@ -89,6 +92,17 @@ install() {
     echo "built $1 in $((SECONDS - begin)) s"
 }
 
+# The objects that snapshot-controller serves are defined in a module of their own.
+install_definitions() {
+    local client
+    (cd "$here/tools/external-snapshotter" && go mod download github.com/kubernetes-csi/external-snapshotter/client/v8)
+    client=$(cd "$here/tools/external-snapshotter" &&
+        go list -m -f '{{.Dir}}' github.com/kubernetes-csi/external-snapshotter/client/v8)
+    mkdir -p "$directory/snapshot-crds"
+    command install -m 0644 "$client"/config/crd/snapshot.storage.k8s.io_*.yaml "$directory/snapshot-crds/"
+}
+
 for program in "${@:-${programs[@]}}"; do
     install "$program"
 done
+install_definitions

@@ -44,10 +44,10 @@ impl Release {
         })
     }
 
-    /// The images that the chart's pods run, by its default values.
+    /// The images that the chart's pods run, with snapshots and its default values otherwise.
     pub(crate) fn images(&self) -> Result<Vec<String>> {
         let mut images: Vec<String> = self
-            .render(&[])?
+            .render(&["--set", "snapshots.enabled=true"])?
             .lines()
             .filter_map(|line| line.trim_start_matches([' ', '-']).strip_prefix("image:"))
             .map(|image| image.trim().trim_matches('"').to_owned())
@@ -110,6 +110,7 @@ fn values() -> Value {
         "templateImages": { "path": TEMPLATE_IMAGES },
         "kata": { "enabled": true },
         "inlineVolumes": { "enabled": true },
+        "snapshots": { "enabled": true },
         "metrics": { "dashboard": { "enabled": true } },
         // A test should not wait half a minute for a new capacity.
         "provisioner": { "capacityPollInterval": "5s" },

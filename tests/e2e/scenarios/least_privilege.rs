@@ -15,6 +15,7 @@ const ELSEWHERE: &str = "another-node";
 const OTHER_DRIVER: &str = "other.example";
 const SELECTED: &str = "volume.kubernetes.io/selected-node";
 const PROVISIONER: &str = "volume.kubernetes.io/storage-provisioner";
+const MANAGED_BY: &str = "snapshot.storage.kubernetes.io/managed-by";
 /// How the API server begins a refusal by one of the chart's policies. A refusal by RBAC would not
 /// show that the policy works.
 const POLICY: &str = "ValidatingAdmissionPolicy 'calf-";
@@ -36,6 +37,7 @@ pub(crate) fn run(world: &World, namespace: &Namespace) -> Result<()> {
     let result = volumes(&thief)
         .and_then(|()| claims(admin, &thief, namespace))
         .and_then(|()| capacities(&thief))
+        .and_then(|()| snapshots(admin, &thief))
         .and_then(|()| without_a_node(admin));
     admin.delete_in(NAMESPACE, &published)?;
     namespace.remove(&manifests)?;
@@ -134,6 +136,55 @@ fn capacities(thief: &Cluster) -> Result<()> {
     thief
         .kubectl(&["delete", "csistoragecapacity", "of-this-node", "--namespace", NAMESPACE])
         .map(drop)
+}
+
+/// A handle that leads to another node's snapshot would give its content to a claim there.
+fn snapshots(admin: &Cluster, thief: &Cluster) -> Result<()> {
+    let kind = "volumesnapshotcontent";
+    let objects = [
+        content("of-another-node", DRIVER, ELSEWHERE),
+        content("of-another-driver", OTHER_DRIVER, node::NAME),
+        content("of-this-node", DRIVER, node::NAME),
+    ];
+    admin.create(&workload::all(objects))?;
+    let handle =
+        |node: &str| json!({ "status": { "snapshotHandle": format!("{node}/x") } }).to_string();
+    let write = |name: &'static str, patch: &str| {
+        let status =
+            ["patch", kind, name, "--subresource=status", "--type=merge", "--patch", patch];
+        thief.kubectl(&status)
+    };
+    for name in ["of-another-node", "of-another-driver"] {
+        refused_or(write(name, &handle(node::NAME)), &["write the status of", name])?;
+        let keep = json!({ "metadata": { "finalizers": ["thief.example/keep"] } }).to_string();
+        refused(thief, &["patch", kind, name, "--type=merge", "--patch", &keep])?;
+    }
+    refused_or(write("of-this-node", &handle(ELSEWHERE)), &["name another node's snapshot"])?;
+    let take = json!({ "metadata": { "labels": { MANAGED_BY: ELSEWHERE } } }).to_string();
+    refused(thief, &["patch", kind, "of-this-node", "--type=merge", "--patch", &take])?;
+    // What csi-snapshotter does.
+    write("of-this-node", &handle(node::NAME))?;
+    for name in ["of-another-node", "of-another-driver", "of-this-node"] {
+        admin.kubectl(&["delete", kind, name, "--wait=false"])?;
+        // No sidecar serves the first two. One that is gone already needs nothing.
+        let release = json!({ "metadata": { "finalizers": null } }).to_string();
+        let _ = admin.kubectl(&["patch", kind, name, "--type=merge", "--patch", &release]);
+    }
+    Ok(())
+}
+
+fn content(name: &str, driver: &str, node: &str) -> Value {
+    json!({
+        "apiVersion": "snapshot.storage.k8s.io/v1",
+        "kind": "VolumeSnapshotContent",
+        "metadata": { "name": name, "labels": { MANAGED_BY: node } },
+        "spec": {
+            "driver": driver,
+            "deletionPolicy": "Retain",
+            "source": { "snapshotHandle": format!("{node}/x") },
+            "volumeSnapshotRef": { "namespace": "default", "name": name },
+        },
+    })
 }
 
 /// A token of the service account that is bound to no pod may do nothing.

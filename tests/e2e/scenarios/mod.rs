@@ -12,6 +12,7 @@ mod least_privilege;
 mod metrics;
 mod microvm;
 mod node_gone;
+mod snapshots;
 mod twenty_pods;
 mod volume_health;
 
@@ -36,6 +37,7 @@ pub(crate) fn all() -> Vec<Scenario> {
         Scenario { name: "expansion", run: expansion::run },
         Scenario { name: "inline", run: inline::run },
         Scenario { name: "volume-health", run: volume_health::run },
+        Scenario { name: "snapshots", run: snapshots::run },
         Scenario { name: "kata", run: kata::run },
         Scenario { name: "microvm", run: microvm::run },
         Scenario { name: "driver-killed", run: driver_killed::run },

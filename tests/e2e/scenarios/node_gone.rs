@@ -25,7 +25,7 @@ pub(crate) fn run(world: &World, namespace: &Namespace) -> Result<()> {
 
     world.node.stop(Service::Kubelet)?;
     // Nobody starts them again: what follows is without the node's help.
-    for sidecar in ["csi-provisioner", "csi-resizer"] {
+    for sidecar in ["csi-provisioner", "csi-resizer", "csi-snapshotter"] {
         world.node.kill(sidecar)?;
     }
     let without = without_the_node(world, namespace, &volume);
