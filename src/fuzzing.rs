@@ -8,18 +8,22 @@
 pub use crate::csi::fuzzing::requests;
 pub use crate::pool::fuzzing::records;
 pub use crate::sys::fuzzing::{device_mapper, mount_options, mountinfo};
-pub use crate::template::fuzzing::{checksums, names, superblock};
 #[cfg(feature = "formats")]
-pub use crate::template::fuzzing::{compressed, partitions, qcow2};
+pub use crate::template::fuzzing::{archive, compressed, container_image, partitions, qcow2};
+pub use crate::template::fuzzing::{checksums, names, superblock};
 
 /// A function to fuzz.
 pub type Target = fn(&[u8]);
 
 /// All functions, by the names of their corpora.
 pub const TARGETS: &[(&str, Target)] = &[
+    #[cfg(feature = "formats")]
+    ("archive", archive),
     ("checksums", checksums),
     #[cfg(feature = "formats")]
     ("compressed", compressed),
+    #[cfg(feature = "formats")]
+    ("container_image", container_image),
     ("device_mapper", device_mapper),
     ("mount_options", mount_options),
     ("mountinfo", mountinfo),

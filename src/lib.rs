@@ -157,6 +157,7 @@ pub use model::access::Access;
 pub use model::policy::{Durability, NodeOwner, Reserve};
 pub use model::publication::{Publish, Stage};
 pub use model::volume::{VolumeSpec, VolumeState};
+pub use pool::image_config::{ImageConfig, Run};
 pub use pool::record::VolumeRecord;
 pub use volume::recover::{RecoverOptions, Recovery};
 pub use volume::status::{VolumeStatistics, VolumeStatus};
@@ -167,12 +168,14 @@ pub use model::checksums::digest_in_checksums;
 pub use model::digest::Digest;
 pub use model::download::DownloadOptions;
 pub use model::partition::Partition;
+pub use model::platform::Platform;
 pub use pool::record::TemplateRecord;
 pub use reconcile::spares::SpareReport;
+pub use template::import::source::reference::ImageReference;
 pub use template::import::source::url::ImageUrl;
 #[cfg(feature = "driver")]
 pub use template::required::{RequiredTemplate, RequiredTemplates};
-pub use template::spec::{ImportSource, ImportSpec, Progress};
+pub use template::spec::{ImportFormat, ImportSource, ImportSpec, Progress};
 
 // Snapshots.
 pub use api::Snapshot;

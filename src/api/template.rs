@@ -5,6 +5,7 @@ use std::fmt;
 use crate::api::Pool;
 use crate::error::Result;
 use crate::model::digest::Digest;
+use crate::pool::image_config::ImageConfig;
 use crate::pool::record::TemplateRecord;
 use crate::template::import::known;
 use crate::template::{catalog, content};
@@ -35,6 +36,8 @@ pub struct TemplateStatus {
     pub volumes: Vec<String>,
     /// Names of the snapshots that rest on it, ordered.
     pub snapshots: Vec<String>,
+    /// How the container image is run of which the content was made.
+    pub image: Option<ImageConfig>,
 }
 
 impl Template {
@@ -62,6 +65,7 @@ impl Template {
             source_digest: known::source_digest(pool, &record.digest),
             volumes: reclaim::users(pool, &record.digest)?,
             snapshots: reclaim::snapshots_of(pool, &record.digest)?,
+            image: content::image_config(pool, &record.digest)?,
             record,
         })
     }

@@ -5,10 +5,6 @@ use std::collections::BTreeMap;
 use crate::api::{Pool, Template};
 use crate::error::Result;
 use crate::model::cancel::Cancel;
-#[cfg(feature = "driver")]
-use crate::model::digest::Digest;
-#[cfg(feature = "driver")]
-use crate::model::partition::Partition;
 use crate::model::template_name;
 use crate::pool::record::TemplateRecord;
 use crate::reconcile::spares;
@@ -63,16 +59,11 @@ impl Pool {
         Ok(imported.record)
     }
 
-    /// Whether the template is what a digest asks for: that of the content, or that of the file that the
-    /// content was made of.
+    /// Whether the template is what an import with a digest asks for: the digest of the content, or that of
+    /// the source that the content was made of.
     #[cfg(feature = "driver")]
-    pub(crate) fn is_template_of(
-        &self,
-        record: &TemplateRecord,
-        digest: &Digest,
-        partition: Option<&Partition>,
-    ) -> bool {
-        import::is_of(&self.0, record, digest, partition)
+    pub(crate) fn is_template_of(&self, record: &TemplateRecord, spec: &ImportSpec) -> bool {
+        import::is_of(&self.0, record, spec)
     }
 
     /// The template of this name, which need not exist: see [`Template`].

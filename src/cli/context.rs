@@ -72,6 +72,11 @@ pub(super) struct GlobalArgs {
     #[arg(hide_short_help = true)]
     tls_ca: Option<PathBuf>,
 
+    /// File with credentials for registries of container images, as `docker login` writes it
+    #[arg(long, global = true, value_name = "FILE", env = "CALF_REGISTRY_AUTH_FILE")]
+    #[arg(hide_short_help = true, hide_env_values = true)]
+    registry_auth_file: Option<PathBuf>,
+
     /// Give up the download of an image that stays below this many bytes per second for a minute; 0
     /// for never
     #[arg(long, global = true, value_name = "SIZE", env = "CALF_MIN_DOWNLOAD_RATE")]
@@ -110,6 +115,7 @@ pub(super) struct Context {
     max_kernel_memory: Option<u64>,
     fallback: Option<Fallback>,
     tls_ca: Option<PathBuf>,
+    registry_auth_file: Option<PathBuf>,
     min_download_rate: u64,
     kata_direct_volumes: PathBuf,
     require_mount: bool,
@@ -140,6 +146,7 @@ impl Context {
                 FallbackArg::Copy => Fallback::Copy,
             }),
             tls_ca: args.tls_ca,
+            registry_auth_file: args.registry_auth_file,
             min_download_rate: args.min_download_rate,
             kata_direct_volumes: args.kata_direct_volumes,
             require_mount: args.require_mount,
@@ -155,6 +162,7 @@ impl Context {
     pub(super) fn options(&self) -> PoolOptions {
         let downloads = DownloadOptions::default()
             .certificates(self.tls_ca.clone())
+            .registry_auth(self.registry_auth_file.clone())
             .least_rate(self.min_download_rate);
         PoolOptions::default()
             .reserve(self.reserve)

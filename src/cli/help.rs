@@ -56,7 +56,7 @@ Exit codes:
 
 Environment:
   CALF_POOL, CALF_OUTPUT, CALF_RESERVE, CALF_FALLBACK,
-  CALF_TLS_CA, CALF_MIN_DOWNLOAD_RATE,
+  CALF_TLS_CA, CALF_REGISTRY_AUTH_FILE, CALF_MIN_DOWNLOAD_RATE,
   CALF_KATA_DIRECT_VOLUMES                              the options of the same name
   HTTPS_PROXY, HTTP_PROXY, ALL_PROXY, NO_PROXY          how to reach URLs
   RUST_LOG                                              what to log, such as calf=debug
@@ -64,8 +64,10 @@ Environment:
 
 pub(super) const IMPORT: &str = "\
 IMAGE is a raw or qcow2 disk image, a block device, an http(s) URL, or - for standard input, preferably with \
-one file system and no partition table. It may be compressed with gzip, zstd, xz or bzip2: calf finds that \
-out by the content, not by the name, and unpacks while it reads. calf refuses other formats and says how to \
+one file system and no partition table. It may also hold files, of which calf makes an ext4: a directory or a tar \
+archive of a root file system, or a container image as an OCI layout or an archive of `docker save`, or in a \
+registry by its name (docker://ghcr.io/team/app:1.2). It may be compressed with gzip, zstd, xz or bzip2: calf \
+finds that out by the content, not by the name, and unpacks while it reads. calf refuses other formats and says how to \
 make a raw image of them. It does not check the file system for damage (`e2fsck -fn` and `xfs_repair -n` \
 do). The pool shares blocks with a raw image file if the file system supports it (XFS, Btrfs), and holes \
 stay holes. A URL needs the SHA-256 of the file or of the disk in it; calf does not download content \
@@ -78,6 +80,9 @@ Examples:
   calf template import debian.img --name debian-12
   calf template import https://example.org/debian.img --name debian-12 --sha256 0a1b…
   calf template import debian.raw.xz --name debian-12 --sha256sums SHA256SUMS
+  calf template import rootfs.tar.zst --name debian-12 --size 4Gi
+  calf template import docker://ghcr.io/team/app:1.2 --name app --init ./init
+  docker save app | calf template import - --name app
   ssh builder cat disk.zst | calf template import - --name disk
   calf template import cloud.qcow2 --name cloud --partition root";
 

@@ -7,8 +7,8 @@ use std::path::{Path, PathBuf};
 
 use calf::units::format_size;
 use calf::{
-    Cancel, Digest, Error, ImportSource, ImportSpec, Partition, Result, TemplateRecord,
-    TemplateStatus, digest_in_checksums,
+    Cancel, Digest, Error, ImageConfig, ImportFormat, ImportSource, ImportSpec, Partition,
+    Platform, Result, Run, TemplateRecord, TemplateStatus, digest_in_checksums,
 };
 use clap::{Args, Subcommand, ValueEnum};
 use jiff::Timestamp;
@@ -22,9 +22,9 @@ use super::progress::Display;
 
 #[derive(Subcommand)]
 pub(super) enum Command {
-    /// Import a disk image under a name
+    /// Import a disk image or a root file system under a name
     #[command(after_help = help::IMPORT)]
-    Import(ImportArgs),
+    Import(Box<ImportArgs>),
     /// List all templates
     #[command(visible_alias = "ls")]
     List {
@@ -69,7 +69,8 @@ pub(super) enum SortKey {
 
 #[derive(Args)]
 pub(super) struct ImportArgs {
-    /// The disk image: a file, a block device, an http(s) URL, or - for standard input
+    /// The disk image, root file system or container image: a file, a directory, a block device, an http(s)
+    /// URL, docker://NAME, or - for standard input
     #[arg(value_name = "IMAGE")]
     source: String,
     /// The template's name: letters, digits, '.', '_' and '-'
@@ -81,6 +82,23 @@ pub(super) struct ImportArgs {
     /// Make the template of one partition of the disk: root, a number, or a label
     #[arg(long, value_name = "PARTITION")]
     partition: Option<Partition>,
+    /// What the source holds: rootfs for the files of a root file system, oci for a container image. By
+    /// default, calf finds out by the content
+    #[arg(long, value_name = "FORMAT")]
+    format: Option<ImportFormat>,
+    /// Size of the file system that is made of files; by default what they need, a quarter more, and at
+    /// least 256 MiB of room
+    #[arg(long, value_name = "SIZE", value_parser = super::context::size)]
+    size: Option<u64>,
+    /// Put the files of this directory or tar archive on those of the source; may be given more than once
+    #[arg(long, value_name = "PATH")]
+    layer: Vec<PathBuf>,
+    /// Make this program /sbin/init; it finds how to run a container image in /etc/calf/image.json
+    #[arg(long, value_name = "FILE")]
+    init: Option<PathBuf>,
+    /// Platform of the container image to take, such as linux/arm64; by default that of this machine
+    #[arg(long, value_name = "OS/ARCH")]
+    platform: Option<Platform>,
     /// File with the SHA-256 of the image under its file name, as publishers give it (SHA256SUMS)
     #[arg(long, value_name = "FILE", conflicts_with = "sha256")]
     sha256sums: Option<PathBuf>,
@@ -88,7 +106,7 @@ pub(super) struct ImportArgs {
 
 pub(super) fn run(context: &Context, command: Command) -> Result<Outcome> {
     match command {
-        Command::Import(args) => import(context, args),
+        Command::Import(args) => import(context, *args),
         Command::List { sort, reverse } => list(context, sort, reverse),
         Command::Inspect { name } => inspect(context, &name),
         Command::Warm { name, spares } => warm(context, &name, spares),
@@ -109,7 +127,14 @@ fn import(context: &Context, args: ImportArgs) -> Result<()> {
         (None, Some(list)) => Some(listed(&source, list)?),
         (None, None) => None,
     };
-    let spec = ImportSpec::new(source, args.name).digest(digest).partition(args.partition);
+    let mut spec = ImportSpec::new(source, args.name)
+        .digest(digest)
+        .partition(args.partition)
+        .format(args.format)
+        .size(args.size)
+        .platform(args.platform)
+        .init(args.init);
+    spec.layers = args.layer;
     let pool = context.pool()?;
     let mut display = Display::new(context.output);
     let record = pool.import_template(&spec, &mut |progress| display.update(progress))?;
@@ -177,7 +202,8 @@ fn list(context: &Context, sort: SortKey, reverse: bool) -> Result<()> {
 fn inspect(context: &Context, name: &str) -> Result<()> {
     let pool = context.existing_pool()?;
     let template = pool.template(name)?.status()?;
-    let TemplateStatus { record, allocated, volumes, snapshots, source_digest, .. } = &template;
+    let TemplateStatus { record, allocated, volumes, snapshots, source_digest, image, .. } =
+        &template;
     let spares = pool.spares()?.get(name).copied().unwrap_or_default();
     let of_source = source_digest.as_ref().map(|digest| format!("sha256:{digest}"));
     let view = DetailView {
@@ -187,6 +213,7 @@ fn inspect(context: &Context, name: &str) -> Result<()> {
         spares,
         volumes,
         snapshots,
+        image,
     };
     context.output.result(&view, [name], || {
         let file_system = match (&record.fs_type, record.fs_block_size) {
@@ -206,7 +233,7 @@ fn inspect(context: &Context, name: &str) -> Result<()> {
             [name] => format!("1 snapshot: {name}"),
             names => format!("{} snapshots: {}", names.len(), names.join(", ")),
         };
-        fields(&[
+        let mut shown = vec![
             ("Name", record.name.clone()),
             ("Digest", format!("sha256:{}", record.digest)),
             ("Size", format!("{} ({} bytes)", format_size(record.size), record.size)),
@@ -218,8 +245,31 @@ fn inspect(context: &Context, name: &str) -> Result<()> {
             ("Created", moment(record.created)),
             ("Used by", used_by),
             ("Kept by", kept_by),
-        ])
+        ];
+        shown.extend(image.iter().flat_map(image_fields));
+        fields(&shown)
     })
+}
+
+/// What is told of a container image.
+fn image_fields(image: &ImageConfig) -> Vec<(&'static str, String)> {
+    let Run { env, entrypoint, cmd, working_dir, user, stop_signal, .. } = &image.run;
+    // Whoever made the image wrote these.
+    let plain = |text: &str| text.escape_debug().to_string();
+    let quoted = |words: &[String]| {
+        words.iter().map(|word| format!("{word:?}")).collect::<Vec<_>>().join(" ")
+    };
+    let mut shown = vec![
+        ("Image", format!("sha256:{} ({})", image.manifest, plain(&image.platform))),
+        ("Entry point", quoted(entrypoint)),
+        ("Command", quoted(cmd)),
+        ("Directory", plain(working_dir)),
+        ("User", plain(user)),
+        ("Stop signal", plain(stop_signal)),
+    ];
+    shown.extend(env.iter().map(|variable| ("Variable", plain(variable))));
+    shown.retain(|(_, value)| !value.is_empty());
+    shown
 }
 
 fn warm(context: &Context, name: &str, spares: u32) -> Result<()> {
@@ -296,6 +346,9 @@ struct DetailView<'a> {
     spares: u64,
     volumes: &'a [String],
     snapshots: &'a [String],
+    /// Only of a container image.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    image: &'a Option<ImageConfig>,
 }
 
 impl<'a> From<&'a TemplateRecord> for View<'a> {

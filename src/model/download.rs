@@ -10,6 +10,8 @@ pub struct DownloadOptions {
     /// PEM file with the certificate authorities to trust; `None` for Mozilla's, which are built
     /// in.
     pub certificates: Option<PathBuf>,
+    /// File with credentials for registries, as `docker login` writes it.
+    pub registry_auth: Option<PathBuf>,
     /// How long a server may send nothing before the connection counts as lost.
     pub stall: Duration,
     /// Pause after a lost connection; it doubles with each connection that brought no data.
@@ -28,6 +30,13 @@ impl DownloadOptions {
     #[must_use]
     pub fn certificates(mut self, file: impl Into<Option<PathBuf>>) -> Self {
         self.certificates = file.into();
+        self
+    }
+
+    /// Sets the file with credentials for registries.
+    #[must_use]
+    pub fn registry_auth(mut self, file: impl Into<Option<PathBuf>>) -> Self {
+        self.registry_auth = file.into();
         self
     }
 
@@ -64,6 +73,7 @@ impl Default for DownloadOptions {
     fn default() -> Self {
         Self {
             certificates: None,
+            registry_auth: None,
             stall: Duration::from_secs(30),
             pause: Duration::from_secs(1),
             least_rate: Self::DEFAULT_LEAST_RATE,

@@ -10,6 +10,7 @@ pub(crate) mod key;
 pub(crate) mod limits;
 pub(crate) mod mount_options;
 pub(crate) mod partition;
+pub(crate) mod platform;
 pub(crate) mod policy;
 pub(crate) mod publication;
 pub(crate) mod ratio;

@@ -106,6 +106,16 @@ impl Layout {
         directory.join("source")
     }
 
+    /// The parts of the source in the directory of an import, where they are fetched one by one.
+    pub fn import_parts(directory: &Path) -> PathBuf {
+        directory.join("parts")
+    }
+
+    /// How the container image is run of which the content in a directory was made.
+    pub fn image_config(directory: &Path) -> PathBuf {
+        directory.join("config.json")
+    }
+
     /// The content in the directory of an import.
     pub fn import_image(directory: &Path) -> PathBuf {
         directory.join("image")

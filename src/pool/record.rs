@@ -43,7 +43,7 @@ pub(crate) const SPARES_FORMAT: u32 = 3;
 pub(crate) const SNAPSHOTS_FORMAT: u32 = 4;
 
 /// Maximum size of a record in bytes: many times the size of the largest.
-const MAX_RECORD: u64 = 64 << 10;
+pub(crate) const MAX_RECORD: u64 = 64 << 10;
 
 /// The remedy for a record that cannot be used.
 const RESTORE: &str = "it was edited by hand, damaged, or written by a newer calf: restore it or upgrade; \

@@ -17,6 +17,7 @@ use crate::sys::holder::{Busy, Holder};
 use crate::sys::image::{ImageFile, OpenMode};
 use crate::sys::lock::{Lock, Mode};
 use crate::sys::mount::{BindSpec, FileSystemUsage, MountSpec, MountedAt, Target, TargetKind};
+use crate::sys::tree::FileTree;
 
 /// The features of this kernel.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -135,6 +136,9 @@ pub trait Files {
 
     /// Opens an image. Never blocks, for instance on the writer of a pipe.
     fn open_image(&self, path: &Path, mode: OpenMode) -> Result<Box<dyn ImageFile>>;
+
+    /// Opens the directory tree at `path`, which may lead through symlinks.
+    fn open_tree(&self, path: &Path) -> Result<Box<dyn FileTree>>;
 
     /// The absolute path of the file at `path`, without symlinks.
     fn canonical_path(&self, path: &Path) -> Result<PathBuf>;

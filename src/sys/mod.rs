@@ -28,6 +28,7 @@ mod mount;
 #[cfg(feature = "driver")]
 #[doc(hidden)]
 pub mod privilege;
+mod tree;
 mod udev;
 
 pub use device::{
@@ -44,6 +45,7 @@ pub(crate) use linux::fuzzing;
 pub(crate) use linux::micro;
 pub(crate) use linux::{readiness, site};
 pub use mount::{BindSpec, FileSystemUsage, MountSpec, MountedAt, Target, TargetKind};
+pub use tree::{FileTree, TreeEntry, TreeKind};
 pub use udev::{UDEV_RULES, UDEV_RULES_FILE};
 
 pub use crate::cow::header::StoreHeader;

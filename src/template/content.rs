@@ -3,10 +3,18 @@
 use crate::error::{Error, ErrorKind, Result};
 use crate::model::digest::Digest;
 use crate::pool::PoolDir;
+use crate::pool::image_config::ImageConfig;
+use crate::pool::layout::Layout;
+use crate::pool::record;
 use crate::pool::record::TemplateRecord;
 use crate::sys::FileKind;
 use crate::sys::lock::{Lock, Mode};
 use crate::template::catalog;
+
+/// How the container image is run of which the content was made; `None` if it was made of none.
+pub(crate) fn image_config(pool: &PoolDir, digest: &Digest) -> Result<Option<ImageConfig>> {
+    record::read_usable(pool.host(), &Layout::image_config(&pool.layout().image_directory(digest)))
+}
 
 /// What the template `name` points to, and the lock that keeps its content in place. The name may
 /// move and take its former content away between the two looks: then it is read again.

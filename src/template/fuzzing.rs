@@ -49,6 +49,39 @@ pub fn compressed(data: &[u8]) {
     }
 }
 
+/// A tar archive of a root file system, or a layer of an image.
+#[cfg(feature = "formats")]
+pub fn archive(data: &[u8]) {
+    crate::template::import::rootfs::fuzzing::archive(data);
+}
+
+/// The documents of a container image, and the name of one.
+#[cfg(feature = "formats")]
+pub fn container_image(data: &[u8]) {
+    use crate::model::platform::Platform;
+    use crate::template::import::oci::model::{self, Config, Parsed};
+    use crate::template::import::source::reference::ImageReference;
+
+    if let Ok(Parsed::Index(manifests)) = model::parse(data) {
+        for wanted in ["linux/amd64", "linux/arm64/v8"] {
+            let wanted: Platform = wanted.parse().expect("a platform");
+            if let Ok(chosen) = model::choose(&manifests, &wanted) {
+                let _ = chosen.digest();
+            }
+        }
+    }
+    if let Ok(config) = Config::parse(data) {
+        let _ = config.layers();
+        config.run();
+        let _ = config.platform().to_string();
+    }
+    let _ = model::parse_saved(data);
+    if let Ok(reference) = ImageReference::parse(&String::from_utf8_lossy(data)) {
+        let text = reference.to_string();
+        assert_eq!(ImageReference::parse(&text).ok().as_ref(), Some(&reference), "{text}");
+    }
+}
+
 /// Lists of checksums.
 pub fn checksums(data: &[u8]) {
     let _ = digest_in_checksums(&String::from_utf8_lossy(data), "image.raw.xz");

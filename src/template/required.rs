@@ -12,12 +12,14 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::model::digest::Digest;
 use crate::model::limits::MAX_WARM;
 use crate::model::partition::Partition;
+use crate::model::platform::Platform;
 use crate::model::template_name;
-use crate::template::spec::{ImportSource, ImportSpec};
+use crate::model::units::parse_size;
+use crate::template::spec::{ImportFormat, ImportSource, ImportSpec};
 
 const OPERATION: &str = "read the list of templates";
 const FORM: &str = "write {\"templates\": [{\"name\": …, \"source\": PATH or URL, \"sha256\": …, \
-     \"partition\": …, \"warm\": N}]}";
+     \"partition\": …, \"format\": …, \"size\": …, \"platform\": …, \"warm\": N}]}";
 /// Most bytes of a list: a thousand templates with long URLs.
 const MAX_FILE: u64 = 1 << 20;
 
@@ -47,13 +49,17 @@ struct Entry {
     source: String,
     sha256: Option<String>,
     partition: Option<String>,
+    format: Option<String>,
+    size: Option<String>,
+    platform: Option<String>,
     #[serde(default)]
     warm: u32,
 }
 
 impl RequiredTemplates {
     /// Reads the list in a JSON file: `{"templates": [{"name", "source", "sha256",
-    /// "partition", "warm"}, …]}`.
+    /// "partition", "format", "size", "platform",
+    /// "warm"}, …]}`.
     ///
     /// # Errors
     ///
@@ -115,7 +121,14 @@ impl RequiredTemplates {
                 _ => {}
             }
             let partition = entry.partition.as_deref().map(str::parse::<Partition>).transpose()?;
-            let import = ImportSpec::new(source, entry.name).digest(digest).partition(partition);
+            let format = entry.format.as_deref().map(str::parse::<ImportFormat>).transpose()?;
+            let size = entry.size.as_deref().map(|size| parse_size("size", size)).transpose()?;
+            let import = ImportSpec::new(source, entry.name)
+                .digest(digest)
+                .partition(partition)
+                .format(format)
+                .size(size)
+                .platform(entry.platform.as_deref().map(str::parse::<Platform>).transpose()?);
             templates.push(RequiredTemplate { import, warm: entry.warm });
         }
         Ok(Self(templates))

@@ -186,7 +186,7 @@ pub(crate) fn another_list_restarts_the_driver() {
 
 pub(crate) fn options_add_mounts_and_arguments() {
     let objects = render(
-        "{kata: {enabled: true}, tlsCa: {configMap: authorities}, hostPID: true, \
+        "{kata: {enabled: true}, tlsCa: {configMap: authorities}, registryAuth: {secret: pull}, hostPID: true, \
          extraEnv: [{name: HTTPS_PROXY, value: 'http://proxy.example'}], seLinuxType: spc_t, \
          imagePullSecrets: [{name: registry}], nodeSelector: {disk: nvme}}",
     );
@@ -194,6 +194,8 @@ pub(crate) fn options_add_mounts_and_arguments() {
     assert_eq!(host_path(&objects, "kata"), directory);
     assert_eq!(mount(&objects, "kata")["mountPath"], directory);
     assert_eq!(environment(&objects, "CALF_TLS_CA"), "/etc/calf-tls/ca.crt");
+    let auth = "/etc/calf-registry/.dockerconfigjson";
+    assert_eq!(environment(&objects, "CALF_REGISTRY_AUTH_FILE"), auth);
     assert_eq!(environment(&objects, "CALF_KATA_DIRECT_VOLUMES"), directory);
     assert_eq!(objects.pod()["hostPID"], true);
     assert_eq!(objects.pod()["securityContext"]["seLinuxOptions"]["type"], "spc_t");
@@ -229,7 +231,11 @@ pub(crate) fn two_releases_share_nothing() {
 }
 
 pub(crate) fn every_mount_has_its_volume() {
-    let all = format!("{}{}", templates(), "kata: {enabled: true}\ntlsCa: {configMap: ca}\n");
+    let all = format!(
+        "{}{}",
+        templates(),
+        "kata: {enabled: true}\ntlsCa: {configMap: ca}\nregistryAuth: {secret: pull}\n"
+    );
     for values in ["{}", "{kernelModules: {load: false}, udevRules: {install: false}}", &all] {
         let objects = render(values);
         let volumes: BTreeSet<&str> =

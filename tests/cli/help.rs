@@ -62,7 +62,7 @@ fn every_command_explains_itself() {
 /// A command's own options come first, and the options of all commands last.
 #[test]
 fn a_commands_own_options_come_before_the_global_ones() {
-    const GLOBAL: [&str; 12] = [
+    const GLOBAL: [&str; 13] = [
         "--fallback",
         "--kata-direct-volumes",
         "--max-kernel-memory",
@@ -71,6 +71,7 @@ fn a_commands_own_options_come_before_the_global_ones() {
         "--overcommit-ratio",
         "--pool",
         "--quiet",
+        "--registry-auth-file",
         "--require-mount",
         "--reserve",
         "--tls-ca",

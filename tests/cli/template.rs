@@ -126,8 +126,8 @@ fn what_cannot_be_imported_is_refused_with_the_way_out() {
         (import(&env.path("none.img"), "a", &[]), 3, "No such file", ""),
         (import(Path::new("-"), "a", &[]), 2, "it is empty", "raw disk image"),
         (import(Path::new("s3://b/a.img"), "a", &[]), 2, "object stores", "aws s3 presign"),
-        (import(Path::new("docker.io/x/y:1"), "a", &[]), 3, "No such file", "docker export"),
-        (import(&env.path(""), "a", &[]), 2, "it is a directory", "raw disk image"),
+        (import(Path::new("docker.io/x/y:1"), "a", &[]), 3, "No such file", "docker://"),
+        (import(&env.path(""), "a", &[]), 2, "no /usr, /etc or /bin", "--format rootfs"),
         (import(&good, "a", &["--reserve", "1000Ti"]), 7, "above its reserve", "remove templates"),
     ] {
         assert_eq!(run.code, Some(code), "{run:?}");

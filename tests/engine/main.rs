@@ -18,11 +18,17 @@ mod guard;
 mod handles;
 mod housekeeping;
 mod images;
+#[cfg(feature = "formats")]
+mod oci;
 #[cfg(all(feature = "formats", feature = "http"))]
 mod partitions;
 mod places;
 mod pool_formats;
 mod recovery;
+#[cfg(all(feature = "formats", feature = "http"))]
+mod registry;
+#[cfg(feature = "formats")]
+mod rootfs;
 mod snapshots;
 mod snapshots_faults;
 mod space;

@@ -190,6 +190,10 @@ spec:
             - name: CALF_TLS_CA
               value: "/etc/calf-tls/{{ .Values.tlsCa.key }}"
             {{- end }}
+            {{- if .Values.registryAuth.secret }}
+            - name: CALF_REGISTRY_AUTH_FILE
+              value: "/etc/calf-registry/{{ .Values.registryAuth.key }}"
+            {{- end }}
             {{- if .Values.kata.enabled }}
             - name: CALF_KATA_DIRECT_VOLUMES
               value: {{ .Values.kata.directVolumesDir | quote }}
@@ -263,6 +267,11 @@ spec:
             {{- if .Values.tlsCa.configMap }}
             - name: tls-ca
               mountPath: /etc/calf-tls
+              readOnly: true
+            {{- end }}
+            {{- if .Values.registryAuth.secret }}
+            - name: registry-auth
+              mountPath: /etc/calf-registry
               readOnly: true
             {{- end }}
             {{- if .Values.kata.enabled }}
@@ -474,6 +483,11 @@ spec:
         - name: tls-ca
           configMap:
             name: {{ .Values.tlsCa.configMap }}
+        {{- end }}
+        {{- if .Values.registryAuth.secret }}
+        - name: registry-auth
+          secret:
+            secretName: {{ .Values.registryAuth.secret }}
         {{- end }}
         {{- if .Values.kata.enabled }}
         - name: kata

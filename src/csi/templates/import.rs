@@ -32,7 +32,7 @@ pub(super) fn import(
         target: "calf::csi", template = spec.name, source = %spec.source, "importing a template"
     );
     let mut told = Told::new(&spec.name);
-    let over_http = matches!(spec.source, ImportSource::Url(_));
+    let over_http = matches!(spec.source, ImportSource::Url(_) | ImportSource::Registry(_));
     let mut last = None;
     let record = pool.import_template(spec, &mut |progress| {
         if let Some(last) = last.replace(progress.done).filter(|_| over_http) {
@@ -58,7 +58,7 @@ fn record(pool: &Pool, name: &str) -> Result<Option<TemplateRecord>> {
 /// Without a digest, a file is checked once per start: it may be replaced at any time, without notice.
 fn is_it(pool: &Pool, record: &TemplateRecord, spec: &ImportSpec, seen: Seen) -> bool {
     match &spec.digest {
-        Some(digest) => pool.is_template_of(record, digest, spec.partition.as_ref()),
+        Some(_) => pool.is_template_of(record, spec),
         None => seen == Seen::Before,
     }
 }

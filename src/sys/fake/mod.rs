@@ -27,11 +27,11 @@ use crate::sys::image as images;
 use crate::sys::lock::{Lock, Mode};
 use crate::sys::{
     BindSpec, Busy, Capabilities, CopyMode, Device, DeviceNumber, FileStatus, FileSystemUsage,
-    Files, Flush, Holder, Host, ImageFile, LoopDevice, LoopHandle, LoopSpec, Loops, Mapper,
-    MountSpec, MountedAt, Mounts, OpenMode, Process, Quiesce, SnapshotGlance, SnapshotUsage, Table,
-    Target, TargetKind, Usage,
+    FileTree, Files, Flush, Holder, Host, ImageFile, LoopDevice, LoopHandle, LoopSpec, Loops,
+    Mapper, MountSpec, MountedAt, Mounts, OpenMode, Process, Quiesce, SnapshotGlance,
+    SnapshotUsage, Table, Target, TargetKind, Usage,
 };
-use crate::sys::{file, lock};
+use crate::sys::{file, lock, tree};
 
 pub use crate::sys::fake::faults::{Crash, Failure};
 
@@ -453,6 +453,11 @@ impl Files for FakeHost {
         let file = self.call("open_image", |_| images::open(path, mode))?;
         let frozen = self.state().frozen.get(path).copied();
         Ok(Box::new(FakeImage::new(self.faults.clone(), file, frozen)))
+    }
+
+    fn open_tree(&self, path: &Path) -> Result<Box<dyn FileTree>> {
+        self.check(path);
+        self.call("open_tree", |_| Ok(Box::new(tree::open(path)?) as Box<dyn FileTree>))
     }
 
     fn canonical_path(&self, path: &Path) -> Result<PathBuf> {

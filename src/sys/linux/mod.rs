@@ -57,11 +57,11 @@ use crate::model::policy::NodeOwner;
 use crate::sys::lock::{Lock, Mode};
 use crate::sys::{
     BindSpec, Busy, Capabilities, CopyMode, Device, DeviceNumber, FileStatus, FileSystemUsage,
-    Files, Flush, Holder, Host, ImageFile, LoopDevice, LoopHandle, LoopSpec, Loops, Mapper,
-    MountSpec, MountedAt, Mounts, OpenMode, Quiesce, SnapshotGlance, SparseRead as _, Table,
-    Target, TargetKind,
+    FileTree, Files, Flush, Holder, Host, ImageFile, LoopDevice, LoopHandle, LoopSpec, Loops,
+    Mapper, MountSpec, MountedAt, Mounts, OpenMode, Quiesce, SnapshotGlance, SparseRead as _,
+    Table, Target, TargetKind,
 };
-use crate::sys::{file, image, lock};
+use crate::sys::{file, image, lock, tree};
 
 /// [`Host`] by ioctls and system calls on the running kernel. Threads may share it.
 #[derive(Default)]
@@ -182,6 +182,10 @@ impl Files for LinuxHost {
 
     fn open_image(&self, path: &Path, mode: OpenMode) -> Result<Box<dyn ImageFile>> {
         Ok(Box::new(image::open(path, mode)?))
+    }
+
+    fn open_tree(&self, path: &Path) -> Result<Box<dyn FileTree>> {
+        Ok(Box::new(tree::open(path)?))
     }
 
     fn canonical_path(&self, path: &Path) -> Result<PathBuf> {

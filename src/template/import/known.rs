@@ -2,7 +2,6 @@
 
 use crate::error::Result;
 use crate::model::digest::Digest;
-use crate::model::partition::Partition;
 use crate::pool::PoolDir;
 #[cfg(feature = "driver")]
 use crate::pool::record::TemplateRecord;
@@ -24,7 +23,7 @@ pub(super) fn present(pool: &PoolDir, spec: &ImportSpec) -> Result<Option<Import
         Ok(Some(known)) if wanted.is_none() || known.identity.partition() == wanted.as_deref() => {
             Some((expected.clone(), known))
         }
-        _ => find(pool, |_, known| is_made_of(known, expected, spec.partition.as_ref())),
+        _ => find(pool, |_, known| is_made_of(known, expected, spec)),
     };
     let Some((digest, known)) = known else { return Ok(None) };
     let found = Found { digest: &digest, size: known.identity.size(), made_by: None };
@@ -39,21 +38,20 @@ pub(crate) fn source_digest(pool: &PoolDir, digest: &Digest) -> Option<Digest> {
 /// Whether the template's content is what is asked for, by its digest or by that of the file that it was
 /// made of.
 #[cfg(feature = "driver")]
-pub(crate) fn is_of(
-    pool: &PoolDir,
-    record: &TemplateRecord,
-    expected: &Digest,
-    partition: Option<&Partition>,
-) -> bool {
-    let made_of = |known: &ImportRecord| is_made_of(known, expected, partition);
-    (partition.is_none() && record.digest == *expected)
+pub(crate) fn is_of(pool: &PoolDir, record: &TemplateRecord, spec: &ImportSpec) -> bool {
+    let Some(expected) = &spec.digest else { return true };
+    let made_of = |known: &ImportRecord| is_made_of(known, expected, spec);
+    (spec.partition.is_none() && record.digest == *expected)
         || state::of_content(pool, &record.digest)
             .is_ok_and(|known| known.as_ref().is_some_and(made_of))
 }
 
-fn is_made_of(known: &ImportRecord, expected: &Digest, partition: Option<&Partition>) -> bool {
-    known.identity.source_digest() == Some(expected)
-        && known.identity.partition() == partition.map(ToString::to_string).as_deref()
+fn is_made_of(known: &ImportRecord, expected: &Digest, spec: &ImportSpec) -> bool {
+    // What was added may be other files today.
+    !spec.is_extended()
+        && known.identity.source_digest() == Some(expected)
+        && known.identity.making() == spec.making().as_deref()
+        && known.identity.partition() == spec.partition.as_ref().map(ToString::to_string).as_deref()
 }
 
 /// Content that was read from this very state of the source, if the source's identity proves that. It
@@ -63,11 +61,11 @@ pub(super) fn known_content(
     spec: &ImportSpec,
     source: &Source,
 ) -> Result<Option<(Digest, Origin)>> {
-    if spec.digest.is_some() || !source.is_on_file_system_of(pool)? {
+    if spec.digest.is_some() || spec.is_extended() || !source.is_on_file_system_of(pool)? {
         return Ok(None);
     }
     let found = find(pool, |digest, known| {
-        is_made_from(&known.identity, source, spec.partition.as_ref())
+        is_made_from(&known.identity, source, spec)
             && source.identity.settled_before(known.started)
             && is_whole(pool, digest, known.identity.size()).unwrap_or(false)
     });
@@ -75,8 +73,9 @@ pub(super) fn known_content(
 }
 
 /// Whether content of this origin was made of this state of the source.
-fn is_made_from(origin: &Origin, source: &Source, partition: Option<&Partition>) -> bool {
-    if origin.partition() != partition.map(ToString::to_string).as_deref() {
+fn is_made_from(origin: &Origin, source: &Source, spec: &ImportSpec) -> bool {
+    let partition = spec.partition.as_ref().map(ToString::to_string);
+    if origin.partition() != partition.as_deref() || origin.making() != spec.making().as_deref() {
         return false;
     }
     match origin {

@@ -18,16 +18,28 @@
 
 pub(crate) mod abandoned;
 mod disk;
+#[cfg(feature = "formats")]
+mod files;
+#[cfg(not(feature = "formats"))]
+#[path = "files/none.rs"]
+mod files;
 mod flight;
 pub(crate) mod format;
 pub(crate) mod hash;
+mod incoming;
 pub(crate) mod inspection;
 pub(crate) mod known;
+mod meter;
 mod naming;
+#[cfg(feature = "formats")]
+pub(crate) mod oci;
 pub(crate) mod partition;
 mod pipeline;
 pub(crate) mod qcow2;
 mod ratio;
+#[cfg(feature = "formats")]
+pub(crate) mod rootfs;
+mod slice;
 pub(crate) mod source;
 mod staging;
 pub(crate) mod state;
@@ -76,6 +88,17 @@ pub(crate) fn import(
     match &spec.source {
         ImportSource::File(path) => import_file(pool, spec, path, progress),
         ImportSource::StandardInput => import_input(pool, spec, progress),
+        #[cfg(all(feature = "http", feature = "formats"))]
+        ImportSource::Registry(reference) => {
+            files::registry::import_registry(pool, spec, reference, progress)
+        }
+        #[cfg(not(all(feature = "http", feature = "formats")))]
+        ImportSource::Registry(reference) => Err(Error::new(
+            ErrorKind::Unsupported,
+            OPERATION,
+            reference,
+            "this program was built without the features `http` and `formats` of calf",
+        )),
         #[cfg(feature = "http")]
         ImportSource::Url(url) => import_url(pool, spec, url, progress),
         #[cfg(not(feature = "http"))]
@@ -94,6 +117,9 @@ fn import_file(
     path: &Path,
     progress: &mut dyn FnMut(Progress),
 ) -> Result<Imported> {
+    if files::is_directory(pool, path)? {
+        return files::import_directory(pool, spec, path, progress);
+    }
     Source::open(pool.host(), path)?;
     tidy(pool)?;
     let (source, _flight) = open_alone(pool, path, &spec.cancel)?;

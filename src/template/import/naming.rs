@@ -83,6 +83,10 @@ fn install(pool: &PoolDir, found: &Found<'_>) -> Result<bool> {
             let path = Layout::import_record(&home);
             pool.host().write_record(&path, &record::to_bytes(&fetched))?;
         }
+        let config = Layout::image_config(&directory);
+        if let Some(config) = pool.host().read_file(&config, record::MAX_RECORD)? {
+            pool.host().write_record(&Layout::image_config(&home), &config)?;
+        }
         pool.host().remove_directory(&directory)?;
         return Ok(true);
     }

@@ -287,7 +287,7 @@ fn write_orders(job: &Job<'_>, orders: &Receiver<Order>, buffers: &Sender<Vec<u8
 }
 
 /// Writes all but pages of zeros. Returns how much that was.
-fn write_sparse(file: &dyn ImageFile, offset: u64, bytes: &[u8]) -> io::Result<u64> {
+pub(super) fn write_sparse(file: &dyn ImageFile, offset: u64, bytes: &[u8]) -> io::Result<u64> {
     static ZEROS: [u8; PAGE] = [0; PAGE];
     let is_zero = |page: &[u8]| page == &ZEROS[..page.len()];
     let (mut start, mut written) = (0, 0);

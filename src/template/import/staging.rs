@@ -8,11 +8,14 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use crate::error::{Error, ErrorKind, Result};
+use crate::model::digest::Digest;
+#[cfg(feature = "formats")]
+use crate::pool::image_config::ImageConfig;
 use crate::pool::layout::Layout;
 use crate::pool::room::RoomClaim;
 use crate::pool::{MORE_ROOM, PoolDir, record};
 use crate::sys::{Flush, ImageFile, OpenMode};
-use crate::template::import::state::{ImportRecord, Origin, State};
+use crate::template::import::state::{Derived, ImportRecord, Origin, Read, State};
 
 /// The directory of one import, which is locked.
 pub(crate) struct Staging<'a> {
@@ -76,6 +79,27 @@ impl<'a> Staging<'a> {
         self.pool.host().open_image(&self.image(), OpenMode::Write)
     }
 
+    /// Keeps how the container image is run that the content is made of.
+    #[cfg(feature = "formats")]
+    pub(crate) fn write_config(&self, config: &ImageConfig) -> Result<()> {
+        let path = Layout::image_config(&self.directory);
+        self.pool.host().write_record(&path, &record::to_bytes(config))
+    }
+
+    /// A part of the source that is fetched by itself.
+    #[cfg(all(feature = "formats", feature = "http"))]
+    pub(crate) fn part(&self, name: &str) -> PathBuf {
+        Layout::import_parts(&self.directory).join(name)
+    }
+
+    /// Removes what was kept of the source, once the content is made of it.
+    #[cfg(feature = "formats")]
+    pub(crate) fn remove_source(&self) -> Result<()> {
+        let host = self.pool.host();
+        host.remove_file(&self.source())?;
+        host.discard_directory(&Layout::import_parts(&self.directory))
+    }
+
     /// Cuts off what was written after `offset`, so that it is written again on top of holes.
     pub(crate) fn rewind(&self, image: &dyn ImageFile, offset: u64, size: u64) -> Result<()> {
         image
@@ -87,6 +111,23 @@ impl<'a> Staging<'a> {
     /// Makes the content durable and read-only.
     pub(crate) fn seal(&self, image: &dyn ImageFile) -> Result<()> {
         image.seal().map_err(|e| self.write_failed(e))
+    }
+
+    /// Takes note that content is complete that was made of a source. Returns its digest, and what it was
+    /// made of.
+    pub(crate) fn complete(
+        &self,
+        image: &dyn ImageFile,
+        record: ImportRecord,
+        derived: Derived,
+        made: Read,
+        digest: Digest,
+    ) -> Result<(Digest, Origin)> {
+        self.seal(image)?;
+        let identity = Origin::Derived(Derived { read: Some(made), ..derived });
+        let state = State::Complete { digest: digest.clone() };
+        self.write_record(&ImportRecord { identity: identity.clone(), state, ..record })?;
+        Ok((digest, identity))
     }
 
     /// Removes the directory with what is in it.

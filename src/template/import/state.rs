@@ -54,6 +54,9 @@ pub(crate) struct Derived {
     pub(crate) of: Box<Origin>,
     /// Which partition of a disk it is.
     pub(crate) partition: Option<String>,
+    /// The options by which it was made of files.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) making: Option<String>,
     /// What of the source and of the content is known once all was read.
     pub(crate) read: Option<Read>,
 }
@@ -71,7 +74,18 @@ pub(crate) struct Read {
 impl Derived {
     /// Content of which nothing was read yet.
     pub(crate) fn new(of: Origin, partition: Option<&Partition>) -> Self {
-        Self { of: Box::new(of), partition: partition.map(ToString::to_string), read: None }
+        Self {
+            of: Box::new(of),
+            partition: partition.map(ToString::to_string),
+            making: None,
+            read: None,
+        }
+    }
+
+    /// The same, made with these options.
+    #[cfg(feature = "formats")]
+    pub(crate) fn with(self, making: Option<String>) -> Self {
+        Self { making, ..self }
     }
 }
 
@@ -113,6 +127,14 @@ impl Origin {
         }
     }
 
+    /// The options by which it was made of files.
+    pub(crate) fn making(&self) -> Option<&str> {
+        match self {
+            Self::Derived(derived) => derived.making.as_deref(),
+            Self::File(_) | Self::Remote(_) | Self::Input(_) => None,
+        }
+    }
+
     /// SHA-256 of the source, where that is not the one of the content.
     pub(crate) fn source_digest(&self) -> Option<&Digest> {
         match self {
@@ -149,6 +171,13 @@ pub(crate) struct Start {
 }
 
 impl ImportRecord {
+    /// The record of an import that begins now.
+    pub(crate) fn new(source: &str, identity: Origin) -> Self {
+        let hash = ContentHash::default().save();
+        let state = State::Reading { offset: 0, hash, cloned: false };
+        Self { source: source.to_owned(), identity, started: Timestamp::now(), state }
+    }
+
     /// Where the import that this record is of goes on; `None` if it is complete or of no use.
     pub(crate) fn resume(self) -> Option<Start> {
         let State::Reading { offset, hash, cloned } = &self.state else { return None };

@@ -2,7 +2,8 @@
 //! file, a partition of a disk, standard input.
 //!
 //! ```text
-//! source ──▸ count, hash ──▸ unpack ──▸ limit ──▸ partition ──▸ pipeline: hash, write
+//! source ──▸ unpack ──▸ partition ──▸ image: hash, write
+//!              └──────▸ copy ──▸ disk of a qcow2 image
 //! ```
 //!
 //! Two digests come of it: that of the source, as publishers give it, and that of the content. What was
@@ -10,31 +11,20 @@
 //! locked.
 
 use std::io::{self, Cursor, Read};
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Mutex, MutexGuard};
 
-use jiff::Timestamp;
-use sha2::{Digest as _, Sha256};
-
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{Error, Result};
 use crate::model::cancel::Cancel;
 use crate::model::digest::Digest;
-use crate::model::limits::MAX_SIZE;
 use crate::model::partition::Partition;
-use crate::model::units::format_size;
 use crate::pool::PoolDir;
-use crate::sys::OpenMode;
 use crate::template::import::disk::{self, Making};
 use crate::template::import::format::{self, HEAD, Packing};
-use crate::template::import::hash::ContentHash;
-use crate::template::import::partition::{self, Beyond, TABLE, Window};
-use crate::template::import::ratio::check_ratio;
+use crate::template::import::incoming::Incoming;
+use crate::template::import::partition::{self, TABLE, Window};
 use crate::template::import::staging::Staging;
-use crate::template::import::state::{self, Derived, ImportRecord, Origin, State};
-use crate::template::import::{inspection, pipeline, qcow2, unpack};
+use crate::template::import::state::{Derived, ImportRecord, Origin, Read as Made};
+use crate::template::import::{inspection, qcow2};
 use crate::template::spec::Progress;
-
-const OPERATION: &str = "import";
 
 /// A source, and how to read it.
 pub(crate) struct Stream<'a> {
@@ -75,17 +65,8 @@ fn make(
     progress: &mut dyn FnMut(Progress),
 ) -> Result<(Digest, Origin)> {
     let Stream { shown, bytes, size, packing, partition, failed, check, .. } = stream;
-    let meter = Meter::default();
-    let read_failed = |error: io::Error| match meter.failure().take() {
-        Some(cause) => failed(cause),
-        None => unreadable(error, packing, meter.bytes(), &shown),
-    };
-    let metered = Metered { inner: bytes, meter: &meter };
-    let image: Box<dyn Read + Send + '_> = match packing {
-        None => Box::new(metered),
-        Some(packing) => unpack::decoder(packing, metered).map_err(&read_failed)?,
-    };
-    let mut image = Limited { inner: image, left: MAX_SIZE };
+    let incoming = Incoming::new(&shown, size, packing, failed, cancel);
+    let mut image = incoming.content(bytes)?;
     let subject = if packing.is_some() { format!("{shown}, unpacked") } else { shown.clone() };
     // Before anything is written.
     let mut head = Vec::new();
@@ -95,7 +76,7 @@ fn make(
     if disk.is_none() {
         format::check_head(&head[..head.len().min(HEAD)], &subject)?;
     }
-    read.map_err(&read_failed)?;
+    read.map_err(|error| incoming.explain(error))?;
     let wanted = partition.filter(|_| disk.is_none());
     let place = wanted.map(|wanted| partition::find(&head, wanted, &subject)).transpose()?;
     let whole = Cursor::new(head).chain(image);
@@ -107,159 +88,23 @@ fn make(
     };
 
     staging.clear()?;
-    let mut room = staging.claim_room(size.unwrap_or(0))?;
-    let record = ImportRecord {
-        source: shown.clone(),
-        identity: Origin::Derived(derived.clone()),
-        started: Timestamp::now(),
-        state: State::Reading { offset: 0, hash: ContentHash::default().save(), cloned: false },
-    };
+    let record = ImportRecord::new(&shown, Origin::Derived(derived.clone()));
     staging.write_record(&record)?;
     let path = if disk.is_some() { staging.source() } else { staging.image() };
-    staging.create(&path)?;
-    let image = staging.pool.host().open_image(&path, OpenMode::Write)?;
-    let job = pipeline::Job {
-        source: pipeline::Input::Stream(Mutex::new(content)),
-        size: None,
-        destination: Some(&*image),
-        start: 0,
-        hash: ContentHash::default(),
-        read_failed: &read_failed,
-        write_failed: &|error| staging.write_failed(error),
-        cancel: cancel.clone(),
-        room: &|written| {
-            if packing.is_some() {
-                check_ratio(written, meter.bytes(), &shown)?;
-            }
-            staging.check_room()
-        },
-        checkpoint: &|_, _| Ok(()),
-    };
     // A disk is made in a second pass.
-    let total = size.map(|size| size + disk.as_ref().map_or(0, qcow2::Header::disk_size));
-    progress(Progress { done: 0, total });
-    let whole = pipeline::run(job, &mut |_| {
-        let done = meter.bytes();
-        room.shrink_to(size.unwrap_or(0).saturating_sub(done));
-        progress(Progress { done, total });
-    })?;
+    let later = disk.as_ref().map_or(0, qcow2::Header::disk_size);
+    let (image, whole) = incoming.copy(content, staging, &path, later, progress)?;
     check()?;
+    let (source_size, source_digest) = (incoming.bytes(), incoming.digest());
     if let Some(header) = disk {
-        let source_size = meter.bytes();
-        let making = Making {
-            staging,
-            derived,
-            record,
-            source_size,
-            source_digest: meter.finish(),
-            cancel,
-            check: &|| Ok(()),
-        };
+        let check = &|| Ok(());
+        let making = Making { staging, derived, record, source_size, source_digest, cancel, check };
+        let total = size.map(|size| size + later);
         return disk::make_of_copy(&header, making, &subject, partition, &mut |done| {
             progress(Progress { done: source_size + done, total });
         });
     }
-    staging.rewind(&*image, whole.size, whole.size)?;
     inspection::inspect(&*image, whole.size, &subject)?;
-    staging.seal(&*image)?;
-    let read = state::Read { size: whole.size, source_digest: meter.finish() };
-    let identity = Origin::Derived(Derived { read: Some(read), ..derived });
-    let state = State::Complete { digest: whole.digest.clone() };
-    staging.write_record(&ImportRecord { identity: identity.clone(), state, ..record })?;
-    Ok((whole.digest, identity))
-}
-
-/// The error for bytes that came, but are no content.
-fn unreadable(error: io::Error, packing: Option<Packing>, read: u64, shown: &str) -> Error {
-    if error.get_ref().is_some_and(|cause| cause.is::<TooLarge>()) {
-        let why =
-            format!("its content is larger than {}, the largest volume", format_size(MAX_SIZE));
-        return Error::new(ErrorKind::OutOfRange, OPERATION, shown, why)
-            .remedy("give a smaller image");
-    }
-    if let Some(cut) = error.get_ref().and_then(|cause| cause.downcast_ref::<Beyond>()) {
-        return Error::new(ErrorKind::InvalidArgument, OPERATION, shown, cut.to_string())
-            .remedy("make or copy the image again, and compare its SHA-256");
-    }
-    match packing {
-        Some(packing) => unpack::explain(packing, &error, read, shown),
-        None => Error::io(OPERATION, shown, error),
-    }
-}
-
-/// What came from a source so far.
-#[derive(Default)]
-struct Meter {
-    bytes: AtomicU64,
-    hash: Mutex<Sha256>,
-    /// Why no more came, if so.
-    failure: Mutex<Option<io::Error>>,
-}
-
-impl Meter {
-    fn bytes(&self) -> u64 {
-        self.bytes.load(Ordering::Relaxed)
-    }
-
-    fn failure(&self) -> MutexGuard<'_, Option<io::Error>> {
-        self.failure.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
-    }
-
-    fn hash(&self) -> MutexGuard<'_, Sha256> {
-        self.hash.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
-    }
-
-    fn finish(&self) -> Digest {
-        Digest::of(self.hash().clone())
-    }
-}
-
-/// A source whose bytes are counted and hashed. Decoders put errors of their own in the place of those of
-/// the source, which are kept for that reason.
-struct Metered<'a, R> {
-    inner: R,
-    meter: &'a Meter,
-}
-
-impl<R: Read> Read for Metered<'_, R> {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        match self.inner.read(buffer) {
-            Ok(read) => {
-                self.meter.hash().update(&buffer[..read]);
-                self.meter.bytes.fetch_add(read as u64, Ordering::Relaxed);
-                Ok(read)
-            }
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => Err(error),
-            Err(error) => {
-                *self.meter.failure() = Some(error);
-                Err(io::Error::other("the source failed"))
-            }
-        }
-    }
-}
-
-/// Content that fails once it is larger than any volume.
-struct Limited<R> {
-    inner: R,
-    left: u64,
-}
-
-/// The error of [`Limited`].
-#[derive(Debug)]
-struct TooLarge;
-
-impl std::fmt::Display for TooLarge {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("too large")
-    }
-}
-
-impl std::error::Error for TooLarge {}
-
-impl<R: Read> Read for Limited<R> {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let read = self.inner.read(buffer)?;
-        self.left = self.left.checked_sub(read as u64).ok_or_else(|| io::Error::other(TooLarge))?;
-        Ok(read)
-    }
+    let made = Made { size: whole.size, source_digest };
+    staging.complete(&*image, record, derived, made, whole.digest)
 }

@@ -9,9 +9,9 @@ use calf::sys::fake::FakeHost;
 use calf::sys::lock::{Lock, Mode};
 use calf::sys::{
     BindSpec, Busy, Capabilities, CopyMode, Device, DeviceId, DeviceNumber, FileStatus,
-    FileSystemUsage, Files, Flush, Holder, Host, ImageFile, LinuxHost, LoopDevice, LoopHandle,
-    LoopSpec, Loops, Mapper, MountSpec, MountedAt, Mounts, OpenMode, Quiesce, SnapshotGlance,
-    StoreHeader, Table, Target, TargetKind,
+    FileSystemUsage, FileTree, Files, Flush, Holder, Host, ImageFile, LinuxHost, LoopDevice,
+    LoopHandle, LoopSpec, Loops, Mapper, MountSpec, MountedAt, Mounts, OpenMode, Quiesce,
+    SnapshotGlance, StoreHeader, Table, Target, TargetKind,
 };
 use calf::{NodeOwner, Result};
 
@@ -51,6 +51,7 @@ impl Files for CostHost {
         linux read_file(path: &Path, limit: u64) -> Result<Option<Vec<u8>>>;
         linux lock(path: &Path, subject: &str, mode: Mode) -> Result<Lock>;
         linux try_lock(path: &Path, subject: &str, mode: Mode) -> Result<Option<Lock>>;
+        linux open_tree(path: &Path) -> Result<Box<dyn FileTree>>;
         linux canonical_path(path: &Path) -> Result<PathBuf>;
         linux make_private_directory(path: &Path) -> Result<()>;
         linux write_record(path: &Path, content: &[u8]) -> Result<()>;

@@ -12,9 +12,9 @@ use std::time::Duration;
 use calf::sys::lock::{Lock, Mode};
 use calf::sys::{
     BindSpec, Busy, Capabilities, CopyMode, Device, DeviceId, DeviceNumber, FileStatus,
-    FileSystemUsage, Files, Flush, Holder, Host, ImageFile, LinuxHost, LoopDevice, LoopHandle,
-    LoopSpec, Loops, Mapper, MountSpec, MountedAt, Mounts, OpenMode, Quiesce, SnapshotGlance,
-    SparseRead, StoreHeader, Table, Target, TargetKind,
+    FileSystemUsage, FileTree, Files, Flush, Holder, Host, ImageFile, LinuxHost, LoopDevice,
+    LoopHandle, LoopSpec, Loops, Mapper, MountSpec, MountedAt, Mounts, OpenMode, Quiesce,
+    SnapshotGlance, SparseRead, StoreHeader, Table, Target, TargetKind,
 };
 use calf::{NodeOwner, Result};
 
@@ -104,6 +104,7 @@ impl Files for KillingHost {
         look read_file(path: &Path, limit: u64) -> Result<Option<Vec<u8>>>;
         look lock(path: &Path, subject: &str, mode: Mode) -> Result<Lock>;
         look try_lock(path: &Path, subject: &str, mode: Mode) -> Result<Option<Lock>>;
+        look open_tree(path: &Path) -> Result<Box<dyn FileTree>>;
         look canonical_path(path: &Path) -> Result<PathBuf>;
         change make_private_directory(path: &Path) -> Result<()>;
         change write_record(path: &Path, content: &[u8]) -> Result<()>;

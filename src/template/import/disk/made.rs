@@ -2,8 +2,6 @@
 
 use std::io;
 
-use jiff::Timestamp;
-
 use crate::error::{Error, ErrorKind, Result};
 use crate::model::digest::Digest;
 use crate::model::partition::Partition;
@@ -16,7 +14,7 @@ use crate::template::import::qcow2::{self, Disk, Header};
 use crate::template::import::ratio::check_ratio;
 use crate::template::import::source::Source;
 use crate::template::import::staging::Staging;
-use crate::template::import::state::{Derived, ImportRecord, Origin, Read, State};
+use crate::template::import::state::{Derived, ImportRecord, Origin, Read};
 use crate::template::import::{inspection, pipeline};
 use crate::template::spec::{ImportSpec, Progress};
 
@@ -72,12 +70,7 @@ fn make_of_file(
     progress(Progress { done: 0, total });
     let read = pipeline::run(job, &mut |done| progress(Progress { done, total }))?;
     staging.clear()?;
-    let record = ImportRecord {
-        source: shown.clone(),
-        identity: Origin::Derived(derived.clone()),
-        started: Timestamp::now(),
-        state: State::Reading { offset: 0, hash: ContentHash::default().save(), cloned: false },
-    };
+    let record = ImportRecord::new(&shown, Origin::Derived(derived.clone()));
     staging.write_record(&record)?;
     let making = Making {
         staging,
@@ -166,13 +159,9 @@ impl<'a> Content<'a> {
         };
         let digest = pipeline::run(job, progress)?.digest;
         check()?;
-        staging.seal(&*image)?;
-        host.remove_file(&staging.source())?;
-        let identity =
-            Origin::Derived(Derived { read: Some(Read { size, source_digest }), ..derived });
-        let state = State::Complete { digest: digest.clone() };
-        staging.write_record(&ImportRecord { identity: identity.clone(), state, ..record })?;
-        Ok((digest, identity))
+        staging.remove_source()?;
+        let made = Read { size, source_digest };
+        staging.complete(&*image, record, derived, made, digest)
     }
 }
 

@@ -2,13 +2,9 @@
 
 use crate::template::import::format::signature::{self, Format, Signature};
 
-/// How to make a raw image of a container image.
-pub(crate) const CONTAINER: &str = "make a file system of its files: `docker export $(docker create IMAGE) \
-     | tar -xC DIRECTORY`, then `mkfs.ext4 -d DIRECTORY image.raw SIZE`";
-
 const CONTAINER_IMAGE: Format = Format {
-    name: "an archive of a container image, whose layers are not a file system yet",
-    remedy: CONTAINER,
+    name: "an archive of a container image",
+    remedy: "say so (--format oci), or unpack the file first",
 };
 const APPLIANCE: Format = Format {
     name: "a virtual appliance (OVA)",
@@ -16,8 +12,8 @@ const APPLIANCE: Format = Format {
 };
 const TAR: Format = Format {
     name: "a tar archive",
-    remedy: "unpack it; if it contains an image, import that; otherwise make a file system of its files with \
-             `mkfs.ext4 -d DIRECTORY image.raw SIZE`",
+    remedy: "if it is one of a root file system, say so (--format rootfs); if it contains an image, unpack it and \
+             import that",
 };
 
 const fn unpack(name: &'static str, remedy: &'static str) -> Format {
@@ -43,6 +39,25 @@ const SIGNATURES: [Signature; 6] = [
 
 pub(super) fn of_head(head: &[u8]) -> Option<Format> {
     signature::find(head, &SIGNATURES).or_else(|| tar(head))
+}
+
+/// What a tar archive of files holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Archived {
+    /// A container image.
+    Container,
+    /// The files of a file system, or any others.
+    Files,
+}
+
+/// What a tar archive holds, by the names of its first members; `None` for a virtual appliance, and for
+/// what is no tar archive.
+pub(super) fn archived(head: &[u8]) -> Option<Archived> {
+    match tar(head)? {
+        CONTAINER_IMAGE => Some(Archived::Container),
+        TAR => Some(Archived::Files),
+        _ => None,
+    }
 }
 
 /// Distinguishes tar archives by the names of their first members.

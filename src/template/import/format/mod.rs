@@ -13,7 +13,7 @@ use std::fmt;
 
 use crate::error::{Error, ErrorKind, Result};
 
-pub(crate) use archive::CONTAINER;
+pub(crate) use archive::Archived;
 pub(crate) use compressed::Packing;
 use signature::Format;
 
@@ -30,6 +30,11 @@ pub(crate) fn check_head(head: &[u8], subject: impl fmt::Display) -> Result<()> 
 /// Refuses a file that is not a raw image, by its last [`TAIL`] bytes.
 pub(crate) fn check_tail(tail: &[u8], subject: impl fmt::Display) -> Result<()> {
     refuse(disk_image::of_tail(tail), subject)
+}
+
+/// What a file that begins so holds, if it is a tar archive of files.
+pub(crate) fn archived(head: &[u8]) -> Option<Archived> {
+    archive::archived(head)
 }
 
 /// Refuses a size that no raw image has. To be called after [`check_head`], which knows more.

@@ -3,16 +3,23 @@
 use std::path::Path;
 
 use crate::error::{Error, ErrorKind, Result};
-use crate::template::import::format::CONTAINER;
 
 const FETCH: &str = "fetch the image to a file first, or give an http(s) URL";
 const SIGN: &str = "give an https URL, such as a signed one (`aws s3 presign`, `gcloud storage sign-url`), \
                     or fetch the image to a file first";
+const CONTAINER: &str = "copy it to an archive, and import that: `skopeo copy containers-storage:IMAGE \
+                         oci-archive:image.tar && calf template import image.tar`";
+const REGISTRY: &str =
+    "if it is the name of an image in a registry, write it with docker:// in front";
+const PATH: &str = "give only the path of the directory or archive: calf sees what it is";
 const FILE: &str = "give only the path, without file:// and the host";
 
 /// How skopeo and podman name the locations of container images.
 const TRANSPORTS: [&str; 6] =
     ["docker:", "oci:", "docker-archive:", "oci-archive:", "docker-daemon:", "containers-storage:"];
+
+/// Those of them with the path of a file or directory behind it.
+const PATHS: [&str; 3] = ["oci:", "docker-archive:", "oci-archive:"];
 
 /// Refuses a source that is neither the path of a file nor an http(s) URL.
 pub(crate) fn refuse(source: &str) -> Result<()> {
@@ -22,11 +29,12 @@ pub(crate) fn refuse(source: &str) -> Result<()> {
     };
     let transport = TRANSPORTS.iter().find(|transport| source.starts_with(**transport));
     if let Some(transport) = transport {
-        return refused(
-            &format!("{transport}…"),
-            "it is a container image, whose layers are not a file system yet",
-            CONTAINER,
-        );
+        let remedy = match *transport {
+            "docker:" => REGISTRY,
+            path if PATHS.contains(&path) => PATH,
+            _ => CONTAINER,
+        };
+        return refused(&format!("{transport}…"), "calf does not know it as a source", remedy);
     }
     let Some(scheme) = scheme(source) else { return Ok(()) };
     let (why, remedy) = match scheme.to_ascii_lowercase().as_str() {
@@ -61,7 +69,7 @@ pub(crate) fn remedy_for_missing(path: &Path) -> Option<&'static str> {
         None => false,
     };
     let is_file = Path::new(name).extension().is_some() && name.contains('/') || name.is_empty();
-    ((host || tag.is_some() || text.contains("@sha256:")) && !is_file).then_some(CONTAINER)
+    ((host || tag.is_some() || text.contains("@sha256:")) && !is_file).then_some(REGISTRY)
 }
 
 #[cfg(test)]
@@ -75,10 +83,10 @@ mod tests {
             ("GS://bucket/key.img", "GS://…", "sign-url"),
             ("file:///images/a.img", "file://…", "only the path"),
             ("ftp://user:secret@host/a.img", "ftp://…", "fetch the image"),
-            ("oci://registry/image", "oci:…", "docker export"),
-            ("docker://debian:12", "docker:…", "docker export"),
-            ("oci:directory:latest", "oci:…", "docker export"),
-            ("docker-archive:image.tar", "docker-archive:…", "docker export"),
+            ("docker:debian:12", "docker:…", "docker://"),
+            ("containers-storage:debian:12", "containers-storage:…", "skopeo copy"),
+            ("oci:directory:latest", "oci:…", "only the path"),
+            ("docker-archive:image.tar", "docker-archive:…", "only the path"),
         ] {
             let error = refuse(source).unwrap_err();
             assert_eq!(error.kind(), ErrorKind::InvalidArgument, "{source}");

@@ -20,15 +20,18 @@ use crate::model::digest::Digest;
 use crate::model::units::format_size;
 use crate::pool::PoolDir;
 use crate::pool::room::RoomClaim;
-use crate::sys::{CopyMode, Flush, ImageFile, OpenMode};
+use crate::sys::{CopyMode, Flush, OpenMode};
+use crate::template::import::files::{self, PEEK};
+use crate::template::import::format::HEAD;
 use crate::template::import::hash::ContentHash;
 use crate::template::import::pipeline::Input;
+use crate::template::import::slice::Slice;
 use crate::template::import::source::{Identity, Source};
 use crate::template::import::staging::Staging;
 use crate::template::import::state::{ImportRecord, Origin, Start, State};
 use crate::template::import::stream::{self, Stream};
 use crate::template::import::{disk, pipeline};
-use crate::template::spec::{ImportSpec, Progress};
+use crate::template::spec::{ImportFormat, ImportSpec, Progress};
 
 const OPERATION: &str = "import";
 
@@ -40,47 +43,53 @@ pub(crate) fn read(
     spec: &ImportSpec,
     progress: &mut dyn FnMut(Progress),
 ) -> Result<(Digest, Origin)> {
+    match files::format(&peek(source)?, spec, &source.path.display().to_string())? {
+        // The members of its archive are read where they are, so it is unpacked first.
+        Some(ImportFormat::Oci) if source.packing.is_some() => {
+            return read_once(pool, source, Some(ImportFormat::Oci), spec, progress);
+        }
+        Some(format) => return files::read_file(pool, source, format, spec, progress),
+        None => {}
+    }
     if let Some(header) = &source.disk {
         return disk::read_file(header, pool, source, spec, progress);
     }
     if source.packing.is_some() || spec.partition.is_some() {
-        return read_once(pool, source, spec, progress);
+        return read_once(pool, source, None, spec, progress);
     }
     let digest = fetch(pool, source, &spec.cancel, progress)?;
     Ok((digest, Origin::File(source.identity.clone())))
 }
 
-/// Reads a source of which the content is made, from its start.
+/// Enough of the source to see what is in it.
+fn peek(source: &Source) -> Result<Vec<u8>> {
+    let mut prefix = vec![0; if source.packing.is_some() { PEEK } else { HEAD }];
+    let filled = source.file.fill_from(&mut prefix, 0);
+    prefix.truncate(filled.map_err(|e| Error::io(OPERATION, source.path.display(), e))?);
+    Ok(prefix)
+}
+
+/// Reads a source of which the content is made, from its start. `format` is what it holds, if it is no disk.
 fn read_once(
     pool: &PoolDir,
     source: &Source,
+    format: Option<ImportFormat>,
     spec: &ImportSpec,
     progress: &mut dyn FnMut(Progress),
 ) -> Result<(Digest, Origin)> {
     let stream = Stream {
         shown: source.path.display().to_string(),
         origin: Origin::File(source.identity.clone()),
-        bytes: Box::new(FromStart { file: &*source.file, at: 0 }),
+        bytes: Box::new(Slice::new(&*source.file, 0, source.size)),
         size: Some(source.size),
         packing: source.packing,
         partition: spec.partition.as_ref(),
         failed: &|error| Error::io(OPERATION, source.path.display(), error),
         check: &|| source.check_unchanged(),
     };
-    stream::read(pool, stream, &spec.cancel, progress)
-}
-
-/// The bytes of a file, in order.
-struct FromStart<'a> {
-    file: &'a dyn ImageFile,
-    at: u64,
-}
-
-impl io::Read for FromStart<'_> {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let read = self.file.read_at(buffer, self.at)?;
-        self.at += read as u64;
-        Ok(read)
+    match format {
+        Some(format) => files::read_stream(pool, stream, format, spec, progress),
+        None => stream::read(pool, stream, &spec.cancel, progress),
     }
 }
 

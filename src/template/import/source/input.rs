@@ -6,7 +6,8 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::model::digest::Digest;
 use crate::pool::PoolDir;
 use crate::sys::lock::Lock;
-use crate::template::import::format::{HEAD, Packing};
+use crate::template::import::files::{self, PEEK};
+use crate::template::import::format::Packing;
 use crate::template::import::state::{self, Origin};
 use crate::template::import::stream::{self, Stream};
 use crate::template::spec::{ImportSpec, Progress, STANDARD_INPUT};
@@ -48,7 +49,8 @@ impl Input {
     ) -> Result<(Digest, Origin)> {
         let failed = |error| Error::io(OPERATION, STANDARD_INPUT, error);
         let mut head = Vec::new();
-        io::stdin().take(HEAD as u64).read_to_end(&mut head).map_err(failed)?;
+        io::stdin().take(PEEK as u64).read_to_end(&mut head).map_err(failed)?;
+        let format = files::format(&head, spec, STANDARD_INPUT)?;
         let stream = Stream {
             shown: STANDARD_INPUT.to_owned(),
             origin: Origin::Input(self.origin.clone()),
@@ -59,6 +61,9 @@ impl Input {
             failed: &failed,
             check: &|| Ok(()),
         };
+        if let Some(format) = format {
+            return files::read_stream(pool, stream, format, spec, progress);
+        }
         stream::read(pool, stream, &spec.cancel, progress)
     }
 }

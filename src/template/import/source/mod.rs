@@ -7,6 +7,7 @@ pub(crate) mod http;
 pub(crate) mod input;
 #[cfg(feature = "http")]
 mod pace;
+pub(crate) mod reference;
 pub(crate) mod remote;
 pub(crate) mod url;
 
@@ -21,7 +22,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::model::digest::Digest;
 use crate::pool::PoolDir;
 use crate::sys::{FileKind, FileStatus, Host, ImageFile, OpenMode};
-use crate::template::import::format::{HEAD, Packing};
+use crate::template::import::format::{self, HEAD, Packing};
 use crate::template::import::{inspection, qcow2};
 
 const OPERATION: &str = "import";
@@ -68,6 +69,20 @@ impl Identity {
     /// there is no such file.
     pub(crate) fn of(host: &dyn Host, path: &Path) -> Result<Option<Self>> {
         Ok(host.file(path)?.filter(FileStatus::is_file).map(Self::new))
+    }
+
+    /// The identity of the directory at `path`.
+    #[cfg(feature = "formats")]
+    pub(crate) fn of_directory(host: &dyn Host, path: &Path) -> Result<Self> {
+        let found = host.file(path)?.filter(|found| found.kind == FileKind::Directory);
+        found.map(Self::new).ok_or_else(|| {
+            Error::new(
+                ErrorKind::NotFound,
+                OPERATION,
+                path.display(),
+                "it is no directory any more",
+            )
+        })
     }
 
     fn new(found: FileStatus) -> Self {
@@ -119,7 +134,8 @@ impl Source {
         let filled = file.fill_from(&mut head, 0).map_err(failed)?;
         let packing = Packing::of_head(&head[..filled]);
         let disk = qcow2::header(&head[..filled], &path.display().to_string())?;
-        if packing.is_none() && disk.is_none() {
+        let is_archive = cfg!(feature = "formats") && format::archived(&head[..filled]).is_some();
+        if packing.is_none() && disk.is_none() && !is_archive {
             inspection::inspect(&*file, found.length, path.display())?;
         }
         Ok(Self {

@@ -29,6 +29,10 @@ impl Download<'_> {
     /// What an earlier attempt left that is of use for this import.
     pub(super) fn previous(&self) -> Result<Previous> {
         let Some(record) = self.staging.previous()? else { return Ok(Previous::Nothing) };
+        // What it left is of a disk. Whether these options suit the source shows at its start.
+        if self.spec.making().is_some() {
+            return Ok(Previous::Nothing);
+        }
         let wanted = self.partition.map(ToString::to_string);
         match &record.state {
             State::Fetched { digest } => {

@@ -16,6 +16,8 @@
 mod body;
 mod copy;
 mod download;
+#[cfg(feature = "formats")]
+pub(crate) mod registry;
 mod server;
 
 use std::io::{self, Cursor, Read as _};
@@ -32,6 +34,7 @@ use crate::model::units::format_size;
 use crate::pool::PoolDir;
 use crate::pool::room::RoomClaim;
 use crate::sys::ImageFile;
+use crate::template::import::files::{self, PEEK};
 use crate::template::import::format::Packing;
 use crate::template::import::hash::ContentHash;
 use crate::template::import::pipeline::Input;
@@ -48,7 +51,7 @@ use crate::template::import::staging::Staging;
 use crate::template::import::state::{ImportRecord, Origin, Start, State};
 use crate::template::import::stream::{self, Stream};
 use crate::template::import::{format, inspection, pipeline, qcow2};
-use crate::template::spec::{ImportSpec, Progress};
+use crate::template::spec::{ImportFormat, ImportSpec, Progress};
 use crate::template::superblock::PREFIX;
 
 /// Brings the content of `url` into the directory of its import, from where an interrupted import
@@ -69,6 +72,7 @@ pub(crate) fn download(
         staging,
         server,
         expected,
+        spec,
         partition: spec.partition.as_ref(),
         cancel: &spec.cancel,
         pause: settings.pause,
@@ -155,7 +159,9 @@ impl Download<'_> {
             (StatusCode::OK, _) => {
                 let opened = self.open(response)?;
                 let packing = Packing::of_head(&opened.prefix);
-                if packing.is_some() || (self.partition.is_some() && opened.disk.is_none()) {
+                let is_read_once =
+                    packing.is_some() || (self.partition.is_some() && opened.disk.is_none());
+                if is_read_once || self.format(&opened.prefix)?.is_some() {
                     return self.read_once(opened, packing, progress);
                 }
                 let disk = opened.disk.clone();
@@ -193,7 +199,8 @@ impl Download<'_> {
         let read = (&mut rest).take(PREFIX as u64).read_to_end(&mut prefix);
         let packed = Packing::of_head(&prefix).is_some();
         let disk = qcow2::header(&prefix, &server.url.to_string())?;
-        if !packed && disk.is_none() {
+        let is_raw = !packed && disk.is_none() && self.format(&prefix)?.is_none();
+        if is_raw {
             // A login page often has no length, and its format says more.
             format::check_head(&prefix[..prefix.len().min(format::HEAD)], server.url)?;
         }
@@ -205,11 +212,15 @@ impl Download<'_> {
         if (prefix.len() as u64) < size.min(PREFIX as u64) {
             return Err(server.broken(io::ErrorKind::UnexpectedEof.into()));
         }
-        if !packed && disk.is_none() {
+        if is_raw {
             inspection::inspect_prefix(&prefix, size, server.url)?;
         }
         let expected = self.expected.as_str().to_owned();
         Ok(Opened { prefix, rest, remote: Remote { expected, size, validator }, disk })
+    }
+
+    fn format(&self, prefix: &[u8]) -> Result<Option<ImportFormat>> {
+        files::format(prefix, self.spec, &self.server.url.to_string())
     }
 
     /// Reads a file of which the content is made to its end.
@@ -219,11 +230,19 @@ impl Download<'_> {
         packing: Option<Packing>,
         progress: &mut dyn FnMut(Progress),
     ) -> Result<(Digest, Origin), Failure> {
-        let Opened { prefix, rest, remote, .. } = opened;
+        let Opened { mut prefix, rest, remote, .. } = opened;
         let lost = Mutex::new(false);
         let pool = self.staging.pool;
         let repeat = Repeat { host: pool.host(), cancel: self.cancel, pause: self.pause };
-        let body = WholeBody::new(&self.server, repeat, remote.clone(), prefix.len() as u64, rest);
+        let at = prefix.len() as u64;
+        let mut body = WholeBody::new(&self.server, repeat, remote.clone(), at, rest);
+        if packing.is_some() {
+            // What is in it shows after the first of its blocks.
+            let more = (PEEK as u64).saturating_sub(at);
+            let read = (&mut body).take(more).read_to_end(&mut prefix);
+            read.map_err(|error| self.server.broken(error))?;
+        }
+        let format = self.format(&prefix)?;
         let stream = Stream {
             shown: self.server.url.to_string(),
             size: Some(remote.size),
@@ -234,7 +253,10 @@ impl Download<'_> {
             failed: &|error| self.read_failed(error, &lost),
             check: &|| Ok(()),
         };
-        let outcome = stream::read(pool, stream, self.cancel, progress);
+        let outcome = match format {
+            Some(format) => files::read_stream(pool, stream, format, self.spec, progress),
+            None => stream::read(pool, stream, self.cancel, progress),
+        };
         outcome.map_err(|error| Self::failure(error, lost))
     }
 

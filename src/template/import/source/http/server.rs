@@ -24,6 +24,8 @@ const MAX_VALIDATOR: usize = 256;
 pub(super) struct Server<'a> {
     agent: Agent,
     pub(super) url: &'a ImageUrl,
+    /// Sent with each request, but not where it is redirected to.
+    headers: Vec<(HeaderName, String)>,
     pace: Pace,
 }
 
@@ -58,12 +60,21 @@ impl<'a> Server<'a> {
             stall: settings.stall,
             total: None,
         })?;
-        Ok(Self { agent, url, pace: Pace::new(settings) })
+        Ok(Self { agent, url, headers: Vec::new(), pace: Pace::new(settings) })
+    }
+
+    /// The same, with these headers.
+    #[cfg(feature = "formats")]
+    pub(super) fn with_headers(self, headers: Vec<(HeaderName, String)>) -> Self {
+        Self { headers, ..self }
     }
 
     /// Sends the request, for the part that is missing if that can be said.
     pub(super) fn ask(&self, from: Option<(u64, &Remote)>) -> Result<Response<Body>, Failure> {
         let mut request = self.agent.get(self.url.as_str()).header(ACCEPT_ENCODING, "identity");
+        for (name, value) in &self.headers {
+            request = request.header(name, value);
+        }
         if let Some((offset, remote)) = from.filter(|(offset, _)| *offset > 0) {
             request = request.header(RANGE, format!("bytes={offset}-"));
             if let Some(validator) = &remote.validator {
