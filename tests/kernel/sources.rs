@@ -11,6 +11,8 @@ use std::time::{Duration, Instant};
 use calf_test_kit::driver_process::{Driver, Usage};
 use calf_test_kit::kernel;
 use calf_test_kit::real_pool::{Random, Rig, run};
+use serde_json::{Value, json};
+use sha2::{Digest as _, Sha256};
 
 fn main() -> ExitCode {
     kernel::main(vec![kernel::test(
@@ -44,22 +46,23 @@ fn each_kind() {
         client.publish(&usage).unwrap_or_else(|status| panic!("publish {name}: {status:?}"));
         let found = fs::read(usage.target.join("content")).expect("a file of the image");
         assert!(found == content, "the content of {name} differs");
+        let below = usage.target.join("below");
+        assert!(!below.exists(), "{name} has a file that the upper layer removes");
         client.end(&usage).unwrap_or_else(|status| panic!("end {name}: {status:?}"));
     }
     let log = driver.log();
     assert!(driver.stop().success(), "{log}");
 }
 
-/// The same ext4 file system in images of different kinds, by the names of their templates: each with
-/// its path, and with the partition that it is in.
-fn images(rig: &Rig, content: &[u8]) -> BTreeMap<&'static str, (PathBuf, Option<&'static str>)> {
+/// The same files in images of different kinds, by the names of their templates: each with its path, and
+/// with what else its entry in the list says.
+fn images(rig: &Rig, content: &[u8]) -> BTreeMap<&'static str, (PathBuf, Value)> {
     let tree = rig.path("tree");
     fs::create_dir_all(&tree).expect("a directory");
     fs::write(tree.join("content"), content).expect("a file");
     let raw = rig.path("raw.img");
     let size = format!("{SIZE}M");
-    let tree = tree.to_str().expect("UTF-8");
-    run("mkfs.ext4", &["-q", "-b", "4096", "-d", tree, text(&raw), &size], &[]);
+    run("mkfs.ext4", &["-q", "-b", "4096", "-d", text(&tree), text(&raw), &size], &[]);
 
     let disk = rig.path("disk.img");
     let (whole, seek) = (format!("{}M", SIZE + 2 * START), format!("seek={START}"));
@@ -74,30 +77,78 @@ fn images(rig: &Rig, content: &[u8]) -> BTreeMap<&'static str, (PathBuf, Option<
     let (cluster, packed) = (rig.path("raw.qcow2"), rig.path("disk.qcow2"));
     run("qemu-img", &["convert", "-O", "qcow2"], &[&raw, &cluster]);
     run("qemu-img", &["convert", "-c", "-O", "qcow2"], &[&disk, &packed]);
+
+    let archive = rig.path("rootfs.tar");
+    run("tar", &["-C", text(&tree), "-cf", text(&archive), "."], &[]);
+    run("zstd", &["-q", "-k"], &[&archive]);
+    let rootfs = json!({"format": "rootfs", "size": "64Mi"});
+    let saved = saved(rig, &archive);
+    let partition = |wanted: &str| json!({ "partition": wanted });
     BTreeMap::from([
-        ("raw", (raw, None)),
-        ("zstd", (rig.path("raw.img.zst"), None)),
-        ("partition", (disk, Some("1"))),
-        ("gzip-partition", (rig.path("disk.img.gz"), Some("root"))),
-        ("qcow2", (cluster, None)),
-        ("qcow2-partition", (packed, Some("system"))),
+        ("raw", (raw, json!({}))),
+        ("zstd", (rig.path("raw.img.zst"), json!({}))),
+        ("partition", (disk, partition("1"))),
+        ("gzip-partition", (rig.path("disk.img.gz"), partition("root"))),
+        ("qcow2", (cluster, json!({}))),
+        ("qcow2-partition", (packed, partition("system"))),
+        ("directory", (tree, rootfs.clone())),
+        ("archive", (rig.path("rootfs.tar.zst"), rootfs)),
+        ("container", (saved, json!({}))),
     ])
 }
 
+/// A container image as `docker save` writes it. Its upper layer has the files, and removes one of the
+/// lower layer.
+fn saved(rig: &Rig, files: &Path) -> PathBuf {
+    let directory = rig.path("saved");
+    let make = |name: &str| fs::create_dir_all(directory.join(name)).expect("a directory");
+    make("lower");
+    make("upper");
+    fs::write(directory.join("lower/below"), "removed").expect("a file");
+    fs::write(directory.join("upper/.wh.below"), "").expect("a whiteout");
+    let tar = |from: &str, to: &str| {
+        let (from, to) = (directory.join(from), directory.join(to));
+        run("tar", &["-C", text(&from), "-cf", text(&to), "."], &[]);
+    };
+    tar("lower", "lower.tar");
+    tar("upper", "upper.tar");
+    fs::copy(files, directory.join("files.tar")).expect("a copy");
+    let layers = ["lower.tar", "files.tar", "upper.tar"];
+    let digests: Vec<String> = layers
+        .iter()
+        .map(|layer| Sha256::digest(fs::read(directory.join(layer)).expect("a layer")))
+        .map(|digest| format!("sha256:{}", hex::encode(digest)))
+        .collect();
+    let architecture = match std::env::consts::ARCH {
+        "x86_64" => "amd64",
+        "aarch64" => "arm64",
+        other => other,
+    };
+    let config = json!({"os": "linux", "architecture": architecture,
+                        "rootfs": {"type": "layers", "diff_ids": digests}});
+    let manifest = json!([{"Config": "config.json", "RepoTags": ["app:1"], "Layers": layers}]);
+    fs::write(directory.join("config.json"), config.to_string()).expect("a configuration");
+    fs::write(directory.join("manifest.json"), manifest.to_string()).expect("a manifest");
+    let archive = rig.path("saved.tar");
+    let members = ["manifest.json", "config.json", layers[0], layers[1], layers[2]];
+    let arguments = [&["-C", text(&directory), "-cf", text(&archive)], &members[..]].concat();
+    run("tar", &arguments, &[]);
+    archive
+}
+
 /// Writes a list of templates, and returns its path.
-fn list(work: &Path, images: &BTreeMap<&str, (PathBuf, Option<&str>)>) -> String {
+fn list(work: &Path, images: &BTreeMap<&str, (PathBuf, Value)>) -> String {
     let templates: Vec<_> = images
         .iter()
-        .map(|(name, (source, partition))| {
-            let mut template = serde_json::json!({"name": name, "source": source});
-            if let Some(partition) = partition {
-                template["partition"] = (*partition).into();
-            }
+        .map(|(name, (source, more))| {
+            let mut template = more.clone();
+            template["name"] = (*name).into();
+            template["source"] = text(source).into();
             template
         })
         .collect();
     let path = work.join("templates.json");
-    let list = serde_json::json!({ "templates": templates });
+    let list = json!({ "templates": templates });
     fs::write(&path, list.to_string()).expect("a list");
     text(&path).to_owned()
 }
