@@ -102,11 +102,15 @@ pub(crate) fn read(input: &mut dyn Read, end: End, take: &mut Take<'_>) -> Resul
     }
 }
 
-/// Reads until there are `least` bytes; false if the archive ends before.
+/// Reads until there are `least` bytes, and at least one block more; false if the archive ends before.
 fn more(input: &mut dyn Read, head: &mut Vec<u8>, least: usize) -> Result<bool, Stopped> {
-    let missing = least.saturating_sub(head.len()).max(1) as u64;
-    input.take(missing).read_to_end(head)?;
-    Ok(head.len() >= least)
+    // After a single block of zeros, the parser counts without that block.
+    let missing = match least.saturating_sub(head.len()) as u64 {
+        0 => BLOCK,
+        missing => missing,
+    };
+    let read = input.take(missing).read_to_end(head)? as u64;
+    Ok(read == missing)
 }
 
 /// The archive has no end marker.

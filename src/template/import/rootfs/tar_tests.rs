@@ -230,3 +230,15 @@ fn an_archive_that_was_cut_short_or_is_followed_by_another_is_refused() {
     assert!(refusal(&more).contains("another archive"));
     assert_eq!(entries(&more, End::Any).unwrap().len(), 1);
 }
+
+#[test]
+fn an_archive_that_ends_after_a_block_of_zeros_is_refused() {
+    let zeros = vec![0; 512];
+    for kind in [b'x', b'g', b'L'] {
+        let cut = [&zeros[..], &header(kind, "a", 4096)].concat();
+        assert!(matches!(entries(&cut, End::Any), Err(Stopped::Cut)), "{}", kind as char);
+    }
+    // A block of zeros before a header that is whole is skipped.
+    let whole = [&zeros[..], &extended(&[("mtime", "1")], b'x', "a", b"1")].concat();
+    entries(&whole, End::Any).unwrap();
+}
