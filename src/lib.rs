@@ -165,6 +165,7 @@ pub use volume::status::{VolumeStatistics, VolumeStatus};
 // Templates.
 pub use api::{Template, TemplateStatus};
 pub use model::checksums::digest_in_checksums;
+pub use model::commit::CommitSpec;
 pub use model::digest::Digest;
 pub use model::download::DownloadOptions;
 pub use model::partition::Partition;
@@ -182,6 +183,7 @@ pub use api::Snapshot;
 pub use model::snapshot::{Consistency, SnapshotSpec, VolumeSource};
 pub use pool::snapshots::SnapshotRecord;
 pub use snapshot::catalog::SnapshotStatus;
+pub use snapshot::commit::Committed;
 pub use snapshot::create::Taken;
 
 // Reconciliation.

@@ -5,10 +5,13 @@ use std::collections::BTreeMap;
 use crate::api::{Pool, Template};
 use crate::error::Result;
 use crate::model::cancel::Cancel;
+use crate::model::commit::CommitSpec;
+use crate::model::digest::Digest;
 use crate::model::template_name;
 use crate::pool::record::TemplateRecord;
 use crate::reconcile::spares;
 use crate::reconcile::spares::SpareReport;
+use crate::snapshot::commit::{self, Committed};
 use crate::template::spec::{ImportSpec, Progress};
 use crate::template::{catalog, import};
 use crate::volume::reclaim;
@@ -45,18 +48,40 @@ impl Pool {
         progress: &mut dyn FnMut(Progress),
     ) -> Result<TemplateRecord> {
         let imported = import::import(&self.0, spec, progress)?;
-        if let Some(former) = imported.former
+        self.release(&spec.name, imported.former);
+        Ok(imported.record)
+    }
+
+    /// Makes a template of what a snapshot or a volume holds, which may be in use. The template shares the
+    /// blocks of both the store and the content that it rests on, and needs neither afterwards. An existing name
+    /// moves to the new content. `progress` is told of content that is read for its digest.
+    ///
+    /// # Errors
+    ///
+    /// `NotFound`; those of [`Volume::take_snapshot`](crate::Volume::take_snapshot) for a volume; `NoSpace` if
+    /// blocks cannot be shared and there is no room for copies; `Corrupt`; `InvalidArgument` (bad name, or
+    /// content that cannot be a template's); `Cancelled`; `InProgress`.
+    pub fn commit_template(
+        &self,
+        spec: &CommitSpec,
+        progress: &mut dyn FnMut(Progress),
+    ) -> Result<Committed> {
+        let (committed, former) = commit::commit(&self.0, spec, progress)?;
+        self.release(&spec.name, former);
+        Ok(committed)
+    }
+
+    /// Removes the content that a name pointed to before, if nobody needs it. The name has moved, so a failure is
+    /// only logged.
+    fn release(&self, name: &str, former: Option<Digest>) {
+        if let Some(former) = former
             && let Err(e) = reclaim::release_image(&self.0, &former)
         {
-            // The name has moved: the import succeeds even if the old content cannot be removed
-            // now.
-            let name = &spec.name;
             tracing::warn!(
                 "could not remove the former content of template {name}: {}",
                 e.report()
             );
         }
-        Ok(imported.record)
     }
 
     /// Whether the template is what an import with a digest asks for: the digest of the content, or that of

@@ -145,9 +145,10 @@ fn import(context: &Context, args: ImportArgs) -> Result<()> {
     });
     let view = ImportView { template: View::from(&record), sha256_of: proof };
     context.output.done(&view, [&record.name], || {
-        let (name, size, digest) = (&record.name, format_size(record.size), &record.digest);
+        let (name, size, digest) =
+            (&record.name, format_size(record.size), record.digest.qualified());
         let content = record.fs_type.as_deref().unwrap_or("no known file system");
-        let text = format!("imported template {name} ({size}, {content}, sha256:{digest})");
+        let text = format!("imported template {name} ({size}, {content}, {digest})");
         match proof {
             Some(DigestOf::Source) => {
                 format!("{text}; the SHA-256 that was given is that of the source, which matches")
@@ -191,7 +192,7 @@ fn list(context: &Context, sort: SortKey, reverse: bool) -> Result<()> {
                 t.name.clone(),
                 format_size(t.size),
                 t.fs_type.clone().unwrap_or_else(|| "-".into()),
-                short(t.digest.as_str()).to_owned(),
+                short(&t.digest),
                 age(t.created, now),
             ]
         });
@@ -235,7 +236,7 @@ fn inspect(context: &Context, name: &str) -> Result<()> {
         };
         let mut shown = vec![
             ("Name", record.name.clone()),
-            ("Digest", format!("sha256:{}", record.digest)),
+            ("Digest", record.digest.qualified()),
             ("Size", format!("{} ({} bytes)", format_size(record.size), record.size)),
             ("Allocated", format_size(*allocated)),
             ("File system", file_system),
@@ -290,8 +291,11 @@ fn warm(context: &Context, name: &str, spares: u32) -> Result<()> {
 }
 
 /// A prefix of a digest that is long enough to distinguish it.
-fn short(digest: &str) -> &str {
-    digest.get(..12).unwrap_or(digest)
+fn short(digest: &Digest) -> String {
+    match digest.sha256() {
+        Some(digits) => digits.get(..12).unwrap_or(digits).to_owned(),
+        None => digest.qualified().get(.."commit:".len() + 12).unwrap_or_default().to_owned(),
+    }
 }
 
 // === JSON ===
@@ -355,7 +359,7 @@ impl<'a> From<&'a TemplateRecord> for View<'a> {
     fn from(record: &'a TemplateRecord) -> Self {
         Self {
             name: &record.name,
-            digest: format!("sha256:{}", record.digest),
+            digest: record.digest.qualified(),
             size: record.size,
             fs_type: record.fs_type.as_deref(),
             fs_block_size: record.fs_block_size,

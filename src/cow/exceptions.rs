@@ -43,7 +43,17 @@ pub(crate) struct Flaw {
 /// what follows the last one in its area must be blank.
 pub(crate) fn check(
     shape: Shape,
+    read: impl FnMut(u64, &mut [u8]) -> io::Result<()>,
+) -> io::Result<Result<Content, Flaw>> {
+    walk(shape, read, &mut |_, _| ())
+}
+
+/// Does the same, and tells `found` of each exception in the order in which the kernel made them: the chunk of
+/// the volume, and the chunk of the store that has its content.
+pub(crate) fn walk(
+    shape: Shape,
     mut read: impl FnMut(u64, &mut [u8]) -> io::Result<()>,
+    found: &mut dyn FnMut(u64, u64),
 ) -> io::Result<Result<Content, Flaw>> {
     let per_area = shape.chunk / EXCEPTION_SIZE;
     let chunks = shape.store / shape.chunk;
@@ -62,7 +72,7 @@ pub(crate) fn check(
         }
         read(at * shape.chunk, &mut metadata)?;
         end = at + 1;
-        match seen.area(&metadata) {
+        match seen.area(&metadata, found) {
             Ok(exceptions) => count += exceptions,
             Err(what) => return Ok(Err(Flaw { area, what })),
         }
@@ -86,7 +96,11 @@ struct Seen {
 
 impl Seen {
     /// The number of exceptions in the metadata of an area.
-    fn area(&mut self, metadata: &[u8]) -> Result<u64, &'static str> {
+    fn area(
+        &mut self,
+        metadata: &[u8],
+        found: &mut dyn FnMut(u64, u64),
+    ) -> Result<u64, &'static str> {
         let (exceptions, _) = metadata.as_chunks::<{ EXCEPTION_SIZE as usize }>();
         let mut count = 0;
         let mut ended = false;
@@ -103,6 +117,7 @@ impl Seen {
                 return Err("an exception follows the end of the list");
             }
             self.exception(old, new)?;
+            found(old, new);
             count += 1;
         }
         Ok(count)

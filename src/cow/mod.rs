@@ -2,6 +2,7 @@
 
 pub(crate) mod exceptions;
 pub(crate) mod header;
+pub(crate) mod pieces;
 pub(crate) mod size;
 
 pub use size::{EXCEPTION_MEMORY, largest_volume, store_size};

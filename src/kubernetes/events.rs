@@ -168,7 +168,8 @@ impl Poster {
             }
             Notice::Imported { template, digest } => {
                 self.missing.remove(&template);
-                let message = format!("template {template:?} (sha256:{digest}) is in the pool");
+                let digest = digest.qualified();
+                let message = format!("template {template:?} ({digest}) is in the pool");
                 (template, TEMPLATE_IMPORTED, message)
             }
             Notice::ImportFailed { template, error } => {

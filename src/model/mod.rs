@@ -3,6 +3,7 @@
 pub(crate) mod access;
 pub(crate) mod cancel;
 pub(crate) mod checksums;
+pub(crate) mod commit;
 pub(crate) mod device_id;
 pub(crate) mod digest;
 pub(crate) mod download;

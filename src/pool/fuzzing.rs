@@ -3,6 +3,7 @@
 use serde::Serialize;
 
 use crate::cow;
+use crate::model::digest::Digest;
 use crate::pool::record;
 use crate::pool::record::{PoolRecord, Record, TemplateRecord, VolumeRecord};
 
@@ -13,14 +14,21 @@ pub fn records(data: &[u8]) {
         let size = cow::store_size(volume.size, volume.cow_limit, volume.chunk_size);
         assert!(size >= 2 * volume.chunk_size && size < 1 << 45, "{volume:?}");
         assert!(volume.expires().is_none_or(|end| end >= volume.created), "{volume:?}");
-        assert!((1..=2).contains(&volume.format()));
-        assert_eq!(volume.digest.as_str().len(), 64);
+        assert!(record::FORMATS.contains(&volume.format()));
+        assert!(is_file_name(&volume.digest));
     }
     if let Some(template) = check::<TemplateRecord>(data) {
         assert!(!template.name.contains('/') && !template.name.starts_with('.'));
-        assert_eq!(template.digest.as_str().len(), 64);
+        assert!(is_file_name(&template.digest));
     }
     check::<PoolRecord>(data);
+}
+
+/// Whether it leads nowhere else than to the directory of content.
+fn is_file_name(digest: &Digest) -> bool {
+    let name = digest.as_str();
+    let digits = name.strip_prefix("commit-").unwrap_or(name);
+    digits.len() == 64 && digits.bytes().all(|byte| byte.is_ascii_hexdigit())
 }
 
 fn check<T: Record + Serialize + PartialEq + std::fmt::Debug>(data: &[u8]) -> Option<T> {

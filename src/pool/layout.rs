@@ -4,11 +4,12 @@
 //! <pool>/pool.json                   format version and pool id
 //! <pool>/lock                        byte-range locks, see sys::lock
 //! <pool>/templates/<name>.json       name -> digest; replaced by rename
-//! <pool>/images/<hex>/image          content, read-only, extended sparsely to the largest volume
-//! <pool>/images/<hex>/loop           its last loop device, a hint
-//! <pool>/images/<hex>/import.json    the file that it was read from, to avoid reading it twice
+//! <pool>/images/<digest>/image       content, read-only, extended sparsely to the largest volume
+//! <pool>/images/<digest>/loop        its last loop device, a hint
+//! <pool>/images/<digest>/import.json the file that it was read from, to avoid reading it twice
 //! <pool>/images/.import-<id>/        a running or interrupted import: the same two files, and a
-//!                                    third, `source`, while the first is made of it
+//!                                    third, `source`, while the first is made of it. Of a commit, only
+//!                                    the files
 //! <pool>/volumes/<key>/volume.json   the intent: a volume exists as long as this file does
 //! <pool>/volumes/<key>/cow           its COW store (or `disk`, a private copy, in fallback)
 //! <pool>/volumes/<key>/abandoned     when an inline volume's pod was first found missing
@@ -74,7 +75,7 @@ impl Layout {
         self.root.join("images")
     }
 
-    /// The directory of the content with this digest (hexadecimal).
+    /// The directory of the content with this digest.
     pub fn image_directory(&self, digest: &Digest) -> PathBuf {
         self.images().join(digest.as_str())
     }

@@ -12,6 +12,7 @@
 //! | 2 | volumes: `reserve`, `ttl`, `target`, `kataDirect` |
 //! | 3 | templates: `warm`; spares |
 //! | 4 | volumes: `source`; snapshots |
+//! | 5 | content that was committed and not read: `digest` starts with `commit-` |
 //!
 //! Every record of one format is also valid in the next. The format of a pool is raised only when
 //! the first record that needs it is about to be written. Until then, an older calf can still use
@@ -34,13 +35,16 @@ use crate::model::{template_name, volume_id};
 use crate::sys::Host;
 
 /// The formats of layout and records that this calf reads and writes.
-pub const FORMATS: std::ops::RangeInclusive<u32> = 1..=4;
+pub const FORMATS: std::ops::RangeInclusive<u32> = 1..=5;
 
 /// The first format in which a pool may contain spares.
 pub(crate) const SPARES_FORMAT: u32 = 3;
 
 /// The first format in which a pool may contain snapshots.
 pub(crate) const SNAPSHOTS_FORMAT: u32 = 4;
+
+/// The first format in which a pool may contain content that is not identified by its SHA-256.
+pub(crate) const COMMITS_FORMAT: u32 = 5;
 
 /// Maximum size of a record in bytes: many times the size of the largest.
 pub(crate) const MAX_RECORD: u64 = 64 << 10;
@@ -74,7 +78,7 @@ pub struct PoolRecord {
 pub struct TemplateRecord {
     /// The template's name.
     pub name: String,
-    /// SHA-256 of the content, in hexadecimal.
+    /// What identifies the content.
     pub digest: Digest,
     /// Size of the content in bytes; the smallest size of a volume.
     pub size: u64,
@@ -100,7 +104,7 @@ pub struct VolumeRecord {
     pub id: String,
     /// Name of the template at the time of creation, for people.
     pub template: String,
-    /// Content that the volume started from, SHA-256 in hexadecimal.
+    /// The template's content that the volume started from.
     pub digest: Digest,
     /// Size of that content, in bytes.
     pub template_size: u64,
@@ -254,7 +258,11 @@ impl Record for VolumeRecord {
 impl TemplateRecord {
     /// Returns the oldest format that supports all values of the record.
     pub(crate) fn format(&self) -> u32 {
-        if self.warm > 0 { SPARES_FORMAT } else { 1 }
+        match self.digest.sha256() {
+            None => COMMITS_FORMAT,
+            Some(_) if self.warm > 0 => SPARES_FORMAT,
+            Some(_) => 1,
+        }
     }
 }
 
@@ -268,6 +276,7 @@ impl VolumeRecord {
             || self.target.is_some()
             || self.kata_direct;
         match self.source {
+            _ if self.digest.sha256().is_none() => COMMITS_FORMAT,
             Some(_) => SNAPSHOTS_FORMAT,
             None if new => 2,
             None => 1,

@@ -26,7 +26,7 @@ pub struct SnapshotRecord {
     pub volume: String,
     /// Name of the volume's template, for people.
     pub template: String,
-    /// The template's content that the COW store rests on, SHA-256 in hexadecimal.
+    /// The template's content that the COW store rests on.
     pub digest: Digest,
     /// Size of that content, in bytes.
     pub template_size: u64,

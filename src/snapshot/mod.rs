@@ -12,6 +12,7 @@
 //! Nothing in it refers to its volume, which may be deleted.
 
 pub(crate) mod catalog;
+pub(crate) mod commit;
 pub(crate) mod create;
 mod cut;
 pub(crate) mod fork;

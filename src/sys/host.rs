@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use crate::cow::header::StoreHeader;
+use crate::cow::pieces::Piece;
 use crate::error::Result;
 use crate::model::device_id::DeviceId;
 use crate::model::policy::NodeOwner;
@@ -133,6 +134,10 @@ pub trait Files {
         mode: CopyMode,
         flush: Flush,
     ) -> Result<()>;
+
+    /// Has the file at `to` share the blocks of these pieces of the file at `from`, in their places. Returns
+    /// those that it cannot share, in order, and leaves what was in their places.
+    fn share_pieces(&self, from: &Path, to: &Path, pieces: &[Piece]) -> Result<Vec<Piece>>;
 
     /// Opens an image. Never blocks, for instance on the writer of a pipe.
     fn open_image(&self, path: &Path, mode: OpenMode) -> Result<Box<dyn ImageFile>>;

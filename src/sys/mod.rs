@@ -49,4 +49,5 @@ pub use tree::{FileTree, TreeEntry, TreeKind};
 pub use udev::{UDEV_RULES, UDEV_RULES_FILE};
 
 pub use crate::cow::header::StoreHeader;
+pub use crate::cow::pieces::Piece;
 pub use crate::model::device_id::{DeviceId, Role, SPARE_PREFIX, UUID_PREFIX};

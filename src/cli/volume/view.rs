@@ -76,7 +76,7 @@ impl<'a> View<'a> {
             device: volume.device.and_then(|number| device_path(pool, number).ok()),
             template: &record.template,
             source: record.source.as_ref(),
-            digest: format!("sha256:{}", record.digest),
+            digest: record.digest.qualified(),
             size: record.size,
             template_size: record.template_size,
             fs_type: record.fs_type.as_deref(),

@@ -9,7 +9,7 @@ use rustix::fs::{Mode, OFlags};
 
 use crate::cow::header::StoreHeader;
 use crate::error::{Error, ErrorKind, Result};
-use crate::sys::{ImageFile as _, SparseRead as _, Target, TargetKind};
+use crate::sys::{ImageFile as _, Piece, SparseRead as _, Target, TargetKind};
 
 /// Asks the kernel for the real path, which takes fewer system calls than walking to it.
 pub(super) fn resolve(path: &Path) -> PathBuf {
@@ -58,6 +58,21 @@ fn copy_data(from: &Path, path: &Path, length: u64) -> io::Result<()> {
         at = source.next_data(end)?;
     }
     target.set_len(length)
+}
+
+/// Copies parts of one file to their places in another.
+pub(super) fn copy_pieces(from: &Path, to: &Path, pieces: &[Piece]) -> Result<()> {
+    let copy = || -> io::Result<()> {
+        let source = fs::File::open(from)?;
+        let target = OpenOptions::new().write(true).open(to)?;
+        for Piece { from, to, length } in pieces {
+            let mut data = vec![0; usize::try_from(*length).unwrap_or(usize::MAX)];
+            source.fill_from(&mut data, *from)?;
+            target.write_all_at(&data, *to)?;
+        }
+        Ok(())
+    };
+    copy().map_err(|e| Error::io("share blocks of", from.display(), e))
 }
 
 pub(super) fn rename(from: &Path, to: &Path) -> Result<()> {

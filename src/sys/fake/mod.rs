@@ -28,7 +28,7 @@ use crate::sys::lock::{Lock, Mode};
 use crate::sys::{
     BindSpec, Busy, Capabilities, CopyMode, Device, DeviceNumber, FileStatus, FileSystemUsage,
     FileTree, Files, Flush, Holder, Host, ImageFile, LoopDevice, LoopHandle, LoopSpec, Loops,
-    Mapper, MountSpec, MountedAt, Mounts, OpenMode, Process, Quiesce, SnapshotGlance,
+    Mapper, MountSpec, MountedAt, Mounts, OpenMode, Piece, Process, Quiesce, SnapshotGlance,
     SnapshotUsage, Table, Target, TargetKind, Usage,
 };
 use crate::sys::{file, lock, tree};
@@ -46,6 +46,8 @@ struct State {
     kernel: Kernel,
     snapshot_missing: bool,
     reflink_missing: bool,
+    /// The size of the blocks that files can share, in bytes.
+    shared_block: u64,
     /// How files were copied, to where, and which devices were suspended then.
     copied: Vec<Copied>,
     free: u64,
@@ -78,6 +80,7 @@ impl FakeHost {
                 kernel: Kernel::new(),
                 snapshot_missing: false,
                 reflink_missing: false,
+                shared_block: 4096,
                 copied: Vec::new(),
                 free: 1 << 40,
                 file_system_root: false,
@@ -121,6 +124,11 @@ impl FakeHost {
     /// Has files of the pool share no blocks from now on, as on ext4, or share them again.
     pub fn without_reflink(&self, missing: bool) {
         self.state().reflink_missing = missing;
+    }
+
+    /// From now on, files share only pieces that are made of blocks of so many bytes.
+    pub fn share_blocks_of(&self, bytes: u64) {
+        self.state().shared_block = bytes;
     }
 
     /// The copies of files since the last call: how each was made, to where, and which devices were suspended
@@ -445,6 +453,22 @@ impl Files for FakeHost {
             }
             state.copied.push((mode, path.to_owned(), state.kernel.suspended()));
             files::copy(from, path, length)
+        })
+    }
+
+    fn share_pieces(&self, from: &Path, to: &Path, pieces: &[Piece]) -> Result<Vec<Piece>> {
+        self.check(from);
+        self.check(to);
+        self.call("share_pieces", |state| {
+            let block = state.shared_block;
+            let is_shared = |piece: &&Piece| {
+                let Piece { from, to, length } = piece;
+                let whole = [from, to, length].into_iter().all(|it| it.is_multiple_of(block));
+                whole && !state.reflink_missing
+            };
+            let (shared, left): (Vec<Piece>, Vec<Piece>) = pieces.iter().partition(is_shared);
+            files::copy_pieces(from, to, &shared)?;
+            Ok(left)
         })
     }
 

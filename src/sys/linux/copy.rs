@@ -10,7 +10,7 @@ use rustix::fs::SeekFrom;
 use rustix::io::Errno;
 
 use crate::error::{Error, ErrorKind, Result};
-use crate::sys::linux::files;
+use crate::sys::linux::{files, share};
 use crate::sys::{CopyMode, Flush};
 
 /// Large enough to make the cost of calls negligible, small enough for a small container.
@@ -62,13 +62,11 @@ fn reflink(source: &File, target: &File, subject: impl Fn() -> String) -> Result
     const OPERATION: &str = "share the blocks of";
     rustix::fs::ioctl_ficlone(target, source).map_err(|errno| {
         let error = Error::io(OPERATION, subject(), errno);
-        match errno {
-            Errno::OPNOTSUPP | Errno::XDEV | Errno::INVAL | Errno::NOTTY | Errno::NOSYS => {
-                error.with_kind(ErrorKind::Unsupported).remedy(
-                    "put the pool on one XFS (made with reflink=1) or Btrfs file system, or copy",
-                )
-            }
-            _ => error,
+        match share::is_refusal(errno) {
+            true => error.with_kind(ErrorKind::Unsupported).remedy(
+                "put the pool on one XFS (made with reflink=1) or Btrfs file system, or copy",
+            ),
+            false => error,
         }
     })
 }

@@ -35,6 +35,7 @@ pub(crate) mod readiness;
 mod refusal;
 mod release;
 mod seal;
+mod share;
 pub(crate) mod site;
 mod sysfs;
 mod table;
@@ -58,8 +59,8 @@ use crate::sys::lock::{Lock, Mode};
 use crate::sys::{
     BindSpec, Busy, Capabilities, CopyMode, Device, DeviceNumber, FileStatus, FileSystemUsage,
     FileTree, Files, Flush, Holder, Host, ImageFile, LoopDevice, LoopHandle, LoopSpec, Loops,
-    Mapper, MountSpec, MountedAt, Mounts, OpenMode, Quiesce, SnapshotGlance, SparseRead as _,
-    Table, Target, TargetKind,
+    Mapper, MountSpec, MountedAt, Mounts, OpenMode, Piece, Quiesce, SnapshotGlance,
+    SparseRead as _, Table, Target, TargetKind,
 };
 use crate::sys::{file, image, lock, tree};
 
@@ -178,6 +179,10 @@ impl Files for LinuxHost {
         flush: Flush,
     ) -> Result<()> {
         copy::copy(from, path, length, mode, flush)
+    }
+
+    fn share_pieces(&self, from: &Path, to: &Path, pieces: &[Piece]) -> Result<Vec<Piece>> {
+        share::share(from, to, pieces)
     }
 
     fn open_image(&self, path: &Path, mode: OpenMode) -> Result<Box<dyn ImageFile>> {

@@ -323,6 +323,31 @@ pub(super) fn xfs_grow(file: BorrowedFd<'_>, blocks: u64, inode_percent: u32) ->
     unsafe { ioctl(file, request, &mut grow) }.map(drop)
 }
 
+/// `struct file_clone_range`
+#[repr(C)]
+struct CloneRange {
+    from: i64,
+    offset: u64,
+    length: u64,
+    to: u64,
+}
+
+const _: () = assert!(size_of::<CloneRange>() == 32);
+
+/// Has `target` share the blocks of a part of `source` from the offset `to` on.
+pub(super) fn clone_range(
+    source: BorrowedFd<'_>,
+    offset: u64,
+    length: u64,
+    target: BorrowedFd<'_>,
+    to: u64,
+) -> io::Result<()> {
+    let mut range = CloneRange { from: source.as_raw_fd().into(), offset, length, to };
+    let request = opcode::write::<CloneRange>(0x94, 13);
+    // SAFETY: FICLONERANGE reads a `struct file_clone_range`.
+    unsafe { ioctl(target, request, &mut range) }.map(drop)
+}
+
 // === mounts ===
 
 /// `struct mount_attr`

@@ -17,6 +17,7 @@
 //! Locks, in the order in which they are taken: import, template name, image.
 
 pub(crate) mod abandoned;
+pub(crate) mod assembly;
 mod disk;
 #[cfg(feature = "formats")]
 mod files;

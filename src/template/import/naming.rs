@@ -40,7 +40,22 @@ pub(super) fn point_name(
     shown: &str,
     found: &Found<'_>,
 ) -> Result<Option<Imported>> {
-    let (layout, name, digest) = (pool.layout(), &spec.name, found.digest);
+    let shown = match &spec.partition {
+        Some(partition) => format!("{shown}, partition {partition}"),
+        None => shown.to_owned(),
+    };
+    point(pool, &spec.name, &shown, found, || install(pool, found))
+}
+
+/// Points a name to content that `install` puts in its place; `None` if there is none to be put there.
+pub(super) fn point(
+    pool: &PoolDir,
+    name: &str,
+    shown: &str,
+    found: &Found<'_>,
+    install: impl FnOnce() -> Result<bool>,
+) -> Result<Option<Imported>> {
+    let (layout, digest) = (pool.layout(), found.digest);
     let _name = pool.lock_template(name)?;
     let path = layout.template_record(name);
     // Importing anew is how a record that cannot be read is replaced.
@@ -49,14 +64,10 @@ pub(super) fn point_name(
         _ => Err(error),
     })?;
     let _image = pool.lock_image(digest, Mode::Exclusive)?;
-    if !install(pool, found)? {
+    if !install()? {
         return Ok(None);
     }
-    let shown = match &spec.partition {
-        Some(partition) => format!("{shown}, partition {partition}"),
-        None => shown.to_owned(),
-    };
-    let mut template = describe(pool.host(), &layout.image(digest), name, &shown, found)?;
+    let mut template = describe(pool.host(), &layout.image(digest), name, shown, found)?;
     match &previous {
         Some(same) if same.digest == *digest => template = same.clone(),
         _ => {
@@ -93,12 +104,17 @@ fn install(pool: &PoolDir, found: &Found<'_>) -> Result<bool> {
     if fetched.is_none() {
         return Ok(false);
     }
-    // What is there has no content any more, or damaged content.
+    put(pool, &directory, digest)?;
+    Ok(true)
+}
+
+/// Moves a directory with complete content to its place, where there is no content, or damaged content.
+pub(super) fn put(pool: &PoolDir, directory: &Path, digest: &Digest) -> Result<()> {
+    let home = pool.layout().image_directory(digest);
     refuse_attached(pool, digest)?;
     pool.host().remove_directory(&home)?;
-    pool.host().rename(&directory, &home)?;
-    pool.host().sync_directory(&layout.images())?;
-    Ok(true)
+    pool.host().rename(directory, &home)?;
+    pool.host().sync_directory(&pool.layout().images())
 }
 
 /// Refuses to replace damaged content under the devices of volumes.

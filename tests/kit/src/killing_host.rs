@@ -13,7 +13,7 @@ use calf::sys::lock::{Lock, Mode};
 use calf::sys::{
     BindSpec, Busy, Capabilities, CopyMode, Device, DeviceId, DeviceNumber, FileStatus,
     FileSystemUsage, FileTree, Files, Flush, Holder, Host, ImageFile, LinuxHost, LoopDevice,
-    LoopHandle, LoopSpec, Loops, Mapper, MountSpec, MountedAt, Mounts, OpenMode, Quiesce,
+    LoopHandle, LoopSpec, Loops, Mapper, MountSpec, MountedAt, Mounts, OpenMode, Piece, Quiesce,
     SnapshotGlance, SparseRead, StoreHeader, Table, Target, TargetKind,
 };
 use calf::{NodeOwner, Result};
@@ -112,6 +112,7 @@ impl Files for KillingHost {
         change write_hint(path: &Path, content: &[u8]) -> Result<()>;
         change create_file(path: &Path, length: u64, flush: Flush) -> Result<()>;
         change copy_file(from: &Path, path: &Path, length: u64, mode: CopyMode, flush: Flush) -> Result<()>;
+        change share_pieces(from: &Path, to: &Path, pieces: &[Piece]) -> Result<Vec<Piece>>;
         change allocate_file(path: &Path, length: u64) -> Result<()>;
         look store_header(path: &Path) -> Result<StoreHeader>;
         change extend_file(path: &Path, length: u64) -> Result<()>;
