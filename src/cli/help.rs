@@ -86,6 +86,20 @@ Examples:
   ssh builder cat disk.zst | calf template import - --name disk
   calf template import cloud.qcow2 --name cloud --partition root";
 
+pub(super) const COMMIT: &str = "\
+The template shows what the snapshot or the volume shows, bit for bit. It shares the blocks of both the COW \
+store and the template that this rests on, which XFS (reflink=1) and Btrfs can, so that it is made at once and \
+takes up no space; on other file systems, only what is not active can be committed, and all of its content is \
+copied. It needs neither the snapshot, the volume nor the other template afterwards.
+
+Nothing of the content is read, so its digest (`commit:…`) says what it was made of, not what it holds. With --digest, all of it is read and the template has its SHA-256, which a list of templates can ask for.
+
+If the name exists, it moves to the new content; existing volumes keep the content that they started from.
+
+Examples:
+  calf template commit --snapshot warm --name base-2
+  calf template commit --volume vm1 --name base-2 --digest";
+
 pub(super) const FORK: &str = "\
 All of them start from the same instant, and either all are made or none; no snapshot is left. They share \
 the blocks of the volume's COW store, which XFS (reflink=1) and Btrfs can; on other file systems, only a \

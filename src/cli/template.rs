@@ -1,5 +1,7 @@
 //! `calf template`
 
+mod commit;
+
 use std::cmp::Reverse;
 use std::fs::File;
 use std::io::Read as _;
@@ -11,6 +13,7 @@ use calf::{
     Platform, Result, Run, TemplateRecord, TemplateStatus, digest_in_checksums,
 };
 use clap::{Args, Subcommand, ValueEnum};
+use commit::CommitArgs;
 use jiff::Timestamp;
 use serde::Serialize;
 
@@ -25,6 +28,9 @@ pub(super) enum Command {
     /// Import a disk image or a root file system under a name
     #[command(after_help = help::IMPORT)]
     Import(Box<ImportArgs>),
+    /// Make a template of what a snapshot or a volume holds, of the same blocks
+    #[command(after_help = help::COMMIT)]
+    Commit(CommitArgs),
     /// List all templates
     #[command(visible_alias = "ls")]
     List {
@@ -107,6 +113,7 @@ pub(super) struct ImportArgs {
 pub(super) fn run(context: &Context, command: Command) -> Result<Outcome> {
     match command {
         Command::Import(args) => import(context, *args),
+        Command::Commit(args) => commit::commit(context, &args),
         Command::List { sort, reverse } => list(context, sort, reverse),
         Command::Inspect { name } => inspect(context, &name),
         Command::Warm { name, spares } => warm(context, &name, spares),

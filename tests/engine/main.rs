@@ -1,6 +1,7 @@
 //! The engine on a simulated machine: no privileges, no kernel of its own.
 
 mod commitment;
+mod commits;
 #[cfg(all(feature = "formats", feature = "http"))]
 mod compressed;
 mod damage;

@@ -124,6 +124,9 @@ impl<'a> Assembly<'a> {
         cancel: &Cancel,
         progress: &mut dyn FnMut(u64),
     ) -> Result<Digest> {
+        if cancel.is_requested() {
+            return Err(self.cancelled());
+        }
         let path = self.image();
         let image = self.pool.host().open_image(&path, OpenMode::Read)?;
         let job = Job {
