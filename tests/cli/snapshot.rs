@@ -39,6 +39,12 @@ fn exit_codes_tell_what_went_wrong() {
         (&["volume", "create", "v", "--snapshot", "s"], 3),
         (&["volume", "create", "v", "--snapshot", "s", "--chunk-size", "4Ki"], 2),
         (&["volume", "create", "v"], 2),
+        (&["template", "commit", "--volume", "copy", "--name", "t"], 9),
+        (&["template", "commit", "--volume", "none", "--name", "t"], 3),
+        (&["template", "commit", "--snapshot", "s", "--name", "t"], 3),
+        (&["template", "commit", "--snapshot", "s", "--name", "a/b"], 2),
+        (&["template", "commit", "--name", "t"], 2),
+        (&["template", "commit", "--snapshot", "s", "--volume", "copy", "--name", "t"], 2),
     ] {
         let run = env.run(arguments);
         assert_eq!(run.code, Some(code), "{arguments:?}: {}", run.stderr);

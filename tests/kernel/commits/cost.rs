@@ -35,7 +35,6 @@ pub(crate) fn print() {
         for n in 0..5 {
             let start = Instant::now();
             let name = format!("made-{n}");
-            // Each of another snapshot, or it would be found.
             let spec = CommitSpec::new(of_snapshot("s"), &name);
             let committed = rig.pool.commit_template(&spec, &mut |_| ()).expect("a template");
             times.push(start.elapsed());
