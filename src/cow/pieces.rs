@@ -22,7 +22,7 @@ impl Piece {
     }
 }
 
-/// The parts of a store that a volume has instead of its template's content, as few as possible. `read` fills a
+/// The parts of a store that a volume has instead of its template's content, in the order of their places. `read` fills a
 /// buffer from an offset of the store on. The last may end behind the volume, which need not end with a chunk.
 pub(crate) fn pieces(
     shape: Shape,
@@ -37,6 +37,8 @@ pub(crate) fn pieces(
             _ => pieces.push(piece),
         }
     })?;
+    // The order of the mapping that a file system changes when it puts them there.
+    pieces.sort_unstable_by_key(|piece| piece.to);
     Ok(checked.map(|_| pieces))
 }
 
@@ -69,7 +71,7 @@ mod tests {
         assert_eq!(found(&[]), Ok(vec![]));
         assert_eq!(found(&[(7, 2), (8, 3), (9, 4)]), Ok(vec![piece(2, 7, 3)]));
         let scattered = [(7, 2), (9, 3), (8, 4), (20, 5), (21, 7)];
-        let pieces = [(2, 7, 1), (3, 9, 1), (4, 8, 1), (5, 20, 1), (7, 21, 1)];
+        let pieces = [(2, 7, 1), (4, 8, 1), (3, 9, 1), (5, 20, 1), (7, 21, 1)];
         let pieces = pieces.map(|(from, to, chunks)| piece(from, to, chunks));
         assert_eq!(found(&scattered), Ok(pieces.to_vec()));
     }

@@ -10,7 +10,7 @@ use calf::sys::lock::{Lock, Mode};
 use calf::sys::{
     BindSpec, Busy, Capabilities, CopyMode, Device, DeviceId, DeviceNumber, FileStatus,
     FileSystemUsage, FileTree, Files, Flush, Holder, Host, ImageFile, LinuxHost, LoopDevice,
-    LoopHandle, LoopSpec, Loops, Mapper, MountSpec, MountedAt, Mounts, OpenMode, Quiesce,
+    LoopHandle, LoopSpec, Loops, Mapper, MountSpec, MountedAt, Mounts, OpenMode, Piece, Quiesce,
     SnapshotGlance, StoreHeader, Table, Target, TargetKind,
 };
 use calf::{NodeOwner, Result};
@@ -59,6 +59,7 @@ impl Files for CostHost {
         linux write_hint(path: &Path, content: &[u8]) -> Result<()>;
         linux create_file(path: &Path, length: u64, flush: Flush) -> Result<()>;
         linux copy_file(from: &Path, path: &Path, length: u64, mode: CopyMode, flush: Flush) -> Result<()>;
+        linux share_pieces(from: &Path, to: &Path, pieces: &[Piece]) -> Result<Vec<Piece>>;
         linux allocate_file(path: &Path, length: u64) -> Result<()>;
         linux store_header(path: &Path) -> Result<StoreHeader>;
         linux shorten_file(path: &Path, least: u64, after_content: u64) -> Result<()>;
