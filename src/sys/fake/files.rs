@@ -8,8 +8,9 @@ use std::path::{Path, PathBuf};
 use rustix::fs::{Mode, OFlags};
 
 use crate::cow::header::StoreHeader;
+use crate::cow::pieces::Piece;
 use crate::error::{Error, ErrorKind, Result};
-use crate::sys::{ImageFile as _, Piece, SparseRead as _, Target, TargetKind};
+use crate::sys::{ImageFile as _, SparseRead as _, Target, TargetKind};
 
 /// Asks the kernel for the real path, which takes fewer system calls than walking to it.
 pub(super) fn resolve(path: &Path) -> PathBuf {

@@ -17,6 +17,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use crate::cow::header::StoreHeader;
+use crate::cow::pieces::Piece;
 use crate::error::{Error, ErrorKind, Result};
 use crate::model::device_id::DeviceId;
 use crate::model::policy::NodeOwner;
@@ -28,7 +29,7 @@ use crate::sys::lock::{Lock, Mode};
 use crate::sys::{
     BindSpec, Busy, Capabilities, CopyMode, Device, DeviceNumber, FileStatus, FileSystemUsage,
     FileTree, Files, Flush, Holder, Host, ImageFile, LoopDevice, LoopHandle, LoopSpec, Loops,
-    Mapper, MountSpec, MountedAt, Mounts, OpenMode, Piece, Process, Quiesce, SnapshotGlance,
+    Mapper, MountSpec, MountedAt, Mounts, OpenMode, Process, Quiesce, SnapshotGlance,
     SnapshotUsage, Table, Target, TargetKind, Usage,
 };
 use crate::sys::{file, lock, tree};

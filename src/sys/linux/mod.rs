@@ -52,6 +52,7 @@ use std::sync::OnceLock;
 use std::time::Duration;
 
 use crate::cow::header::StoreHeader;
+use crate::cow::pieces::Piece;
 use crate::error::{Error, Result};
 use crate::model::device_id::DeviceId;
 use crate::model::policy::NodeOwner;
@@ -59,8 +60,8 @@ use crate::sys::lock::{Lock, Mode};
 use crate::sys::{
     BindSpec, Busy, Capabilities, CopyMode, Device, DeviceNumber, FileStatus, FileSystemUsage,
     FileTree, Files, Flush, Holder, Host, ImageFile, LoopDevice, LoopHandle, LoopSpec, Loops,
-    Mapper, MountSpec, MountedAt, Mounts, OpenMode, Piece, Quiesce, SnapshotGlance,
-    SparseRead as _, Table, Target, TargetKind,
+    Mapper, MountSpec, MountedAt, Mounts, OpenMode, Quiesce, SnapshotGlance, SparseRead as _,
+    Table, Target, TargetKind,
 };
 use crate::sys::{file, image, lock, tree};
 

@@ -8,8 +8,8 @@ use std::path::Path;
 use nix::libc::O_NOFOLLOW;
 use rustix::io::Errno;
 
+use crate::cow::pieces::Piece;
 use crate::error::{Error, Result};
-use crate::sys::Piece;
 use crate::sys::linux::raw;
 
 /// Whether an error says that two files cannot share blocks, or not these blocks: their file systems differ or
