@@ -5,11 +5,14 @@
 //! `linux/dm-ioctl.h`. Apart from `src/sys/linux/raw.rs`, only this file has `unsafe` code.
 #![allow(unsafe_code)]
 
+use std::collections::BTreeMap;
 use std::fs::{File, OpenOptions};
 use std::io;
-use std::mem::size_of;
+use std::mem::{size_of, take};
 use std::os::fd::AsRawFd as _;
 use std::path::PathBuf;
+use std::sync::{Mutex, PoisonError};
+use std::time::Instant;
 
 use devicemapper_sys::{
     DM_DEV_CREATE_CMD, DM_DEV_REMOVE_CMD, DM_DEV_SUSPEND_CMD, DM_TABLE_LOAD_CMD,
@@ -38,6 +41,8 @@ const DM_ROOM: usize = 512;
 pub(crate) struct Controls {
     loops: File,
     mapper: File,
+    /// Milliseconds that each ioctl took, by its name.
+    times: Mutex<BTreeMap<&'static str, Vec<f64>>>,
 }
 
 /// A device-mapper request.
@@ -66,7 +71,22 @@ impl Drop for Loops {
 impl Controls {
     pub(crate) fn open() -> io::Result<Self> {
         let open = |path| OpenOptions::new().read(true).write(true).open(path);
-        Ok(Self { loops: open("/dev/loop-control")?, mapper: open("/dev/mapper/control")? })
+        let (loops, mapper) = (open("/dev/loop-control")?, open("/dev/mapper/control")?);
+        Ok(Self { loops, mapper, times: Mutex::default() })
+    }
+
+    /// Milliseconds that each ioctl has taken since the last question, by its name.
+    pub(crate) fn times(&self) -> BTreeMap<&'static str, Vec<f64>> {
+        take(&mut *self.times.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    fn timed<T>(&self, name: &'static str, ioctl: impl FnOnce() -> T) -> T {
+        let start = Instant::now();
+        let result = ioctl();
+        let time = start.elapsed().as_secs_f64() * 1000.0;
+        let mut times = self.times.lock().unwrap_or_else(PoisonError::into_inner);
+        times.entry(name).or_default().push(time);
+        result
     }
 
     /// Makes the kernel create loop devices up to `count`.
@@ -95,9 +115,10 @@ impl Controls {
             let mut config = [0_u32; LOOP_CONFIG];
             config[0] = u32::try_from(file.as_raw_fd()).map_err(io::Error::other)?;
             config[FLAGS_AT] = LOOP_AUTOCLEAR | if read_only { LOOP_READ_ONLY } else { 0 };
-            // SAFETY: LOOP_CONFIGURE reads 304 bytes, which the array has.
-            let result =
-                unsafe { libc::ioctl(device.as_raw_fd(), LOOP_CONFIGURE, config.as_ptr()) };
+            let result = self.timed("LOOP_CONFIGURE", || {
+                // SAFETY: LOOP_CONFIGURE reads 304 bytes, which the array has.
+                unsafe { libc::ioctl(device.as_raw_fd(), LOOP_CONFIGURE, config.as_ptr()) }
+            });
             match result {
                 0 => return Ok((index, device)),
                 _ if io::Error::last_os_error().raw_os_error() == Some(libc::EBUSY) => {}
@@ -151,15 +172,25 @@ impl Controls {
             request.data[24..24 + target.len()].copy_from_slice(target.as_bytes());
             request.data[40..40 + parameters.len()].copy_from_slice(parameters.as_bytes());
         }
-        // SAFETY: a device-mapper ioctl reads and writes at most `data_size` bytes, which is the
-        // size of the request; integers and bytes are valid with any bits.
-        let result = unsafe {
-            libc::ioctl(
-                self.mapper.as_raw_fd(),
-                DM | libc::c_ulong::from(command),
-                std::ptr::from_mut(&mut *request),
-            )
-        };
+        let number = DM | libc::c_ulong::from(command);
+        let result = self.timed(name_of(command), || {
+            let request = std::ptr::from_mut(&mut *request);
+            // SAFETY: a device-mapper ioctl reads and writes at most `data_size` bytes, which is the
+            // size of the request; integers and bytes are valid with any bits.
+            unsafe { libc::ioctl(self.mapper.as_raw_fd(), number, request) }
+        });
         if result == 0 { Ok(request) } else { Err(io::Error::last_os_error()) }
+    }
+}
+
+/// The name of a device-mapper command that makes, removes or shows a device.
+fn name_of(command: u32) -> &'static str {
+    match command {
+        DM_DEV_CREATE_CMD => "DM_DEV_CREATE",
+        DM_TABLE_LOAD_CMD => "DM_TABLE_LOAD",
+        DM_DEV_SUSPEND_CMD => "DM_DEV_SUSPEND (resume)",
+        DM_DEV_REMOVE_CMD => "DM_DEV_REMOVE",
+        DM_TABLE_STATUS_CMD => "DM_TABLE_STATUS",
+        other => unreachable!("nobody sends {other}"),
     }
 }

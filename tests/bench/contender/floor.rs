@@ -3,6 +3,7 @@
 //! The device is the one that calf makes by default: an autoclear loop with flushes dropped, a
 //! persistent store with overflow, a chunk of 4 KiB or the default size.
 
+use std::collections::BTreeMap;
 use std::fmt::Display;
 use std::fs::{self, File, OpenOptions};
 use std::path::PathBuf;
@@ -59,6 +60,11 @@ impl Floor {
     /// What device-mapper calls a disk.
     pub(crate) fn device_name(&self, id: &str) -> String {
         format!("floor-{}-{id}", self.store)
+    }
+
+    /// Milliseconds that each ioctl has taken since the last question, by its name.
+    pub(crate) fn times(&self) -> BTreeMap<&'static str, Vec<f64>> {
+        self.controls.times()
     }
 
     /// With stores that could hold disks of `size` bytes.

@@ -2,7 +2,8 @@
 //!
 //! The floor is the kernel's share of a volume's cost. A driver that keeps its promises pays more:
 //! three calls that wake it and its caller, a wait for the disk, a system call for each check. This
-//! room measures each of these in isolation; the sum shows how close to the floor a driver can get.
+//! room measures each of these in isolation; the sum shows how close to the floor a driver can get. It tells
+//! the floor's ioctls apart too.
 
 use std::fs::{self, File};
 use std::io::{Read as _, Write as _};
@@ -60,6 +61,9 @@ pub(super) fn parts() {
         });
         measure(5, &mut || (0..MANY).for_each(|_| controls.status(&name).expect("a state")));
         maker.delete(disk);
+    }
+    for (ioctl, times) in floor.times() {
+        emit(ROOM, ioctl, "floor", TIME, &times);
     }
     for (name, times) in names.iter().zip(times) {
         emit(ROOM, name, "this machine", TIME, &times);
