@@ -25,6 +25,8 @@ mod oci;
 mod partitions;
 mod places;
 mod pool_formats;
+#[cfg(feature = "formats")]
+mod programs;
 mod recovery;
 #[cfg(all(feature = "formats", feature = "http"))]
 mod registry;

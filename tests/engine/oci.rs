@@ -5,33 +5,15 @@
 use std::fs;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
-use std::process::Command;
 
 use calf::{Digest, ErrorKind, ImportFormat, ImportSpec, Platform, Pool, TemplateRecord};
 use calf_test_kit::simulated_pool::Environment;
 use serde_json::{Value, json};
-use sha2::{Digest as _, Sha256};
 use tar::{Builder, EntryType, Header};
 
+use crate::programs::{hex_of, run, text};
+
 const MIB: u64 = 1 << 20;
-
-fn run(program: &str, arguments: &[&str]) -> Vec<u8> {
-    // e2fsprogs is in a directory that not every user's PATH has.
-    let path = format!("{}:/usr/sbin:/sbin", std::env::var("PATH").unwrap_or_default());
-    let output = Command::new(program).args(arguments).env("PATH", path).output();
-    let output =
-        output.unwrap_or_else(|e| panic!("{program}: {e} (tests/deps.sh test installs it)"));
-    assert!(output.status.success(), "{program} {arguments:?}: {output:?}");
-    output.stdout
-}
-
-fn text(path: &Path) -> &str {
-    path.to_str().expect("UTF-8")
-}
-
-fn hex_of(bytes: &[u8]) -> String {
-    hex::encode(Sha256::digest(bytes))
-}
 
 /// A layer of lines: `dir/`, `file=content`, `link -> target`, `name == hard link`.
 fn layer(lines: &[&str]) -> Vec<u8> {

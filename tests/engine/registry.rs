@@ -15,14 +15,11 @@ use calf::{
 use calf_test_kit::http_server::{HttpServer, Reply, Request};
 use calf_test_kit::simulated_pool::Environment;
 use serde_json::{Value, json};
-use sha2::{Digest as _, Sha256};
+
+use crate::programs::hex_of;
 
 const MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
 const INDEX: &str = "application/vnd.oci.image.index.v1+json";
-
-fn hex_of(bytes: &[u8]) -> String {
-    hex::encode(Sha256::digest(bytes))
-}
 
 /// What a registry has, by the end of the path.
 #[derive(Clone, Default)]

@@ -6,7 +6,6 @@
 use std::fs;
 use std::os::unix::fs::{FileExt as _, MetadataExt as _, PermissionsExt as _, symlink};
 use std::path::{Path, PathBuf};
-use std::process::Command;
 
 use calf::{
     Cancel, Digest, ErrorKind, ImageUrl, ImportFormat, ImportSpec, Pool, Result, TemplateRecord,
@@ -15,21 +14,9 @@ use calf_test_kit::http_server::{HttpServer, Reply};
 use calf_test_kit::simulated_pool::Environment;
 use sha2::{Digest as _, Sha256};
 
+use crate::programs::{run, text};
+
 const MIB: u64 = 1 << 20;
-
-fn run(program: &str, arguments: &[&str]) -> Vec<u8> {
-    // e2fsprogs is in a directory that not every user's PATH has.
-    let path = format!("{}:/usr/sbin:/sbin", std::env::var("PATH").unwrap_or_default());
-    let output = Command::new(program).args(arguments).env("PATH", path).output();
-    let output =
-        output.unwrap_or_else(|e| panic!("{program}: {e} (tests/deps.sh test installs it)"));
-    assert!(output.status.success(), "{program} {arguments:?}: {output:?}");
-    output.stdout
-}
-
-fn text(path: &Path) -> &str {
-    path.to_str().expect("UTF-8")
-}
 
 fn tar(directory: &Path, to: &Path, options: &[&str]) {
     run("tar", &[&["-C", text(directory), "-cf", text(to)], options, &["."]].concat());

@@ -7,28 +7,16 @@ mod sources;
 use std::fs::{self, File};
 use std::os::unix::fs::{FileExt as _, MetadataExt as _};
 use std::path::{Path, PathBuf};
-use std::process::Command;
 
 use calf::{Digest, Error, ErrorKind, ImportSpec, Pool, Result, TemplateRecord};
 use calf_test_kit::simulated_pool::{Environment, ext4_image};
 use sha2::{Digest as _, Sha256};
 
+use crate::programs::{run, text};
+
 const MIB: u64 = 1 << 20;
 /// Size of the disk: its last cluster is not whole.
 const DISK: u64 = 9 * MIB + 512;
-
-/// Runs a program, such as `qemu-img`.
-fn run(program: &str, arguments: &[&str]) {
-    let output = Command::new(program)
-        .args(arguments)
-        .output()
-        .unwrap_or_else(|e| panic!("{program}: {e} (tests/deps.sh test installs it)"));
-    assert!(output.status.success(), "{program} {arguments:?}: {output:?}");
-}
-
-fn text(path: &Path) -> &str {
-    path.to_str().expect("a path")
-}
 
 /// A raw disk: an ext4 superblock, data that does not compress, text that does, and holes between them.
 fn raw(environment: &Environment) -> PathBuf {
