@@ -8,6 +8,7 @@ mod housekeeping;
 mod inline;
 mod kata;
 mod lists;
+mod races;
 mod registration;
 mod reports;
 mod snapshots;

@@ -11,6 +11,15 @@ use crate::model::volume::VolumeSpec;
 use crate::pool::record::VolumeRecord;
 use crate::volume::mountable::Content;
 
+/// The volume that a checked request asks for.
+struct Requested<'a> {
+    name: &'a str,
+    request: &'a v1::CreateVolumeRequest,
+    parameters: Parameters,
+    range: Range,
+    capabilities: Vec<Capability>,
+}
+
 impl Service {
     /// The volume's id is its name, so a repeated call finds the volume that an earlier call made.
     pub(super) fn create_volume(
@@ -24,24 +33,51 @@ impl Service {
         let range = Range::parse(request.capacity_range.as_ref())?;
         let parameters = Parameters::parse(Origin::Parameters, &request.parameters)?;
         self.topology.require("make a volume", request.accessibility_requirements.as_ref())?;
-        let existing = self.pool.volume_record(name)?;
-        let source = self.source(request, existing.as_ref())?;
-        let spec = parameters.into_spec(Origin::Parameters, name, source)?;
-
-        let size = match &existing {
-            Some(existing) => self.compatible_size(existing, range, &capabilities)?,
-            None => self.size_of_new(&spec, range, &capabilities)?,
-        };
         let made =
-            self.pool.provision(&spec.clone().size(size)).map_err(|error| match error.kind() {
-                // CSI's code for a source of which no such volume can be made.
-                ErrorKind::Unsupported if spec.source.is_some() => {
-                    error.with_kind(ErrorKind::InvalidArgument)
-                }
-                _ => error,
-            })?;
+            self.find_or_make(&Requested { name, request, parameters, range, capabilities })?;
         let volume = volume::to_wire(&made, &self.topology);
         Ok(v1::CreateVolumeResponse { volume: Some(volume) })
+    }
+
+    /// Makes the volume, or finds it. Another call may make it, or grow it, between the look at it and the
+    /// engine's, which then finds a volume of another size: so look again, as long as there is something
+    /// new to see.
+    fn find_or_make(&self, requested: &Requested<'_>) -> Result<VolumeRecord> {
+        let mut seen = self.pool.volume_record(requested.name)?;
+        loop {
+            match self.find_or_make_as(requested, seen.as_ref()) {
+                Err(error) if error.kind() == ErrorKind::AlreadyExists => {
+                    let now = self.pool.volume_record(requested.name)?;
+                    if now == seen {
+                        return Err(error);
+                    }
+                    seen = now;
+                }
+                result => return result,
+            }
+        }
+    }
+
+    /// Does the same, if the volume still is as it was `seen`.
+    fn find_or_make_as(
+        &self,
+        requested: &Requested<'_>,
+        seen: Option<&VolumeRecord>,
+    ) -> Result<VolumeRecord> {
+        let Requested { name, request, parameters, range, capabilities } = requested;
+        let source = self.source(request, seen)?;
+        let spec = parameters.clone().into_spec(Origin::Parameters, name, source)?;
+        let size = match seen {
+            Some(existing) => self.compatible_size(existing, *range, capabilities)?,
+            None => self.size_of_new(&spec, *range, capabilities)?,
+        };
+        self.pool.provision(&spec.clone().size(size)).map_err(|error| match error.kind() {
+            // CSI's code for a source of which no such volume can be made.
+            ErrorKind::Unsupported if spec.source.is_some() => {
+                error.with_kind(ErrorKind::InvalidArgument)
+            }
+            _ => error,
+        })
     }
 
     fn size_of_new(

@@ -26,6 +26,9 @@ fn crash() -> ! {
     std::panic::resume_unwind(Box::new(Crash))
 }
 
+/// What happens between two calls.
+type Interruption = Box<dyn FnOnce() + Send>;
+
 /// Counts calls, and makes one of them fail. Clones share the count.
 #[derive(Clone, Default)]
 pub(super) struct Faults(Arc<Mutex<Plan>>);
@@ -34,12 +37,18 @@ pub(super) struct Faults(Arc<Mutex<Plan>>);
 struct Plan {
     calls: u64,
     fail: Option<(u64, Failure)>,
+    interrupt: Option<(u64, Interruption)>,
 }
 
 impl Faults {
     /// Makes the `n`-th call from now fail (the first is 1).
     pub(super) fn fail_at(&self, n: u64, failure: Failure) {
-        *self.plan() = Plan { calls: 0, fail: Some((n, failure)) };
+        *self.plan() = Plan { fail: Some((n, failure)), ..Plan::default() };
+    }
+
+    /// Runs `interruption` before the `n`-th call from now (the first is 1).
+    pub(super) fn interrupt_at(&self, n: u64, interruption: Interruption) {
+        *self.plan() = Plan { interrupt: Some((n, interruption)), ..Plan::default() };
     }
 
     /// Makes every call succeed again. Returns whether the failing call was reached.
@@ -61,7 +70,11 @@ impl Faults {
     ) -> Result<T> {
         let injected =
             || Error::new(ErrorKind::Internal, "run", name, "the test made this call fail");
-        match self.count() {
+        let (failure, interruption) = self.count();
+        if let Some(interruption) = interruption {
+            interruption();
+        }
+        match failure {
             None => action(),
             Some(Failure::ErrorBefore) => Err(injected()),
             Some(Failure::ErrorAfter) => action().and(Err(injected())),
@@ -73,11 +86,14 @@ impl Faults {
         }
     }
 
-    /// Counts a call, and returns how it must fail.
-    fn count(&self) -> Option<Failure> {
+    /// Counts a call, and returns how it must fail, and what happens before it.
+    fn count(&self) -> (Option<Failure>, Option<Interruption>) {
         let mut plan = self.plan();
         plan.calls += 1;
-        plan.fail.filter(|(n, _)| *n == plan.calls).map(|(_, failure)| failure)
+        let calls = plan.calls;
+        let failure = plan.fail.filter(|(n, _)| *n == calls).map(|(_, failure)| failure);
+        let interruption = plan.interrupt.take_if(|(n, _)| *n == calls);
+        (failure, interruption.map(|(_, interruption)| interruption))
     }
 
     fn plan(&self) -> MutexGuard<'_, Plan> {

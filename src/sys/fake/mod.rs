@@ -102,6 +102,12 @@ impl FakeHost {
         self.faults.fail_at(n, failure);
     }
 
+    /// Runs `interruption` before the `n`-th call from now (the first is 1), as another process would. It may
+    /// use the machine.
+    pub fn interrupt_at(&self, n: u64, interruption: impl FnOnce() + Send + 'static) {
+        self.faults.interrupt_at(n, Box::new(interruption));
+    }
+
     /// Makes every call succeed again. Returns whether the failing call was reached.
     pub fn heal(&self) -> bool {
         self.faults.heal()
