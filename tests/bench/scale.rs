@@ -40,6 +40,9 @@ pub(crate) struct Scale {
     pub(crate) packages: usize,
     /// Volumes of the density room.
     pub(crate) dense: usize,
+    /// Chunks that the room of exceptions writes, and the size of its disks.
+    pub(crate) exceptions: usize,
+    pub(crate) large: u64,
     /// Volumes of the growth room.
     pub(crate) growth: usize,
     /// How long the idle driver is watched.
@@ -66,6 +69,8 @@ const SMOKE: Scale = Scale {
     guests: 2,
     packages: 2,
     dense: 2,
+    exceptions: 200,
+    large: 64 << 20,
     growth: 2,
     idle: Duration::from_millis(200),
     all_rivals_everywhere: false,
@@ -88,6 +93,8 @@ const SHORT: Scale = Scale {
     guests: 10,
     packages: 20,
     dense: 100,
+    exceptions: 100_000,
+    large: 10 << 30,
     growth: 200,
     idle: Duration::from_secs(3),
     all_rivals_everywhere: true,
@@ -110,6 +117,8 @@ const FULL: Scale = Scale {
     guests: 50,
     packages: 100,
     dense: 1000,
+    exceptions: 1_000_000,
+    large: 100 << 30,
     growth: 2000,
     idle: Duration::from_secs(3),
     all_rivals_everywhere: true,

@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 use std::fmt::Display;
 use std::fs::{self, File, OpenOptions};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use calf::VolumeSpec;
 
@@ -65,6 +65,13 @@ impl Floor {
     /// Milliseconds that each ioctl has taken since the last question, by its name.
     pub(crate) fn times(&self) -> BTreeMap<&'static str, Vec<f64>> {
         self.controls.times()
+    }
+
+    /// With disks of `size` bytes over another image.
+    pub(crate) fn over(mut self, image: &Path, size: u64) -> Self {
+        let image = File::open(image).expect("the image");
+        (self.origin, self._origin) = self.controls.attach(&image, true).expect("a loop device");
+        Self { size, stores_of: size, ..self }
     }
 
     /// With stores that could hold disks of `size` bytes.

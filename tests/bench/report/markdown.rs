@@ -6,7 +6,7 @@ use super::targets::{Judgement, Verdict};
 use super::{Run, Summarized, distinct};
 
 /// Titles of the rooms, in the order of the page.
-pub(super) const ROOMS: [(&str, &str); 11] = [
+pub(super) const ROOMS: [(&str, &str); 12] = [
     ("ready", "Ready time: one caller"),
     ("together", "Ready time: concurrent callers"),
     ("warm", "Ready time: with a spare"),
@@ -16,6 +16,7 @@ pub(super) const ROOMS: [(&str, &str); 11] = [
     ("slow", "A slow disk"),
     ("guests", "Guests and the page cache"),
     ("density", "Density"),
+    ("exceptions", "Many exceptions"),
     ("growth", "Growth"),
     ("import", "Import"),
 ];

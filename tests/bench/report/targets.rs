@@ -5,6 +5,7 @@ use super::markdown::number;
 
 const FLOOR: &str = "floor";
 const GRPC: &str = "calf (gRPC)";
+const LIBRARY: &str = "calf (library)";
 const SCRIPT: &str = "losetup+dmsetup";
 const CALF: &str = "calf ephemeral 4 KiB";
 /// The rivals of calf: all contenders that keep the template unchanged.
@@ -50,6 +51,7 @@ pub(super) fn judge(run: &Run<'_>) -> Vec<Judgement> {
     all.extend(warm(run));
     all.extend(input_output(run));
     all.extend(density(run));
+    all.extend(exceptions(run));
     all.extend(import(run));
     all
 }
@@ -88,6 +90,16 @@ fn ready(run: &Run<'_>) -> Vec<Judgement> {
             "concurrent callers over gRPC, relative to a single caller of the floor, in total",
             AtMost(1.1),
             together(),
+        ),
+        judgement(
+            "create and activate as a library, relative to the floor",
+            AtMost(1.0),
+            times(LIBRARY, FLOOR, HUNDRED),
+        ),
+        judgement(
+            "the same as a library with the largest number of volumes",
+            AtMost(1.0),
+            times(LIBRARY, FLOOR, u64::MAX),
         ),
         judgement("p99 relative to the median, over gRPC", AtMost(3.0), tail(HUNDRED)),
         judgement(
@@ -183,7 +195,18 @@ fn density(run: &Run<'_>) -> Vec<Judgement> {
         Some(Figure { value: (restart.value - beyond) / listing.value, case: restart.case })
     };
     let empty = of("start without volumes").map(|figure| figure.value);
+    let kernel_memory = |contender: &str| {
+        let row = run.largest("density", &[contender], "kernel memory per volume", HUNDRED)?;
+        Some(Figure { value: row.summary.median, case: &row.case })
+    };
     vec![
+        judgement("kernel memory per volume of 20 GiB, KiB", AtMost(850.0), kernel_memory(LIBRARY)),
+        judgement(
+            "the same with copy buffers of 16 KiB",
+            AtMost(250.0),
+            kernel_memory("calf (library), 16 KiB copy buffers"),
+        ),
+        judgement("restart, ms", AtMost(1000.0), of("restart")),
         judgement("disk space per fresh volume, KiB", AtMost(16.0), of("disk per fresh volume")),
         judgement(
             "driver memory with all volumes, KiB",
@@ -202,6 +225,22 @@ fn density(run: &Run<'_>) -> Vec<Judgement> {
             of("processor time of the idle driver"),
         ),
     ]
+}
+
+fn exceptions(run: &Run<'_>) -> Vec<Judgement> {
+    let against_floor = |metric: &str| {
+        let row = run.largest("exceptions", &[LIBRARY, FLOOR], metric, u64::MAX)?;
+        let floor = run.median("exceptions", &row.case, FLOOR, metric)?;
+        Some(Figure { value: row.summary.median / floor, case: &row.case })
+    };
+    [
+        ("time of a first write, relative to a table of full size", "a first write"),
+        ("time of a rewrite, relative to the same", "a rewrite"),
+        ("time of a read of what was written, relative to the same", "a read of what was written"),
+        ("time of a read of the template, relative to the same", "a read of the template"),
+    ]
+    .map(|(what, metric)| judgement(what, Goal::AtMost(1.03), against_floor(metric)))
+    .into()
 }
 
 fn import(run: &Run<'_>) -> Vec<Judgement> {

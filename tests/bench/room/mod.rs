@@ -2,6 +2,7 @@
 
 mod buffer;
 mod density;
+mod exceptions;
 mod growth;
 mod guests;
 mod import;
@@ -19,7 +20,7 @@ mod workload;
 use std::time::Instant;
 
 /// Name and body of each room, in the order in which they run.
-pub(crate) const ALL: [(&str, fn()); 11] = [
+pub(crate) const ALL: [(&str, fn()); 12] = [
     ("ready_alone", ready::alone),
     ("ready_together", ready::together),
     ("spares", warm::spares),
@@ -29,6 +30,7 @@ pub(crate) const ALL: [(&str, fn()); 11] = [
     ("slow_disk", slow::slow_disk),
     ("guests", guests::guests),
     ("density", density::density),
+    ("exceptions", exceptions::exceptions),
     ("growth", growth::growth),
     ("import", import::import),
 ];
