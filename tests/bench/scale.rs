@@ -43,6 +43,11 @@ pub(crate) struct Scale {
     /// Chunks that the room of exceptions writes, and the size of its disks.
     pub(crate) exceptions: usize,
     pub(crate) large: u64,
+    /// Mebibytes that were just written when a snapshot is taken.
+    pub(crate) dirty: &'static [usize],
+    /// Disks that are made of a warm one, and the chunks that this has written.
+    pub(crate) forks: usize,
+    pub(crate) warm_chunks: usize,
     /// Volumes of the growth room.
     pub(crate) growth: usize,
     /// How long the idle driver is watched.
@@ -71,6 +76,9 @@ const SMOKE: Scale = Scale {
     dense: 2,
     exceptions: 200,
     large: 64 << 20,
+    dirty: &[0],
+    forks: 2,
+    warm_chunks: 50,
     growth: 2,
     idle: Duration::from_millis(200),
     all_rivals_everywhere: false,
@@ -95,6 +103,9 @@ const SHORT: Scale = Scale {
     dense: 100,
     exceptions: 100_000,
     large: 10 << 30,
+    dirty: &[0, 64],
+    forks: 20,
+    warm_chunks: 1000,
     growth: 200,
     idle: Duration::from_secs(3),
     all_rivals_everywhere: true,
@@ -119,6 +130,9 @@ const FULL: Scale = Scale {
     dense: 1000,
     exceptions: 1_000_000,
     large: 100 << 30,
+    dirty: &[0, 64, 512],
+    forks: 100,
+    warm_chunks: 10_000,
     growth: 2000,
     idle: Duration::from_secs(3),
     all_rivals_everywhere: true,

@@ -2,11 +2,11 @@
 
 use std::path::{Path, PathBuf};
 
-use calf::{Access, Pool, Publish, Stage, VolumeSpec};
+use calf::{Access, Pool, Publish, SnapshotSpec, Stage, VolumeSource, VolumeSpec};
 use calf_test_kit::driver_process::{Client, Driver, Usage};
 use calf_test_kit::kernel;
 
-use super::{Caller, Contender, Disk, Weight};
+use super::{Caller, Contender, Disk, Snapshots, Weight};
 use crate::world::{TEMPLATE, World};
 
 /// `calf serve` in a process of its own.
@@ -110,6 +110,46 @@ impl Contender for Library {
     fn caller(&self) -> Box<dyn Caller + '_> {
         Box::new(LibraryCaller(self))
     }
+
+    fn snapshots(&self) -> Option<&dyn Snapshots> {
+        Some(self)
+    }
+}
+
+impl Library {
+    /// Attaches the devices of a volume.
+    fn activated(&self, id: String) -> Disk {
+        let device = self.pool.volume(&id).and_then(|volume| volume.activate()).expect("activate");
+        let device = device.path().to_owned();
+        Disk { id, device, below: String::new() }
+    }
+}
+
+impl Snapshots for Library {
+    fn take(&self, disk: &Disk, name: &str) -> String {
+        let volume = self.pool.volume(&disk.id).expect("a volume id");
+        volume.take_snapshot(&SnapshotSpec::new(name)).expect("a snapshot");
+        name.to_owned()
+    }
+
+    fn start(&self, snapshot: &str, id: &str) -> Disk {
+        let source = VolumeSource::Snapshot(snapshot.to_owned());
+        self.pool.create_volume(&VolumeSpec::from_source(id, source)).expect("create");
+        self.activated(id.to_owned())
+    }
+
+    fn forget(&self, snapshot: &str) {
+        self.pool.snapshot(snapshot).expect("a name").delete().expect("delete");
+    }
+
+    fn fork(&self, disk: &Disk, ids: &[String]) -> Vec<Disk> {
+        let source = || VolumeSource::Volume(disk.id.clone());
+        let specs: Vec<VolumeSpec> =
+            ids.iter().map(|id| VolumeSpec::from_source(id, source())).collect();
+        let volume = self.pool.volume(&disk.id).expect("a volume id");
+        volume.fork(&specs, None).expect("a fork");
+        ids.iter().map(|id| self.activated(id.clone())).collect()
+    }
 }
 
 struct LibraryCaller<'a>(&'a Library);
@@ -120,9 +160,7 @@ impl Caller for LibraryCaller<'_> {
         // The driver serves the same pool: the names must differ.
         let id = format!("{name}-{id}");
         pool.create_volume(&shape(VolumeSpec::new(&id, TEMPLATE))).expect("create");
-        let device = pool.volume(&id).and_then(|volume| volume.activate()).expect("activate");
-        let device = device.path().to_owned();
-        Disk { id, device, below: String::new() }
+        self.0.activated(id)
     }
 
     fn delete(&mut self, disk: Disk) {

@@ -7,7 +7,7 @@ use std::process::Command;
 use calf_test_kit::kernel;
 use calf_test_kit::real_pool::run;
 
-use super::{Caller, Contender, Disk, Weight, take_down};
+use super::{Caller, Contender, Disk, Snapshots, Weight, take_down};
 use crate::world::{World, text};
 
 /// Sees only the benchmark's own loop device, writes nothing outside its directory, and does not
@@ -101,6 +101,46 @@ impl Contender for Lvm {
     fn caller(&self) -> Box<dyn Caller + '_> {
         Box::new(LvmCaller(self))
     }
+
+    /// A thick snapshot cannot have snapshots.
+    fn snapshots(&self) -> Option<&dyn Snapshots> {
+        self.thin.then_some(self as &dyn Snapshots)
+    }
+}
+
+impl Lvm {
+    /// Makes a snapshot of a thin volume, and activates it if it is to be a disk.
+    fn snapshot(&self, origin: &str, id: &str, activation: &[&str]) {
+        let origin = format!("{}/{origin}", self.group);
+        let arguments = ["lvcreate", "--quiet", "--yes", "--snapshot", "-n", id];
+        self.run(&[&arguments[..], activation, &[&origin]].concat());
+    }
+
+    fn remove(&self, id: &str) {
+        let volume = format!("{}/{id}", self.group);
+        self.run(&["lvremove", "--quiet", "--force", "--yes", &volume]);
+    }
+
+    fn device_of(&self, id: &str) -> PathBuf {
+        Path::new("/dev/mapper").join(format!("{}-{id}", self.group))
+    }
+}
+
+impl Snapshots for Lvm {
+    fn take(&self, disk: &Disk, name: &str) -> String {
+        self.snapshot(&disk.id, name, &["-ky", "-an"]);
+        name.to_owned()
+    }
+
+    fn start(&self, snapshot: &str, id: &str) -> Disk {
+        let id = id.replace('-', "_");
+        self.snapshot(snapshot, &id, &["-kn", "-ay"]);
+        Disk { device: self.device_of(&id), id, below: String::new() }
+    }
+
+    fn forget(&self, snapshot: &str) {
+        self.remove(snapshot);
+    }
 }
 
 struct LvmCaller<'a>(&'a Lvm);
@@ -109,20 +149,15 @@ impl Caller for LvmCaller<'_> {
     fn create(&mut self, id: &str) -> Disk {
         let lvm = self.0;
         let id = id.replace('-', "_");
-        let base = format!("{}/base", lvm.group);
         let store = format!("{}b", lvm.store);
-        let mut arguments = vec!["lvcreate", "--quiet", "--yes", "--snapshot", "-n", &id];
         match lvm.thin {
-            true => arguments.extend(["-kn", "-ay", &base]),
-            false => arguments.extend(["-L", &store, &base]),
+            true => lvm.snapshot("base", &id, &["-kn", "-ay"]),
+            false => lvm.snapshot("base", &id, &["-L", &store]),
         }
-        lvm.run(&arguments);
-        let device = Path::new("/dev/mapper").join(format!("{}-{id}", lvm.group));
-        Disk { id, device, below: String::new() }
+        Disk { device: lvm.device_of(&id), id, below: String::new() }
     }
 
     fn delete(&mut self, disk: Disk) {
-        let volume = format!("{}/{}", self.0.group, disk.id);
-        self.0.run(&["lvremove", "--quiet", "--force", "--yes", &volume]);
+        self.0.remove(&disk.id);
     }
 }

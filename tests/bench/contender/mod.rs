@@ -71,6 +71,11 @@ pub(crate) trait Contender: Sync {
 
     /// Starts a caller; several callers may work at once.
     fn caller(&self) -> Box<dyn Caller + '_>;
+
+    /// How it takes snapshots of disks that are in use, if it can.
+    fn snapshots(&self) -> Option<&dyn Snapshots> {
+        None
+    }
 }
 
 /// A caller, which makes disks one after the other.
@@ -80,6 +85,26 @@ pub(crate) trait Caller: Send {
 
     /// Removes the disk without a trace.
     fn delete(&mut self, disk: Disk);
+}
+
+/// A contender that takes snapshots of disks that are in use.
+pub(crate) trait Snapshots {
+    /// Keeps what a disk holds at one instant. Returns what the contender calls the snapshot.
+    fn take(&self, disk: &Disk, name: &str) -> String;
+
+    /// Makes a disk that starts from a snapshot.
+    fn start(&self, snapshot: &str, id: &str) -> Disk;
+
+    /// Deletes a snapshot.
+    fn forget(&self, snapshot: &str);
+
+    /// Makes disks that start from what a disk holds at one instant.
+    fn fork(&self, disk: &Disk, ids: &[String]) -> Vec<Disk> {
+        let snapshot = self.take(disk, "forked");
+        let disks = ids.iter().map(|id| self.start(&snapshot, id)).collect();
+        self.forget(&snapshot);
+        disks
+    }
 }
 
 /// A requirement of a contender that calf itself does not have.

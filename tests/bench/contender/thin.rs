@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 use calf_test_kit::real_pool::run;
 
-use super::{Caller, Contender, Disk, Weight, take_down};
+use super::{Caller, Contender, Disk, Snapshots, Weight, take_down};
 use crate::world::{World, text};
 
 /// Sectors per block: 64 KiB, the least.
@@ -89,16 +89,47 @@ impl Contender for Thin {
     fn caller(&self) -> Box<dyn Caller + '_> {
         Box::new(ThinCaller(self))
     }
+
+    fn snapshots(&self) -> Option<&dyn Snapshots> {
+        Some(self)
+    }
+}
+
+impl Thin {
+    /// Makes a disk that starts from the thin volume `origin`.
+    fn snapshot(&self, origin: &str, id: &str) -> Disk {
+        let number = self.next.fetch_add(1, Ordering::Relaxed);
+        message(&format!("create_snap {number} {origin}"));
+        let device = self.activate(&format!("thin-{id}"), number);
+        Disk { id: id.to_owned(), device, below: number.to_string() }
+    }
+}
+
+impl Snapshots for Thin {
+    /// The kernel's documentation says to suspend a thin volume that is active.
+    fn take(&self, disk: &Disk, _name: &str) -> String {
+        let (number, device) =
+            (self.next.fetch_add(1, Ordering::Relaxed), format!("thin-{}", disk.id));
+        run("dmsetup", &["suspend", &device], &[]);
+        message(&format!("create_snap {number} {}", disk.below));
+        run("dmsetup", &["resume", &device], &[]);
+        number.to_string()
+    }
+
+    fn start(&self, snapshot: &str, id: &str) -> Disk {
+        self.snapshot(snapshot, id)
+    }
+
+    fn forget(&self, snapshot: &str) {
+        message(&format!("delete {snapshot}"));
+    }
 }
 
 struct ThinCaller<'a>(&'a Thin);
 
 impl Caller for ThinCaller<'_> {
     fn create(&mut self, id: &str) -> Disk {
-        let number = self.0.next.fetch_add(1, Ordering::Relaxed);
-        message(&format!("create_snap {number} {BASE}"));
-        let device = self.0.activate(&format!("thin-{id}"), number);
-        Disk { id: id.to_owned(), device, below: number.to_string() }
+        self.0.snapshot(&BASE.to_string(), id)
     }
 
     fn delete(&mut self, disk: Disk) {

@@ -6,7 +6,7 @@ use super::targets::{Judgement, Verdict};
 use super::{Run, Summarized, distinct};
 
 /// Titles of the rooms, in the order of the page.
-pub(super) const ROOMS: [(&str, &str); 12] = [
+pub(super) const ROOMS: [(&str, &str); 13] = [
     ("ready", "Ready time: one caller"),
     ("together", "Ready time: concurrent callers"),
     ("warm", "Ready time: with a spare"),
@@ -17,6 +17,7 @@ pub(super) const ROOMS: [(&str, &str); 12] = [
     ("guests", "Guests and the page cache"),
     ("density", "Density"),
     ("exceptions", "Many exceptions"),
+    ("snapshots", "Snapshots, forks, commits"),
     ("growth", "Growth"),
     ("import", "Import"),
 ];

@@ -52,6 +52,7 @@ pub(super) fn judge(run: &Run<'_>) -> Vec<Judgement> {
     all.extend(input_output(run));
     all.extend(density(run));
     all.extend(exceptions(run));
+    all.extend(snapshots(run));
     all.extend(import(run));
     all
 }
@@ -241,6 +242,35 @@ fn exceptions(run: &Run<'_>) -> Vec<Judgement> {
     ]
     .map(|(what, metric)| judgement(what, Goal::AtMost(1.03), against_floor(metric)))
     .into()
+}
+
+fn snapshots(run: &Run<'_>) -> Vec<Judgement> {
+    use Goal::{AtLeast, AtMost};
+    let of = |metric: &str| run.largest("snapshots", &[LIBRARY], metric, u64::MAX);
+    let longest = of("longest write of the guest meanwhile")
+        .map(|row| Figure { value: row.summary.median, case: &row.case });
+    let fork = || {
+        let (fork, fresh) = (of("a fork")?, of("a fresh disk")?);
+        Some(Figure { value: fork.summary.median / fresh.summary.median, case: &fork.case })
+    };
+    let template = |case: &str| {
+        let of = |contender: &str| run.median("snapshots", case, contender, "a template");
+        ratio(of("copy"), of(LIBRARY))
+    };
+    vec![
+        judgement("longest write while a snapshot is taken, ms", AtMost(60.0), longest),
+        judgement("a fork of a warm disk, relative to a fresh disk", AtMost(1.2), fork()),
+        judgement(
+            "a template of 1 % written in bursts, times faster than a copy",
+            AtLeast(100.0),
+            template("1 % written, in bursts of 1 MiB"),
+        ),
+        judgement(
+            "the same of scattered chunks",
+            AtLeast(20.0),
+            template("1 % written, scattered"),
+        ),
+    ]
 }
 
 fn import(run: &Run<'_>) -> Vec<Judgement> {

@@ -13,6 +13,7 @@ mod pool_disk;
 mod ready;
 mod sandbox;
 mod slow;
+mod snapshots;
 mod trace;
 mod warm;
 mod workload;
@@ -20,7 +21,7 @@ mod workload;
 use std::time::Instant;
 
 /// Name and body of each room, in the order in which they run.
-pub(crate) const ALL: [(&str, fn()); 12] = [
+pub(crate) const ALL: [(&str, fn()); 13] = [
     ("ready_alone", ready::alone),
     ("ready_together", ready::together),
     ("spares", warm::spares),
@@ -31,6 +32,7 @@ pub(crate) const ALL: [(&str, fn()); 12] = [
     ("guests", guests::guests),
     ("density", density::density),
     ("exceptions", exceptions::exceptions),
+    ("snapshots", snapshots::snapshots),
     ("growth", growth::growth),
     ("import", import::import),
 ];
