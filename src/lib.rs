@@ -179,12 +179,14 @@ pub use template::required::{RequiredTemplate, RequiredTemplates};
 pub use template::spec::{ImportFormat, ImportSource, ImportSpec, Progress};
 
 // Snapshots.
-pub use api::Snapshot;
-pub use model::snapshot::{Consistency, SnapshotSpec, VolumeSource};
-pub use pool::snapshots::SnapshotRecord;
+pub use api::{GroupSnapshot, Snapshot};
+pub use model::snapshot::{Consistency, GroupSnapshotSpec, SnapshotSpec, VolumeSource};
+pub use pool::groups::{GroupMember, GroupRecord};
+pub use pool::snapshots::{GroupMembership, SnapshotRecord};
 pub use snapshot::catalog::SnapshotStatus;
 pub use snapshot::commit::Committed;
 pub use snapshot::create::Taken;
+pub use snapshot::group::TakenGroup;
 
 // Reconciliation.
 pub use reconcile::report::{ReconcileOptions, ReconcileReport, Removal, RemovalKind, Repair};

@@ -6,6 +6,7 @@ mod device;
 mod doctor;
 #[cfg(feature = "driver")]
 mod figures;
+mod groups;
 mod guard;
 mod pool;
 #[cfg(feature = "driver")]
@@ -22,6 +23,7 @@ pub use device::Device;
 pub use doctor::{Check, Verdict};
 #[cfg(feature = "driver")]
 pub(crate) use figures::Survey;
+pub use groups::GroupSnapshot;
 pub use pool::{Pool, PoolOptions};
 pub use snapshot::Snapshot;
 pub use template::{Template, TemplateStatus};

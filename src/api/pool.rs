@@ -11,7 +11,9 @@ use crate::model::key::PoolId;
 use crate::model::limits::MAX_SIZE;
 use crate::model::policy::Backing;
 use crate::model::ratio::OvercommitRatio;
-use crate::pool::{Capacity, DEFAULT_KATA_ROOT, Fallback, Missing, PoolDir, Settings, snapshots};
+use crate::pool::{
+    Capacity, DEFAULT_KATA_ROOT, Fallback, Missing, PoolDir, Settings, groups, snapshots,
+};
 use crate::sys::{Host, LinuxHost};
 use crate::template::catalog;
 use crate::volume::commitment::{self, Commitment};
@@ -216,6 +218,7 @@ impl Pool {
         let mut damage = catalog::survey(&self.0)?.1;
         damage.extend(status::examine(&self.0)?.1);
         damage.extend(snapshots::survey(&self.0)?.1);
+        damage.extend(groups::survey(&self.0)?.1);
         Ok(damage)
     }
 }

@@ -123,6 +123,16 @@ Examples:
   calf snapshot create vm1 warm
   calf volume create vm2 --snapshot warm --activate";
 
+pub(super) const SNAPSHOT_GROUP_CREATE: &str = "\
+All snapshots have what was acknowledged before one and the same instant, and nothing of what was written \
+after it. Either all are made or none. Writers of all volumes wait meanwhile, for about a millisecond each. The \
+snapshot of volume v in group g has the name g.v; it is used like any other, and deleted with its group.
+
+Examples:
+  calf snapshot group create before-upgrade root data
+  calf volume create root2 --snapshot before-upgrade.root
+  calf snapshot group delete before-upgrade";
+
 pub(super) const WARM: &str = "\
 A spare is a device made in advance for a volume of the template. When a volume is activated, it \
 claims a spare instead of getting a new device, if the volume is ephemeral and has the template's size, \

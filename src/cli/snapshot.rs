@@ -1,5 +1,7 @@
 //! `calf snapshot`
 
+mod group;
+
 use std::cmp::Reverse;
 use std::time::Duration;
 
@@ -46,6 +48,9 @@ pub(super) enum Command {
         #[arg(add = complete::snapshot())]
         name: String,
     },
+    /// Snapshots of several volumes as of one instant
+    #[command(subcommand)]
+    Group(group::Command),
     /// Delete snapshots; volumes that started from them stay as they are
     ///
     /// An unknown name is not an error.
@@ -89,6 +94,7 @@ pub(super) fn run(context: &Context, command: Command) -> Result<Outcome> {
         }
         Command::List { sort, reverse } => list(context, sort, reverse),
         Command::Inspect { name } => inspect(context, &name),
+        Command::Group(command) => group::run(context, command),
         Command::Delete { names } => {
             let pool = context.existing_pool()?;
             context.output.each("deleted", "snapshot", &names, |name| {
@@ -193,6 +199,7 @@ fn inspect(context: &Context, name: &str) -> Result<()> {
             ("Chunks written", record.chunks.to_string()),
             ("Allocated", format_size(snapshot.allocated)),
             ("Created", moment(record.created)),
+            ("Group", record.group.as_ref().map_or("-", |group| &group.name).to_owned()),
         ])
     })
 }
@@ -217,6 +224,8 @@ struct View<'a> {
     /// Bytes that it occupies in the pool, shared ones included.
     allocated: u64,
     created: Timestamp,
+    /// Name of the group that it is part of.
+    group: Option<&'a str>,
 }
 
 #[derive(Serialize)]
@@ -246,6 +255,7 @@ impl<'a> From<&'a SnapshotStatus> for View<'a> {
             chunks: record.chunks,
             allocated: snapshot.allocated,
             created: record.created,
+            group: record.group.as_ref().map(|group| &*group.name),
         }
     }
 }

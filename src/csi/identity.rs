@@ -85,7 +85,16 @@ fn capabilities(snapshots: bool) -> v1::GetPluginCapabilitiesResponse {
         }),
     ]
     .into_iter()
-    .chain(snapshots.then(|| service(service::Type::SnapshotAccessibilityConstraints)))
+    .chain(
+        snapshots
+            .then_some([
+                service::Type::SnapshotAccessibilityConstraints,
+                service::Type::GroupControllerService,
+            ])
+            .into_iter()
+            .flatten()
+            .map(service),
+    )
     .map(|kind| v1::PluginCapability { r#type: Some(kind) })
     .collect();
     v1::GetPluginCapabilitiesResponse { capabilities }

@@ -25,6 +25,7 @@ mod controller;
 mod driver;
 #[cfg(feature = "fuzzing")]
 pub(crate) mod fuzzing;
+mod group;
 mod guard;
 mod health;
 mod housekeeping;

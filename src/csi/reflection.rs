@@ -6,16 +6,18 @@ use tonic_reflection::server::{Builder, v1, v1alpha};
 
 use crate::csi::v1::DESCRIPTION;
 use crate::csi::v1::controller_server::ControllerServer;
+use crate::csi::v1::group_controller_server::GroupControllerServer;
 use crate::csi::v1::identity_server::IdentityServer;
 use crate::csi::v1::node_server::NodeServer;
 use crate::error::{Error, ErrorKind, Result};
 
 /// The services of the socket, apart from reflection. The proto file has others that are not
 /// served.
-pub(super) const SERVICES: [&str; 4] = [
+pub(super) const SERVICES: [&str; 5] = [
     IdentityServer::<()>::NAME,
     ControllerServer::<()>::NAME,
     NodeServer::<()>::NAME,
+    GroupControllerServer::<()>::NAME,
     HealthServer::<()>::NAME,
 ];
 

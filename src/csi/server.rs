@@ -25,6 +25,7 @@ use crate::csi::spares::Warmer;
 use crate::csi::templates::Keeper;
 use crate::csi::topology::Topology;
 use crate::csi::v1::controller_server::ControllerServer;
+use crate::csi::v1::group_controller_server::GroupControllerServer;
 use crate::csi::v1::identity_server::IdentityServer;
 use crate::csi::v1::node_server::NodeServer;
 use crate::csi::{housekeeping, identity, reflection, request, socket, supervisor};
@@ -203,6 +204,9 @@ pub async fn serve(
     let server = Server::builder()
         .add_service(IdentityServer::new(driver.clone()).max_decoding_message_size(MAX_REQUEST))
         .add_service(ControllerServer::new(driver.clone()).max_decoding_message_size(MAX_REQUEST))
+        .add_service(
+            GroupControllerServer::new(driver.clone()).max_decoding_message_size(MAX_REQUEST),
+        )
         .add_service(NodeServer::new(driver.clone()).max_decoding_message_size(MAX_REQUEST))
         .add_service(HealthServer::new(checks).max_decoding_message_size(MAX_REQUEST))
         .add_service(reflection::current()?.max_decoding_message_size(MAX_REQUEST))

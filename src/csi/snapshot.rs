@@ -15,20 +15,24 @@ const CONSISTENCY: &str = "consistency";
 
 /// The snapshot's description.
 pub(super) fn to_wire(record: &SnapshotRecord, topology: &Topology) -> v1::Snapshot {
-    let created = record.created;
+    let node = topology.node();
     v1::Snapshot {
         size_bytes: bytes(record.size),
-        snapshot_id: snapshot_id::of(topology.node(), &record.name),
+        snapshot_id: snapshot_id::of(node, &record.name),
         source_volume_id: record.volume.clone(),
-        creation_time: Some(prost_types::Timestamp {
-            seconds: created.as_second(),
-            nanos: created.subsec_nanosecond(),
-        }),
+        creation_time: Some(moment(record.created)),
         // The call that makes a snapshot returns once it is on the disk.
         ready_to_use: true,
-        group_snapshot_id: String::new(),
+        group_snapshot_id: record
+            .group
+            .as_ref()
+            .map_or(String::new(), |group| snapshot_id::of(node, &group.name)),
         accessible_topology: vec![topology.to_wire()],
     }
+}
+
+pub(super) fn moment(time: jiff::Timestamp) -> prost_types::Timestamp {
+    prost_types::Timestamp { seconds: time.as_second(), nanos: time.subsec_nanosecond() }
 }
 
 /// Checks the parameters of a VolumeSnapshotClass: the consistency that they ask for, if any. Keys that
@@ -41,8 +45,9 @@ pub(super) fn consistency(parameters: &HashMap<String, String>) -> Result<Option
             key if key.starts_with(KUBERNETES_PREFIX) => {}
             // The value of an unknown key is not shown, since it may be a secret.
             key => {
-                return Err(invalid("parameters", key, "the key is unknown")
-                    .remedy("a VolumeSnapshotClass may have consistency"));
+                return Err(invalid("parameters", key, "the key is unknown").remedy(
+                    "a VolumeSnapshotClass, or a VolumeGroupSnapshotClass, may have consistency",
+                ));
             }
         }
     }

@@ -54,6 +54,41 @@ impl SnapshotSpec {
     }
 }
 
+/// The specification of snapshots of several volumes as of one instant.
+///
+/// ```
+/// # use calf::GroupSnapshotSpec;
+/// let spec = GroupSnapshotSpec::new("before-upgrade", ["root", "data"]);
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct GroupSnapshotSpec {
+    /// The name of the group: 1 to 128 bytes, no control characters.
+    pub name: String,
+    /// The ids of the volumes. Their order does not matter.
+    pub volumes: Vec<String>,
+    /// The state in which the content must be, as for a single snapshot.
+    pub consistency: Option<Consistency>,
+}
+
+impl GroupSnapshotSpec {
+    /// Returns the specification of a group with this name, of the volumes with these ids.
+    pub fn new(
+        name: impl Into<String>,
+        volumes: impl IntoIterator<Item = impl Into<String>>,
+    ) -> Self {
+        let volumes = volumes.into_iter().map(Into::into).collect();
+        Self { name: name.into(), volumes, consistency: None }
+    }
+
+    /// Sets the state in which the content must be.
+    #[must_use]
+    pub fn consistency(mut self, consistency: impl Into<Option<Consistency>>) -> Self {
+        self.consistency = consistency.into();
+        self
+    }
+}
+
 /// What a volume starts from, other than its template.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]

@@ -19,6 +19,7 @@
 //! <pool>/snapshots/<key>/snapshot.json   the record: a snapshot exists as long as this file does
 //! <pool>/snapshots/<key>/cow         what its volume's COW store was
 //! <pool>/snapshots/<key>/fork.json   instead of a record: the volumes that are being made of the store
+//! <pool>/snapshots/<key>/group.json  instead of a record: which snapshots of several volumes are of one instant
 //! <pool>/spares/<token>/spare.json   the record of a volume with the spare's properties
 //! <pool>/spares/<token>/cow          its COW store
 //! ```
@@ -173,6 +174,11 @@ impl Layout {
     /// The record of a fork that is not complete, in the directory of its cut.
     pub fn fork_record(&self, key: &Key) -> PathBuf {
         self.snapshot_directory(key).join("fork.json")
+    }
+
+    /// The record of a group of snapshots, in a directory of its own.
+    pub fn group_record(&self, key: &Key) -> PathBuf {
+        self.snapshot_directory(key).join("group.json")
     }
 
     /// The COW store of a snapshot.

@@ -5,6 +5,7 @@
 
 #[cfg(feature = "fuzzing")]
 pub(crate) mod fuzzing;
+pub(crate) mod groups;
 pub(crate) mod image_config;
 pub(crate) mod index;
 pub mod layout;

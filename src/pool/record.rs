@@ -35,7 +35,7 @@ use crate::model::{template_name, volume_id};
 use crate::sys::Host;
 
 /// The formats of layout and records that this calf reads and writes.
-pub const FORMATS: std::ops::RangeInclusive<u32> = 1..=5;
+pub const FORMATS: std::ops::RangeInclusive<u32> = 1..=6;
 
 /// The first format in which a pool may contain spares.
 pub(crate) const SPARES_FORMAT: u32 = 3;
@@ -45,6 +45,9 @@ pub(crate) const SNAPSHOTS_FORMAT: u32 = 4;
 
 /// The first format in which a pool may contain content that is not identified by its SHA-256.
 pub(crate) const COMMITS_FORMAT: u32 = 5;
+
+/// The first format in which snapshots may be part of a group.
+pub(crate) const GROUPS_FORMAT: u32 = 6;
 
 /// Maximum size of a record in bytes: many times the size of the largest.
 pub(crate) const MAX_RECORD: u64 = 64 << 10;

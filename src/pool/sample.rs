@@ -53,5 +53,6 @@ pub(crate) fn snapshot() -> SnapshotRecord {
         stored: 3 * chunk_size,
         consistency: Consistency::Crash,
         created: Timestamp::UNIX_EPOCH,
+        group: None,
     }
 }

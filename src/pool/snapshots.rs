@@ -44,6 +44,20 @@ pub struct SnapshotRecord {
     pub consistency: Consistency,
     /// When the snapshot was made.
     pub created: Timestamp,
+    /// The group that it is part of: snapshots of several volumes as of one instant.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub group: Option<GroupMembership>,
+}
+
+/// The group that a snapshot is part of.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+#[non_exhaustive]
+pub struct GroupMembership {
+    /// The group's name.
+    pub name: String,
+    /// The token of the cut, which the group's record has too.
+    pub cut: String,
 }
 
 /// `snapshots/<key>/fork.json`: the volumes that are being made of one cut of another.
@@ -114,7 +128,11 @@ impl Record for SnapshotRecord {
         require(self.chunks <= most, "chunks", self.chunks)?;
         let full = cow::store_size(self.size, None, self.chunk_size);
         let fits = self.stored <= full && self.stored.is_multiple_of(self.chunk_size);
-        require(fits, "stored", self.stored)
+        require(fits, "stored", self.stored)?;
+        self.group.as_ref().map_or(Ok(()), |group| {
+            require(volume_id::is_valid(&group.name), "group.name", &group.name)?;
+            require(Key::parse(&group.cut).is_some(), "group.cut", &group.cut)
+        })
     }
 }
 
@@ -145,7 +163,7 @@ mod tests {
         let text = record::to_bytes(&good);
         assert_eq!(record::parse::<SnapshotRecord>(&text), Ok(good.clone()));
         type Change = fn(&mut SnapshotRecord);
-        let changes: [(&str, Change); 9] = [
+        let changes: [(&str, Change); 11] = [
             ("name", |r| r.name = String::new()),
             ("volume", |r| r.volume = "a\nb".into()),
             ("template", |r| r.template = "../x".into()),
@@ -155,6 +173,12 @@ mod tests {
             ("chunks", |r| r.chunks = 1 << 40),
             ("stored", |r| r.stored = 1 << 40),
             ("stored", |r| r.stored += 1),
+            ("group.name", |r| {
+                r.group = Some(GroupMembership { name: String::new(), cut: "0".repeat(32) });
+            }),
+            ("group.cut", |r| {
+                r.group = Some(GroupMembership { name: "g".into(), cut: "cut".into() });
+            }),
         ];
         for (field, change) in changes {
             let mut bad = good.clone();

@@ -13,7 +13,7 @@ use crate::model::snapshot::SnapshotSpec;
 use crate::model::volume::VolumeState;
 use crate::model::volume_id;
 use crate::pool::record::{SNAPSHOTS_FORMAT, VolumeRecord, to_bytes};
-use crate::pool::snapshots::{self, SnapshotRecord};
+use crate::pool::snapshots::{self, GroupMembership, SnapshotRecord};
 use crate::pool::{PoolDir, locks::VolumeGuard};
 use crate::snapshot::catalog::{self, SnapshotStatus};
 use crate::snapshot::cut::{Cut, OPERATION, Source};
@@ -146,16 +146,27 @@ pub(super) fn prepare(
 fn write(source: &Source<'_>, spec: &SnapshotSpec, key: &Key) -> Result<(SnapshotRecord, Cut)> {
     let pool = source.pool;
     let (host, layout) = (pool.host(), pool.layout());
-    let directory = layout.snapshot_directory(key);
-    host.make_private_directory(&directory)?;
-    let path = layout.snapshot_store(key);
-    let cut = source.cut(&path, spec.consistency)?;
-    let content = settle(source, &path)?;
-    for directory in [directory.as_path(), &layout.snapshots(), layout.root()] {
+    host.make_private_directory(&layout.snapshot_directory(key))?;
+    let cut = source.cut(&layout.snapshot_store(key), spec.consistency)?;
+    let record = keep(source, &spec.name, cut, None)?;
+    Ok((record, cut))
+}
+
+/// Makes a cut that lies in the directory of the snapshot `name` durable, and then that snapshot.
+pub(super) fn keep(
+    source: &Source<'_>,
+    name: &str,
+    cut: Cut,
+    group: Option<GroupMembership>,
+) -> Result<SnapshotRecord> {
+    let (host, layout) = (source.pool.host(), source.pool.layout());
+    let key = Key::of(name);
+    let content = settle(source, &layout.snapshot_store(&key))?;
+    for directory in [&layout.snapshot_directory(&key), &layout.snapshots(), layout.root()] {
         host.sync_directory(directory)?;
     }
-    let record = describe(source.record, &spec.name, content, cut);
-    host.write_record(&layout.snapshot_record(key), &to_bytes(&record))?;
+    let record = SnapshotRecord { group, ..describe(source.record, name, content, cut) };
+    host.write_record(&layout.snapshot_record(&key), &to_bytes(&record))?;
     tracing::info!(
         snapshot = record.name,
         volume = record.volume,
@@ -164,7 +175,7 @@ fn write(source: &Source<'_>, spec: &SnapshotSpec, key: &Key) -> Result<(Snapsho
         copied = cut.copied,
         "made a snapshot"
     );
-    Ok((record, cut))
+    Ok(record)
 }
 
 /// Makes the copied store durable, and checks that it is whole.
@@ -207,5 +218,6 @@ pub(super) fn describe(
         stored: content.stored,
         consistency: cut.consistency,
         created: Timestamp::now(),
+        group: None,
     }
 }

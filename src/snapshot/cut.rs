@@ -23,7 +23,7 @@ use crate::volume::usage::mounts_of_device;
 
 /// How the cut of a volume is made.
 #[derive(Clone, Debug, PartialEq, Eq)]
-enum Method {
+pub(super) enum Method {
     /// Nothing is written meanwhile: the volume has no device.
     AtRest,
     /// Of a volume that goes on being written.
@@ -63,8 +63,8 @@ impl Source<'_> {
         let method = self.method(consistency)?;
         let cut = match &method {
             Method::AtRest => self.at_rest(to),
-            Method::Live(device) => self.live(*device, to),
-            Method::Frozen(device, mount) => self.frozen(*device, mount, to),
+            Method::Live(_) => self.live(&method, to),
+            Method::Frozen(..) => self.frozen(&method, to),
         };
         if cut.is_err()
             && !matches!(method, Method::AtRest)
@@ -77,7 +77,7 @@ impl Source<'_> {
         cut
     }
 
-    fn method(&self, wanted: Option<Consistency>) -> Result<Method> {
+    pub(super) fn method(&self, wanted: Option<Consistency>) -> Result<Method> {
         let mounted = match self.device {
             Some(device) if wanted != Some(Consistency::Crash) => {
                 mounts_of_device(self.pool, self.guard.key(), device)?
@@ -98,7 +98,7 @@ impl Source<'_> {
         }
     }
 
-    fn at_rest(&self, to: &Path) -> Result<Cut> {
+    pub(super) fn at_rest(&self, to: &Path) -> Result<Cut> {
         self.write_back()?;
         let copied = match self.copy(to, CopyMode::Reflink) {
             Err(error) if error.kind() == ErrorKind::Unsupported => {
@@ -113,20 +113,16 @@ impl Source<'_> {
         Ok(Cut { consistency: Consistency::Crash, waited: Duration::ZERO, copied })
     }
 
-    fn live(&self, device: DeviceNumber, to: &Path) -> Result<Cut> {
-        // What a process on this machine wrote to the device without O_DIRECT is not in the store yet.
-        self.pool.host().sync_device(device)?;
-        self.write_back()?;
+    fn live(&self, method: &Method, to: &Path) -> Result<Cut> {
+        self.write_ahead(method)?;
         let start = Instant::now();
         self.share(to)?;
         Ok(Cut { consistency: Consistency::Crash, waited: start.elapsed(), copied: false })
     }
 
-    fn frozen(&self, device: DeviceNumber, mount: &MountedAt, to: &Path) -> Result<Cut> {
+    fn frozen(&self, method: &Method, to: &Path) -> Result<Cut> {
+        self.write_ahead(method)?;
         let host = self.pool.host();
-        host.sync_file_system(&mount.path)?;
-        host.sync_device(device)?;
-        self.write_back()?;
         let id = DeviceId::new(self.pool.id(), self.guard.key(), Role::Snapshot);
         let start = Instant::now();
         host.suspend(&id, Quiesce::FileSystem)?;
@@ -135,6 +131,19 @@ impl Source<'_> {
         let waited = start.elapsed();
         shared?;
         Ok(Cut { consistency: Consistency::FileSystem, waited, copied: false })
+    }
+
+    /// Writes back what is dirty, while writers go on.
+    pub(super) fn write_ahead(&self, method: &Method) -> Result<()> {
+        let host = self.pool.host();
+        if let Method::Frozen(_, mount) = method {
+            host.sync_file_system(&mount.path)?;
+        }
+        if let Method::Live(device) | Method::Frozen(device, _) = method {
+            // What a process on this machine wrote to the device without O_DIRECT is not in the store yet.
+            host.sync_device(*device)?;
+        }
+        self.write_back()
     }
 
     /// Makes the store durable, which leaves little to write back during the copy.
@@ -153,7 +162,7 @@ impl Source<'_> {
     }
 
     /// Copies the store of a volume in use, which only sharing blocks does fast enough.
-    fn share(&self, to: &Path) -> Result<()> {
+    pub(super) fn share(&self, to: &Path) -> Result<()> {
         self.copy(to, CopyMode::Reflink).map_err(|error| match error.kind() {
             ErrorKind::Unsupported => {
                 let why = format!(

@@ -16,5 +16,7 @@ pub(crate) mod commit;
 pub(crate) mod create;
 mod cut;
 pub(crate) mod fork;
+pub(crate) mod group;
 pub(crate) mod remove;
 pub(crate) mod sweep;
+mod together;

@@ -4,7 +4,8 @@ use crate::error::Result;
 use crate::model::key::Key;
 use crate::model::volume_id;
 use crate::pool::PoolDir;
-use crate::pool::snapshots;
+use crate::pool::snapshots::{self, SnapshotRecord};
+use crate::snapshot::group;
 use crate::sys::FileKind;
 use crate::sys::lock::Mode;
 use crate::volume::{lock, reclaim};
@@ -15,14 +16,23 @@ pub(crate) fn delete(pool: &PoolDir, name: &str) -> Result<()> {
     let key = Key::of(name);
     let _lock = lock::snapshot(pool, &key, name, "delete snapshot", Mode::Exclusive)?;
     let record = snapshots::read(pool, &key)?;
+    if let Some(group) = record.as_ref().and_then(|record| record.group.as_ref()) {
+        group::refuse_member(pool, name, group)?;
+    }
+    erase(pool, &key, record.as_ref())
+}
+
+/// Removes a snapshot, or what is there of it, and then its content if nobody else needs it. The caller holds its
+/// lock.
+pub(super) fn erase(pool: &PoolDir, key: &Key, record: Option<&SnapshotRecord>) -> Result<()> {
     // From now on it does not exist; reconciliation removes what is left.
-    pool.host().remove_file(&pool.layout().snapshot_record(&key))?;
-    clear(pool, &key)?;
+    pool.host().remove_file(&pool.layout().snapshot_record(key))?;
+    clear(pool, key)?;
     if let Some(record) = record
         && let Err(error) = reclaim::release_image(pool, &record.digest)
     {
         tracing::warn!(
-            snapshot = name,
+            snapshot = record.name,
             error = error.report(),
             "could not remove unused content; reconciliation will retry"
         );

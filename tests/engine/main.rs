@@ -14,6 +14,7 @@ mod examples;
 mod faults;
 mod faults_templates;
 mod forks;
+mod groups;
 mod growth;
 mod guard;
 mod handles;

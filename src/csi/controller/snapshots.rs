@@ -37,14 +37,24 @@ impl Service {
             }
             Place::Nowhere => {}
             Place::Elsewhere(node) => {
-                let why = format!("it is on node {node}, and this is {}", self.topology.node());
-                return Err(Error::new(ErrorKind::Unprepared, "delete snapshot", id, why).remedy(
-                    "send the request to the driver on its node; external-snapshotter does with --node-deployment, \
-                     and --enable-distributed-snapshotting on the snapshot-controller",
-                ));
+                return Err(self.deleted_elsewhere("delete snapshot", id, node));
             }
         }
         Ok(v1::DeleteSnapshotResponse {})
+    }
+
+    /// The error for a deletion of what another node has.
+    pub(in crate::csi) fn deleted_elsewhere(
+        &self,
+        operation: &'static str,
+        id: &str,
+        node: &str,
+    ) -> Error {
+        let why = format!("it is on node {node}, and this is {}", self.topology.node());
+        Error::new(ErrorKind::Unprepared, operation, id, why).remedy(
+            "send the request to the driver on its node; external-snapshotter does with --node-deployment, \
+             and --enable-distributed-snapshotting on the snapshot-controller",
+        )
     }
 
     pub(super) fn list_snapshots(
