@@ -24,6 +24,10 @@ fn a_pool_without_snapshots_says_so() {
     assert_eq!(env.json(&["status"])["snapshots"]["count"], 0);
     let deleted = env.ok(&["snapshot", "delete", "s"]);
     assert_eq!(deleted.stdout, "there is no snapshot s\n");
+    assert_eq!(env.json(&["snapshot", "group", "list"])["groups"], serde_json::json!([]));
+    assert_eq!(env.ok(&["snapshot", "group", "ls"]).stdout.split_whitespace().next(), Some("NAME"));
+    let deleted = env.ok(&["snapshot", "group", "rm", "g"]);
+    assert_eq!(deleted.stdout, "there is no group g\n");
 }
 
 #[test]
@@ -36,6 +40,11 @@ fn exit_codes_tell_what_went_wrong() {
         (&["snapshot", "create", "copy", "a\nb"], 2),
         (&["snapshot", "create", "copy", "s", "--consistency", "perfect"], 2),
         (&["snapshot", "inspect", "s"], 3),
+        (&["snapshot", "group", "create", "g", "copy"], 9),
+        (&["snapshot", "group", "create", "g", "none"], 3),
+        (&["snapshot", "group", "create", "g", "copy", "copy"], 2),
+        (&["snapshot", "group", "create", "g"], 2),
+        (&["snapshot", "group", "inspect", "g"], 3),
         (&["volume", "create", "v", "--snapshot", "s"], 3),
         (&["volume", "create", "v", "--snapshot", "s", "--chunk-size", "4Ki"], 2),
         (&["volume", "create", "v"], 2),

@@ -2,6 +2,7 @@
 
 mod admission;
 mod clones;
+mod groups;
 mod growth;
 mod health;
 mod housekeeping;

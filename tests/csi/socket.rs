@@ -60,7 +60,7 @@ async fn identity_tells_name_version_mode_and_capabilities() {
 
     let capabilities =
         accepted(identity.get_plugin_capabilities(v1::GetPluginCapabilitiesRequest {})).await;
-    assert_eq!(capabilities.capabilities.len(), 4);
+    assert_eq!(capabilities.capabilities.len(), 5);
     server.stop().await;
 }
 
@@ -122,8 +122,9 @@ async fn the_node_tells_where_it_is() {
 
 #[tokio::test]
 async fn reflection_lists_what_is_served_and_describes_it() {
-    const SERVED: [&str; 5] = [
+    const SERVED: [&str; 6] = [
         "csi.v1.Controller",
+        "csi.v1.GroupController",
         "csi.v1.Identity",
         "csi.v1.Node",
         "grpc.health.v1.Health",
@@ -175,7 +176,9 @@ async fn the_health_service_says_what_the_probe_says() {
         environment.host.without_snapshot(without);
         let probe = server.identity().await.probe(v1::ProbeRequest {}).await;
         assert_eq!(probe.is_err(), without);
-        for service in ["", "csi.v1.Identity", "csi.v1.Controller", "csi.v1.Node"] {
+        for service in
+            ["", "csi.v1.Identity", "csi.v1.Controller", "csi.v1.GroupController", "csi.v1.Node"]
+        {
             let health = accepted(client.check(of(service))).await;
             assert_eq!(health.status(), status, "{service}");
         }
@@ -183,7 +186,7 @@ async fn the_health_service_says_what_the_probe_says() {
         let first = watched.message().await.expect("an answer").expect("a status");
         assert_eq!(first.status(), status);
     }
-    let (code, message) = refusal(client.check(of("csi.v1.GroupController"))).await;
+    let (code, message) = refusal(client.check(of("csi.v1.Other"))).await;
     assert_eq!(code, Code::NotFound, "{message}");
     let (code, _) = refusal(client.watch(of("other"))).await;
     assert_eq!(code, Code::NotFound);

@@ -5,7 +5,7 @@ use std::os::unix::fs::FileExt as _;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
-use calf::{ErrorKind, SnapshotSpec, VolumeSource, VolumeSpec, VolumeState};
+use calf::{ErrorKind, GroupSnapshotSpec, SnapshotSpec, VolumeSource, VolumeSpec, VolumeState};
 use calf_test_kit::kernel;
 use calf_test_kit::real_pool::{Page, Random, Rig, TEMPLATE_SIZE, first_difference, read_page};
 
@@ -118,6 +118,58 @@ pub(crate) fn forks() {
     assert!(contents.iter().all(|content| *content == contents[0]), "they differ");
     drop(device);
     delete(&rig, &["v", "a", "b", "c"], &[]);
+    assert_eq!(rig.pool.snapshots().expect("a list"), []);
+}
+
+/// A writer writes each number to one volume, and then to another. A group of snapshots has both as of one instant:
+/// the second is never ahead of the first, and at most one number behind.
+pub(crate) fn groups(fs: kernel::Fs) {
+    const GROUPS: usize = 8;
+    let rig = Rig::new(fs);
+    rig.import_random("random", 7);
+    let volumes = ["first", "second"];
+    let devices = volumes.map(|id| rig.open(&VolumeSpec::new(id, "random")));
+    let (stop, acknowledged) = (AtomicBool::new(false), AtomicU64::new(0));
+    std::thread::scope(|scope| {
+        let writer = scope.spawn(|| {
+            for n in 1.. {
+                if stop.load(Ordering::Acquire) {
+                    break;
+                }
+                for device in &devices {
+                    device.write_all_at(&page_of(n).0, 0).expect("write");
+                }
+                acknowledged.store(n, Ordering::SeqCst);
+            }
+        });
+        for number in 0..GROUPS {
+            std::thread::sleep(Duration::from_millis(150));
+            let least = acknowledged.load(Ordering::SeqCst);
+            let spec = GroupSnapshotSpec::new(format!("g{number}"), volumes);
+            let taken = rig.pool.take_group_snapshot(&spec).expect("a group");
+            let most = acknowledged.load(Ordering::SeqCst) + 1;
+            println!("writers waited {:?}", taken.waited);
+            let [first, second] = volumes.map(|id| {
+                let copy = open_copy(&rig, "copy", &format!("g{number}.{id}"));
+                let page = read_page(&copy, 0);
+                let (number, _) = page.0.split_first_chunk().expect("a page");
+                let number = u64::from_le_bytes(*number);
+                drop(copy);
+                delete(&rig, &["copy"], &[]);
+                number
+            });
+            assert!((least..=most).contains(&first), "{first}, not in {least}..={most}");
+            assert!(second == first || second + 1 == first, "first {first}, second {second}");
+        }
+        stop.store(true, Ordering::Release);
+        writer.join().expect("the writer");
+    });
+    drop(devices);
+    for number in 0..GROUPS {
+        let group = rig.pool.group_snapshot(&format!("g{number}")).expect("a name");
+        group.delete().expect("delete");
+    }
+    delete(&rig, &volumes, &[]);
     assert_eq!(rig.pool.snapshots().expect("a list"), []);
 }
 

@@ -1,5 +1,6 @@
 //! The process is killed before each change that it makes, in turn, while it makes a snapshot of a volume in
-//! use, a volume of that, and a fork. Nothing may be half done for good, and nobody may wait.
+//! use, a volume of that, a fork, and a group of snapshots with another volume. Nothing may be half done for good, and
+//! nobody may wait.
 
 use std::fs::{self, File};
 use std::os::unix::fs::FileExt as _;
@@ -7,7 +8,7 @@ use std::os::unix::process::ExitStatusExt as _;
 use std::process::{Command, ExitCode};
 use std::sync::Arc;
 
-use calf::{PoolOptions, SnapshotSpec, VolumeSource, VolumeSpec, VolumeState};
+use calf::{GroupSnapshotSpec, PoolOptions, SnapshotSpec, VolumeSource, VolumeSpec, VolumeState};
 use calf_test_kit::kernel;
 use calf_test_kit::killing_host::KillingHost;
 use calf_test_kit::real_pool::{self, Page, Rig, open_for_reading, read_page};
@@ -42,6 +43,8 @@ pub(crate) fn be_a_victim() -> Option<ExitCode> {
     for fork in volume.fork(&forks, None).expect("a fork").volumes {
         fork.delete().expect("delete");
     }
+    pool.take_group_snapshot(&GroupSnapshotSpec::new("g", ["v", "w"])).expect("a group");
+    pool.group_snapshot("g").and_then(|group| group.delete()).expect("delete");
     Some(ExitCode::SUCCESS)
 }
 
@@ -57,6 +60,7 @@ pub(crate) fn survives(how: Use) {
         volume.publish(&publish).expect("publish");
     }
     let device = rig.node("v");
+    rig.open(&VolumeSpec::new("w", "root"));
     let mut kills = 0;
     for n in 1.. {
         write(&rig, how, n);
@@ -78,11 +82,15 @@ pub(crate) fn survives(how: Use) {
         assert_eq!(volume.status().expect("it is there").state, VolumeState::Active);
         // Whoever uses the volume goes on.
         write(&rig, how, n + 1);
+        rig.activate("w").write_all_at(&Page([n as u8; 4096]).0, 1 << 20).expect("write");
         let directory = rig.pool.root().join("snapshots");
         let directories = fs::read_dir(directory).map_or(0, Iterator::count);
         let snapshots = rig.pool.snapshots().expect("snapshots");
-        assert_eq!(directories, snapshots.len(), "change {n}: half a snapshot");
-        if !snapshots.is_empty() && how == Use::Block {
+        let groups = rig.pool.group_snapshots().expect("groups").len();
+        assert_eq!(directories, snapshots.len() + groups, "change {n}: half a snapshot");
+        let members = snapshots.iter().filter(|it| it.record.group.is_some()).count();
+        assert_eq!(members, 2 * groups, "change {n}: half a group");
+        if members < snapshots.len() && how == Use::Block {
             let copy = rig.open(&from_snapshot("probe", "s"));
             assert_eq!(read_page(&copy, 1 << 20).0, [n as u8; 4096], "change {n}");
             drop(copy);
@@ -95,10 +103,12 @@ pub(crate) fn survives(how: Use) {
             rig.pool.volume(id).and_then(|volume| volume.delete()).expect("delete");
         }
         rig.pool.snapshot("s").and_then(|snapshot| snapshot.delete()).expect("delete");
+        rig.pool.group_snapshot("g").and_then(|group| group.delete()).expect("delete");
     }
     println!("{how:?}: killed {kills} times");
     assert!(kills > 30, "only {kills} changes");
     drop(open_for_reading(&device));
+    rig.pool.volume("w").and_then(|volume| volume.delete()).expect("delete");
     match how {
         Use::Mounted => rig.tear_down(&publish, "v"),
         Use::Block => volume.delete().expect("delete"),

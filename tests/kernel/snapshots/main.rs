@@ -34,6 +34,12 @@ fn main() -> ExitCode {
             instant::buffered,
         ),
         kernel::test("forks_of_a_busy_volume_are_of_one_instant", instant::forks),
+        kernel::test("a_group_of_busy_volumes_is_of_one_instant_on_xfs", || {
+            instant::groups(kernel::Fs::Xfs);
+        }),
+        kernel::test("a_group_of_busy_volumes_is_of_one_instant_on_btrfs", || {
+            instant::groups(kernel::Fs::Btrfs);
+        }),
         kernel::test("volumes_of_one_snapshot_are_isolated", instant::isolation),
         kernel::test("a_snapshot_without_shared_blocks_is_refused_or_copied", instant::unshared),
         kernel::test("a_snapshot_of_a_mounted_ext4_is_clean", mounted::ext4),

@@ -108,7 +108,7 @@ pub struct Driver {
     pub environment: Environment,
     pub controller: ControllerClient<Channel>,
     pub node: NodeClient<Channel>,
-    _server: Server,
+    server: Server,
 }
 
 impl Driver {
@@ -123,7 +123,12 @@ impl Driver {
         let socket = environment.directory.path().join("csi.sock");
         let server = Server::start(pool, &socket).await.expect("a server");
         let (controller, node) = (server.controller().await, server.node().await);
-        Self { environment, controller, node, _server: server }
+        Self { environment, controller, node, server }
+    }
+
+    /// A client's connection.
+    pub async fn channel(&self) -> Channel {
+        self.server.channel().await
     }
 
     pub fn path(&self, name: &str) -> String {
