@@ -12,7 +12,7 @@ use crate::model::snapshot::{Consistency, SnapshotSpec};
 use crate::model::volume::VolumeSpec;
 use crate::pool::record::VolumeRecord;
 use crate::snapshot::create::{self, Taken};
-use crate::snapshot::fork;
+use crate::snapshot::{fork, rollback};
 use crate::volume::publish::stage;
 use crate::volume::recover::{self, RecoverOptions, Recovery};
 use crate::volume::status::{VolumeStatistics, VolumeStatus};
@@ -127,6 +127,24 @@ impl Volume {
             fork::fork(&self.pool.0, &self.id, specs, consistency)?;
         let handle = |record: VolumeRecord| Self::new(self.pool.clone(), record.id);
         Ok(Forked { volumes: volumes.into_iter().map(handle).collect(), waited })
+    }
+
+    /// Returns the volume to what the snapshot `name` holds: one that was made of it, or the one that it started
+    /// from. What it holds now is lost, unless a snapshot has it; size and limit stay. The volume's devices
+    /// are taken down, and whoever mounts it anew finds the snapshot's file system. After a failure, the
+    /// volume has the one content or the other. A repeated call does the same again.
+    ///
+    /// An ephemeral volume starts from its template after a reboot (or from the snapshot that it was made
+    /// of), as ever.
+    ///
+    /// # Errors
+    ///
+    /// `NotFound`; `InUse` (naming the holder) while the volume is mounted, published or open;
+    /// `InvalidArgument` if the snapshot is of something else; `OutOfRange` if the volume's limit is lower than what the
+    /// snapshot holds; `Unsupported` if the volume has reserved space, or is a private copy; `NoSpace`;
+    /// `Corrupt` if the snapshot's store was replaced.
+    pub fn rollback(&self, name: &str) -> Result<VolumeStatus> {
+        rollback::roll_back(&self.pool.0, &self.id, name)
     }
 
     /// Deletes the volume: device, loop devices, files. `InUse` (naming the holder) while it is

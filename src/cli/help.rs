@@ -183,6 +183,15 @@ Examples:
   calf volume recover vm1
   calf volume recover vm1 --cow-limit 20Gi";
 
+pub(super) const ROLLBACK: &str = "\
+End what uses the volume first: calf refuses while it is mounted, published or open, and names who has it. Its \
+device is taken down. The volume keeps its size, its limit and its durability; an ephemeral one starts from its \
+template (or from the snapshot that it was made of) after a reboot, as ever. Repeating the command is safe.
+
+Examples:
+  calf snapshot create vm1 before-upgrade
+  calf volume rollback vm1 --snapshot before-upgrade";
+
 pub(super) const STAGE: &str = "\
 The kernel of this machine reads the file system: mount only templates that you trust, and give others \
 to a guest as a device. Repeating the command is safe. `calf volume publish --staging` shows the file \

@@ -10,7 +10,7 @@ use std::cmp::Reverse;
 use std::path::PathBuf;
 
 use calf::units::format_size;
-use calf::{Error, ErrorKind, Pool, RecoverOptions, Recovery, Result};
+use calf::{Durability, Error, ErrorKind, Pool, RecoverOptions, Recovery, Result};
 use clap::{Subcommand, ValueEnum};
 use create::CreateArgs;
 use fork::ForkArgs;
@@ -88,6 +88,19 @@ pub(super) enum Command {
         #[arg(long, value_name = "SIZE", value_parser = size)]
         cow_limit: Option<u64>,
     },
+    /// Return a volume to what one of its snapshots holds
+    ///
+    /// What the volume holds now is lost, unless a snapshot has it. The snapshot is one that was made of the volume, or
+    /// the one that the volume started from.
+    #[command(after_help = help::ROLLBACK)]
+    Rollback {
+        /// The volume
+        #[arg(add = complete::volume())]
+        id: String,
+        /// The snapshot
+        #[arg(long, value_name = "NAME", add = complete::snapshot())]
+        snapshot: String,
+    },
     /// Mount a volume's file system at a directory, and grow it to the volume's size
     #[command(after_help = help::STAGE)]
     Stage(StageArgs),
@@ -150,6 +163,7 @@ pub(super) fn run(context: &Context, command: Command) -> Result<Outcome> {
         Command::Activate { id } => activate(context, &id),
         Command::Expand { id, size, at } => expand(context, &id, size, at),
         Command::Recover { id, cow_limit } => recover(context, &id, cow_limit),
+        Command::Rollback { id, snapshot } => rollback(context, &id, &snapshot),
         Command::Stage(args) => publish::stage(context, args),
         Command::Unstage { id, path } => publish::unstage(context, &id, path),
         Command::Publish(args) => publish::publish(context, args),
@@ -251,6 +265,18 @@ fn recover(context: &Context, id: &str, cow_limit: Option<u64>) -> Result<()> {
             format!("recovered volume {id}, which was {}: it has {chunks} chunks", state.as_str())
         }
         None => format!("volume {id} needs no recovery"),
+    })
+}
+
+fn rollback(context: &Context, id: &str, snapshot: &str) -> Result<()> {
+    let pool = context.existing_pool()?;
+    let volume = pool.volume(id)?.rollback(snapshot)?;
+    context.output.done(&View::new(&pool, &volume), [id], || {
+        let lasts = match volume.record.durability {
+            Durability::Durable => "",
+            Durability::Ephemeral => ", until the next reboot, since it is ephemeral",
+        };
+        format!("rolled back volume {id} to snapshot {snapshot}{lasts}")
     })
 }
 

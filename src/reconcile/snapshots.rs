@@ -9,7 +9,7 @@ use crate::snapshot::sweep;
 pub(super) fn reconcile(pool: &PoolDir, dry_run: bool, report: &mut ReconcileReport) -> Result<()> {
     for key in sweep::sweep(pool, dry_run)? {
         let what = format!(
-            "remains of an interrupted creation or deletion of a snapshot, or of a fork ({key})"
+            "remains of an interrupted creation or deletion of a snapshot, or of a fork or a rollback ({key})"
         );
         report.removed.push(Removal { kind: RemovalKind::Remains, what });
     }

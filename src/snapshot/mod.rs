@@ -18,5 +18,6 @@ mod cut;
 pub(crate) mod fork;
 pub(crate) mod group;
 pub(crate) mod remove;
+pub(crate) mod rollback;
 pub(crate) mod sweep;
 mod together;

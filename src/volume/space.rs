@@ -80,6 +80,16 @@ impl<'a> AdmissionControl<'a> {
         self.check_sums(name, Commitment::default(), all, 0)
     }
 
+    /// Fails with `NoSpace` unless the pool has room for a volume whose store comes to be a copy of the store at
+    /// `from`.
+    pub(crate) fn admit_rollback(&self, present: Present<'_>, from: &Path) -> Result<()> {
+        let Present { record, allocated } = present;
+        require_room(self.pool, &record.id)?;
+        let before = Commitment::of(record, allocated);
+        let after = Commitment::of(record, commitment::allocated(self.pool, from)?);
+        self.check_sums(&record.id, before, after, 0)
+    }
+
     /// Fails with `NoSpace` unless the pool has room for a volume to become that of `record`.
     pub(crate) fn admit_change(&self, record: &VolumeRecord, present: Present<'_>) -> Result<()> {
         let has = present.allocated;

@@ -29,6 +29,7 @@ const COMMANDS: &[&[&str]] = &[
     &["volume", "deactivate"],
     &["volume", "delete"],
     &["volume", "recover"],
+    &["volume", "rollback"],
     &["snapshot"],
     &["snapshot", "create"],
     &["snapshot", "list"],

@@ -31,6 +31,7 @@ mod programs;
 mod recovery;
 #[cfg(all(feature = "formats", feature = "http"))]
 mod registry;
+mod rollbacks;
 #[cfg(feature = "formats")]
 mod rootfs;
 mod snapshots;

@@ -24,10 +24,6 @@ pub(super) fn store(
     record: &VolumeRecord,
     from: Option<&Path>,
 ) -> Result<()> {
-    let flush = match record.durability {
-        Durability::Durable => Flush::Now,
-        Durability::Ephemeral => Flush::Later,
-    };
     let path = pool.layout().store(key, record.backing);
     let seed = pool.layout().seed(key);
     if from.is_none() && pool.host().file(&seed)?.is_none_or(|file| !file.is_file()) {
@@ -35,7 +31,21 @@ pub(super) fn store(
         return Err(Error::new(ErrorKind::Corrupt, "use volume", &record.id, why)
             .remedy("delete the volume, and make it again from its snapshot"));
     }
-    duplicate(pool, from.unwrap_or(&seed), &path, store_length(record), flush)
+    copy_of(pool, record, from.unwrap_or(&seed), &path)
+}
+
+/// Makes a COW store for the volume of `record` at `path`, with the content of `from`.
+pub(crate) fn copy_of(
+    pool: &PoolDir,
+    record: &VolumeRecord,
+    from: &Path,
+    path: &Path,
+) -> Result<()> {
+    let flush = match record.durability {
+        Durability::Durable => Flush::Now,
+        Durability::Ephemeral => Flush::Later,
+    };
+    duplicate(pool, from, path, store_length(record), flush)
 }
 
 /// Has a new file share the blocks of another, or copies them where the file system cannot share.

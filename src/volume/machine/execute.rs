@@ -62,6 +62,18 @@ impl<'a> Executor<'a> {
             Step::AllocateStore { of, length } => {
                 host.allocate_file(&layout.store(self.key, *of), *length)
             }
+            Step::ReplaceStore { by } => {
+                host.rename(by, &layout.store(self.key, Backing::Snapshot))?;
+                host.sync_directory(&layout.volume_directory(self.key))
+            }
+            Step::ForgetLostWrites => {
+                let mark = layout.lost_writes(self.key);
+                if host.file(&mark)?.is_none() {
+                    return Ok(());
+                }
+                host.remove_file(&mark)?;
+                host.sync_directory(&layout.volume_directory(self.key))
+            }
             Step::RemoveStore { of } => host.remove_file(&layout.store(self.key, *of)),
             Step::AttachOrigin(record) => {
                 self.origin = Some(origin::acquire(self.pool, record, record.size)?);

@@ -59,6 +59,13 @@ pub(crate) enum Goal<'a> {
         /// Whether readers need the read-only view.
         view: bool,
     },
+    /// The store of an inactive volume is the file at a path in the pool, instead of what it was.
+    RolledBack {
+        /// The volume.
+        record: &'a VolumeRecord,
+        /// The file, whose content the caller has checked.
+        store: &'a Path,
+    },
     /// The kernel reads the store anew, after it stopped the volume. The caller has checked the store.
     Recovered(&'a VolumeRecord),
     /// The device of a volume answers, even if the kernel stopped the volume: no I/O waits.
@@ -111,6 +118,7 @@ pub(crate) fn plan(goal: Goal<'_>, observed: &Observed) -> Result<Vec<Step>> {
                 }
             }
         }
+        Goal::RolledBack { record, store } => roll_back(record, store, observed, &mut steps),
         Goal::Recovered(record) => recovery::recover(record, observed, &mut steps),
         Goal::Answering => recovery::release(observed, &mut steps),
         Goal::Held => hold(observed, &mut steps),
@@ -128,6 +136,17 @@ fn remove(observed: &Observed, steps: &mut Vec<Step>) {
     if observed.directory {
         steps.push(Step::RemoveDirectory);
     }
+}
+
+/// What tells of the former content goes after it: until then, that content must not be trusted more than it was.
+fn roll_back(record: &VolumeRecord, store: &Path, observed: &Observed, steps: &mut Vec<Step>) {
+    steps.push(Step::ReplaceStore { by: store.to_owned() });
+    steps.push(Step::ForgetLostWrites);
+    let mut record = record.clone();
+    if observed.is_stale(&record) {
+        record.boot.clone_from(&observed.boot);
+    }
+    write_record(&record, observed, steps);
 }
 
 /// An ephemeral volume keeps what it starts from, since it starts anew after a reboot.

@@ -56,6 +56,13 @@ pub(crate) enum Step {
         /// Its length in bytes.
         length: u64,
     },
+    /// Move the file at a path in the pool into the place of the COW store, durably.
+    ReplaceStore {
+        /// The file.
+        by: PathBuf,
+    },
+    /// The store is another one: forget that the file system lost writes to the former.
+    ForgetLostWrites,
     /// Remove the store.
     RemoveStore {
         /// Kind of the volume's store.
@@ -222,6 +229,8 @@ impl fmt::Display for Step {
             Self::ShortenStore { least, .. } => write!(f, "shorten store to {least}"),
             Self::ExtendStore { length, .. } => write!(f, "extend store to {length}"),
             Self::AllocateStore { length, .. } => write!(f, "allocate {length} of the store"),
+            Self::ReplaceStore { .. } => f.write_str("replace store"),
+            Self::ForgetLostWrites => f.write_str("forget lost writes"),
             Self::RemoveStore { .. } => f.write_str("remove store"),
             Self::AttachOrigin(record) => write!(f, "attach origin of {}", record.size),
             Self::GrowOrigin { origin, size, .. } => write!(f, "grow origin {origin} to {size}"),

@@ -159,6 +159,14 @@ impl Machine {
                 assert!(old.allocated < *length);
                 self.observed.store = Some(store(old.length.max(*length), *length));
             }
+            Step::ReplaceStore { .. } => {
+                assert!(self.observed.devices().is_empty(), "the store is in use");
+                let record = self.observed.record.as_ref().expect("the record of a volume");
+                self.observed.store = Some(store(store_length(record), 0));
+            }
+            Step::ForgetLostWrites => {
+                assert!(self.observed.store.is_some(), "it is still the former store");
+            }
             Step::RemoveStore { .. } => {
                 assert!(self.observed.devices().is_empty(), "the store is in use");
                 assert!(self.observed.store.take().is_some());
@@ -325,6 +333,7 @@ enum Event {
     Activate { view: bool },
     Expand { by: u64 },
     Deactivate,
+    RollBack,
     Delete,
     Reboot,
 }
@@ -335,6 +344,7 @@ fn event() -> impl Strategy<Value = Event> {
         4 => any::<bool>().prop_map(|view| Event::Activate { view }),
         2 => (1u64..64).prop_map(|by| Event::Expand { by: by * 4096 }),
         2 => Just(Event::Deactivate),
+        1 => Just(Event::RollBack),
         1 => Just(Event::Delete),
         1 => Just(Event::Reboot),
     ]
@@ -381,6 +391,9 @@ fn run(machine: &mut Machine, event: &Event, kind: Kind, limit: usize) -> bool {
             Goal::Active { record: &wanted, view: false }
         }
         Event::Deactivate => Goal::Inactive,
+        Event::RollBack if !exists || !machine.observed.devices().is_empty() => return true,
+        Event::RollBack if (kind.1, kind.2) != (Backing::Snapshot, Reserve::None) => return true,
+        Event::RollBack => Goal::RolledBack { record: &wanted, store: Path::new("/s/cow") },
         Event::Delete => Goal::Absent,
     };
     let steps = plan(goal, &machine.observed).expect("a plan");
@@ -389,7 +402,8 @@ fn run(machine: &mut Machine, event: &Event, kind: Kind, limit: usize) -> bool {
         machine.apply(step);
     }
     machine.crash();
-    if !cut {
+    // A rollback that is repeated makes another copy.
+    if !cut && !matches!(event, Event::RollBack) {
         let again = plan(goal, &machine.observed).expect("a plan");
         let again: Vec<_> =
             again.into_iter().filter(|s| !matches!(s, Step::WriteRecord { .. })).collect();

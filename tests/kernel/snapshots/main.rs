@@ -6,6 +6,7 @@ mod instant;
 mod killed;
 mod lasting;
 mod mounted;
+mod rollback;
 
 use std::fs::File;
 use std::process::ExitCode;
@@ -16,7 +17,7 @@ use calf_test_kit::kernel;
 use calf_test_kit::real_pool::Rig;
 
 fn main() -> ExitCode {
-    if let Some(code) = killed::be_a_victim() {
+    if let Some(code) = killed::be_a_victim().or_else(rollback::be_a_victim) {
         return code;
     }
     let long = Duration::from_secs(900);
@@ -56,6 +57,15 @@ fn main() -> ExitCode {
             },
         )
         .timeout(long),
+        kernel::test("a_rolled_back_volume_has_all_that_its_snapshot_has_on_xfs", || {
+            rollback::content(kernel::Fs::Xfs);
+        }),
+        kernel::test("a_rolled_back_volume_has_all_that_its_snapshot_has_on_ext4", || {
+            rollback::content(kernel::Fs::Ext4);
+        }),
+        kernel::test("a_rolled_back_file_system_is_sound_and_grows_again", rollback::file_system),
+        kernel::test("a_rollback_survives_a_kill_between_any_two_steps", rollback::killed)
+            .timeout(long),
         kernel::test("snapshots_cost_what_is_printed", cost::print).timeout(long),
     ])
 }
