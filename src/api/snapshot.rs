@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use crate::api::Pool;
+use crate::api::{Device, Pool};
 use crate::error::Result;
 #[cfg(feature = "driver")]
 use crate::model::key::Key;
@@ -10,7 +10,7 @@ use crate::model::volume_id;
 #[cfg(feature = "driver")]
 use crate::pool::snapshots::{self, SnapshotRecord};
 use crate::snapshot::catalog::{self, SnapshotStatus};
-use crate::snapshot::remove;
+use crate::snapshot::{device, remove};
 
 /// A snapshot of a pool, by its name. Cheap to clone.
 ///
@@ -38,11 +38,28 @@ impl Snapshot {
         catalog::snapshot(&self.pool.0, &self.name)
     }
 
-    /// Deletes the snapshot; succeeds if it does not exist. Volumes that started from it stay as they are.
+    /// Brings up a block device that shows what the snapshot holds, unless it is up. Writes to it fail, nothing in
+    /// the pool changes, and volumes can be made of the snapshot meanwhile. After a reboot, the device is gone.
     ///
     /// # Errors
     ///
-    /// `InProgress` while a volume is being made of it; `Corrupt` if its record cannot be read.
+    /// `NotFound`; `InProgress`; `Corrupt` if the snapshot's store was replaced or is damaged.
+    pub fn activate(&self) -> Result<Device> {
+        self.pool.device(device::activate(&self.pool.0, &self.name)?)
+    }
+
+    /// Takes the snapshot's device down; succeeds if there is none. `InUse` (naming the holder) while something
+    /// has it open.
+    pub fn deactivate(&self) -> Result<()> {
+        device::deactivate(&self.pool.0, &self.name)
+    }
+
+    /// Deletes the snapshot, and takes down its device; succeeds if it does not exist. Volumes that started from it
+    /// stay as they are.
+    ///
+    /// # Errors
+    ///
+    /// `InUse` (naming the holder) while its device is open; `InProgress` while a volume is being made of it; `Corrupt` if its record cannot be read.
     pub fn delete(&self) -> Result<()> {
         remove::delete(&self.pool.0, &self.name)
     }

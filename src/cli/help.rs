@@ -109,6 +109,15 @@ Examples:
   calf volume fork vm1 --count 20                   vm1-1 to vm1-20
   calf volume fork vm1 a b --activate               prints two devices for VMMs";
 
+pub(super) const SNAPSHOT_ACTIVATE: &str = "\
+The device shows what a volume of the snapshot would, without making one. Nothing can write to it, and \
+the snapshot stays as it is. It lasts until `calf snapshot deactivate`, the deletion of the snapshot, or \
+a reboot. Repeating the command is safe.
+
+Examples:
+  dd if=$(calf snapshot activate warm) of=/backup/warm.raw bs=1M
+  mount -o ro,norecovery $(calf snapshot activate warm) /mnt     (XFS: also nouuid; ext4: noload)";
+
 pub(super) const SNAPSHOT_CREATE: &str = "\
 The snapshot has all that was acknowledged before one instant during the call, and nothing of what was \
 written after it. It is on the disk when the command returns, whatever the volume's durability. It shares \

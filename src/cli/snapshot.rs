@@ -6,16 +6,17 @@ use std::cmp::Reverse;
 use std::time::Duration;
 
 use calf::units::format_size;
-use calf::{Consistency, ErrorKind, Result, SnapshotSpec, SnapshotStatus, Taken};
+use calf::{Consistency, ErrorKind, Pool, Result, SnapshotSpec, SnapshotStatus, Taken};
 use clap::{Subcommand, ValueEnum};
 use jiff::Timestamp;
 use serde::Serialize;
+use serde_json::json;
 
 use super::complete;
 use super::context::Context;
 use super::help;
 use super::output::{Found, Outcome, age, fields, moment, table};
-use super::volume::warn_of_damage;
+use super::volume::{device_path, warn_of_damage};
 
 #[derive(Subcommand)]
 pub(super) enum Command {
@@ -48,12 +49,25 @@ pub(super) enum Command {
         #[arg(add = complete::snapshot())]
         name: String,
     },
+    /// Bring up a read-only device that shows what a snapshot holds, and print its path
+    #[command(after_help = help::SNAPSHOT_ACTIVATE)]
+    Activate {
+        /// The snapshot
+        #[arg(add = complete::snapshot())]
+        name: String,
+    },
+    /// Take a snapshot's device down
+    Deactivate {
+        /// The snapshot
+        #[arg(add = complete::snapshot())]
+        name: String,
+    },
     /// Snapshots of several volumes as of one instant
     #[command(subcommand)]
     Group(group::Command),
     /// Delete snapshots; volumes that started from them stay as they are
     ///
-    /// An unknown name is not an error.
+    /// An unknown name is not an error. A snapshot whose device is open is not deleted.
     #[command(visible_alias = "rm")]
     Delete {
         /// The snapshots
@@ -94,6 +108,12 @@ pub(super) fn run(context: &Context, command: Command) -> Result<Outcome> {
         }
         Command::List { sort, reverse } => list(context, sort, reverse),
         Command::Inspect { name } => inspect(context, &name),
+        Command::Activate { name } => activate(context, &name),
+        Command::Deactivate { name } => {
+            context.existing_pool()?.snapshot(&name)?.deactivate()?;
+            let result = json!({ "name": name });
+            context.output.done(&result, [&name], || format!("deactivated snapshot {name}"))
+        }
         Command::Group(command) => group::run(context, command),
         Command::Delete { names } => {
             let pool = context.existing_pool()?;
@@ -120,9 +140,10 @@ fn create(
     let name = name
         .unwrap_or_else(|| format!("{volume}-{}", Timestamp::now().strftime("%Y%m%dT%H%M%S%3fZ")));
     let spec = SnapshotSpec::new(name).consistency(consistency.map(Consistency::from));
-    let taken = context.existing_pool()?.volume(volume)?.take_snapshot(&spec)?;
+    let pool = context.existing_pool()?;
+    let taken = pool.volume(volume)?.take_snapshot(&spec)?;
     let view = TakenView {
-        snapshot: View::from(&taken.snapshot),
+        snapshot: View::new(&pool, &taken.snapshot),
         writers_waited_ms: taken.waited.map(milliseconds),
         copied: taken.copied,
     };
@@ -165,9 +186,9 @@ fn list(context: &Context, sort: SortKey, reverse: bool) -> Result<()> {
         snapshots.reverse();
     }
     warn_of_damage(&pool)?;
-    let views: Vec<View> = snapshots.iter().map(View::from).collect();
+    let views: Vec<View> = snapshots.iter().map(|it| View::new(&pool, it)).collect();
     let names = snapshots.iter().map(|snapshot| &snapshot.record.name);
-    context.output.result(&serde_json::json!({ "snapshots": views }), names, || {
+    context.output.result(&json!({ "snapshots": views }), names, || {
         let now = Timestamp::now();
         let rows = snapshots.iter().map(|snapshot| {
             let record = &snapshot.record;
@@ -184,13 +205,23 @@ fn list(context: &Context, sort: SortKey, reverse: bool) -> Result<()> {
     })
 }
 
+fn activate(context: &Context, name: &str) -> Result<()> {
+    let device = context.existing_pool()?.snapshot(name)?.activate()?;
+    let path = device.path().display().to_string();
+    let result = json!({ "name": name, "device": path, "number": device.number().to_string() });
+    context.output.result(&result, [name], || path)
+}
+
 fn inspect(context: &Context, name: &str) -> Result<()> {
-    let snapshot = context.existing_pool()?.snapshot(name)?.status()?;
+    let pool = context.existing_pool()?;
+    let snapshot = pool.snapshot(name)?.status()?;
     let record = &snapshot.record;
-    context.output.result(&View::from(&snapshot), [name], || {
+    let view = View::new(&pool, &snapshot);
+    context.output.result(&view, [name], || {
         fields(&[
             ("Name", record.name.clone()),
             ("Volume", record.volume.clone()),
+            ("Device", view.device.clone().unwrap_or_else(|| "-".into())),
             ("Size", format!("{} ({} bytes)", format_size(record.size), record.size)),
             ("Template", format!("{} ({})", record.template, record.digest.qualified())),
             ("File system", record.fs_type.clone().unwrap_or_else(|| "-".into())),
@@ -212,6 +243,8 @@ fn inspect(context: &Context, name: &str) -> Result<()> {
 struct View<'a> {
     name: &'a str,
     volume: &'a str,
+    /// Path of the block device while active.
+    device: Option<String>,
     template: &'a str,
     digest: String,
     size: u64,
@@ -239,12 +272,14 @@ struct TakenView<'a> {
     copied: bool,
 }
 
-impl<'a> From<&'a SnapshotStatus> for View<'a> {
-    fn from(snapshot: &'a SnapshotStatus) -> Self {
+impl<'a> View<'a> {
+    fn new(pool: &Pool, snapshot: &'a SnapshotStatus) -> Self {
         let record = &snapshot.record;
         Self {
             name: &record.name,
             volume: &record.volume,
+            // A device that went down in the meantime no longer has a node.
+            device: snapshot.device.and_then(|number| device_path(pool, number).ok()),
             template: &record.template,
             digest: record.digest.qualified(),
             size: record.size,

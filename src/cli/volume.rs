@@ -23,7 +23,7 @@ use super::context::{Context, size};
 use super::help;
 use super::interrupt;
 use super::output::{Found, Outcome, fields, table};
-pub(super) use view::View;
+pub(super) use view::{View, device_path};
 
 #[derive(Subcommand)]
 pub(super) enum Command {

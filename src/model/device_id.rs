@@ -15,6 +15,9 @@ const NAME_PREFIX: &str = "calf-";
 /// a UUID that names the pool.
 pub const SPARE_PREFIX: &str = "calf-spare-";
 
+/// End of the name and UUID of each snapshot's device.
+const SNAPSHOT_SUFFIX: &str = "-frozen";
+
 /// The two devices that a volume may have.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Role {
@@ -24,12 +27,12 @@ pub enum Role {
     ReadOnlyView,
 }
 
-/// The device-mapper name and UUID of one device of a volume.
+/// The device-mapper name and UUID of a device of a volume or a snapshot.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct DeviceId {
-    /// `calf-<pool id>-<key>`, with `-ro` for the read-only view.
+    /// `calf-<pool id>-<key>`, with `-ro` for the read-only view, or `-frozen` for a snapshot.
     pub name: String,
-    /// `CALF-<pool id>-<key>`, with `-ro` for the read-only view.
+    /// `CALF-<pool id>-<key>`, with the same ends.
     pub uuid: String,
 }
 
@@ -41,6 +44,19 @@ impl DeviceId {
             name: format!("{NAME_PREFIX}{pool}-{key}{suffix}"),
             uuid: format!("{}{key}{suffix}", uuid_prefix(pool)),
         }
+    }
+
+    /// Returns the identity of the device of snapshot `key` of `pool`. A volume may have the same key.
+    pub fn of_snapshot(pool: &PoolId, key: &Key) -> Self {
+        Self {
+            name: format!("{NAME_PREFIX}{pool}-{key}{SNAPSHOT_SUFFIX}"),
+            uuid: format!("{}{key}{SNAPSHOT_SUFFIX}", uuid_prefix(pool)),
+        }
+    }
+
+    /// Parses the UUID of a device into the snapshot whose device it is; `None` if it is no such device of `pool`.
+    pub fn parse_snapshot_uuid(pool: &PoolId, uuid: &str) -> Option<Key> {
+        Key::parse(uuid.strip_prefix(&uuid_prefix(pool))?.strip_suffix(SNAPSHOT_SUFFIX)?)
     }
 
     /// The name that calf gave to the device before names carried the pool's id.
@@ -128,6 +144,22 @@ mod tests {
             prop_assert_eq!(parse_spare_name(&PoolId::random(), &name), None);
             prop_assert_eq!(DeviceId::parse_name(&pool, &name), None);
             prop_assert!(name.len() < 128);
+        }
+
+        #[test]
+        fn a_snapshots_device_is_never_taken_for_a_volumes(name in "\\PC{1,128}") {
+            let (pool, key) = (PoolId::random(), Key::of(&name));
+            let device = DeviceId::of_snapshot(&pool, &key);
+            prop_assert_eq!(DeviceId::parse_snapshot_uuid(&pool, &device.uuid), Some(key.clone()));
+            prop_assert_eq!(DeviceId::pool_of_uuid(&device.uuid), Some(pool.clone()));
+            prop_assert_eq!(DeviceId::parse_snapshot_uuid(&PoolId::random(), &device.uuid), None);
+            prop_assert_eq!(DeviceId::parse_uuid(&pool, &device.uuid), None);
+            prop_assert_eq!(DeviceId::parse_name(&pool, &device.name), None);
+            for role in [Role::Snapshot, Role::ReadOnlyView] {
+                let volume = DeviceId::new(&pool, &key, role);
+                prop_assert_eq!(DeviceId::parse_snapshot_uuid(&pool, &volume.uuid), None);
+            }
+            prop_assert!(device.name.len() < 128 && device.uuid.len() < 129);
         }
 
         #[test]

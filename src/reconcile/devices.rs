@@ -1,4 +1,4 @@
-//! Removes devices whose volume is gone.
+//! Removes devices whose volume or snapshot is gone.
 
 use std::collections::BTreeSet;
 
@@ -7,12 +7,14 @@ use crate::model::device_id::{DeviceId, Role};
 use crate::model::key::Key;
 use crate::pool::PoolDir;
 use crate::reconcile::report::{ReconcileOptions, ReconcileReport, Removal, RemovalKind};
+use crate::snapshot::device;
 use crate::volume::machine::execute::Executor;
 use crate::volume::machine::observe;
 use crate::volume::plan::step::Step;
 use crate::volume::usage;
 
-/// Removes devices of this pool whose volume no longer has a directory.
+/// Removes devices of this pool whose volume no longer has a directory, and those of snapshots that are gone or
+/// whose activation was interrupted.
 pub(super) fn remove_orphans(
     pool: &PoolDir,
     keys: &[Key],
@@ -31,21 +33,28 @@ pub(super) fn remove_orphans(
         let Some(id) = pool.host().device_id(name)? else { continue };
         if let Some((key, role)) = DeviceId::parse_uuid(pool.id(), &id.uuid) {
             orphans.push((role, key, id));
+        } else if let Some(key) = DeviceId::parse_snapshot_uuid(pool.id(), &id.uuid) {
+            note(device::sweep(pool, &key, options.dry_run), id, report);
         }
     }
     // Views first: they hold the snapshots open.
     orphans.sort_by_key(|(role, ..)| std::cmp::Reverse(*role));
     for (role, key, id) in orphans {
-        match remove_orphan(pool, role, &key, options) {
-            Ok(true) => {
-                let what = format!("device {}", id.name);
-                report.removed.push(Removal { kind: RemovalKind::Device, what });
-            }
-            Ok(false) => {}
-            Err(error) => report.failed.push(error.report()),
-        }
+        note(remove_orphan(pool, role, &key, options), id, report);
     }
     Ok(())
+}
+
+/// Takes note of a device that was removed, or not.
+fn note(removed: Result<bool>, id: DeviceId, report: &mut ReconcileReport) {
+    match removed {
+        Ok(true) => {
+            let what = format!("device {}", id.name);
+            report.removed.push(Removal { kind: RemovalKind::Device, what });
+        }
+        Ok(false) => {}
+        Err(error) => report.failed.push(error.report()),
+    }
 }
 
 fn remove_orphan(

@@ -10,7 +10,7 @@
 //! | what | is removed |
 //! | --- | --- |
 //! | remains of a volume without a record | immediately |
-//! | a device of this pool without a directory | immediately |
+//! | a device of this pool without a directory, or of a snapshot without a record | immediately |
 //! | a spare that is broken, or in excess of its template's `warm` | immediately |
 //! | a publication to Kata of a volume without a record | immediately |
 //! | an unused inline volume | once its target's directory has been gone for the grace period |

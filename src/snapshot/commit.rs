@@ -123,7 +123,7 @@ fn identify(pool: &PoolDir, content: &SnapshotRecord) -> Digest {
 fn freeze(pool: &PoolDir, spec: &CommitSpec, assembly: &Assembly<'_>) -> Result<Frozen> {
     match &spec.source {
         VolumeSource::Snapshot(name) => {
-            let (found, snapshot) = start::hold(pool, name)?;
+            let (found, snapshot) = start::hold(pool, name, Mode::Shared)?;
             if let Some(wanted) = spec.consistency
                 && wanted != found.content.consistency
             {

@@ -21,6 +21,7 @@ use crate::pool::snapshots::{self, GroupMembership};
 use crate::snapshot::catalog::{self, SnapshotStatus};
 use crate::snapshot::create::{keep, prepare};
 use crate::snapshot::cut::Source;
+use crate::snapshot::device;
 use crate::snapshot::{remove, together};
 use crate::sys::lock::{Lock, Mode};
 use crate::volume::lock;
@@ -70,7 +71,7 @@ pub(crate) fn create(pool: &PoolDir, spec: &GroupSnapshotSpec) -> Result<TakenGr
     made
 }
 
-/// Deletes the group `name` with all of its snapshots. Succeeds if there is none. What started from them stays as it
+/// Deletes the group `name` with all of its snapshots and their devices. Succeeds if there is none. What started from them stays as it
 /// is.
 pub(crate) fn delete(pool: &PoolDir, name: &str) -> Result<()> {
     volume_id::check_snapshot(name)?;
@@ -79,6 +80,10 @@ pub(crate) fn delete(pool: &PoolDir, name: &str) -> Result<()> {
     if let Some(record) = groups::read(pool, &key)?
         && record.complete
     {
+        // While somebody reads one of them, all stay.
+        for member in &record.members {
+            device::deactivate(pool, &member.snapshot)?;
+        }
         // From now on there is no group; reconciliation removes what is left.
         write(pool, &key, &GroupRecord { complete: false, ..record })?;
     }

@@ -15,6 +15,7 @@ pub(crate) mod catalog;
 pub(crate) mod commit;
 pub(crate) mod create;
 mod cut;
+pub(crate) mod device;
 pub(crate) mod fork;
 pub(crate) mod group;
 pub(crate) mod remove;

@@ -5,12 +5,13 @@ use crate::model::key::Key;
 use crate::model::volume_id;
 use crate::pool::PoolDir;
 use crate::pool::snapshots::{self, SnapshotRecord};
-use crate::snapshot::group;
+use crate::snapshot::{device, group};
 use crate::sys::FileKind;
 use crate::sys::lock::Mode;
 use crate::volume::{lock, reclaim};
 
-/// Deletes the snapshot `name`. Succeeds if there is none. The volumes that started from it stay as they are.
+/// Deletes the snapshot `name`, and takes down its device. Succeeds if there is none. The volumes that started from it
+/// stay as they are.
 pub(crate) fn delete(pool: &PoolDir, name: &str) -> Result<()> {
     volume_id::check_snapshot(name)?;
     let key = Key::of(name);
@@ -22,9 +23,10 @@ pub(crate) fn delete(pool: &PoolDir, name: &str) -> Result<()> {
     erase(pool, &key, record.as_ref())
 }
 
-/// Removes a snapshot, or what is there of it, and then its content if nobody else needs it. The caller holds its
+/// Removes a snapshot with its device, or what is there of it, and then its content if nobody else needs it. The caller holds its
 /// lock.
 pub(super) fn erase(pool: &PoolDir, key: &Key, record: Option<&SnapshotRecord>) -> Result<()> {
+    device::take_down(pool, key, record.map_or(key.as_str(), |record| &record.name))?;
     // From now on it does not exist; reconciliation removes what is left.
     pool.host().remove_file(&pool.layout().snapshot_record(key))?;
     clear(pool, key)?;

@@ -33,7 +33,7 @@ pub(crate) fn roll_back(pool: &PoolDir, id: &str, name: &str) -> Result<VolumeSt
     let guard = lock::take(pool, id, OPERATION)?;
     let Found { record, before, .. } = Found::look(pool, &guard, id)?;
     check_volume(&record)?;
-    let (start, _snapshot) = start::hold(pool, name)?;
+    let (start, _snapshot) = start::hold(pool, name, Mode::Shared)?;
     check_snapshot(&record, &start.content)?;
     let key = key_of(id);
     let subject = format!("the rollback of volume {id}");

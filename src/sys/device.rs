@@ -97,6 +97,18 @@ pub enum Table {
         /// Discards free space in the COW store; otherwise the device supports no discards.
         discard: bool,
     },
+    /// `snapshot <origin> <cow> PO <chunk>`, loaded read-only: the kernel reads the COW store, and never writes
+    /// to it.
+    Frozen {
+        /// The read-only device over the template.
+        origin: DeviceNumber,
+        /// The device over the COW store, which may be read-only.
+        cow: DeviceNumber,
+        /// Size of the device, in bytes.
+        size: u64,
+        /// Chunk size, in bytes.
+        chunk_size: u64,
+    },
     /// `linear <device> 0`, loaded read-only.
     ReadOnly {
         /// The device underneath.
@@ -110,7 +122,9 @@ impl Table {
     /// Size of the device that the table describes, in bytes.
     pub fn size(&self) -> u64 {
         match self {
-            Self::Snapshot { size, .. } | Self::ReadOnly { size, .. } => *size,
+            Self::Snapshot { size, .. }
+            | Self::Frozen { size, .. }
+            | Self::ReadOnly { size, .. } => *size,
         }
     }
 }

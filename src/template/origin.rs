@@ -12,15 +12,17 @@
 use crate::error::Result;
 use crate::model::digest::Digest;
 use crate::pool::PoolDir;
-use crate::pool::record::VolumeRecord;
 use crate::sys::lock::Mode;
 use crate::sys::{DeviceNumber, LoopHandle, LoopSpec};
 use crate::template::content::check_content;
 
-/// A loop device of at least `size` bytes over the content that the volume of `record` started from,
-/// held open.
-pub(crate) fn acquire(pool: &PoolDir, record: &VolumeRecord, size: u64) -> Result<LoopHandle> {
-    let digest = &record.digest;
+/// A loop device of at least `size` bytes over the content with this digest, of `length` bytes, held open.
+pub(crate) fn acquire(
+    pool: &PoolDir,
+    digest: &Digest,
+    length: u64,
+    size: u64,
+) -> Result<LoopHandle> {
     let _image = pool.lock_image(digest, Mode::Shared)?;
     if let Some(handle) = open_sufficient(pool, digest, size)? {
         return Ok(handle);
@@ -30,7 +32,7 @@ pub(crate) fn acquire(pool: &PoolDir, record: &VolumeRecord, size: u64) -> Resul
     if let Some(handle) = open_sufficient(pool, digest, size)? {
         return Ok(handle);
     }
-    check_content(pool, digest, record.template_size)?;
+    check_content(pool, digest, length)?;
     let image = pool.layout().image(digest);
     pool.host().extend_file(&image, size)?;
     if let Some(handle) = open_hinted(pool, digest)? {

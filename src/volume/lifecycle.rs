@@ -141,7 +141,7 @@ pub(crate) fn create(
     match &spec.source {
         None => {}
         Some(VolumeSource::Snapshot(name)) => {
-            let (start, _snapshot) = start::hold(pool, name)?;
+            let (start, _snapshot) = start::hold(pool, name, Mode::Shared)?;
             return create_copy(pool, guard, spec, &start, &observed).map(Provisioned::Made);
         }
         Some(VolumeSource::Volume(_)) => {

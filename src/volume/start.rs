@@ -22,17 +22,17 @@ pub(crate) struct Start {
     pub(crate) cut: Option<String>,
 }
 
-/// Finds the snapshot `name`, and takes the lock that keeps it in place while volumes are made of it.
+/// Finds the snapshot `name`, and takes its lock: shared to keep it in place while volumes are made of it.
 ///
 /// # Errors
 ///
 /// `NotFound`; `Corrupt` if its record or its store is not what calf wrote; `InProgress` while it is being
 /// made or removed.
-pub(crate) fn hold(pool: &PoolDir, name: &str) -> Result<(Start, Lock)> {
+pub(crate) fn hold(pool: &PoolDir, name: &str, mode: Mode) -> Result<(Start, Lock)> {
     const OPERATION: &str = "use snapshot";
     volume_id::check_snapshot(name)?;
     let key = Key::of(name);
-    let lock = lock::snapshot(pool, &key, name, OPERATION, Mode::Shared)?;
+    let lock = lock::snapshot(pool, &key, name, OPERATION, mode)?;
     let content = snapshots::read(pool, &key)?.ok_or_else(|| unknown(OPERATION, name))?;
     let start = Start { content, store: pool.layout().snapshot_store(&key), cut: None };
     check_store(pool, &start)?;

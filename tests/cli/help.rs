@@ -34,6 +34,8 @@ const COMMANDS: &[&[&str]] = &[
     &["snapshot", "create"],
     &["snapshot", "list"],
     &["snapshot", "inspect"],
+    &["snapshot", "activate"],
+    &["snapshot", "deactivate"],
     &["snapshot", "delete"],
     &["snapshot", "group"],
     &["snapshot", "group", "create"],

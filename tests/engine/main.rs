@@ -34,6 +34,7 @@ mod registry;
 mod rollbacks;
 #[cfg(feature = "formats")]
 mod rootfs;
+mod snapshot_devices;
 mod snapshots;
 mod snapshots_faults;
 mod space;

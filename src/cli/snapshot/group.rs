@@ -78,11 +78,12 @@ fn create(
 ) -> Result<()> {
     let spec =
         GroupSnapshotSpec::new(name, volumes).consistency(consistency.map(Consistency::from));
-    let taken = context.existing_pool()?.take_group_snapshot(&spec)?;
+    let pool = context.existing_pool()?;
+    let taken = pool.take_group_snapshot(&spec)?;
     let view = TakenView {
         name,
         created: taken.created,
-        snapshots: taken.snapshots.iter().map(View::from).collect(),
+        snapshots: taken.snapshots.iter().map(|it| View::new(&pool, it)).collect(),
         writers_waited_ms: taken.waited.map(milliseconds),
     };
     context.output.done(&view, [name], || sentence(name, &taken))
@@ -116,12 +117,13 @@ fn list(context: &Context) -> Result<()> {
 }
 
 fn inspect(context: &Context, name: &str) -> Result<()> {
-    let group = context.existing_pool()?.group_snapshot(name)?;
+    let pool = context.existing_pool()?;
+    let group = pool.group_snapshot(name)?;
     let (record, snapshots) = (group.record()?, group.snapshots()?);
     let view = GroupView {
         name,
         created: record.created,
-        snapshots: snapshots.iter().map(View::from).collect(),
+        snapshots: snapshots.iter().map(|it| View::new(&pool, it)).collect(),
     };
     context.output.result(&view, [name], || {
         let head = [("Name", record.name.clone()), ("Created", moment(record.created))];

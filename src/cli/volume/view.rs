@@ -180,6 +180,6 @@ fn backing_name(backing: Backing) -> &'static str {
 }
 
 /// Path of the device node that the kernel makes.
-fn device_path(pool: &Pool, number: DeviceNumber) -> Result<String> {
+pub(in crate::cli) fn device_path(pool: &Pool, number: DeviceNumber) -> Result<String> {
     Ok(pool.device(number)?.path().display().to_string())
 }

@@ -354,7 +354,9 @@ impl Kernel {
 
     pub(super) fn load_table(&mut self, id: &DeviceId, table: &Table) -> Result<()> {
         let below = match table {
-            Table::Snapshot { origin, cow, .. } => vec![*origin, *cow],
+            Table::Snapshot { origin, cow, .. } | Table::Frozen { origin, cow, .. } => {
+                vec![*origin, *cow]
+            }
             Table::ReadOnly { device, .. } => vec![*device],
         };
         let mut sized_by = 0;
@@ -363,7 +365,7 @@ impl Kernel {
             if store_of(Some(table)) == Some(number) {
                 sized_by = size;
             }
-            let whole = matches!(table, Table::Snapshot { cow, .. } if *cow == number);
+            let whole = store_of(Some(table)) == Some(number);
             assert!(
                 whole || size >= table.size(),
                 "the table of {} reaches past {number}",
@@ -470,7 +472,9 @@ impl Kernel {
             return self.loop_file(number).map(Start::File).ok_or_else(|| no_device(number));
         }
         match self.mapped.get(&number.minor).and_then(Mapped::table) {
-            Some(Table::Snapshot { origin, .. }) => self.start(*origin),
+            Some(Table::Snapshot { origin, .. } | Table::Frozen { origin, .. }) => {
+                self.start(*origin)
+            }
             Some(Table::ReadOnly { device, .. }) => self.start(*device),
             None => Err(no_device(number)),
         }
@@ -501,7 +505,9 @@ impl Kernel {
         let frozen = usize::from(self.frozen.contains(&number));
         let tables = self.mapped.values().flat_map(|device| [&device.live, &device.inactive]);
         let tables = tables.flatten().filter(|loaded| match &loaded.table {
-            Table::Snapshot { origin, cow, .. } => *origin == number || *cow == number,
+            Table::Snapshot { origin, cow, .. } | Table::Frozen { origin, cow, .. } => {
+                *origin == number || *cow == number
+            }
             Table::ReadOnly { device, .. } => *device == number,
         });
         u32::try_from(files + mounts + frozen + tables.count()).unwrap_or(u32::MAX)
@@ -679,7 +685,7 @@ pub(super) fn check_options(fs_type: &str, options: &[String]) -> Result<()> {
 /// The loop device of the COW store in a table.
 fn store_of(table: Option<&Table>) -> Option<DeviceNumber> {
     match table {
-        Some(Table::Snapshot { cow, .. }) => Some(*cow),
+        Some(Table::Snapshot { cow, .. } | Table::Frozen { cow, .. }) => Some(*cow),
         _ => None,
     }
 }

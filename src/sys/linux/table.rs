@@ -25,19 +25,28 @@ pub(super) fn format(table: &Table) -> Result<Line, &'static str> {
     let sectors = table.size() / SECTOR;
     match table {
         Table::Snapshot { origin, cow, chunk_size, discard, .. } => {
-            if !chunk_size.is_power_of_two() || *chunk_size < SECTOR {
-                return Err("its chunk size is not a power of two of 512 bytes or more");
-            }
-            let chunk = chunk_size / SECTOR;
+            let chunk = sectors_of_chunk(*chunk_size)?;
             let features = if *discard { " 1 discard_zeroes_cow" } else { "" };
             let parameters = format!("{origin} {cow} PO {chunk}{features}");
             Ok(Line { sectors, target: "snapshot", parameters, read_only: false })
+        }
+        Table::Frozen { origin, cow, chunk_size, .. } => {
+            let chunk = sectors_of_chunk(*chunk_size)?;
+            let parameters = format!("{origin} {cow} PO {chunk}");
+            Ok(Line { sectors, target: "snapshot", parameters, read_only: true })
         }
         Table::ReadOnly { device, .. } => {
             let parameters = format!("{device} 0");
             Ok(Line { sectors, target: "linear", parameters, read_only: true })
         }
     }
+}
+
+fn sectors_of_chunk(chunk_size: u64) -> Result<u64, &'static str> {
+    if !chunk_size.is_power_of_two() || chunk_size < SECTOR {
+        return Err("its chunk size is not a power of two of 512 bytes or more");
+    }
+    Ok(chunk_size / SECTOR)
 }
 
 /// The table that the single line of a live table describes; `None` if calf makes no such table.
@@ -58,6 +67,9 @@ pub(super) fn parse(
                 return None;
             }
             let chunk_size = words.next()?.parse::<u64>().ok()?.checked_mul(SECTOR)?;
+            if read_only {
+                return Some(Table::Frozen { origin, cow, size, chunk_size });
+            }
             let discard = words.any(|word| word == "discard_zeroes_cow");
             Some(Table::Snapshot { origin, cow, size, chunk_size, discard })
         }
@@ -103,6 +115,10 @@ mod tests {
         Table::Snapshot { origin: ORIGIN, cow: COW, size, chunk_size: 4096, discard: false }
     }
 
+    fn frozen() -> Table {
+        Table::Frozen { origin: ORIGIN, cow: COW, size: 1 << 20, chunk_size: 4096 }
+    }
+
     #[test]
     fn a_reserved_store_takes_no_discards() {
         assert_eq!(format(&reserved()).unwrap().parameters, "7:0 7:300 PO 8");
@@ -117,6 +133,15 @@ mod tests {
                 target: "snapshot",
                 parameters: "7:0 7:300 PO 8 1 discard_zeroes_cow".to_owned(),
                 read_only: false,
+            }
+        );
+        assert_eq!(
+            format(&frozen()).unwrap(),
+            Line {
+                sectors: 2048,
+                target: "snapshot",
+                parameters: "7:0 7:300 PO 8".to_owned(),
+                read_only: true,
             }
         );
         assert_eq!(
@@ -143,6 +168,7 @@ mod tests {
                 discard: true,
             },
             Table::Snapshot { origin: ORIGIN, cow: COW, size: 512, chunk_size: 256, discard: true },
+            Table::Frozen { origin: ORIGIN, cow: COW, size: 512, chunk_size: 256 },
         ] {
             assert!(format(&table).is_err(), "{table:?}");
         }
@@ -150,7 +176,8 @@ mod tests {
 
     #[test]
     fn tables_parse_back() {
-        for table in [snapshot(), reserved(), Table::ReadOnly { device: COW, size: 512 }] {
+        for table in [snapshot(), reserved(), frozen(), Table::ReadOnly { device: COW, size: 512 }]
+        {
             let line = format(&table).unwrap();
             assert_eq!(
                 parse(line.sectors, line.target, &line.parameters, line.read_only),

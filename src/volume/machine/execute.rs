@@ -76,7 +76,8 @@ impl<'a> Executor<'a> {
             }
             Step::RemoveStore { of } => host.remove_file(&layout.store(self.key, *of)),
             Step::AttachOrigin(record) => {
-                self.origin = Some(origin::acquire(self.pool, record, record.size)?);
+                let VolumeRecord { digest, template_size, size, .. } = &**record;
+                self.origin = Some(origin::acquire(self.pool, digest, *template_size, *size)?);
                 Ok(())
             }
             Step::GrowOrigin { digest, origin, size } => {

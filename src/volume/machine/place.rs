@@ -4,6 +4,7 @@
 //! directory whose file system is not mounted shows what lies below the mount point. The files behind the
 //! loop devices tell in both cases whose a device is.
 
+use std::fmt;
 use std::path::{Path, PathBuf};
 
 use crate::error::{Error, ErrorKind, Result};
@@ -17,15 +18,26 @@ use crate::volume::plan::stack::Stack;
 
 /// Fails if the device of the volume with this key rests on a file of another pool.
 pub(crate) fn refuse_foreign(pool: &PoolDir, key: &Key, id: &str, device: &Device) -> Result<()> {
-    let Some(stack) = Stack::below(device) else { return Ok(()) };
     let layout = pool.layout();
     let store = layout.store(key, Backing::Snapshot);
     // The store of a spare has not moved yet while its claim is under way; of one that is to be removed,
     // it never does.
     let claimed = Layout::spare_store(&layout.claim(key));
     let spare = Layout::spare_store(&layout.spare_directory(key));
-    for path in [store, claimed, spare] {
-        if pool.host().open_loop(stack.store, &path)?.is_some() {
+    refuse_elsewhere(pool, &[store, claimed, spare], "use volume", id, device)
+}
+
+/// Fails if the device of what `subject` names rests on none of these files, but on another one.
+pub(crate) fn refuse_elsewhere(
+    pool: &PoolDir,
+    stores: &[PathBuf],
+    operation: &'static str,
+    subject: impl fmt::Display,
+    device: &Device,
+) -> Result<()> {
+    let Some(stack) = Stack::below(device) else { return Ok(()) };
+    for path in stores {
+        if pool.host().open_loop(stack.store, path)?.is_some() {
             return Ok(());
         }
     }
@@ -33,8 +45,8 @@ pub(crate) fn refuse_foreign(pool: &PoolDir, key: &Key, id: &str, device: &Devic
         None => Ok(()),
         Some(file) => Err(Error::new(
             ErrorKind::InUse,
-            "use volume",
-            id,
+            operation,
+            subject,
             format!(
                 "its device is over {}, which is not in the pool at {}: one pool is a copy of the other",
                 file.display(),

@@ -17,7 +17,9 @@ impl Stack {
     /// snapshot.
     pub(crate) fn below(device: &Device) -> Option<Self> {
         match device.table {
-            Some(Table::Snapshot { origin, cow, .. }) => Some(Self { origin, store: cow }),
+            Some(Table::Snapshot { origin, cow, .. } | Table::Frozen { origin, cow, .. }) => {
+                Some(Self { origin, store: cow })
+            }
             Some(Table::ReadOnly { .. }) | None => None,
         }
     }

@@ -84,7 +84,7 @@ fn assemble(pool: &PoolDir, token: &Key, template: &str) -> Result<()> {
     };
     let (store, model) = (Layout::spare_store(&directory), spare.model());
     host.create_file(&store, first_length(model), Flush::Later)?;
-    let origin = origin::acquire(pool, model, model.size)?;
+    let origin = origin::acquire(pool, &model.digest, model.template_size, model.size)?;
     let cow = host.attach_loop(&store_loop(store.clone(), model, false))?;
     let table = snapshot_table(model, origin.number, cow.number);
     let name = device_id::spare_name(pool.id(), token);

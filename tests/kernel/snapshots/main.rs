@@ -2,6 +2,7 @@
 //! that are frozen for it, what a crash leaves, and what it costs.
 
 mod cost;
+mod device;
 mod instant;
 mod killed;
 mod lasting;
@@ -17,7 +18,8 @@ use calf_test_kit::kernel;
 use calf_test_kit::real_pool::Rig;
 
 fn main() -> ExitCode {
-    if let Some(code) = killed::be_a_victim().or_else(rollback::be_a_victim) {
+    let victims = [killed::be_a_victim, rollback::be_a_victim, device::be_a_victim];
+    if let Some(code) = victims.iter().find_map(|victim| victim()) {
         return code;
     }
     let long = Duration::from_secs(900);
@@ -57,6 +59,14 @@ fn main() -> ExitCode {
             },
         )
         .timeout(long),
+        kernel::test("a_snapshots_device_shows_it_and_changes_nothing_on_xfs", || {
+            device::shows(kernel::Fs::Xfs);
+        }),
+        kernel::test("a_snapshots_device_shows_it_and_changes_nothing_on_btrfs", || {
+            device::shows(kernel::Fs::Btrfs);
+        }),
+        kernel::test("the_device_of_an_unwritten_snapshot_writes_no_header", device::unwritten),
+        kernel::test("a_snapshots_device_survives_a_kill_between_any_two_steps", device::killed),
         kernel::test("a_rolled_back_volume_has_all_that_its_snapshot_has_on_xfs", || {
             rollback::content(kernel::Fs::Xfs);
         }),
