@@ -21,13 +21,14 @@ const BOOT_LIMIT: Duration = Duration::from_secs(180);
 const KVM_BOOT_LIMIT: Duration = Duration::from_secs(30);
 
 /// Programs that tests start, if this machine has them. Busybox replaces missing common commands.
-const TOOLS: [&str; 18] = [
+const TOOLS: [&str; 19] = [
     "bash",
     "blkdiscard",
     "blkid",
     "blockdev",
     "dd",
     "dmsetup",
+    "dumpe2fs",
     "e2fsck",
     "fallocate",
     "losetup",
