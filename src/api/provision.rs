@@ -1,5 +1,7 @@
 //! What the driver finds out before it makes a volume: whether the host could mount and grow it.
 
+use std::time::Duration;
+
 use crate::api::Pool;
 use crate::error::Result;
 use crate::model::access::Access;
@@ -18,8 +20,9 @@ impl Pool {
         observe::read_record(&self.0, &Key::of(id))
     }
 
-    /// Like [`create_volume`](Self::create_volume), but returns the record of the volume.
-    pub(crate) fn provision(&self, spec: &VolumeSpec) -> Result<VolumeRecord> {
+    /// Like [`create_volume`](Self::create_volume), but returns the record of the volume, and for how long writers
+    /// of its source waited at most.
+    pub(crate) fn provision(&self, spec: &VolumeSpec) -> Result<(VolumeRecord, Option<Duration>)> {
         self.make(spec)
     }
 

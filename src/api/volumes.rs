@@ -1,5 +1,7 @@
 //! The volumes of a pool.
 
+use std::time::Duration;
+
 use crate::api::{Device, Pool, Volume};
 use crate::error::{Error, ErrorKind, Result};
 #[cfg(feature = "driver")]
@@ -34,16 +36,18 @@ impl Pool {
         Ok(Volume::new(self.clone(), spec.id.clone()))
     }
 
-    /// Creates a volume, and returns its record.
-    pub(super) fn make(&self, spec: &VolumeSpec) -> Result<VolumeRecord> {
+    /// Creates a volume, and returns its record, and for how long writers of the volume waited that it starts
+    /// from.
+    pub(super) fn make(&self, spec: &VolumeSpec) -> Result<(VolumeRecord, Option<Duration>)> {
         if let Some(VolumeSource::Volume(source)) = &spec.source {
             let forked = fork::fork(&self.0, source, std::slice::from_ref(spec), None)?;
-            return forked.volumes.into_iter().next().ok_or_else(|| {
+            let volume = forked.volumes.into_iter().next().ok_or_else(|| {
                 let why = "it vanished after it was made";
                 Error::new(ErrorKind::Internal, "create volume", &spec.id, why)
             });
+            return Ok((volume?, forked.waited));
         }
-        lifecycle::create_volume(&self.0, spec)
+        Ok((lifecycle::create_volume(&self.0, spec)?, None))
     }
 
     /// The volume with this id, which need not exist: see [`Volume`].

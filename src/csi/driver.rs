@@ -34,6 +34,7 @@ pub(super) struct Service {
     pub(super) max_volumes_per_node: u32,
     pub(super) inline: InlineVolumes,
     pub(super) events: Events,
+    pub(super) metrics: Arc<Metrics>,
 }
 
 /// The gRPC services. Clones refer to the same driver.
@@ -44,7 +45,6 @@ pub(super) struct Driver {
     calls: Arc<Calls>,
     /// Cancelled when the driver stops.
     stop: CancellationToken,
-    metrics: Arc<Metrics>,
 }
 
 /// Counts calls.
@@ -74,13 +74,12 @@ impl Drop for Running {
 }
 
 impl Driver {
-    pub(super) fn new(service: Service, metrics: Arc<Metrics>) -> Self {
+    pub(super) fn new(service: Service) -> Self {
         Self {
             service: Arc::new(service),
             work: TaskTracker::new(),
             calls: Arc::default(),
             stop: CancellationToken::new(),
-            metrics,
         }
     }
 
@@ -108,7 +107,7 @@ impl Driver {
         let _waiting = token.clone().drop_guard();
         let cancel = Cancel::when(move || token.is_cancelled());
         let call = Call::start(method, volume);
-        let request = self.metrics.request(method);
+        let request = self.service.metrics.request(method);
         let service = Arc::clone(&self.service);
         let task = self.work.spawn_blocking(move || {
             let result = catch_unwind(AssertUnwindSafe(|| work(&service, cancel)))
@@ -173,11 +172,16 @@ pub(super) mod tests {
     use std::sync::mpsc;
     use std::time::Duration;
 
-    use tonic::Code;
+    use tonic::{Code, Request};
 
     use super::*;
     use crate::api::PoolOptions;
+    use crate::csi::v1::controller_server::Controller as _;
+    use crate::csi::{source, v1};
+    use crate::model::snapshot::VolumeSource;
+    use crate::model::volume::VolumeSpec;
     use crate::sys::fake::FakeHost;
+    use crate::template::spec::ImportSpec;
 
     /// A driver on a simulated machine, and its pool.
     pub(in crate::csi) fn driver(directory: &tempfile::TempDir) -> (Driver, Pool) {
@@ -192,8 +196,45 @@ pub(super) mod tests {
             max_volumes_per_node: 0,
             inline: InlineVolumes::default(),
             events: Events::off(),
+            metrics: Arc::new(Metrics::new()),
         };
-        (Driver::new(service, Arc::new(Metrics::new())), pool)
+        (Driver::new(service), pool)
+    }
+
+    #[tokio::test]
+    async fn how_long_writers_waited_is_counted_once_for_each_cut() {
+        let directory = tempfile::tempdir().unwrap();
+        let (driver, pool) = driver(&directory);
+        let image = directory.path().join("base.img");
+        std::fs::write(&image, vec![7; 1 << 20]).unwrap();
+        pool.import_template(&ImportSpec::new(image, "base"), &mut |_| ()).unwrap();
+        pool.create_volume(&VolumeSpec::new("v", "base")).unwrap().activate().unwrap();
+        let snapshot = v1::CreateSnapshotRequest {
+            source_volume_id: "v".into(),
+            name: "s".into(),
+            ..Default::default()
+        };
+        let from = VolumeSource::Volume("v".into());
+        let clone = v1::CreateVolumeRequest {
+            name: "w".into(),
+            volume_capabilities: vec![v1::VolumeCapability {
+                access_mode: Some(v1::volume_capability::AccessMode { mode: 1 }),
+                access_type: Some(v1::volume_capability::AccessType::Block(<_>::default())),
+            }],
+            volume_content_source: Some(source::to_wire(&from, &driver.service.topology)),
+            ..Default::default()
+        };
+        // A repeated call finds what the first made, and nobody waits for that.
+        for _ in 0..2 {
+            driver.create_snapshot(Request::new(snapshot.clone())).await.unwrap();
+            driver.create_volume(Request::new(clone.clone())).await.unwrap();
+        }
+        let mut text = String::new();
+        driver.service.metrics.encode(&mut text).unwrap();
+        for operation in ["snapshot", "clone"] {
+            let line = format!("calf_writers_waited_seconds_count{{operation=\"{operation}\"}} 1");
+            assert!(text.lines().any(|found| found == line), "{line} is missing from:\n{text}");
+        }
     }
 
     #[tokio::test]

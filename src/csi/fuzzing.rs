@@ -78,8 +78,9 @@ impl Machine {
             max_volumes_per_node: 0,
             inline: InlineVolumes::default(),
             events: Events::off(),
+            metrics: Arc::new(Metrics::new()),
         };
-        let driver = Driver::new(service, Arc::new(Metrics::new()));
+        let driver = Driver::new(service);
         Self { pool, driver, root: root.to_owned() }
     }
 

@@ -10,6 +10,7 @@ use crate::csi::snapshot_id::{self, Place};
 use crate::csi::v1::group_controller_service_capability::{Rpc, Type, rpc};
 use crate::csi::{snapshot, v1};
 use crate::error::{Error, ErrorKind, Result};
+use crate::metrics::Cutting;
 use crate::model::snapshot::GroupSnapshotSpec;
 use crate::pool::groups::GroupRecord;
 use crate::pool::snapshots::SnapshotRecord;
@@ -89,6 +90,9 @@ impl Service {
         let spec =
             GroupSnapshotSpec::new(name, &request.source_volume_ids).consistency(consistency);
         let taken = self.pool.take_group_snapshot(&spec)?;
+        if let Some(waited) = taken.waited {
+            self.metrics.writers_waited(Cutting::Group, waited);
+        }
         let records = taken.snapshots.iter().map(|snapshot| &snapshot.record);
         let group = self.described_group(name, taken.created, records);
         Ok(v1::CreateVolumeGroupSnapshotResponse { group_snapshot: Some(group) })

@@ -194,8 +194,9 @@ pub async fn serve(
         max_volumes_per_node: config.max_volumes_per_node,
         inline: InlineVolumes::new(config.inline),
         events,
+        metrics,
     };
-    let driver = Driver::new(service, metrics);
+    let driver = Driver::new(service);
 
     let listener =
         UnixListener::from_std(listener).map_err(|e| Error::io("serve", path.display(), e))?;

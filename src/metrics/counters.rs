@@ -23,6 +23,10 @@ pub(super) const PREFIX: &str = "calf";
 const LATENCIES: [f64; 15] =
     [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 120.0];
 
+/// Bounds of the buckets for how long writers wait, in seconds: from the copy of a short mapping, through what an
+/// operator may bear (tens of milliseconds), to stores in tens of thousands of pieces.
+const WAITS: [f64; 11] = [0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.06, 0.25, 1.0, 2.5, 10.0];
+
 type Seconds = Gauge<f64, AtomicU64>;
 type Bytes = Gauge<u64, AtomicU64>;
 
@@ -65,6 +69,35 @@ struct Kind {
     kind: &'static str,
 }
 
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Operation {
+    operation: &'static str,
+}
+
+/// What made the writers of a volume wait.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Cutting {
+    /// A snapshot of the volume.
+    Snapshot,
+    /// A snapshot of it and of other volumes, as of one instant.
+    Group,
+    /// A clone of it.
+    Clone,
+}
+
+impl Cutting {
+    const ALL: [Self; 3] = [Self::Snapshot, Self::Group, Self::Clone];
+
+    fn labels(self) -> Operation {
+        let operation = match self {
+            Self::Snapshot => "snapshot",
+            Self::Group => "group",
+            Self::Clone => "clone",
+        };
+        Operation { operation }
+    }
+}
+
 /// The result of an attempt to bring a required template into the pool.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum ImportOutcome {
@@ -82,6 +115,7 @@ pub(crate) struct Metrics {
     registry: Registry,
     requests: Family<MethodAndCode, Histogram, fn() -> Histogram>,
     in_flight: Family<Method, Gauge>,
+    writers_waited: Family<Operation, Histogram, fn() -> Histogram>,
     reconcile_runs: Family<Outcome, Counter>,
     reconcile_repaired: Counter,
     reconcile_removed: Family<Kind, Counter>,
@@ -100,10 +134,12 @@ pub(crate) struct Metrics {
 impl Metrics {
     pub(crate) fn new() -> Self {
         let latency: fn() -> Histogram = || Histogram::new(LATENCIES);
+        let waits: fn() -> Histogram = || Histogram::new(WAITS);
         let mut metrics = Self {
             registry: Registry::with_prefix(PREFIX),
             requests: Family::new_with_constructor(latency),
             in_flight: Family::default(),
+            writers_waited: Family::new_with_constructor(waits),
             reconcile_runs: Family::default(),
             reconcile_repaired: Counter::default(),
             reconcile_removed: Family::default(),
@@ -121,6 +157,9 @@ impl Metrics {
         // A rate needs a zero before the first event.
         for kind in RemovalKind::ALL {
             drop(metrics.reconcile_removed.get_or_create(&Kind { kind: kind.as_str() }));
+        }
+        for cutting in Cutting::ALL {
+            drop(metrics.writers_waited.get_or_create(&cutting.labels()));
         }
         metrics.register();
         metrics
@@ -140,6 +179,12 @@ impl Metrics {
             "csi_requests_in_flight",
             "CSI calls in progress, including those whose caller has gone",
             self.in_flight.clone(),
+        );
+        registry.register_with_unit(
+            "writers_waited",
+            "How long writers of a volume waited at most, by what made them wait: snapshot, group, clone",
+            Unit::Seconds,
+            self.writers_waited.clone(),
         );
         registry.register(
             "reconcile_runs",
@@ -219,6 +264,11 @@ impl Metrics {
         Request { method, start: Instant::now(), in_flight, requests: self.requests.clone() }
     }
 
+    /// Counts for how long writers of a volume waited at most.
+    pub(crate) fn writers_waited(&self, cutting: Cutting, time: Duration) {
+        self.writers_waited.get_or_create(&cutting.labels()).observe(time.as_secs_f64());
+    }
+
     /// Counts a reconciliation; `None` if it failed as a whole.
     pub(crate) fn reconciled(&self, report: Option<&ReconcileReport>) {
         let result = match report {
@@ -280,7 +330,7 @@ impl Metrics {
     }
 
     /// The counters in Prometheus' text format.
-    pub(super) fn encode(&self, text: &mut String) -> std::fmt::Result {
+    pub(crate) fn encode(&self, text: &mut String) -> std::fmt::Result {
         prometheus_text::encode(text, &self.registry)
     }
 }

@@ -21,7 +21,7 @@ mod health;
 mod http;
 mod sites;
 
-pub(crate) use counters::{ImportOutcome, Metrics};
+pub(crate) use counters::{Cutting, ImportOutcome, Metrics};
 pub(crate) use health::{Health, Phase};
 pub(crate) use http::{bind, serve};
 pub(crate) use sites::{Exporter, Probes};

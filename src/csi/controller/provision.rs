@@ -7,6 +7,7 @@ use crate::csi::parameters::{Origin, Parameters};
 use crate::csi::request::{invalid, volume_id};
 use crate::csi::{v1, volume};
 use crate::error::{Error, ErrorKind, Result};
+use crate::metrics::Cutting;
 use crate::model::volume::VolumeSpec;
 use crate::pool::record::VolumeRecord;
 use crate::volume::mountable::Content;
@@ -71,13 +72,18 @@ impl Service {
             Some(existing) => self.compatible_size(existing, *range, capabilities)?,
             None => self.size_of_new(&spec, *range, capabilities)?,
         };
-        self.pool.provision(&spec.clone().size(size)).map_err(|error| match error.kind() {
+        let made = self.pool.provision(&spec.clone().size(size));
+        let (record, waited) = made.map_err(|error| match error.kind() {
             // CSI's code for a source of which no such volume can be made.
             ErrorKind::Unsupported if spec.source.is_some() => {
                 error.with_kind(ErrorKind::InvalidArgument)
             }
             _ => error,
-        })
+        })?;
+        if let Some(waited) = waited {
+            self.metrics.writers_waited(Cutting::Clone, waited);
+        }
+        Ok(record)
     }
 
     fn size_of_new(

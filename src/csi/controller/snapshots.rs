@@ -7,6 +7,7 @@ use crate::csi::snapshot_id::{self, Place};
 use crate::csi::source::no_such_snapshot;
 use crate::csi::{snapshot, v1};
 use crate::error::{Error, ErrorKind, Result};
+use crate::metrics::Cutting;
 use crate::model::key::Key;
 use crate::model::snapshot::SnapshotSpec;
 use crate::pool::snapshots::SnapshotRecord;
@@ -23,6 +24,9 @@ impl Service {
         self.topology.require("make a snapshot", request.accessibility_requirements.as_ref())?;
         let spec = SnapshotSpec::new(name).consistency(consistency);
         let taken = self.pool.volume(volume)?.take_snapshot(&spec)?;
+        if let Some(waited) = taken.waited {
+            self.metrics.writers_waited(Cutting::Snapshot, waited);
+        }
         Ok(v1::CreateSnapshotResponse { snapshot: Some(self.described(&taken.snapshot.record)) })
     }
 
