@@ -168,6 +168,7 @@ pub use model::checksums::digest_in_checksums;
 pub use model::commit::CommitSpec;
 pub use model::digest::Digest;
 pub use model::download::DownloadOptions;
+pub use model::empty::EmptyFileSystem;
 pub use model::partition::Partition;
 pub use model::platform::Platform;
 pub use pool::record::TemplateRecord;

@@ -86,6 +86,19 @@ Examples:
   ssh builder cat disk.zst | calf template import - --name disk
   calf template import cloud.qcow2 --name cloud --partition root";
 
+pub(super) const CREATE_EMPTY: &str = "\
+Volumes of the template are plain scratch disks: empty, formatted, ready to be mounted. The file system has \
+4 KiB blocks and a journal; it takes up almost nothing in the pool, and grows to the size of each volume when that \
+is mounted. Its journal and its inodes per GiB follow from the template's size and do not grow with it: 64Mi suits \
+most, 1Gi has the larger journal that many writers want.
+
+The same size gives the same content on every node. If the name exists, it moves to the new content; existing \
+volumes keep the content that they started from.
+
+Examples:
+  calf template create --empty ext4 --size 64Mi --name scratch
+  calf volume create data --template scratch --size 20Gi";
+
 pub(super) const COMMIT: &str = "\
 The template shows what the snapshot or the volume shows, bit for bit. It shares the blocks of both the COW \
 store and the template that this rests on, which XFS (reflink=1) and Btrfs can, so that it is made at once and \

@@ -1,6 +1,7 @@
 //! `calf template`
 
 mod commit;
+mod create;
 
 use std::cmp::Reverse;
 use std::fs::File;
@@ -14,6 +15,7 @@ use calf::{
 };
 use clap::{Args, Subcommand, ValueEnum};
 use commit::CommitArgs;
+use create::CreateArgs;
 use jiff::Timestamp;
 use serde::Serialize;
 
@@ -28,6 +30,9 @@ pub(super) enum Command {
     /// Import a disk image or a root file system under a name
     #[command(after_help = help::IMPORT)]
     Import(Box<ImportArgs>),
+    /// Make a template with an empty file system
+    #[command(after_help = help::CREATE_EMPTY)]
+    Create(CreateArgs),
     /// Make a template of what a snapshot or a volume holds, of the same blocks
     #[command(after_help = help::COMMIT)]
     Commit(CommitArgs),
@@ -113,6 +118,7 @@ pub(super) struct ImportArgs {
 pub(super) fn run(context: &Context, command: Command) -> Result<Outcome> {
     match command {
         Command::Import(args) => import(context, *args),
+        Command::Create(args) => create::create(context, &args),
         Command::Commit(args) => commit::commit(context, &args),
         Command::List { sort, reverse } => list(context, sort, reverse),
         Command::Inspect { name } => inspect(context, &name),

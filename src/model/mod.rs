@@ -7,6 +7,7 @@ pub(crate) mod commit;
 pub(crate) mod device_id;
 pub(crate) mod digest;
 pub(crate) mod download;
+pub(crate) mod empty;
 pub(crate) mod key;
 pub(crate) mod limits;
 pub(crate) mod mount_options;

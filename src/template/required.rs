@@ -18,7 +18,7 @@ use crate::model::units::parse_size;
 use crate::template::spec::{ImportFormat, ImportSource, ImportSpec};
 
 const OPERATION: &str = "read the list of templates";
-const FORM: &str = "write {\"templates\": [{\"name\": …, \"source\": PATH or URL, \"sha256\": …, \
+const FORM: &str = "write {\"templates\": [{\"name\": …, \"source\": PATH or URL (or \"empty\": \"ext4\"), \"sha256\": …, \
      \"partition\": …, \"format\": …, \"size\": …, \"platform\": …, \"warm\": N}]}";
 /// Most bytes of a list: a thousand templates with long URLs.
 const MAX_FILE: u64 = 1 << 20;
@@ -46,7 +46,8 @@ struct List {
 #[serde(deny_unknown_fields)]
 struct Entry {
     name: String,
-    source: String,
+    source: Option<String>,
+    empty: Option<String>,
     sha256: Option<String>,
     partition: Option<String>,
     format: Option<String>,
@@ -57,9 +58,8 @@ struct Entry {
 }
 
 impl RequiredTemplates {
-    /// Reads the list in a JSON file: `{"templates": [{"name", "source", "sha256",
-    /// "partition", "format", "size", "platform",
-    /// "warm"}, …]}`.
+    /// Reads the list in a JSON file: `{"templates": [{"name", "source" or "empty",
+    /// "sha256", "partition", "format", "size", "platform", "warm"}, …]}`.
     ///
     /// # Errors
     ///
@@ -98,7 +98,16 @@ impl RequiredTemplates {
                 return Err(refuse("`warm` asks for too many spares", "give at most 256"));
             }
             let digest = entry.sha256.as_deref().map(Digest::parse).transpose()?;
-            let source = ImportSource::parse(&entry.source)?;
+            let source = match (&entry.source, &entry.empty) {
+                (Some(source), None) => ImportSource::parse(source)?,
+                (None, Some(kind)) => ImportSource::Empty(kind.parse()?),
+                _ => {
+                    return Err(refuse(
+                        "it has none or both of `source` and `empty`",
+                        "give one of them: where its image is, or \"ext4\" for an empty file system",
+                    ));
+                }
+            };
             match &source {
                 ImportSource::Url(_) if digest.is_none() => {
                     return Err(refuse(
@@ -116,6 +125,12 @@ impl RequiredTemplates {
                     return Err(refuse(
                         "its source is not an absolute path",
                         "give a path from the root, or a URL",
+                    ));
+                }
+                ImportSource::Empty(_) if entry.size.is_none() => {
+                    return Err(refuse(
+                        "it is an empty file system without a size",
+                        "add \"size\", such as \"64Mi\"",
                     ));
                 }
                 _ => {}
@@ -158,13 +173,15 @@ mod tests {
         let text = format!(
             r#"{{"templates": [
                 {{"name": "a", "source": "/images/a.img", "warm": 3}},
-                {{"name": "b", "source": "https://h/b.img", "sha256": "{DIGITS}", "partition": "root"}}
+                {{"name": "b", "source": "https://h/b.img", "sha256": "{DIGITS}", "partition": "root"}},
+                {{"name": "c", "empty": "ext4", "size": "64Mi"}}
             ]}}"#
         );
         let list = RequiredTemplates::parse(text.as_bytes()).unwrap();
-        let [a, b] = list.templates() else { panic!("{list:?}") };
+        let [a, b, c] = list.templates() else { panic!("{list:?}") };
         assert_eq!((a.warm, b.warm), (3, 0));
-        let [a, b] = [&a.import, &b.import];
+        let [a, b, c] = [&a.import, &b.import, &c.import];
+        assert_eq!((&c.source.to_string()[..], c.size), ("empty ext4", Some(64 << 20)));
         assert_eq!(
             (a.name.as_str(), &a.source),
             ("a", &ImportSource::File("/images/a.img".into()))
@@ -183,6 +200,9 @@ mod tests {
             ("{}", "templates"),
             (r#"{"templates": [], "more": 1}"#, "more"),
             (r#"{"templates": [{"name": "a"}]}"#, "source"),
+            (r#"{"templates": [{"name": "a", "empty": "ext4"}]}"#, "size"),
+            (r#"{"templates": [{"name": "a", "empty": "xfs", "size": "1Gi"}]}"#, "ext4"),
+            (r#"{"templates": [{"name": "a", "empty": "ext4", "source": "/x"}]}"#, "both"),
             (r#"{"templates": [{"name": "a", "source": "/x", "sha": "1"}]}"#, "sha"),
             (r#"{"templates": [{"name": "/a", "source": "/x"}]}"#, "/a"),
             (r#"{"templates": [{"name": "a", "source": "x.img"}]}"#, "absolute"),

@@ -7,6 +7,7 @@ use std::str::FromStr;
 use crate::error::{Error, ErrorKind, Result};
 use crate::model::cancel::Cancel;
 use crate::model::digest::Digest;
+use crate::model::empty::EmptyFileSystem;
 use crate::model::partition::Partition;
 use crate::model::platform::Platform;
 use crate::template::import::source::elsewhere;
@@ -33,7 +34,8 @@ pub struct ImportSpec {
     /// What the source is, where calf is not to find out by its content.
     pub format: Option<ImportFormat>,
     /// Size in bytes of the file system that is made of files, a multiple of 4 KiB; `None` for what they
-    /// need, a quarter more, and at least 256 MiB of room. It has no meaning for an image of a disk.
+    /// need, a quarter more, and at least 256 MiB of room. Required for an empty file system. It has no
+    /// meaning for an image of a disk.
     pub size: Option<u64>,
     /// For which platform a container image is to be; `None` for that of this machine.
     pub platform: Option<Platform>,
@@ -186,6 +188,8 @@ pub enum ImportSource {
     Url(ImageUrl),
     /// A container image in a registry.
     Registry(ImageReference),
+    /// No source: a file system without files, of the size of the import. It is the same on every node.
+    Empty(EmptyFileSystem),
 }
 
 impl ImportSource {
@@ -211,13 +215,13 @@ impl ImportSource {
 
 impl ImportSource {
     /// The name of the file, without directories and without the query of a URL; `None` for standard
-    /// input.
+    /// input and for an empty file system.
     pub fn file_name(&self) -> Option<String> {
         match self {
             Self::File(path) => Some(path.file_name()?.to_string_lossy().into_owned()),
             Self::Url(url) => Some(url.file_name().to_owned()),
             Self::Registry(reference) => Some(reference.file_name().to_owned()),
-            Self::StandardInput => None,
+            Self::StandardInput | Self::Empty(_) => None,
         }
     }
 }
@@ -231,6 +235,12 @@ impl From<PathBuf> for ImportSource {
 impl From<&Path> for ImportSource {
     fn from(path: &Path) -> Self {
         Self::File(path.to_owned())
+    }
+}
+
+impl From<EmptyFileSystem> for ImportSource {
+    fn from(kind: EmptyFileSystem) -> Self {
+        Self::Empty(kind)
     }
 }
 
@@ -253,6 +263,7 @@ impl fmt::Display for ImportSource {
             Self::StandardInput => f.write_str(STANDARD_INPUT),
             Self::Url(url) => url.fmt(f),
             Self::Registry(reference) => reference.fmt(f),
+            Self::Empty(kind) => write!(f, "empty {kind}"),
         }
     }
 }

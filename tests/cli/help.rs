@@ -8,6 +8,7 @@ const COMMANDS: &[&[&str]] = &[
     &[],
     &["template"],
     &["template", "import"],
+    &["template", "create"],
     &["template", "commit"],
     &["template", "list"],
     &["template", "inspect"],

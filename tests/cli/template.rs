@@ -67,6 +67,34 @@ fn json_is_for_programs_and_stays_as_it_is() {
 }
 
 #[test]
+fn a_template_is_created_empty() {
+    let env = TestEnv::new();
+    let create = ["template", "create", "--empty", "ext4", "--size", "64Mi", "--name", "scratch"];
+    let run = env.ok(&create);
+    let says = "created template scratch (64 MiB, empty ext4, sha256:";
+    assert!(run.stdout.starts_with(says), "{}", run.stdout);
+    assert_eq!(env.ok(&create).stdout, run.stdout);
+    let inspected = env.json(&["template", "inspect", "scratch"]);
+    assert_eq!((&inspected["fsType"], &inspected["size"]), (&json!("ext4"), &json!(64 << 20)));
+    assert_eq!(inspected["source"], "empty ext4");
+    assert!(inspected["allocated"].as_u64().unwrap() < 1 << 20, "{inspected}");
+    let digest = inspected["digest"].as_str().unwrap();
+    env.ok(&[&create[..], &["--sha256", digest]].concat());
+    for (arguments, code, word) in [
+        (&["--empty", "xfs", "--size", "64Mi"][..], 2, "possible values: ext4"),
+        (&["--empty", "ext4"], 2, "--size"),
+        (&["--size", "64Mi"], 2, "--empty"),
+        (&["--empty", "ext4", "--size", "1Mi"], 8, "16 MiB"),
+        (&["--empty", "ext4", "--size", "64Mi", "--sha256", &"0".repeat(64)], 2, "was expected"),
+    ] {
+        let run = env.run(&[&["template", "create", "-n", "other"], arguments].concat());
+        assert_eq!(run.code, Some(code), "{arguments:?}: {}", run.stderr);
+        assert!(run.stderr.contains(word), "{arguments:?}: {}", run.stderr);
+    }
+    assert_eq!(env.images().len(), 1);
+}
+
+#[test]
 fn a_number_of_spares_is_checked_and_stays() {
     let env = TestEnv::new();
     let image = env.image("a.img", 1 << 20, 4096);

@@ -4,6 +4,8 @@
 use std::fs;
 use std::path::PathBuf;
 
+#[cfg(feature = "formats")]
+use calf::EmptyFileSystem;
 use calf::sys::fake::Failure;
 use calf::{ErrorKind, ImportSpec, Pool, Publish, Volume};
 use calf_test_kit::simulated_pool::{
@@ -194,6 +196,30 @@ fn the_disk_of_an_image_is_imported_whole_whatever_call_fails() {
     for run in [plain, |environment| import(environment, true)] {
         Scenario { prepare: |_| (), run, check: is_whole, least: 30 }.check_all();
     }
+}
+
+#[test]
+#[cfg(feature = "formats")]
+fn an_empty_file_system_is_made_whole_whatever_call_fails() {
+    Scenario {
+        prepare: |_| (),
+        run: |environment| {
+            let spec = ImportSpec::new(EmptyFileSystem::Ext4, "scratch").size(16 << 20);
+            open(environment)?.import_template(&spec, &mut |_| ()).map(drop)
+        },
+        check: |environment, context| {
+            let template = environment.pool().template("scratch").expect("a name");
+            let record = template.record().expect("a template");
+            assert_eq!(record.fs_type.as_deref(), Some("ext4"), "{context}");
+            let images = environment.directory.path().join("pool/images");
+            let content =
+                fs::read(images.join(record.digest.as_str()).join("image")).expect("content");
+            assert_eq!(content.len(), 16 << 20, "{context}");
+            assert_eq!(crate::programs::hex_of(&content), record.digest.as_str(), "{context}");
+        },
+        least: 20,
+    }
+    .check_all();
 }
 
 #[test]

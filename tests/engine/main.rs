@@ -10,6 +10,8 @@ mod disk_images;
 mod doctor;
 #[cfg(feature = "http")]
 mod downloads;
+#[cfg(feature = "formats")]
+mod empty;
 mod examples;
 mod faults;
 mod faults_templates;

@@ -15,10 +15,10 @@ use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
 
 fn main() -> ExitCode {
-    kernel::main(vec![kernel::test(
-        "a_driver_imports_each_kind_of_image_and_the_kernel_mounts_it",
-        each_kind,
-    )])
+    kernel::main(vec![
+        kernel::test("a_driver_imports_each_kind_of_image_and_the_kernel_mounts_it", each_kind),
+        kernel::test("an_empty_file_system_grows_with_its_volume", empty),
+    ])
 }
 
 /// How long all imports of a list may take.
@@ -50,6 +50,47 @@ fn each_kind() {
         assert!(!below.exists(), "{name} has a file that the upper layer removes");
         client.end(&usage).unwrap_or_else(|status| panic!("end {name}: {status:?}"));
     }
+    let log = driver.log();
+    assert!(driver.stop().success(), "{log}");
+}
+
+/// An empty file system of 64 MiB becomes one of 5 GiB while it is in use.
+fn empty() {
+    const SIZE: u64 = 5 << 30;
+    let rig = Rig::new(kernel::Fs::Xfs);
+    let work = kernel::work_dir();
+    let wanted = json!({"name": "scratch", "empty": "ext4", "size": "64Mi"});
+    let driver = Driver::start(rig.pool.root(), &work, &["--templates", &write(&work, &[wanted])]);
+    await_templates(&rig, &driver, 1);
+    let client = driver.client();
+    let usage = Usage::new("volume", &rig.path(""), false);
+    client.create("volume", "scratch").expect("create");
+    client.stage(&usage).expect("stage");
+    client.publish(&usage).expect("publish");
+    let fill = |from: u32| {
+        for number in from..from + 100 {
+            let path = usage.target.join(number.to_string());
+            fs::write(path, number.to_le_bytes().repeat(20_000)).expect("a file");
+        }
+    };
+    fill(0);
+    client.expand(&usage, SIZE).expect("expand");
+    let space = rustix::fs::statvfs(&usage.target).expect("statvfs");
+    let size = space.f_blocks * space.f_frsize;
+    assert!(size > SIZE / 100 * 97, "it has {size} bytes");
+    assert!(space.f_files > SIZE / 16384 / 100 * 97, "it has {} inodes", space.f_files);
+    fill(100);
+    client.unpublish(&usage).expect("unpublish");
+    client.unstage(&usage).expect("unstage");
+    drop(rig.activate("volume"));
+    run("e2fsck", &["-fn"], &[&rig.node("volume")]);
+    client.stage(&usage).expect("stage again");
+    client.publish(&usage).expect("publish again");
+    for number in 0..200_u32 {
+        let found = fs::read(usage.target.join(number.to_string())).expect("a file");
+        assert!(found == number.to_le_bytes().repeat(20_000), "file {number} differs");
+    }
+    client.end(&usage).expect("end");
     let log = driver.log();
     assert!(driver.stop().success(), "{log}");
 }
@@ -136,7 +177,7 @@ fn saved(rig: &Rig, files: &Path) -> PathBuf {
     archive
 }
 
-/// Writes a list of templates, and returns its path.
+/// Writes a list of these images, and returns its path.
 fn list(work: &Path, images: &BTreeMap<&str, (PathBuf, Value)>) -> String {
     let templates: Vec<_> = images
         .iter()
@@ -147,6 +188,11 @@ fn list(work: &Path, images: &BTreeMap<&str, (PathBuf, Value)>) -> String {
             template
         })
         .collect();
+    write(work, &templates)
+}
+
+/// Writes a list of templates, and returns its path.
+fn write(work: &Path, templates: &[Value]) -> String {
     let path = work.join("templates.json");
     let list = json!({ "templates": templates });
     fs::write(&path, list.to_string()).expect("a list");

@@ -76,7 +76,7 @@ The file for `calf serve --templates`. Refuses combinations of values that the s
 {{- fail (printf "templates: %s is listed twice" .name) -}}
 {{- end -}}
 {{- $names = append $names .name -}}
-{{- if hasPrefix "/" .source -}}
+{{- if hasPrefix "/" (.source | default "") -}}
 {{- $directory := required (printf "templateImages.path: required, as template %s names a path" .name) $.Values.templateImages.path -}}
 {{- if not (hasPrefix (printf "%s/" (trimSuffix "/" $directory)) .source) -}}
 {{- fail (printf "templates: the source of %s, %s, is not below templateImages.path (%s)" .name .source $directory) -}}

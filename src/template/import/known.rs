@@ -72,6 +72,16 @@ pub(super) fn known_content(
     Ok(found.map(|(digest, known)| (digest, known.identity)))
 }
 
+/// Whole content that was made of this, where that cannot change.
+#[cfg(feature = "formats")]
+pub(super) fn made_of(pool: &PoolDir, of: &Origin) -> Option<Digest> {
+    let is_it = |digest: &Digest, known: &ImportRecord| {
+        matches!(&known.identity, Origin::Derived(derived) if *derived.of == *of)
+            && is_whole(pool, digest, known.identity.size()).unwrap_or(false)
+    };
+    find(pool, is_it).map(|(digest, _)| digest)
+}
+
 /// Whether content of this origin was made of this state of the source.
 fn is_made_from(origin: &Origin, source: &Source, spec: &ImportSpec) -> bool {
     let partition = spec.partition.as_ref().map(ToString::to_string);
@@ -81,7 +91,7 @@ fn is_made_from(origin: &Origin, source: &Source, spec: &ImportSpec) -> bool {
     match origin {
         Origin::File(identity) => *identity == source.identity,
         Origin::Derived(derived) => *derived.of == Origin::File(source.identity.clone()),
-        Origin::Remote(_) | Origin::Input(_) => false,
+        Origin::Remote(_) | Origin::Input(_) | Origin::Empty(_) => false,
     }
 }
 

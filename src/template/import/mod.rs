@@ -89,6 +89,15 @@ pub(crate) fn import(
     match &spec.source {
         ImportSource::File(path) => import_file(pool, spec, path, progress),
         ImportSource::StandardInput => import_input(pool, spec, progress),
+        #[cfg(feature = "formats")]
+        ImportSource::Empty(kind) => files::empty::import_empty(pool, spec, *kind, progress),
+        #[cfg(not(feature = "formats"))]
+        ImportSource::Empty(_) => Err(Error::new(
+            ErrorKind::Unsupported,
+            OPERATION,
+            &spec.source,
+            "this program was built without the feature `formats` of calf",
+        )),
         #[cfg(all(feature = "http", feature = "formats"))]
         ImportSource::Registry(reference) => {
             files::registry::import_registry(pool, spec, reference, progress)

@@ -5,6 +5,7 @@
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
+use sha2::{Digest as _, Sha256};
 
 use crate::error::Result;
 use crate::model::digest::Digest;
@@ -35,7 +36,18 @@ pub(crate) enum Origin {
     File(Identity),
     Remote(Remote),
     Input(Input),
+    Empty(Empty),
     Derived(Derived),
+}
+
+/// A file system without files, for which nothing is read.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+pub(crate) struct Empty {
+    /// Its kind, such as ext4.
+    pub(crate) empty: String,
+    /// Its size, in bytes.
+    pub(crate) size: u64,
 }
 
 /// Standard input, which can be read only once.
@@ -96,6 +108,9 @@ impl Origin {
             Self::File(identity) => identity.id(),
             Self::Remote(remote) => remote.id(),
             Self::Input(input) => input.import.clone(),
+            Self::Empty(Empty { empty, size }) => {
+                hex::encode(&Sha256::digest(format!("empty {empty} {size}"))[..8])
+            }
             Self::Derived(derived) => derived.of.id(),
         }
     }
@@ -106,6 +121,7 @@ impl Origin {
             Self::File(identity) => identity.size(),
             Self::Remote(remote) => remote.size,
             Self::Input(_) => 0,
+            Self::Empty(empty) => empty.size,
             Self::Derived(derived) => derived.read.as_ref().map_or(0, |read| read.size),
         }
     }
@@ -123,7 +139,7 @@ impl Origin {
     pub(crate) fn partition(&self) -> Option<&str> {
         match self {
             Self::Derived(derived) => derived.partition.as_deref(),
-            Self::File(_) | Self::Remote(_) | Self::Input(_) => None,
+            Self::File(_) | Self::Remote(_) | Self::Input(_) | Self::Empty(_) => None,
         }
     }
 
@@ -131,7 +147,7 @@ impl Origin {
     pub(crate) fn making(&self) -> Option<&str> {
         match self {
             Self::Derived(derived) => derived.making.as_deref(),
-            Self::File(_) | Self::Remote(_) | Self::Input(_) => None,
+            Self::File(_) | Self::Remote(_) | Self::Input(_) | Self::Empty(_) => None,
         }
     }
 
@@ -139,7 +155,7 @@ impl Origin {
     pub(crate) fn source_digest(&self) -> Option<&Digest> {
         match self {
             Self::Derived(derived) => derived.read.as_ref().map(|read| &read.source_digest),
-            Self::File(_) | Self::Remote(_) | Self::Input(_) => None,
+            Self::File(_) | Self::Remote(_) | Self::Input(_) | Self::Empty(_) => None,
         }
     }
 }

@@ -1,8 +1,9 @@
 //! Sources that hold files instead of a disk: a directory or an archive of a root file system, a container
-//! image in a layout or an archive.
+//! image in a layout or an archive; and file systems that are made of no files.
 //!
 //! Each is read more than once. What comes in a stream is kept in the pool until its content is in place.
 
+pub(crate) mod empty;
 pub(crate) mod on_top;
 #[cfg(feature = "http")]
 pub(crate) mod registry;
