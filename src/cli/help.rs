@@ -89,14 +89,14 @@ Examples:
 pub(super) const CREATE_EMPTY: &str = "\
 Volumes of the template are plain scratch disks: empty, formatted, ready to be mounted. The file system has \
 4 KiB blocks and a journal; it takes up almost nothing in the pool, and grows to the size of each volume when that \
-is mounted. Its journal and its inodes per GiB follow from the template's size and do not grow with it: 64Mi suits \
-most, 1Gi has the larger journal that many writers want.
+is mounted. Its journal and its inodes for each GiB stay as they are: 128Mi has a journal of 16 MiB and as many \
+inodes as mkfs.ext4 makes; smaller ones have fewer, and 1Gi has a journal of 32 MiB.
 
 The same size gives the same content on every node. If the name exists, it moves to the new content; existing \
 volumes keep the content that they started from.
 
 Examples:
-  calf template create --empty ext4 --size 64Mi --name scratch
+  calf template create --empty ext4 --size 128Mi --name scratch
   calf volume create data --template scratch --size 20Gi";
 
 pub(super) const COMMIT: &str = "\

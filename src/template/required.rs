@@ -130,7 +130,7 @@ impl RequiredTemplates {
                 ImportSource::Empty(_) if entry.size.is_none() => {
                     return Err(refuse(
                         "it is an empty file system without a size",
-                        "add \"size\", such as \"64Mi\"",
+                        "add \"size\", such as \"128Mi\"",
                     ));
                 }
                 _ => {}

@@ -54,12 +54,12 @@ fn each_kind() {
     assert!(driver.stop().success(), "{log}");
 }
 
-/// An empty file system of 64 MiB becomes one of 5 GiB while it is in use.
+/// An empty file system of 128 MiB becomes one of 5 GiB while it is in use.
 fn empty() {
     const SIZE: u64 = 5 << 30;
     let rig = Rig::new(kernel::Fs::Xfs);
     let work = kernel::work_dir();
-    let wanted = json!({"name": "scratch", "empty": "ext4", "size": "64Mi"});
+    let wanted = json!({"name": "scratch", "empty": "ext4", "size": "128Mi"});
     let driver = Driver::start(rig.pool.root(), &work, &["--templates", &write(&work, &[wanted])]);
     await_templates(&rig, &driver, 1);
     let client = driver.client();

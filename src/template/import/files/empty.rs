@@ -69,7 +69,7 @@ fn check(spec: &ImportSpec, shown: &str) -> Result<u64> {
         Some(size) => Ok(size),
         None => refused(
             "its size is not given",
-            "give its size, such as 64Mi: volumes may be larger than their template",
+            "give its size, such as 128Mi: volumes may be larger than their template",
         ),
     }
 }
