@@ -181,9 +181,11 @@ pub use template::spec::{ImportFormat, ImportSource, ImportSpec, Progress};
 
 // Snapshots.
 pub use api::{GroupSnapshot, Snapshot};
+pub use model::block_range::BlockRange;
 pub use model::snapshot::{Consistency, GroupSnapshotSpec, SnapshotSpec, VolumeSource};
 pub use pool::groups::{GroupMember, GroupRecord};
 pub use pool::snapshots::{GroupMembership, SnapshotRecord};
+pub use snapshot::blocks::Blocks;
 pub use snapshot::catalog::SnapshotStatus;
 pub use snapshot::commit::Committed;
 pub use snapshot::create::Taken;

@@ -2,6 +2,7 @@
 //! method delegates to the module that does the work.
 
 mod admission;
+mod blocks;
 mod device;
 mod doctor;
 #[cfg(feature = "driver")]

@@ -155,6 +155,28 @@ Examples:
   calf volume create root2 --snapshot before-upgrade.root
   calf snapshot group delete before-upgrade";
 
+pub(super) const SNAPSHOT_DIFF: &str = "\
+All that differs is in the list, in whole chunks; what is not in it is the same in both. A range may also hold the \
+same in both, if it was written with what it held. If the volume grew, all that it grew by is in the list.
+
+On XFS and Btrfs, calf compares where the blocks are, and reads no content but what Btrfs compresses; on other file \
+systems, it reads what both snapshots have written. Both must rest on the same template content in chunks of the same \
+size.
+
+With `--output name`, each line is an offset and a length in bytes; `--output json` has `ranges`.
+
+Examples:
+  calf snapshot diff monday tuesday
+  calf snapshot diff monday tuesday -o json | jq .bytes";
+
+pub(super) const SNAPSHOT_ALLOCATED: &str = "\
+The list has the data of the template and all that was written; everywhere else are zeros.
+
+With `--output name`, each line is an offset and a length in bytes; `--output json` has `ranges`.
+
+Examples:
+  calf snapshot allocated monday -o json | jq .bytes";
+
 pub(super) const WARM: &str = "\
 A spare is a device made in advance for a volume of the template. When a volume is activated, it \
 claims a spare instead of getting a new device, if the volume is ephemeral and has the template's size, \

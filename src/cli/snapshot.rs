@@ -1,5 +1,6 @@
 //! `calf snapshot`
 
+mod blocks;
 mod group;
 
 use std::cmp::Reverse;
@@ -62,6 +63,12 @@ pub(super) enum Command {
         #[arg(add = complete::snapshot())]
         name: String,
     },
+    /// List the ranges in which a snapshot may differ from an earlier one of the same volume
+    #[command(after_help = help::SNAPSHOT_DIFF)]
+    Diff(blocks::Diff),
+    /// List the ranges of a snapshot that hold something
+    #[command(after_help = help::SNAPSHOT_ALLOCATED)]
+    Allocated(blocks::Allocated),
     /// Snapshots of several volumes as of one instant
     #[command(subcommand)]
     Group(group::Command),
@@ -114,6 +121,8 @@ pub(super) fn run(context: &Context, command: Command) -> Result<Outcome> {
             let result = json!({ "name": name });
             context.output.done(&result, [&name], || format!("deactivated snapshot {name}"))
         }
+        Command::Diff(arguments) => blocks::diff(context, &arguments),
+        Command::Allocated(arguments) => blocks::allocated(context, &arguments),
         Command::Group(command) => group::run(context, command),
         Command::Delete { names } => {
             let pool = context.existing_pool()?;

@@ -1,6 +1,8 @@
 //! The format of a COW store, dm-snapshot's persistent exception store. No I/O.
 
+pub(crate) mod changes;
 pub(crate) mod exceptions;
+pub(crate) mod extents;
 pub(crate) mod header;
 pub(crate) mod pieces;
 pub(crate) mod size;

@@ -1,6 +1,7 @@
 //! Values that all other modules share: names, ids, sizes, policies and states. No I/O.
 
 pub(crate) mod access;
+pub(crate) mod block_range;
 pub(crate) mod cancel;
 pub(crate) mod checksums;
 pub(crate) mod commit;

@@ -4,7 +4,7 @@
 //! are shared with what they come from, block by block, so nothing is read but the list of chunks. The new template
 //! needs neither afterwards.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use crate::cow::exceptions::Shape;
@@ -154,7 +154,7 @@ fn freeze(pool: &PoolDir, spec: &CommitSpec, assembly: &Assembly<'_>) -> Result<
 }
 
 /// Takes the lock that keeps the template's content in place.
-fn hold(pool: &PoolDir, content: &SnapshotRecord) -> Result<Lock> {
+pub(super) fn hold(pool: &PoolDir, content: &SnapshotRecord) -> Result<Lock> {
     let image = pool.lock_image(&content.digest, Mode::Shared)?;
     check_content(pool, &content.digest, content.template_size)?;
     Ok(image)
@@ -167,7 +167,7 @@ fn put_together(
     spec: &CommitSpec,
 ) -> Result<Shares> {
     let SnapshotRecord { size, chunk_size, digest, .. } = &frozen.content;
-    let pieces = pieces_of(pool, frozen)?;
+    let pieces = pieces_of(pool, &frozen.content, &frozen.store, OPERATION)?;
     // The last chunk is put in its place as a whole, then the content is cut to its size.
     let base = assembly.start_from(digest, size.next_multiple_of(*chunk_size))?;
     let written = assembly.place(&frozen.store, &pieces, &spec.cancel)?;
@@ -175,15 +175,20 @@ fn put_together(
     Ok(base + written)
 }
 
-/// The parts of the store that are in place of the template's content.
-fn pieces_of(pool: &PoolDir, frozen: &Frozen) -> Result<Vec<Piece>> {
-    let (host, path) = (pool.host(), &frozen.store);
+/// The parts of the store at `path` that are in place of the template's content.
+pub(super) fn pieces_of(
+    pool: &PoolDir,
+    content: &SnapshotRecord,
+    path: &Path,
+    operation: &'static str,
+) -> Result<Vec<Piece>> {
+    let host = pool.host();
     if host.store_header(path)? == StoreHeader::New {
         return Ok(Vec::new());
     }
     let failed = |e| Error::io("read", path.display(), e);
     let store = host.open_image(path, OpenMode::Read)?;
-    let SnapshotRecord { size: volume, chunk_size: chunk, .. } = frozen.content;
+    let SnapshotRecord { size: volume, chunk_size: chunk, .. } = *content;
     let shape = Shape { volume, store: store.status().map_err(failed)?.length, chunk };
     let fill = |at, buffer: &mut [u8]| match store.fill_from(buffer, at)? {
         filled if filled == buffer.len() => Ok(()),
@@ -191,7 +196,7 @@ fn pieces_of(pool: &PoolDir, frozen: &Frozen) -> Result<Vec<Piece>> {
     };
     pieces::pieces(shape, fill).map_err(failed)?.map_err(|flaw| {
         let why = format!("its COW store is damaged: {flaw}");
-        Error::new(ErrorKind::Corrupt, OPERATION, path.display(), why)
+        Error::new(ErrorKind::Corrupt, operation, path.display(), why)
             .remedy("its content cannot be trusted: make the snapshot or the volume anew")
     })
 }

@@ -11,6 +11,7 @@
 //! the copy is on the disk, so a snapshot exists as long as its record does (as with volumes, ADR 0031).
 //! Nothing in it refers to its volume, which may be deleted.
 
+pub(crate) mod blocks;
 pub(crate) mod catalog;
 pub(crate) mod commit;
 pub(crate) mod create;

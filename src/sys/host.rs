@@ -5,6 +5,7 @@ use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use crate::cow::extents::Extent;
 use crate::cow::header::StoreHeader;
 use crate::cow::pieces::Piece;
 use crate::error::Result;
@@ -138,6 +139,11 @@ pub trait Files {
     /// Has the file at `to` share the blocks of these pieces of the file at `from`, in their places. Returns
     /// those that it cannot share, in order, and leaves what was in their places.
     fn share_pieces(&self, from: &Path, to: &Path, pieces: &[Piece]) -> Result<Vec<Piece>>;
+
+    /// Where the bytes of the file at `path` are on the disk, in ascending order, after what is dirty was written
+    /// back; what is not there is a hole. Files with a block at the same place have the same block. `None` if the
+    /// file system does not say reliably where they are.
+    fn extents(&self, path: &Path) -> Result<Option<Vec<Extent>>>;
 
     /// Opens an image. Never blocks, for instance on the writer of a pipe.
     fn open_image(&self, path: &Path, mode: OpenMode) -> Result<Box<dyn ImageFile>>;

@@ -48,6 +48,7 @@ pub use mount::{BindSpec, FileSystemUsage, MountSpec, MountedAt, Target, TargetK
 pub use tree::{FileTree, TreeEntry, TreeKind};
 pub use udev::{UDEV_RULES, UDEV_RULES_FILE};
 
+pub use crate::cow::extents::Extent;
 pub use crate::cow::header::StoreHeader;
 pub use crate::cow::pieces::Piece;
 pub use crate::model::device_id::{DeviceId, Role, SPARE_PREFIX, UUID_PREFIX};

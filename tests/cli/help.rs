@@ -37,6 +37,8 @@ const COMMANDS: &[&[&str]] = &[
     &["snapshot", "inspect"],
     &["snapshot", "activate"],
     &["snapshot", "deactivate"],
+    &["snapshot", "diff"],
+    &["snapshot", "allocated"],
     &["snapshot", "delete"],
     &["snapshot", "group"],
     &["snapshot", "group", "create"],

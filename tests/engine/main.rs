@@ -1,5 +1,6 @@
 //! The engine on a simulated machine: no privileges, no kernel of its own.
 
+mod blocks;
 mod commitment;
 mod commits;
 #[cfg(all(feature = "formats", feature = "http"))]

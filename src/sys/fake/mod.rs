@@ -16,6 +16,7 @@ use std::path::{Component, Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+use crate::cow::extents::Extent;
 use crate::cow::header::StoreHeader;
 use crate::cow::pieces::Piece;
 use crate::error::{Error, ErrorKind, Result};
@@ -477,6 +478,12 @@ impl Files for FakeHost {
             files::copy_pieces(from, to, &shared)?;
             Ok(left)
         })
+    }
+
+    fn extents(&self, path: &Path) -> Result<Option<Vec<Extent>>> {
+        self.check(path);
+        // Which blocks the files of the machine below share is not simulated.
+        self.call("extents", |_| Ok(None))
     }
 
     fn open_image(&self, path: &Path, mode: OpenMode) -> Result<Box<dyn ImageFile>> {

@@ -7,6 +7,7 @@ mod attach;
 mod copy;
 mod copy_buffer;
 mod dm;
+mod extents;
 mod file_systems;
 mod files;
 mod free_loop;
@@ -51,6 +52,7 @@ use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 use std::time::Duration;
 
+use crate::cow::extents::Extent;
 use crate::cow::header::StoreHeader;
 use crate::cow::pieces::Piece;
 use crate::error::{Error, Result};
@@ -184,6 +186,10 @@ impl Files for LinuxHost {
 
     fn share_pieces(&self, from: &Path, to: &Path, pieces: &[Piece]) -> Result<Vec<Piece>> {
         share::share(from, to, pieces)
+    }
+
+    fn extents(&self, path: &Path) -> Result<Option<Vec<Extent>>> {
+        extents::of(path)
     }
 
     fn open_image(&self, path: &Path, mode: OpenMode) -> Result<Box<dyn ImageFile>> {

@@ -348,6 +348,90 @@ pub(super) fn clone_range(
     unsafe { ioctl(target, request, &mut range) }.map(drop)
 }
 
+/// `struct fiemap`
+#[repr(C)]
+struct FileMapHeader {
+    start: u64,
+    length: u64,
+    flags: u32,
+    mapped: u32,
+    count: u32,
+    reserved: u32,
+}
+
+/// `struct fiemap_extent`
+#[repr(C)]
+#[derive(Clone, Copy, Default)]
+pub(super) struct FileMapExtent {
+    /// In the file, in bytes.
+    pub(super) logical: u64,
+    /// On the disk, in bytes.
+    pub(super) physical: u64,
+    /// In bytes.
+    pub(super) length: u64,
+    reserved: [u64; 2],
+    /// `FIEMAP_EXTENT_*`
+    pub(super) flags: u32,
+    reserved_too: [u32; 3],
+}
+
+/// A `struct fiemap` with room for the extents of one answer.
+#[repr(C)]
+pub(super) struct FileMap {
+    header: FileMapHeader,
+    extents: [FileMapExtent; FILE_MAP_EXTENTS],
+}
+
+/// 28 KiB at a time.
+const FILE_MAP_EXTENTS: usize = 512;
+
+const _: () = assert!(size_of::<FileMapHeader>() == 32 && size_of::<FileMapExtent>() == 56);
+const _: () = assert!(offset_of!(FileMap, extents) == 32);
+
+impl FileMap {
+    pub(super) fn new() -> Box<Self> {
+        let header =
+            FileMapHeader { start: 0, length: 0, flags: 0, mapped: 0, count: 0, reserved: 0 };
+        Box::new(Self { header, extents: [FileMapExtent::default(); FILE_MAP_EXTENTS] })
+    }
+
+    /// The next extents of a file, from the offset `start` on. Writes back what is dirty before.
+    pub(super) fn read(
+        &mut self,
+        file: BorrowedFd<'_>,
+        start: u64,
+    ) -> io::Result<&[FileMapExtent]> {
+        const SYNC: u32 = 1;
+        let count = FILE_MAP_EXTENTS as u32;
+        let length = u64::MAX - start;
+        self.header = FileMapHeader { start, length, flags: SYNC, mapped: 0, count, reserved: 0 };
+        let request = opcode::read_write::<FileMapHeader>(b'f', 11);
+        // SAFETY: FS_IOC_FIEMAP reads a `struct fiemap`, and writes it and at most as many extents behind it as it
+        // says there is room for; integers are valid with any bits.
+        unsafe { ioctl(file, request, self) }?;
+        Ok(&self.extents[..(self.header.mapped as usize).min(FILE_MAP_EXTENTS)])
+    }
+}
+
+/// `struct fsxattr`
+#[repr(C)]
+#[derive(Default)]
+struct FileAttributes {
+    flags: u32,
+    more: [u32; 6],
+}
+
+const _: () = assert!(size_of::<FileAttributes>() == 28);
+
+/// The `FS_XFLAG_*` flags of a file.
+pub(super) fn file_flags(file: BorrowedFd<'_>) -> io::Result<u32> {
+    let mut attributes = FileAttributes::default();
+    let request = opcode::read::<FileAttributes>(b'X', 31);
+    // SAFETY: FS_IOC_FSGETXATTR writes a `struct fsxattr`.
+    unsafe { ioctl(file, request, &mut attributes) }?;
+    Ok(attributes.flags)
+}
+
 // === mounts ===
 
 /// `struct mount_attr`

@@ -8,7 +8,7 @@ use std::time::Duration;
 use calf::sys::fake::FakeHost;
 use calf::sys::lock::{Lock, Mode};
 use calf::sys::{
-    BindSpec, Busy, Capabilities, CopyMode, Device, DeviceId, DeviceNumber, FileStatus,
+    BindSpec, Busy, Capabilities, CopyMode, Device, DeviceId, DeviceNumber, Extent, FileStatus,
     FileSystemUsage, FileTree, Files, Flush, Holder, Host, ImageFile, LinuxHost, LoopDevice,
     LoopHandle, LoopSpec, Loops, Mapper, MountSpec, MountedAt, Mounts, OpenMode, Piece, Quiesce,
     SnapshotGlance, StoreHeader, Table, Target, TargetKind,
@@ -60,6 +60,7 @@ impl Files for CostHost {
         linux create_file(path: &Path, length: u64, flush: Flush) -> Result<()>;
         linux copy_file(from: &Path, path: &Path, length: u64, mode: CopyMode, flush: Flush) -> Result<()>;
         linux share_pieces(from: &Path, to: &Path, pieces: &[Piece]) -> Result<Vec<Piece>>;
+        linux extents(path: &Path) -> Result<Option<Vec<Extent>>>;
         linux allocate_file(path: &Path, length: u64) -> Result<()>;
         linux store_header(path: &Path) -> Result<StoreHeader>;
         linux shorten_file(path: &Path, least: u64, after_content: u64) -> Result<()>;

@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use calf::sys::lock::{Lock, Mode};
 use calf::sys::{
-    BindSpec, Busy, Capabilities, CopyMode, Device, DeviceId, DeviceNumber, FileStatus,
+    BindSpec, Busy, Capabilities, CopyMode, Device, DeviceId, DeviceNumber, Extent, FileStatus,
     FileSystemUsage, FileTree, Files, Flush, Holder, Host, ImageFile, LinuxHost, LoopDevice,
     LoopHandle, LoopSpec, Loops, Mapper, MountSpec, MountedAt, Mounts, OpenMode, Piece, Quiesce,
     SnapshotGlance, SparseRead, StoreHeader, Table, Target, TargetKind,
@@ -113,6 +113,7 @@ impl Files for KillingHost {
         change create_file(path: &Path, length: u64, flush: Flush) -> Result<()>;
         change copy_file(from: &Path, path: &Path, length: u64, mode: CopyMode, flush: Flush) -> Result<()>;
         change share_pieces(from: &Path, to: &Path, pieces: &[Piece]) -> Result<Vec<Piece>>;
+        look extents(path: &Path) -> Result<Option<Vec<Extent>>>;
         change allocate_file(path: &Path, length: u64) -> Result<()>;
         look store_header(path: &Path) -> Result<StoreHeader>;
         change extend_file(path: &Path, length: u64) -> Result<()>;
