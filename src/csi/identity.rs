@@ -90,6 +90,7 @@ fn capabilities(snapshots: bool) -> v1::GetPluginCapabilitiesResponse {
             .then_some([
                 service::Type::SnapshotAccessibilityConstraints,
                 service::Type::GroupControllerService,
+                service::Type::SnapshotMetadataService,
             ])
             .into_iter()
             .flatten()

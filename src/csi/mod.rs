@@ -42,6 +42,7 @@ mod request;
 mod server;
 mod snapshot;
 mod snapshot_id;
+mod snapshot_metadata;
 mod socket;
 mod source;
 mod spares;

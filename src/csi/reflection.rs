@@ -9,15 +9,16 @@ use crate::csi::v1::controller_server::ControllerServer;
 use crate::csi::v1::group_controller_server::GroupControllerServer;
 use crate::csi::v1::identity_server::IdentityServer;
 use crate::csi::v1::node_server::NodeServer;
+use crate::csi::v1::snapshot_metadata_server::SnapshotMetadataServer;
 use crate::error::{Error, ErrorKind, Result};
 
-/// The services of the socket, apart from reflection. The proto file has others that are not
-/// served.
-pub(super) const SERVICES: [&str; 5] = [
+/// The services of the socket, apart from reflection.
+pub(super) const SERVICES: [&str; 6] = [
     IdentityServer::<()>::NAME,
     ControllerServer::<()>::NAME,
     NodeServer::<()>::NAME,
     GroupControllerServer::<()>::NAME,
+    SnapshotMetadataServer::<()>::NAME,
     HealthServer::<()>::NAME,
 ];
 

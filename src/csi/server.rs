@@ -28,6 +28,7 @@ use crate::csi::v1::controller_server::ControllerServer;
 use crate::csi::v1::group_controller_server::GroupControllerServer;
 use crate::csi::v1::identity_server::IdentityServer;
 use crate::csi::v1::node_server::NodeServer;
+use crate::csi::v1::snapshot_metadata_server::SnapshotMetadataServer;
 use crate::csi::{housekeeping, identity, reflection, request, socket, supervisor};
 use crate::error::{Error, ErrorKind, Result};
 use crate::guard::watermark::GuardOptions;
@@ -114,8 +115,7 @@ const LAST_RESPONSES: Duration = Duration::from_millis(500);
 /// How long imports may take to record how far they are when the driver ends.
 const LAST_IMPORTS: Duration = Duration::from_secs(5);
 
-/// Serves Identity, Controller and Node on one socket until `shutdown` completes, then waits for
-/// calls to end. The socket also serves gRPC's own health and reflection services.
+/// Serves all services of CSI on one socket until `shutdown` completes, then waits for calls to end. The socket also serves gRPC's own health and reflection services.
 ///
 /// If `NOTIFY_SOCKET` is set, notifies the service manager that started the process when the driver
 /// is ready and when it stops.
@@ -209,6 +209,9 @@ pub async fn serve(
             GroupControllerServer::new(driver.clone()).max_decoding_message_size(MAX_REQUEST),
         )
         .add_service(NodeServer::new(driver.clone()).max_decoding_message_size(MAX_REQUEST))
+        .add_service(
+            SnapshotMetadataServer::new(driver.clone()).max_decoding_message_size(MAX_REQUEST),
+        )
         .add_service(HealthServer::new(checks).max_decoding_message_size(MAX_REQUEST))
         .add_service(reflection::current()?.max_decoding_message_size(MAX_REQUEST))
         .add_service(reflection::former()?.max_decoding_message_size(MAX_REQUEST))

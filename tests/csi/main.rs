@@ -12,6 +12,7 @@ mod lists;
 mod races;
 mod registration;
 mod reports;
+mod snapshot_metadata;
 mod snapshots;
 mod snapshots_killed;
 mod socket;

@@ -60,7 +60,7 @@ async fn identity_tells_name_version_mode_and_capabilities() {
 
     let capabilities =
         accepted(identity.get_plugin_capabilities(v1::GetPluginCapabilitiesRequest {})).await;
-    assert_eq!(capabilities.capabilities.len(), 5);
+    assert_eq!(capabilities.capabilities.len(), 6);
     server.stop().await;
 }
 
@@ -122,11 +122,12 @@ async fn the_node_tells_where_it_is() {
 
 #[tokio::test]
 async fn reflection_lists_what_is_served_and_describes_it() {
-    const SERVED: [&str; 6] = [
+    const SERVED: [&str; 7] = [
         "csi.v1.Controller",
         "csi.v1.GroupController",
         "csi.v1.Identity",
         "csi.v1.Node",
+        "csi.v1.SnapshotMetadata",
         "grpc.health.v1.Health",
         "grpc.reflection.v1.ServerReflection",
     ];
