@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 /// The most that the package's files may have together, in bytes.
-const MOST: u64 = 2 << 20;
+const MOST: u64 = 5 << 19;
 
 /// What it holds beside the sources, apart from what cargo adds.
 const BESIDE_SOURCES: [&str; 9] = [
