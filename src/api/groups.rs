@@ -28,7 +28,7 @@ impl GroupSnapshot {
 
     /// The group's record. `NotFound` if there is no such group.
     pub fn record(&self) -> Result<GroupRecord> {
-        group::find(&self.pool.0, &Key::of(&self.name))?.ok_or_else(|| {
+        groups::find(&self.pool.0, &Key::of(&self.name))?.ok_or_else(|| {
             let why = "no such group in this pool";
             Error::new(ErrorKind::NotFound, "find group snapshot", &self.name, why)
                 .remedy("list the groups with `calf snapshot group list`")
@@ -89,7 +89,7 @@ impl Pool {
     /// The record of the group whose name has this key, if there is one.
     #[cfg(feature = "driver")]
     pub(crate) fn group_record(&self, name: &Key) -> Result<Option<GroupRecord>> {
-        group::find(&self.0, name)
+        groups::find(&self.0, name)
     }
 }
 

@@ -53,10 +53,10 @@ impl Record for GroupRecord {
     }
 }
 
-/// The key of the directory of the group whose name has the key `name`: that of no snapshot, since a name has no
-/// control characters.
+/// The key of the directory of the group whose name has the key `name`: that of no snapshot and no fork, since no name
+/// of a snapshot or volume has control characters.
 pub(crate) fn directory(name: &Key) -> Key {
-    Key::of(&format!("group\n{name}"))
+    Key::of(&format!("\ngroup\n{name}"))
 }
 
 /// Reads the record in the directory with this key; `None` if there is none.
@@ -68,6 +68,11 @@ pub(crate) fn read(pool: &PoolDir, key: &Key) -> Result<Option<GroupRecord>> {
         }
         record => Ok(record),
     }
+}
+
+/// Finds the group whose name has the key `name`; `None` if there is none, or if it is not complete.
+pub(crate) fn find(pool: &PoolDir, name: &Key) -> Result<Option<GroupRecord>> {
+    Ok(read(pool, &directory(name))?.filter(|record| record.complete))
 }
 
 /// Lists all groups that are complete and whose records can be read, sorted by name, and the errors of the

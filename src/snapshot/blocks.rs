@@ -12,7 +12,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::model::block_range::{BlockRange, Ranges};
 use crate::pool::PoolDir;
 use crate::snapshot::commit::{hold, pieces_of};
-use crate::sys::lock::Lock;
+use crate::sys::lock::{Lock, Mode};
 use crate::sys::{ImageFile, OpenMode};
 use crate::volume::start::{self, Start};
 
@@ -71,7 +71,7 @@ struct Held {
 
 impl Held {
     fn take(pool: &PoolDir, name: &str) -> Result<Self> {
-        let (start, lock) = start::hold(pool, name)?;
+        let (start, lock) = start::hold(pool, name, Mode::Shared)?;
         Ok(Self { start, _lock: lock })
     }
 

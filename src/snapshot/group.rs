@@ -71,8 +71,8 @@ pub(crate) fn create(pool: &PoolDir, spec: &GroupSnapshotSpec) -> Result<TakenGr
     made
 }
 
-/// Deletes the group `name` with all of its snapshots and their devices. Succeeds if there is none. What started from them stays as it
-/// is.
+/// Deletes the group `name` with all of its snapshots and their devices. Succeeds if there is none. What started from
+/// them stays as it is.
 pub(crate) fn delete(pool: &PoolDir, name: &str) -> Result<()> {
     volume_id::check_snapshot(name)?;
     let key = key_of(name);
@@ -94,23 +94,6 @@ pub(crate) fn delete(pool: &PoolDir, name: &str) -> Result<()> {
 /// The snapshots of a group.
 pub(crate) fn snapshots(pool: &PoolDir, record: &GroupRecord) -> Result<Vec<SnapshotStatus>> {
     record.members.iter().map(|member| catalog::snapshot(pool, &member.snapshot)).collect()
-}
-
-/// The record of the group whose name has the key `name`; `None` if there is none.
-pub(crate) fn find(pool: &PoolDir, name: &Key) -> Result<Option<GroupRecord>> {
-    Ok(groups::read(pool, &groups::directory(name))?.filter(|record| record.complete))
-}
-
-/// Refuses to delete a snapshot that can only be deleted with its group.
-pub(super) fn refuse_member(pool: &PoolDir, name: &str, group: &GroupMembership) -> Result<()> {
-    match find(pool, &Key::of(&group.name))? {
-        Some(record) if record.cut == group.cut => {
-            let why = format!("it is part of group {}, which is deleted as a whole", group.name);
-            Err(Error::new(ErrorKind::InvalidArgument, "delete snapshot", name, why)
-                .remedy(format!("delete the group: `calf snapshot group delete {}`", group.name)))
-        }
-        _ => Ok(()),
-    }
 }
 
 /// Deletes the snapshots of a group that is not complete. The caller holds the lock of the group.

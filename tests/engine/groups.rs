@@ -84,7 +84,7 @@ fn a_snapshot_of_a_group_goes_only_with_the_group() {
     assert_eq!(error.kind(), ErrorKind::InvalidArgument);
     assert!(error.report().contains("calf snapshot group delete g"), "{}", error.report());
     // A group whose record is gone binds nobody.
-    let key = Key::of(&format!("group\n{}", Key::of("g")));
+    let key = Key::of(&format!("\ngroup\n{}", Key::of("g")));
     let directory = environment.directory.path().join("pool/snapshots").join(key.as_str());
     fs::remove_dir_all(directory).expect("the group's directory");
     member.delete().expect("delete");
