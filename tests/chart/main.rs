@@ -6,6 +6,7 @@
 mod distributions;
 mod documents;
 mod helm;
+mod metadata;
 mod monitoring;
 mod readme;
 mod rendering;
@@ -16,7 +17,7 @@ use std::process::ExitCode;
 
 use libtest_mimic::{Arguments, Trial};
 
-const TESTS: [(&str, fn()); 46] = [
+const TESTS: [(&str, fn()); 50] = [
     ("lint_finds_nothing", helm::lint_finds_nothing),
     ("defaults_render_every_object", rendering::defaults_render_every_object),
     ("sidecars_have_no_rights", rendering::sidecars_have_no_rights),
@@ -49,6 +50,10 @@ const TESTS: [(&str, fn()); 46] = [
     ("every_parameter_is_known", schema::every_parameter_is_known),
     ("readme_lists_every_value", readme::lists_every_value),
     ("readme_names_the_version", readme::names_the_version),
+    ("metadata_tells_the_changelogs_changes", metadata::changes_are_the_changelogs),
+    ("metadata_lists_the_images_of_the_values", metadata::images_are_those_of_the_values),
+    ("metadata_agrees_with_the_package", metadata::the_package_says_the_same),
+    ("metadata_shows_the_icon", metadata::the_icon_is_the_file),
     ("monitoring_is_optional", monitoring::is_optional),
     ("alerts_are_the_documented_ones", monitoring::alerts_are_the_documented_ones),
     ("a_driver_that_is_down_is_noticed_by_any_name", monitoring::down_is_noticed_by_any_name),
