@@ -7,6 +7,8 @@ TARGET_DIR := $(or $(CARGO_TARGET_DIR),target)
 TOOLS := $(TARGET_DIR)/tools
 CARGO_DENY_VERSION := 0.20.2
 CARGO_FUZZ_VERSION := 0.13.2
+MDBOOK_VERSION := 0.5.4
+MDBOOK_MERMAID_VERSION := 0.17.1
 SMP_TESTS := --test kernel_smoke --test kernel_smp --test kernel_torture_smp
 
 # The engine alone, as built by a program that needs disks and no driver
@@ -21,8 +23,8 @@ FILTER ?=
 
 .DEFAULT_GOAL := help
 .PHONY: help demo build release image test test-unit test-kernel test-smp torture e2e bench bench-many cost micro fuzz lint fmt \
-	install clean package chart-docs deps deps-build deps-smp deps-demo deps-chart deps-e2e rust-components cargo-deny \
-	cargo-fuzz advisories
+	install clean package docs chart-docs deps deps-build deps-smp deps-demo deps-chart deps-e2e rust-components cargo-deny \
+	cargo-fuzz mdbook advisories
 
 help: ## List these commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -98,6 +100,9 @@ lint: deps-build deps-chart rust-components cargo-deny ## Check format, lints, l
 	$(TOOLS)/helm lint --strict --quiet charts/calf
 	@PATH="$(abspath $(TOOLS))/bin:$$PATH" $(MAKE) --no-print-directory advisories
 
+docs: mdbook ## Build the documentation as a site, as target/docs/site/index.html
+	@PATH="$(abspath $(TOOLS))/bin:$$PATH" docs/build.sh $(TARGET_DIR)/docs
+
 chart-docs: deps-chart ## Write the table of values into the chart's README
 	CALF_WRITE_CHART_README=1 $(CARGO) test --test chart readme
 
@@ -149,6 +154,12 @@ cargo-deny:
 cargo-fuzz:
 	@command -v cargo-fuzz >/dev/null || [ -x $(TOOLS)/bin/cargo-fuzz ] || \
 		$(CARGO) install cargo-fuzz --locked --version $(CARGO_FUZZ_VERSION) --root $(TOOLS)
+
+mdbook:
+	@command -v mdbook >/dev/null || [ -x $(TOOLS)/bin/mdbook ] || \
+		$(CARGO) install mdbook --locked --version $(MDBOOK_VERSION) --root $(TOOLS)
+	@command -v mdbook-mermaid >/dev/null || [ -x $(TOOLS)/bin/mdbook-mermaid ] || \
+		$(CARGO) install mdbook-mermaid --locked --version $(MDBOOK_MERMAID_VERSION) --root $(TOOLS)
 
 # The advisory database is a remote git repository. If it cannot be fetched, that check is skipped
 # and the output says so; the other checks need no network.

@@ -15,14 +15,14 @@ const FOLDERS: [&str; 5] = ["charts", "docs", "proto", "src", "tests"];
 
 /// What a document says, as far as it can be checked.
 #[derive(Default)]
-struct Document {
-    links: Vec<String>,
+pub(crate) struct Document {
+    pub(crate) links: Vec<String>,
     code: Vec<String>,
     anchors: BTreeSet<String>,
 }
 
 impl Document {
-    fn read(path: &Path) -> Self {
+    pub(crate) fn read(path: &Path) -> Self {
         let text = fs::read_to_string(path).unwrap_or_else(|why| panic!("{path:?}: {why}"));
         let mut document = Self::default();
         let mut heading: Option<String> = None;
@@ -57,12 +57,12 @@ fn anchor(title: &str) -> String {
     kept.collect::<String>().to_lowercase().replace(' ', "-")
 }
 
-fn repository() -> &'static Path {
+pub(crate) fn repository() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
 }
 
 /// The files below `folder` whose name ends in `.extension`.
-fn files(folder: &Path, extension: &str) -> Vec<PathBuf> {
+pub(crate) fn files(folder: &Path, extension: &str) -> Vec<PathBuf> {
     let mut found = Vec::new();
     for entry in fs::read_dir(folder).expect("a readable folder") {
         let path = entry.expect("an entry").path();

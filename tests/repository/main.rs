@@ -6,3 +6,4 @@ mod features;
 #[cfg(feature = "driver")]
 mod fuzz_corpus;
 mod package;
+mod site;
