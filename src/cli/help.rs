@@ -309,3 +309,14 @@ Examples:
   source <(COMPLETE=bash calf)                      in ~/.bashrc
   source <(COMPLETE=zsh calf)                       in ~/.zshrc
   COMPLETE=fish calf | source                       in ~/.config/fish/config.fish";
+
+pub(super) const KUBECTL: &str = "\
+It runs `calf` in the driver's pods by `kubectl exec`, as the user of the kubeconfig, who needs the rights to \
+list pods and to execute in them. A node that does not answer is named on stderr, the others are shown, and the exit \
+code is not 0.
+
+Examples:
+  kubectl calf status
+  kubectl calf top --count 5
+  kubectl calf doctor --node worker-3
+  kubectl calf volumes --namespace calf --output json";

@@ -9,6 +9,7 @@ mod doctor;
 mod exit_code;
 mod help;
 mod interrupt;
+mod kubectl;
 mod logging;
 mod man;
 mod output;
@@ -90,6 +91,9 @@ enum Command {
 
 /// Runs the command line of this process.
 pub(crate) fn main() -> ExitCode {
+    if kubectl::is_called() {
+        return kubectl::main();
+    }
     complete::answer_shell();
     let cli = Cli::parse();
     let output = cli.global.output();

@@ -5,6 +5,7 @@ mod compressed;
 mod download;
 mod help;
 mod import;
+mod kubectl;
 mod power;
 mod snapshot;
 mod template;
