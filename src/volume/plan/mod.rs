@@ -187,6 +187,8 @@ fn prepare_store(
         }
         record.boot.clone_from(&observed.boot);
         create_store(&record, steps);
+        // It told of the former store.
+        steps.push(Step::ForgetLostWrites);
         write_record(&record, observed, steps);
         return Ok((record, true));
     }
