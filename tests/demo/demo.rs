@@ -19,6 +19,7 @@ mod command;
 mod csi;
 mod driver;
 mod evidence;
+mod fork;
 mod image;
 mod inside;
 mod microvm;

@@ -1,7 +1,7 @@
 //! Runs the driver, a real `calf serve`, and manages templates with the real `calf template`.
 
 use std::fs::File;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -80,10 +80,37 @@ pub(crate) fn import(stage: &Stage, progress: &mut dyn FnMut(&str)) -> Result<St
     Ok(said)
 }
 
-pub(crate) fn remove_template(stage: &Stage) -> Result<String> {
+pub(crate) fn remove_template(stage: &Stage, name: &str) -> Result<String> {
     let mut remove = calf(stage);
-    remove.args(["template", "remove", TEMPLATE]);
+    remove.args(["template", "remove", name]);
     command::output(remove, COMMAND_LIMIT)
+}
+
+/// Makes so many volumes from what `volume` holds; returns their devices.
+pub(crate) fn fork(stage: &Stage, volume: &str, count: u32) -> Result<Vec<PathBuf>> {
+    let mut fork = calf(stage);
+    fork.args(["volume", "fork", volume, "--count", &count.to_string(), "--activate"]);
+    Ok(command::output(fork, COMMAND_LIMIT)?.lines().map(PathBuf::from).collect())
+}
+
+/// Makes a template of what `volume` holds; returns what the command says.
+pub(crate) fn commit(stage: &Stage, volume: &str, name: &str) -> Result<String> {
+    let mut commit = calf(stage);
+    commit.args(["template", "commit", "--volume", volume, "--name", name]);
+    command::output(commit, COMMAND_LIMIT)
+}
+
+/// Creates a volume; returns its device.
+pub(crate) fn create(stage: &Stage, volume: &str, template: &str) -> Result<PathBuf> {
+    let mut create = calf(stage);
+    create.args(["volume", "create", volume, "--template", template, "--activate"]);
+    command::output(create, COMMAND_LIMIT).map(PathBuf::from)
+}
+
+pub(crate) fn delete(stage: &Stage, volumes: &[String]) -> Result<()> {
+    let mut delete = calf(stage);
+    delete.args(["volume", "delete"]).args(volumes);
+    command::output(delete, COMMAND_LIMIT).map(drop)
 }
 
 /// The template's digest.

@@ -64,7 +64,7 @@ pub(crate) fn show(
 
 /// SHA-256 of a file in the ext4 file system on `device`, read without mounting it; `None` if it
 /// does not exist.
-fn file_sha256(stage: &Stage, device: &Path, path: &str) -> Result<Option<String>> {
+pub(crate) fn file_sha256(stage: &Stage, device: &Path, path: &str) -> Result<Option<String>> {
     let dumped = stage.runtime.join("dumped");
     let mut debugfs = Command::new("debugfs");
     debugfs.args(["-R", &format!("dump {path} {}", dumped.display())]).arg(device);

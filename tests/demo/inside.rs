@@ -12,7 +12,7 @@ use rustix::mount::{MountFlags, UnmountFlags};
 
 use crate::driver::{self, Driver, TEMPLATE};
 use crate::place::{Place, Stage, make_directory};
-use crate::{Result, command, evidence, microvm, stop, teardown, ui, volumes};
+use crate::{Result, command, evidence, fork, microvm, stop, teardown, ui, volumes};
 
 /// Passes the location of the image to the process in the guest.
 pub(crate) const IMAGE: &str = "CALF_DEMO_IMAGE";
@@ -111,18 +111,21 @@ fn show(stage: &Stage) -> Result<()> {
     ui::step(7, "Where are the guest's writes?");
     evidence::show(stage, &mut csi, &volumes, &written, &digest)?;
 
-    ui::step(8, "Take everything down");
+    ui::step(8, &format!("Start more disks from where {} stands", booted.id));
+    fork::show(stage, booted, &written)?;
+
+    ui::step(9, "Take everything down");
     ui::aside(&format!("now in the kernel: {}", teardown::held(&before)));
     let started = Instant::now();
     let count = teardown::volumes(stage, &mut csi)?;
     let time = ui::milliseconds(started.elapsed());
     ui::good(&format!("{count} volumes unpublished, unstaged and deleted over CSI in {time}"));
-    ui::good(&driver::remove_template(stage)?);
+    ui::good(&driver::remove_template(stage, TEMPLATE)?);
     drop(csi);
     driver.stop()?;
     ui::good("the driver stopped on SIGTERM, with exit code 0");
 
-    ui::step(9, "What is left?");
+    ui::step(10, "What is left?");
     teardown::prove_nothing_left(stage, &before)?;
     teardown::directories(stage)
 }

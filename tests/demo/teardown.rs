@@ -9,7 +9,7 @@ use calf_test_kit::kernel::leak::{self, KernelObjects};
 use crate::csi::Csi;
 use crate::driver::Driver;
 use crate::place::{Stage, remove_directory, remove_file};
-use crate::{Result, driver, ui};
+use crate::{Result, driver, fork, ui};
 
 /// Takes down all volumes of the driver.
 pub(crate) fn volumes(stage: &Stage, csi: &mut Csi) -> Result<usize> {
@@ -86,9 +86,10 @@ pub(crate) fn sweep(stage: &Stage) -> Result<()> {
         volumes(stage, &mut csi)?;
         drop(csi);
         driver.stop()?;
-        // The template may not exist yet. If its removal fails, so does that of the directory
+        // The templates may not exist yet. If their removal fails, so does that of the directory
         // below.
-        let _ = driver::remove_template(stage);
+        let _ = driver::remove_template(stage, fork::WARM);
+        let _ = driver::remove_template(stage, driver::TEMPLATE);
     }
     directories(stage)
 }

@@ -4,30 +4,25 @@
 use std::collections::BTreeSet;
 use std::fs;
 use std::os::unix::fs::FileExt as _;
-use std::os::unix::process::ExitStatusExt as _;
-use std::process::{Command, ExitCode};
-use std::sync::Arc;
+use std::process::ExitCode;
 
-use calf::{PoolOptions, SnapshotSpec, VolumeSpec, VolumeState};
+use calf::{SnapshotSpec, VolumeSpec, VolumeState};
 use calf_test_kit::kernel;
-use calf_test_kit::killing_host::KillingHost;
 use calf_test_kit::real_pool::{Page, Rig, read_page};
+use calf_test_kit::victim;
 
 use crate::{commit, of_snapshot, of_volume, remove};
 
-/// Makes this program the process that dies: the pool, and the change to die at.
-const BE_A_VICTIM: &str = "CALF_TEST_COMMIT_VICTIM";
+/// The process that dies.
+const VICTIM: &str = "commit";
 
 /// Commits, if this process is to.
 pub(crate) fn be_a_victim() -> Option<ExitCode> {
-    let order = std::env::var(BE_A_VICTIM).ok()?;
-    let (pool, n) = order.split_once('\n').expect("an order");
-    let host = KillingHost::new(n.parse().expect("a number"));
-    let pool = PoolOptions::default().host(Arc::new(host)).open(pool).expect("a pool");
-    commit(&pool, of_volume("v"), "made");
-    commit(&pool, of_snapshot("s"), "kept");
-    commit(&pool, of_snapshot("s"), "made");
-    Some(ExitCode::SUCCESS)
+    victim::be(VICTIM, |pool| {
+        commit(pool, of_volume("v"), "made");
+        commit(pool, of_snapshot("s"), "kept");
+        commit(pool, of_snapshot("s"), "made");
+    })
 }
 
 /// Kills before change 1, 2, … until there are no more.
@@ -41,12 +36,7 @@ pub(crate) fn survives() {
         let page = Page([n as u8; 4096]);
         device.write_all_at(&page.0, 1 << 20).expect("write");
         volume.take_snapshot(&SnapshotSpec::new("s")).expect("a snapshot");
-        let mut victim = Command::new(std::env::current_exe().expect("this program"));
-        victim.env(BE_A_VICTIM, format!("{}\n{n}", rig.pool.root().display()));
-        let output = victim.output().expect("a process");
-        let killed = output.status.signal() == Some(9);
-        let errors = String::from_utf8_lossy(&output.stderr);
-        assert!(killed || output.status.success(), "change {n}: {errors}");
+        let killed = victim::kill(VICTIM, &rig.pool, n);
         kills += u32::from(killed);
 
         let report = rig.pool.reconcile().expect("reconcile");

@@ -3,33 +3,28 @@
 use std::fs::{self, File, OpenOptions};
 use std::io;
 use std::os::unix::fs::FileExt as _;
-use std::os::unix::process::ExitStatusExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
-use std::sync::Arc;
 
-use calf::{ErrorKind, Key, PoolOptions, VolumeSpec};
+use calf::{ErrorKind, Key, VolumeSpec};
 use calf_test_kit::kernel;
-use calf_test_kit::killing_host::KillingHost;
 use calf_test_kit::real_pool::{
     Page, Random, Rig, TEMPLATE_SIZE, first_difference, open_for_reading, read_page, run,
 };
+use calf_test_kit::victim;
 
 use crate::{delete, open_copy, take};
 
-/// Makes this program the process that dies: the pool, and the change to die at.
-const BE_A_VICTIM: &str = "CALF_TEST_DEVICE_VICTIM";
+/// The process that dies.
+const VICTIM: &str = "device";
 
 /// Brings a device up and down, if this process is to.
 pub(crate) fn be_a_victim() -> Option<ExitCode> {
-    let order = std::env::var(BE_A_VICTIM).ok()?;
-    let (pool, n) = order.split_once('\n').expect("an order");
-    let host = KillingHost::new(n.parse().expect("a number"));
-    let pool = PoolOptions::default().host(Arc::new(host)).open(pool).expect("a pool");
-    let snapshot = pool.snapshot("s").expect("a name");
-    snapshot.activate().expect("activate");
-    snapshot.deactivate().expect("deactivate");
-    Some(ExitCode::SUCCESS)
+    victim::be(VICTIM, |pool| {
+        let snapshot = pool.snapshot("s").expect("a name");
+        snapshot.activate().expect("activate");
+        snapshot.deactivate().expect("deactivate");
+    })
 }
 
 fn store(rig: &Rig, name: &str) -> PathBuf {
@@ -131,14 +126,9 @@ pub(crate) fn killed() {
     let snapshot = rig.pool.snapshot("s").expect("a name");
     let mut kills = 0;
     for n in 1.. {
-        let mut victim = Command::new(std::env::current_exe().expect("this program"));
-        victim.env(BE_A_VICTIM, format!("{}\n{n}", rig.pool.root().display()));
-        let output = victim.output().expect("a process");
-        if output.status.success() {
+        if !victim::kill(VICTIM, &rig.pool, n) {
             break;
         }
-        let killed = output.status.signal() == Some(9);
-        assert!(killed, "change {n}: {}", String::from_utf8_lossy(&output.stderr));
         kills += 1;
         // The next call heals it: either one, or reconciliation.
         match n % 3 {

@@ -4,19 +4,17 @@
 
 use std::fs::{self, File};
 use std::os::unix::fs::FileExt as _;
-use std::os::unix::process::ExitStatusExt as _;
-use std::process::{Command, ExitCode};
-use std::sync::Arc;
+use std::process::ExitCode;
 
-use calf::{GroupSnapshotSpec, PoolOptions, SnapshotSpec, VolumeSource, VolumeSpec, VolumeState};
+use calf::{GroupSnapshotSpec, SnapshotSpec, VolumeSource, VolumeSpec, VolumeState};
 use calf_test_kit::kernel;
-use calf_test_kit::killing_host::KillingHost;
 use calf_test_kit::real_pool::{self, Page, Rig, open_for_reading, read_page};
+use calf_test_kit::victim;
 
 use crate::from_snapshot;
 
-/// Makes this program the process that dies: the pool, and the change to die at.
-const BE_A_VICTIM: &str = "CALF_TEST_VICTIM";
+/// The process that dies.
+const VICTIM: &str = "snapshot";
 
 const FORKS: [&str; 2] = ["fork-1", "fork-2"];
 
@@ -29,23 +27,21 @@ pub(crate) enum Use {
 
 /// Makes and deletes, if this process is to.
 pub(crate) fn be_a_victim() -> Option<ExitCode> {
-    let order = std::env::var(BE_A_VICTIM).ok()?;
-    let (pool, n) = order.split_once('\n').expect("an order");
-    let host = KillingHost::new(n.parse().expect("a number"));
-    let pool = PoolOptions::default().host(Arc::new(host)).open(pool).expect("a pool");
-    let volume = pool.volume("v").expect("a volume id");
-    volume.take_snapshot(&SnapshotSpec::new("s")).expect("a snapshot");
-    let copy = pool.create_volume(&from_snapshot("copy", "s")).expect("a copy");
-    copy.activate().expect("activate");
-    copy.delete().expect("delete");
-    pool.snapshot("s").and_then(|snapshot| snapshot.delete()).expect("delete");
-    let forks = FORKS.map(|id| VolumeSpec::from_source(id, VolumeSource::Volume("v".to_owned())));
-    for fork in volume.fork(&forks, None).expect("a fork").volumes {
-        fork.delete().expect("delete");
-    }
-    pool.take_group_snapshot(&GroupSnapshotSpec::new("g", ["v", "w"])).expect("a group");
-    pool.group_snapshot("g").and_then(|group| group.delete()).expect("delete");
-    Some(ExitCode::SUCCESS)
+    victim::be(VICTIM, |pool| {
+        let volume = pool.volume("v").expect("a volume id");
+        volume.take_snapshot(&SnapshotSpec::new("s")).expect("a snapshot");
+        let copy = pool.create_volume(&from_snapshot("copy", "s")).expect("a copy");
+        copy.activate().expect("activate");
+        copy.delete().expect("delete");
+        pool.snapshot("s").and_then(|snapshot| snapshot.delete()).expect("delete");
+        let forks =
+            FORKS.map(|id| VolumeSpec::from_source(id, VolumeSource::Volume("v".to_owned())));
+        for fork in volume.fork(&forks, None).expect("a fork").volumes {
+            fork.delete().expect("delete");
+        }
+        pool.take_group_snapshot(&GroupSnapshotSpec::new("g", ["v", "w"])).expect("a group");
+        pool.group_snapshot("g").and_then(|group| group.delete()).expect("delete");
+    })
 }
 
 /// Kills before change 1, 2, … until there are no more.
@@ -64,14 +60,9 @@ pub(crate) fn survives(how: Use) {
     let mut kills = 0;
     for n in 1.. {
         write(&rig, how, n);
-        let mut victim = Command::new(std::env::current_exe().expect("this program"));
-        victim.env(BE_A_VICTIM, format!("{}\n{n}", rig.pool.root().display()));
-        let output = victim.output().expect("a process");
-        if output.status.success() {
+        if !victim::kill(VICTIM, &rig.pool, n) {
             break;
         }
-        let killed = output.status.signal() == Some(9);
-        assert!(killed, "change {n}: {}", String::from_utf8_lossy(&output.stderr));
         kills += 1;
 
         let report = rig.pool.reconcile().expect("reconcile");

@@ -2,30 +2,25 @@
 
 use std::fs::{self, File};
 use std::os::unix::fs::FileExt as _;
-use std::os::unix::process::ExitStatusExt as _;
-use std::process::{Command, ExitCode};
-use std::sync::Arc;
+use std::process::ExitCode;
 
-use calf::{Durability, ErrorKind, PoolOptions, VolumeSpec, VolumeState};
+use calf::{Durability, ErrorKind, VolumeSpec, VolumeState};
 use calf_test_kit::kernel;
-use calf_test_kit::killing_host::KillingHost;
 use calf_test_kit::real_pool::{
     self, Page, Random, Rig, TEMPLATE_SIZE, first_difference, read_page, run,
 };
+use calf_test_kit::victim;
 
 use crate::{delete, take};
 
-/// Makes this program the process that dies: the pool, and the change to die at.
-const BE_A_VICTIM: &str = "CALF_TEST_ROLLBACK_VICTIM";
+/// The process that dies.
+const VICTIM: &str = "rollback";
 
 /// Rolls back, if this process is to.
 pub(crate) fn be_a_victim() -> Option<ExitCode> {
-    let order = std::env::var(BE_A_VICTIM).ok()?;
-    let (pool, n) = order.split_once('\n').expect("an order");
-    let host = KillingHost::new(n.parse().expect("a number"));
-    let pool = PoolOptions::default().host(Arc::new(host)).open(pool).expect("a pool");
-    pool.volume("v").and_then(|volume| volume.rollback("s")).expect("a rollback");
-    Some(ExitCode::SUCCESS)
+    victim::be(VICTIM, |pool| {
+        pool.volume("v").and_then(|volume| volume.rollback("s")).expect("a rollback");
+    })
 }
 
 /// All of the content returns, whether blocks are shared or copied, and as often as asked.
@@ -132,14 +127,9 @@ pub(crate) fn killed() {
     let (mut kills, mut rolled_back) = (0, 0);
     for n in 1.. {
         write(2);
-        let mut victim = Command::new(std::env::current_exe().expect("this program"));
-        victim.env(BE_A_VICTIM, format!("{}\n{n}", rig.pool.root().display()));
-        let output = victim.output().expect("a process");
-        if output.status.success() {
+        if !victim::kill(VICTIM, &rig.pool, n) {
             break;
         }
-        let killed = output.status.signal() == Some(9);
-        assert!(killed, "change {n}: {}", String::from_utf8_lossy(&output.stderr));
         kills += 1;
 
         let report = rig.pool.reconcile().expect("reconcile");

@@ -37,3 +37,4 @@ pub mod service_manager;
 #[cfg(feature = "driver")]
 pub mod simulated_driver;
 pub mod simulated_pool;
+pub mod victim;
