@@ -184,6 +184,18 @@ fn found(
     Ok(TakenGroup { snapshots, created: record.created, waited: None })
 }
 
+/// Takes the lock of a snapshot that does not exist yet.
+fn lock_new(pool: &PoolDir, name: &str) -> Result<Lock> {
+    let key = Key::of(name);
+    let lock = lock::snapshot(pool, &key, name, OPERATION, Mode::Exclusive)?;
+    if snapshots::read(pool, &key)?.is_some() {
+        let why = "it exists, and is not part of this group";
+        return Err(Error::new(ErrorKind::AlreadyExists, OPERATION, name, why)
+            .remedy("use another name for the group, or delete that snapshot"));
+    }
+    Ok(lock)
+}
+
 fn make(
     pool: &PoolDir,
     spec: &GroupSnapshotSpec,
@@ -197,15 +209,8 @@ fn make(
         .map(|id| GroupMember { volume: (*id).to_owned(), snapshot: member_name(&spec.name, id) })
         .collect();
     let keys: Vec<Key> = members.iter().map(|member| Key::of(&member.snapshot)).collect();
-    let mut _locks = Vec::new();
-    for (member, key) in members.iter().zip(&keys) {
-        _locks.push(lock::snapshot(pool, key, &member.snapshot, OPERATION, Mode::Exclusive)?);
-        if snapshots::read(pool, key)?.is_some() {
-            let why = "it exists, and is not part of this group";
-            return Err(Error::new(ErrorKind::AlreadyExists, OPERATION, &member.snapshot, why)
-                .remedy("use another name for the group, or delete that snapshot"));
-        }
-    }
+    let _locks: Vec<Lock> =
+        members.iter().map(|member| lock_new(pool, &member.snapshot)).collect::<Result<_>>()?;
     let prepared: Vec<_> = volumes
         .iter()
         .zip(&guards)
