@@ -1,8 +1,9 @@
 //! The context of all commands: the global options, and the pool that they name.
 
 use std::path::PathBuf;
+use std::str::FromStr;
 
-use calf::{DownloadOptions, Fallback, OvercommitRatio, Pool, PoolOptions, Result, Watermark};
+use calf::{DownloadOptions, Fallback, OvercommitRatio, Pool, PoolOptions, Result};
 use clap::{Args, ValueEnum};
 
 use super::logging::Verbosity;
@@ -46,7 +47,7 @@ pub(super) struct GlobalArgs {
     /// they may. Calls that would exceed it are refused. Without it, nothing is bounded. All processes on
     /// a pool should use the same value.
     #[arg(long, global = true, value_name = "RATIO", env = "CALF_OVERCOMMIT_RATIO")]
-    #[arg(hide_short_help = true, hide_env_values = true, value_parser = ratio)]
+    #[arg(hide_short_help = true, hide_env_values = true, value_parser = parsed::<OvercommitRatio>)]
     overcommit_ratio: Option<OvercommitRatio>,
 
     /// Bound the kernel's memory that volumes may come to take for what they write
@@ -185,12 +186,8 @@ pub(super) fn size(text: &str) -> Result<u64, String> {
     calf::units::parse_size("size", text).map_err(|error| without_value(&error))
 }
 
-fn ratio(text: &str) -> Result<OvercommitRatio, String> {
-    text.parse().map_err(|error| without_value(&error))
-}
-
-/// Parses a watermark argument.
-pub(super) fn watermark(text: &str) -> Result<Watermark, String> {
+/// Parses an argument that the library parses.
+pub(super) fn parsed<T: FromStr<Err = calf::Error>>(text: &str) -> Result<T, String> {
     text.parse().map_err(|error| without_value(&error))
 }
 

@@ -13,7 +13,7 @@ use calf::sys::privilege::SystemCalls;
 use calf::{Error, ErrorKind, GuardOptions, MAX_SIZE, RequiredTemplates, Result, Watermark, csi};
 use tokio::signal::unix::{SignalKind, signal};
 
-use super::context::{Context, size, watermark};
+use super::context::{Context, parsed, size};
 use super::logging::LogFormat;
 use super::output::Outcome;
 
@@ -78,12 +78,12 @@ pub(super) struct Args {
     /// which is above kubelet's thresholds for evicting pods, if that is more and --kubelet-dir is on the
     /// pool's file system.
     #[arg(long, value_name = "SIZE|PERCENT", env = "CALF_GUARD_LOW", hide_env_values = true)]
-    #[arg(value_parser = watermark)]
+    #[arg(value_parser = parsed::<Watermark>)]
     guard_low: Option<Watermark>,
     /// Free space of the pool above which they go on; by default half of --reserve more than --guard-low,
     /// or a sixteenth more if that is more
     #[arg(long, value_name = "SIZE|PERCENT", env = "CALF_GUARD_RESUME", hide_env_values = true)]
-    #[arg(value_parser = watermark)]
+    #[arg(value_parser = parsed::<Watermark>)]
     guard_resume: Option<Watermark>,
     /// Kernel memory that each snapshot on this node sets aside for copying, such as 64Ki; unless given, the
     /// node's setting stays

@@ -20,7 +20,7 @@ use jiff::Timestamp;
 use serde::Serialize;
 
 use super::complete;
-use super::context::Context;
+use super::context::{Context, parsed};
 use super::help;
 use super::output::{Found, Outcome, age, fields, moment, table};
 use super::progress::Display;
@@ -91,11 +91,11 @@ pub(super) struct ImportArgs {
     #[arg(long, value_name = "DIGEST")]
     sha256: Option<String>,
     /// Make the template of one partition of the disk: root, a number, or a label
-    #[arg(long, value_name = "PARTITION")]
+    #[arg(long, value_name = "PARTITION", value_parser = parsed::<Partition>)]
     partition: Option<Partition>,
     /// What the source holds: rootfs for the files of a root file system, oci for a container image. By
     /// default, calf finds out by the content
-    #[arg(long, value_name = "FORMAT")]
+    #[arg(long, value_name = "FORMAT", value_parser = parsed::<ImportFormat>)]
     format: Option<ImportFormat>,
     /// Size of the file system that is made of files; by default what they need, a quarter more, and at
     /// least 256 MiB of room
@@ -108,7 +108,7 @@ pub(super) struct ImportArgs {
     #[arg(long, value_name = "FILE")]
     init: Option<PathBuf>,
     /// Platform of the container image to take, such as linux/arm64; by default that of this machine
-    #[arg(long, value_name = "OS/ARCH")]
+    #[arg(long, value_name = "OS/ARCH", value_parser = parsed::<Platform>)]
     platform: Option<Platform>,
     /// File with the SHA-256 of the image under its file name, as publishers give it (SHA256SUMS)
     #[arg(long, value_name = "FILE", conflicts_with = "sha256")]

@@ -164,3 +164,19 @@ fn imports_of_different_files_run_side_by_side() {
     let x = digest(&env.content("x"));
     assert!(expected.contains(&x), "the later one won");
 }
+
+#[test]
+fn an_option_that_is_refused_says_why_and_what_to_give() {
+    let env = TestEnv::new();
+    for (option, value, words) in [
+        ("--format", "floppy", &["rootfs", "oci"][..]),
+        ("--partition", "", &["root"]),
+        ("--platform", "x/y/z/w", &["linux/arm64"]),
+    ] {
+        let run = env.run(&["template", "import", "image", "--name", "t", option, value]);
+        assert_eq!(run.code, Some(2), "{option}: {}", run.stderr);
+        for word in words {
+            assert!(run.stderr.contains(word), "{option}: {}", run.stderr);
+        }
+    }
+}

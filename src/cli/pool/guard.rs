@@ -5,17 +5,17 @@ use calf::{Error, GuardOptions, Look, Result, Watermark};
 use serde_json::json;
 use tokio::signal::unix::{SignalKind, signal};
 
-use super::super::context::{Context, watermark};
+use super::super::context::{Context, parsed};
 
 #[derive(clap::Args)]
 pub(in super::super) struct Args {
     /// Free space below which volumes that write are suspended: a size, or a part of the pool's file
     /// system such as 5%; by default half of --reserve
-    #[arg(long, value_name = "SIZE|PERCENT", value_parser = watermark)]
+    #[arg(long, value_name = "SIZE|PERCENT", value_parser = parsed::<Watermark>)]
     low: Option<Watermark>,
     /// Free space above which they go on; by default half of --reserve more than --low, or a sixteenth more
     /// if that is more
-    #[arg(long, value_name = "SIZE|PERCENT", value_parser = watermark)]
+    #[arg(long, value_name = "SIZE|PERCENT", value_parser = parsed::<Watermark>)]
     resume: Option<Watermark>,
 }
 
