@@ -49,7 +49,8 @@ impl GroupSnapshot {
     ///
     /// # Errors
     ///
-    /// `InProgress` while a volume is being made of one of them: those that are left go with the next call, or
+    /// `InUse` (naming the holder) while the device of one of them is open: then all stay. `InProgress` while a volume
+    /// is being made of one of them: those that are left go with the next call, or
     /// with reconciliation.
     pub fn delete(&self) -> Result<()> {
         group::delete(&self.pool.0, &self.name)

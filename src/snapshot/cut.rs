@@ -123,7 +123,7 @@ impl Source<'_> {
     fn frozen(&self, method: &Method, to: &Path) -> Result<Cut> {
         self.write_ahead(method)?;
         let host = self.pool.host();
-        let id = DeviceId::new(self.pool.id(), self.guard.key(), Role::Snapshot);
+        let id = self.device_id();
         let start = Instant::now();
         host.suspend(&id, Quiesce::FileSystem)?;
         let shared = self.share(to);
@@ -183,6 +183,10 @@ impl Source<'_> {
         let (host, path) = (self.pool.host(), self.store());
         let length = host.file(&path)?.map_or(0, |store| store.length);
         host.copy_file(&path, to, length, mode, Flush::Later)
+    }
+
+    pub(super) fn device_id(&self) -> DeviceId {
+        DeviceId::new(self.pool.id(), self.guard.key(), Role::Snapshot)
     }
 
     fn store(&self) -> std::path::PathBuf {

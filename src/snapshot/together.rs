@@ -9,7 +9,6 @@ use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use crate::error::Result;
-use crate::model::device_id::{DeviceId, Role};
 use crate::model::snapshot::Consistency;
 use crate::snapshot::cut::{Cut, Method, Source};
 use crate::sys::Quiesce;
@@ -58,21 +57,17 @@ pub(super) fn cut(parts: &[Part<'_>], consistency: Option<Consistency>) -> Resul
     Ok(cuts)
 }
 
-fn device_of(source: &Source<'_>) -> DeviceId {
-    DeviceId::new(source.pool.id(), source.guard.key(), Role::Snapshot)
-}
-
 fn suspend(source: &Source<'_>, method: &Method) -> Result<()> {
     let quiesce = match method {
         Method::Frozen(..) => Quiesce::FileSystem,
         Method::Live(_) | Method::AtRest => Quiesce::Device,
     };
-    source.pool.host().suspend(&device_of(source), quiesce)
+    source.pool.host().suspend(&source.device_id(), quiesce)
 }
 
 /// Lets a volume go on that was suspended, or that was to be. A suspension that failed may have taken effect.
 fn resume(source: &Source<'_>) -> Result<()> {
-    match source.pool.host().resume(&device_of(source)) {
+    match source.pool.host().resume(&source.device_id()) {
         Ok(()) => Ok(()),
         Err(error) => {
             hold::release(source.pool, source.guard)?;

@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use calf::internal::record::VolumeRecord;
 use calf::internal::store_size;
 use calf::sys::fake::Failure;
-use calf::{Access, ErrorKind, Pool, VolumeState};
+use calf::{Access, ErrorKind, Pool};
 use calf_test_kit::simulated_pool::{
     Environment, FAILURES, TEMPLATE_SIZE, block, mount, publication, spec, unless_crashed,
 };
@@ -156,12 +156,7 @@ fn fails_well(scenario: Scenario, n: u64, failure: Failure) -> bool {
     }
 
     // A restart, after which no call names the volume until it is torn down.
-    let pool = environment.pool();
-    let report = pool.reconcile().expect("reconcile");
-    assert_eq!(report.failed, Vec::<String>::new(), "{context}");
-    for volume in pool.volumes().expect("volumes") {
-        assert_ne!(volume.state, VolumeState::Interrupted, "{context}: {volume:?}");
-    }
+    let pool = environment.mended_pool(&context);
     check_stores(&environment, &pool, &context);
     assert_eq!(
         pool.volume("bystander").and_then(|volume| volume.status()).expect("it lives").device,

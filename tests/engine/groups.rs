@@ -172,12 +172,7 @@ fn fails_well(n: u64, failure: Failure) -> bool {
         return false;
     }
     // A restart, after which no call names anything until it is torn down.
-    let pool = environment.pool();
-    let report = pool.reconcile().expect("reconcile");
-    assert_eq!(report.failed, Vec::<String>::new(), "{context}");
-    for volume in pool.volumes().expect("volumes") {
-        assert_ne!(volume.state, VolumeState::Interrupted, "{context}: {volume:?}");
-    }
+    let pool = environment.mended_pool(context);
     assert!(pool.damage().expect("damage").is_empty(), "{context}");
     // All snapshots, or none.
     let groups = pool.group_snapshots().expect("groups").len();

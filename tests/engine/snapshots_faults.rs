@@ -5,9 +5,7 @@ use std::fs;
 use std::path::PathBuf;
 
 use calf::sys::fake::Failure;
-use calf::{
-    Access, Durability, ErrorKind, Key, Pool, SnapshotSpec, VolumeSource, VolumeSpec, VolumeState,
-};
+use calf::{Access, Durability, ErrorKind, Key, Pool, SnapshotSpec, VolumeSource, VolumeSpec};
 use calf_test_kit::simulated_pool::{
     Environment, FAILURES, block, mount, publication, put_store, spec, stored_chunk, unless_crashed,
 };
@@ -105,12 +103,7 @@ fn fails_well(scenario: Scenario, n: u64, failure: Failure) -> bool {
     }
 
     // A restart, after which no call names anything until it is torn down.
-    let pool = environment.pool();
-    let report = pool.reconcile().expect("reconcile");
-    assert_eq!(report.failed, Vec::<String>::new(), "{context}");
-    for volume in pool.volumes().expect("volumes") {
-        assert_ne!(volume.state, VolumeState::Interrupted, "{context}: {volume:?}");
-    }
+    let pool = environment.mended_pool(context);
     assert!(pool.damage().expect("damage").is_empty(), "{context}");
     // A snapshot that exists is whole; of one that does not, nothing is there.
     let directories = fs::read_dir(pool_directory(&environment, "snapshots"));

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, LazyLock};
 
 use calf::sys::fake::{Crash, Failure, FakeHost};
-use calf::{Access, ImportSpec, Pool, PoolOptions, Publish, Stage, VolumeSpec};
+use calf::{Access, ImportSpec, Pool, PoolOptions, Publish, Stage, VolumeSpec, VolumeState};
 
 /// Size of the template that every environment has, in bytes.
 pub const TEMPLATE_SIZE: u64 = 1 << 20;
@@ -55,6 +55,21 @@ impl Environment {
     /// The pool, opened as by a new process.
     pub fn pool(&self) -> Pool {
         self.options().open(self.directory.path().join("pool")).expect("a pool")
+    }
+
+    /// The pool after a restart that found nothing that it could not mend.
+    ///
+    /// # Panics
+    ///
+    /// With `context`, if something was left to mend.
+    pub fn mended_pool(&self, context: &str) -> Pool {
+        let pool = self.pool();
+        let report = pool.reconcile().expect("reconcile");
+        assert_eq!(report.failed, Vec::<String>::new(), "{context}");
+        for volume in pool.volumes().expect("volumes") {
+            assert_ne!(volume.state, VolumeState::Interrupted, "{context}: {volume:?}");
+        }
+        pool
     }
 
     pub fn options(&self) -> PoolOptions {
