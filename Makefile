@@ -121,6 +121,7 @@ clean: ## Remove everything that was built
 
 deps: deps-build deps-chart # Everything that `make test` needs
 	tests/deps.sh test bench
+	tests/qemu-kernel.sh $(TOOLS)/qemu-kernel
 	tests/csi-sanity.sh $(TOOLS)
 
 deps-build:

@@ -10,7 +10,8 @@ packages_of() {
     case $1 in
     build) echo build-essential pkg-config libdevmapper-dev libclang-dev clang ;;
     test) echo user-mode-linux dmsetup kmod e2fsprogs xfsprogs btrfs-progs \
-        udev lvm2 multipath-tools zstd gzip xz-utils bzip2 gdisk fdisk qemu-utils umoci skopeo ;;
+        udev lvm2 multipath-tools zstd gzip xz-utils bzip2 gdisk fdisk qemu-utils umoci skopeo \
+        qemu-system-x86 busybox-static ;;
     smp) echo qemu-system-x86 busybox-static xz-utils dmsetup kmod e2fsprogs xfsprogs btrfs-progs ;;
     e2e) echo user-mode-linux qemu-system-x86 busybox-static xz-utils iproute2 util-linux \
         containernetworking-plugins libseccomp-dev dmsetup kmod e2fsprogs xfsprogs ;;
