@@ -13,7 +13,7 @@ use calf::{
     TemplateRecord,
 };
 use calf_test_kit::http_server::{HttpServer, Reply, Request};
-use calf_test_kit::simulated_pool::Environment;
+use calf_test_kit::simulated_pool::{Environment, ext4_image};
 use serde_json::{Value, json};
 
 use crate::programs::hex_of;
@@ -66,6 +66,17 @@ impl Content {
         Digest::parse(&hex_of(&index)).unwrap()
     }
 
+    /// A disk, as an artifact whose tag is `latest`. Returns the digest of its manifest.
+    fn artifact(&self, disk: &[u8]) -> Digest {
+        let config = self.blob("application/vnd.oci.empty.v1+json", b"{}");
+        let file = self.blob("application/octet-stream", disk);
+        let manifest = json!({ "schemaVersion": 2, "config": config, "layers": [file] });
+        let manifest = manifest.to_string().into_bytes();
+        self.put("manifests/latest", &manifest);
+        self.blob(MANIFEST, &manifest);
+        Digest::parse(&hex_of(&manifest)).unwrap()
+    }
+
     fn answer(&self, request: &Request) -> Reply {
         match self.get(&request.path) {
             Some(body) => {
@@ -111,7 +122,9 @@ fn check_tidy(pool: &Pool) {
     for entry in fs::read_dir(pool.root().join("images")).unwrap() {
         let entry = entry.unwrap();
         assert!(!entry.file_name().into_string().unwrap().starts_with('.'), "{entry:?}");
-        assert!(!entry.path().join("source").exists(), "{entry:?}");
+        for kept in ["source", "parts"] {
+            assert!(!entry.path().join(kept).exists(), "{entry:?}");
+        }
     }
 }
 
@@ -157,6 +170,24 @@ fn a_tag_is_resolved_and_the_digest_that_it_led_to_is_recorded() {
     let error = import(&pool, &spec(reference(&server, ":latest")).digest(other)).unwrap_err();
     assert!(error.report().contains("was expected"), "{}", error.report());
     check_tidy(&pool);
+}
+
+#[test]
+fn a_disk_that_is_an_artifact_is_fetched_once() {
+    let content = Content::default();
+    let disk = ext4_image(0xd3);
+    let manifest = content.artifact(&disk);
+    let served = content.clone();
+    let server = HttpServer::start(move |_, request| served.answer(request));
+    let (_environment, pool) = pool(None);
+    let record = import(&pool, &spec(reference(&server, ""))).unwrap();
+    assert_eq!(record.digest.as_str(), hex_of(&disk));
+    // The manifest and the file.
+    assert_eq!(server.requests().len(), 2, "{:?}", paths(&server));
+    check_tidy(&pool);
+    let pinned = spec(reference(&server, &format!("@sha256:{manifest}")));
+    assert_eq!(import(&pool, &pinned).unwrap().digest, record.digest);
+    assert_eq!(server.requests().len(), 2, "{:?}", paths(&server));
 }
 
 #[test]

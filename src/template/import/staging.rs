@@ -93,7 +93,6 @@ impl<'a> Staging<'a> {
     }
 
     /// Removes what was kept of the source, once the content is made of it.
-    #[cfg(feature = "formats")]
     pub(crate) fn remove_source(&self) -> Result<()> {
         let host = self.pool.host();
         host.remove_file(&self.source())?;
@@ -128,6 +127,13 @@ impl<'a> Staging<'a> {
         let state = State::Complete { digest: digest.clone() };
         self.write_record(&ImportRecord { identity: identity.clone(), state, ..record })?;
         Ok((digest, identity))
+    }
+
+    /// Removes what an earlier import made, but for parts of the source.
+    pub(crate) fn restart(&self) -> Result<()> {
+        let host = self.pool.host();
+        host.remove_file(&self.image())?;
+        host.remove_file(&self.source())
     }
 
     /// Removes the directory with what is in it.

@@ -37,6 +37,8 @@ pub(crate) struct Stream<'a> {
     pub(crate) packing: Option<Packing>,
     /// What of the image; `None` for all of it.
     pub(crate) partition: Option<&'a Partition>,
+    /// SHA-256 of the source, if the stream is a part of it.
+    pub(crate) source_digest: Option<Digest>,
     /// Makes an error of a failed read.
     pub(crate) failed: &'a (dyn Fn(io::Error) -> Error + Sync),
     /// Asked at the end: fails if the source changed meanwhile.
@@ -57,14 +59,16 @@ pub(crate) fn read(
     outcome.map_err(|error| staging.give_up(error))
 }
 
-fn make(
+/// Reads the stream to its end into this directory. What it keeps of the source is removed at last.
+pub(crate) fn make(
     staging: &Staging<'_>,
     derived: Derived,
     stream: Stream<'_>,
     cancel: &Cancel,
     progress: &mut dyn FnMut(Progress),
 ) -> Result<(Digest, Origin)> {
-    let Stream { shown, bytes, size, packing, partition, failed, check, .. } = stream;
+    let Stream { shown, bytes, size, packing, partition, source_digest, failed, check, .. } =
+        stream;
     let incoming = Incoming::new(&shown, size, packing, failed, cancel);
     let mut image = incoming.content(bytes)?;
     let subject = if packing.is_some() { format!("{shown}, unpacked") } else { shown.clone() };
@@ -87,7 +91,7 @@ fn make(
         _ => (Box::new(whole), subject),
     };
 
-    staging.clear()?;
+    staging.restart()?;
     let record = ImportRecord::new(&shown, Origin::Derived(derived.clone()));
     staging.write_record(&record)?;
     let path = if disk.is_some() { staging.source() } else { staging.image() };
@@ -95,7 +99,8 @@ fn make(
     let later = disk.as_ref().map_or(0, qcow2::Header::disk_size);
     let (image, whole) = incoming.copy(content, staging, &path, later, progress)?;
     check()?;
-    let (source_size, source_digest) = (incoming.bytes(), incoming.digest());
+    let source_size = incoming.bytes();
+    let source_digest = source_digest.unwrap_or_else(|| incoming.digest());
     if let Some(header) = disk {
         let check = &|| Ok(());
         let making = Making { staging, derived, record, source_size, source_digest, cancel, check };
@@ -105,6 +110,7 @@ fn make(
         });
     }
     inspection::inspect(&*image, whole.size, &subject)?;
+    staging.remove_source()?;
     let made = Made { size: whole.size, source_digest };
     staging.complete(&*image, record, derived, made, whole.digest)
 }

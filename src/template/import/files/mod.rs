@@ -5,6 +5,7 @@
 
 pub(crate) mod empty;
 pub(crate) mod on_top;
+pub(crate) mod options;
 #[cfg(feature = "http")]
 pub(crate) mod registry;
 mod spool;
@@ -16,6 +17,7 @@ use crate::model::digest::Digest;
 use crate::pool::PoolDir;
 use crate::sys::{FileKind, FileTree};
 use crate::template::import::files::on_top::OnTop;
+use crate::template::import::files::options::{check_disk, check_files, meaningless};
 use crate::template::import::files::spool::{Kept, keep};
 use crate::template::import::flight::{fly_alone, tidy};
 use crate::template::import::format::{self, Archived, HEAD};
@@ -50,24 +52,19 @@ pub(crate) fn format(
 
 /// Refuses options that have no meaning for what the source holds.
 fn check(format: Option<ImportFormat>, spec: &ImportSpec, shown: &str) -> Result<()> {
-    let (why, remedy) = match format {
-        Some(_) if spec.partition.is_some() => {
-            ("it has files, and no partitions", "leave out --partition")
+    match format {
+        None => check_disk(spec, shown)?,
+        Some(ImportFormat::RootFs) => check_files(spec, shown)?,
+        // Only what is in it tells whether it has files, or is a disk.
+        Some(ImportFormat::Oci) => return Ok(()),
+    }
+    match spec.platform {
+        None => Ok(()),
+        Some(_) => {
+            let why = "it is no container image, which alone has a platform";
+            Err(meaningless(shown, why, "leave out --platform"))
         }
-        None if spec.is_extended() => (
-            "it is a disk image, into which calf writes nothing",
-            "leave out --init and --layer, or give a root file system or a container image",
-        ),
-        None if spec.size.is_some() => (
-            "it is a disk image, whose size is what it is",
-            "leave out --size; volumes may be larger than their template",
-        ),
-        None | Some(ImportFormat::RootFs) if spec.platform.is_some() => {
-            ("it is no container image, which alone has a platform", "leave out --platform")
-        }
-        _ => return Ok(()),
-    };
-    Err(Error::new(ErrorKind::InvalidArgument, OPERATION, shown, why).remedy(remedy))
+    }
 }
 
 /// Refuses options that have no meaning for a container image.
@@ -75,8 +72,7 @@ fn check(format: Option<ImportFormat>, spec: &ImportSpec, shown: &str) -> Result
 fn check_container(spec: &ImportSpec, shown: &str) -> Result<()> {
     if spec.format == Some(ImportFormat::RootFs) {
         let why = "a registry has container images, and no plain root file systems";
-        let error = Error::new(ErrorKind::InvalidArgument, OPERATION, shown, why);
-        return Err(error.remedy("leave out --format"));
+        return Err(meaningless(shown, why, "leave out --format"));
     }
     check(Some(ImportFormat::Oci), spec, shown)
 }
@@ -208,7 +204,7 @@ impl<'a> Import<'a> {
         shown: &'a str,
         spec: &'a ImportSpec,
     ) -> Result<Self> {
-        let derived = Derived::new(origin, None).with(spec.making());
+        let derived = Derived::new(origin, spec.partition.as_ref()).with(spec.making());
         Ok(Self { pool, shown, derived, spec, on_top: OnTop::open(pool, spec)? })
     }
 
@@ -245,6 +241,7 @@ impl<'a> Import<'a> {
             layers,
             size: self.spec.size,
             is_guess: self.spec.format.is_none(),
+            may_be_disk: None,
             source_digest: None,
             check,
             cancel: &self.spec.cancel,

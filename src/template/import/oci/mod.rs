@@ -5,9 +5,14 @@
 //!                                └──▸ layers ──▸ rootfs
 //! ```
 //!
+//! An image in which there is nothing but a disk in `/disk`, and an artifact that is a single file, are disk images
+//! ([`disk`]).
+//!
 //! Every document and every layer has the digest that the document before says; a layer is checked while
 //! its names are read, before anything is written. To be called with the import locked.
 
+mod disk;
+mod job;
 pub(crate) mod model;
 pub(crate) mod store;
 
@@ -16,14 +21,15 @@ use crate::model::digest::Digest;
 use crate::model::platform::Platform;
 use crate::pool::image_config::ImageConfig;
 use crate::sys::{FileTree, ImageFile};
-use crate::template::import::files::on_top::OnTop;
 use crate::template::import::format::{HEAD, Packing};
+use crate::template::import::oci::disk::Artifact;
 use crate::template::import::oci::model::{Config, Descriptor, Manifest, Parsed};
 use crate::template::import::oci::store::{Archive, Directory, Part, Store, refused};
 use crate::template::import::rootfs::{self, Blob, End, Expected, Files, Layer, RootFs};
-use crate::template::import::staging::Staging;
-use crate::template::import::state::{Derived, Origin};
+use crate::template::import::state::Origin;
 use crate::template::spec::{ImportSpec, Progress};
+
+pub(crate) use job::Job;
 
 const OPERATION: &str = "import";
 /// Most indexes on the way to a manifest.
@@ -32,6 +38,12 @@ const LAYOUT: &str = "oci-layout";
 const INDEX: &str = "index.json";
 const SAVED: &str = "manifest.json";
 
+/// What a document leads to.
+enum Contents<'a> {
+    Image(Box<Image<'a>>),
+    Artifact(Artifact<'a>),
+}
+
 /// An image whose layers can be read.
 struct Image<'a> {
     /// SHA-256 of the manifest; that of the archive if it has none.
@@ -39,18 +51,6 @@ struct Image<'a> {
     platform: Platform,
     config: Config,
     layers: Vec<(Part<'a>, Expected)>,
-}
-
-/// What is to become of an image.
-pub(crate) struct Job<'a> {
-    pub(crate) staging: &'a Staging<'a>,
-    pub(crate) shown: &'a str,
-    pub(crate) derived: Derived,
-    pub(crate) spec: &'a ImportSpec,
-    /// What is added to the layers.
-    pub(crate) on_top: &'a OnTop,
-    /// Asked at the end: fails if the source changed meanwhile.
-    pub(crate) check: &'a dyn Fn() -> Result<()>,
 }
 
 /// Whether a directory is an OCI layout.
@@ -66,8 +66,8 @@ pub(crate) fn make_from_directory(
 ) -> Result<(Digest, Origin)> {
     let store = Directory(tree);
     let index = store::read(&store.open(INDEX)?, job.shown)?;
-    let image = from_index(&store, &index, &job)?;
-    make(job, &image, None, progress)
+    let contents = from_index(&store, &index, &job)?;
+    make(job, &contents, None, progress)
 }
 
 /// Makes the template of the image that a document leads to. `source` is the document's digest.
@@ -79,8 +79,8 @@ pub(crate) fn make_from_store(
     source: Digest,
     progress: &mut dyn FnMut(Progress),
 ) -> Result<(Digest, Origin)> {
-    let image = from_index(store, document, &job)?;
-    make(job, &image, Some(source), progress)
+    let contents = from_index(store, document, &job)?;
+    make(job, &contents, Some(source), progress)
 }
 
 /// Makes the template of an image in an archive that is not compressed. `source` is the digest of the
@@ -93,9 +93,12 @@ pub(crate) fn make_from_archive(
     progress: &mut dyn FnMut(Progress),
 ) -> Result<(Digest, Origin)> {
     let archive = Archive::open(file, size, job.shown, &job.spec.cancel)?;
-    let image = match (archive.member(INDEX), archive.member(SAVED)) {
+    let contents = match (archive.member(INDEX), archive.member(SAVED)) {
         (Some(index), _) => from_index(&archive, &store::read(&index, job.shown)?, &job)?,
-        (None, Some(saved)) => from_saved(&archive, &store::read(&saved, job.shown)?, &job)?,
+        (None, Some(saved)) => {
+            let saved = store::read(&saved, job.shown)?;
+            Contents::Image(Box::new(from_saved(&archive, &saved, &job)?))
+        }
         (None, None) => {
             let why =
                 "it is no container image: there is neither index.json nor manifest.json in it";
@@ -104,7 +107,7 @@ pub(crate) fn make_from_archive(
         }
     };
     let source = source.unwrap_or_else(|| archive.digest.clone());
-    make(job, &image, Some(source), progress)
+    make(job, &contents, Some(source), progress)
 }
 
 fn wanted(spec: &ImportSpec) -> Platform {
@@ -120,8 +123,8 @@ fn explained(shown: &str, why: String) -> Error {
     refused(shown, why).remedy(remedy)
 }
 
-/// The image that an index leads to.
-fn from_index<'a>(store: &'a dyn Store, index: &[u8], job: &Job<'_>) -> Result<Image<'a>> {
+/// What an index leads to.
+fn from_index<'a>(store: &'a dyn Store, index: &[u8], job: &Job<'_>) -> Result<Contents<'a>> {
     let wanted = wanted(job.spec);
     let explain = |why| explained(job.shown, why);
     let mut bytes = index.to_vec();
@@ -135,7 +138,14 @@ fn from_index<'a>(store: &'a dyn Store, index: &[u8], job: &Job<'_>) -> Result<I
             }
             Parsed::Manifest(manifest) => {
                 let digest = digest.unwrap_or_else(|| digest_of(&bytes));
-                return from_manifest(store, manifest, digest, &wanted, job);
+                let image = from_manifest(store, manifest, digest, &wanted, job)?;
+                return Ok(Contents::Image(Box::new(image)));
+            }
+            Parsed::Artifact(file) => {
+                let manifest = digest.unwrap_or_else(|| digest_of(&bytes));
+                let digest = store::digest(&file, job.shown)?;
+                let part = store.blob(&file, job.shown)?;
+                return Ok(Contents::Artifact(Artifact { manifest, part, digest }));
             }
         }
     }
@@ -204,7 +214,20 @@ fn check_platform(config: &Config, wanted: &Platform, job: &Job<'_>) -> Result<P
     )))
 }
 
+/// Makes the template. `source` is the digest of the source, if it is not that of the manifest.
 fn make(
+    job: Job<'_>,
+    contents: &Contents<'_>,
+    source: Option<Digest>,
+    progress: &mut dyn FnMut(Progress),
+) -> Result<(Digest, Origin)> {
+    match contents {
+        Contents::Image(image) => make_of_image(job, image, source, progress),
+        Contents::Artifact(artifact) => artifact.make(job, source, progress),
+    }
+}
+
+fn make_of_image(
     job: Job<'_>,
     image: &Image<'_>,
     source: Option<Digest>,
@@ -239,6 +262,7 @@ fn make(
         layers,
         size: spec.size,
         is_guess: false,
+        may_be_disk: Some(spec),
         source_digest: Some(source.unwrap_or_else(|| image.digest.clone())),
         check,
         cancel: &spec.cancel,

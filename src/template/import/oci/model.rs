@@ -83,6 +83,7 @@ pub(crate) fn parse_digest(text: &str) -> Result<Digest, String> {
 struct Document {
     #[serde(default)]
     media_type: String,
+    artifact_type: Option<String>,
     manifests: Option<Vec<Descriptor>>,
     config: Option<Descriptor>,
     layers: Option<Vec<Descriptor>>,
@@ -95,6 +96,8 @@ struct Document {
 pub(crate) enum Parsed {
     Index(Vec<Descriptor>),
     Manifest(Manifest),
+    /// The manifest of an artifact that is a single file: its content.
+    Artifact(Descriptor),
 }
 
 #[derive(Debug)]
@@ -107,13 +110,16 @@ pub(crate) struct Manifest {
 pub(crate) fn parse(bytes: &[u8]) -> Result<Parsed, String> {
     let document: Document = serde_json::from_slice(bytes)
         .map_err(|error| format!("it is neither an index nor a manifest of an image: {error}"))?;
-    let Document { media_type, manifests, config, layers, old_layers } = document;
+    let Document { media_type, artifact_type, manifests, config, layers, old_layers } = document;
     let known = |types: &[&str]| media_type.is_empty() || types.contains(&media_type.as_str());
     match (manifests, config, layers) {
         (Some(manifests), None, None) if known(&INDEXES) => Ok(Parsed::Index(manifests)),
         (None, Some(config), Some(layers)) if known(&MANIFESTS) => {
-            check(&config, &layers)?;
-            Ok(Parsed::Manifest(Manifest { config, layers }))
+            if config.is_one_of(&CONFIGS) {
+                check(&layers)?;
+                return Ok(Parsed::Manifest(Manifest { config, layers }));
+            }
+            artifact(&config, artifact_type, layers).map(Parsed::Artifact)
         }
         _ if old_layers.is_some() => {
             Err("it is an image of before 2016 (schema version 1), which calf does not read".into())
@@ -122,15 +128,29 @@ pub(crate) fn parse(bytes: &[u8]) -> Result<Parsed, String> {
     }
 }
 
-/// An artifact may be anything: only images have a root file system.
-fn check(config: &Descriptor, layers: &[Descriptor]) -> Result<(), String> {
-    let shown = |text: &str| format!("{:.100}", text.escape_debug().to_string());
-    if !config.is_one_of(&CONFIGS) {
-        return Err(format!(
-            "it is no container image, but an artifact of type {}",
-            shown(&config.media_type)
-        ));
+/// The file of an artifact. It may be anything; what it is shows when it is read.
+fn artifact(
+    config: &Descriptor,
+    artifact_type: Option<String>,
+    layers: Vec<Descriptor>,
+) -> Result<Descriptor, String> {
+    let count = layers.len();
+    match <[Descriptor; 1]>::try_from(layers) {
+        Ok([file]) if file.media_type.contains("encrypted") => Err("it is encrypted".into()),
+        Ok([file]) => Ok(file),
+        Err(_) => Err(format!(
+            "it is no container image, but an artifact of type {} with {count} files, and a template is made \
+             of one disk image",
+            shown(&artifact_type.unwrap_or_else(|| config.media_type.clone()))
+        )),
     }
+}
+
+fn shown(text: &str) -> String {
+    format!("{:.100}", text.escape_debug().to_string())
+}
+
+fn check(layers: &[Descriptor]) -> Result<(), String> {
     if layers.len() > MAX_LAYERS {
         return Err(format!("it has {} layers", layers.len()));
     }

@@ -45,11 +45,11 @@ fn the_image_for_the_platform_is_chosen() {
     assert!(chosen(&two, "linux/amd64").unwrap_err().contains("several"));
 }
 
-fn manifest(config: &str, layer: &str) -> String {
-    format!(
-        r#"{{"schemaVersion": 2, "config": {{"mediaType": "{config}", "digest": "{A}", "size": 2}},
-             "layers": [{{"mediaType": "{layer}", "digest": "{A}", "size": 3}}]}}"#
-    )
+fn manifest(config: &str, layers: &[&str]) -> String {
+    let of = |kind: &str| format!(r#"{{"mediaType": "{kind}", "digest": "{A}", "size": 2}}"#);
+    let layers: Vec<String> = layers.iter().map(|layer| of(layer)).collect();
+    let (config, layers) = (of(config), layers.join(", "));
+    format!(r#"{{"schemaVersion": 2, "config": {config}, "layers": [{layers}]}}"#)
 }
 
 #[test]
@@ -59,17 +59,19 @@ fn what_is_no_image_is_refused_by_name() {
         "application/vnd.oci.image.layer.v1.tar+zstd",
         "application/vnd.docker.image.rootfs.diff.tar.gzip",
     ] {
-        let parsed = parse(&manifest(CONFIGS[0], layer)).unwrap();
+        let parsed = parse(&manifest(CONFIGS[0], &[layer])).unwrap();
         assert!(matches!(parsed, Parsed::Manifest(Manifest { layers, .. }) if layers.len() == 1));
     }
     for (text, words) in [
         (
-            manifest("application/vnd.cncf.helm.config.v1+json", LAYERS[0]),
-            "artifact of type application/vnd.cncf",
+            manifest("application/vnd.cncf.helm.config.v1+json", &[LAYERS[0], LAYERS[0]]),
+            "artifact of type application/vnd.cncf.helm.config.v1+json with 2 files",
         ),
-        (manifest(CONFIGS[0], "application/vnd.oci.image.layer.v1.tar+gzip+encrypted"), ""),
-        (manifest(CONFIGS[0], "application/vnd.oci.image.encrypted"), "encrypted"),
-        (manifest(CONFIGS[0], "text/plain"), "type text/plain"),
+        (manifest("application/vnd.oci.empty.v1+json", &[]), "with 0 files"),
+        (manifest("text/plain", &["application/octet-stream+encrypted"]), "encrypted"),
+        (manifest(CONFIGS[0], &["application/vnd.oci.image.layer.v1.tar+gzip+encrypted"]), ""),
+        (manifest(CONFIGS[0], &["application/vnd.oci.image.encrypted"]), "encrypted"),
+        (manifest(CONFIGS[0], &["text/plain"]), "type text/plain"),
         (r#"{"schemaVersion": 1, "fsLayers": []}"#.to_owned(), "2016"),
         ("{}".to_owned(), "neither"),
         ("[1]".to_owned(), "neither"),
@@ -84,6 +86,13 @@ fn what_is_no_image_is_refused_by_name() {
     let layers = vec![serde_json::json!({ "mediaType": LAYERS[0], "digest": A, "size": 3 }); 1001];
     let many = serde_json::json!({ "config": { "mediaType": CONFIGS[0], "digest": A, "size": 2 }, "layers": layers });
     assert!(parse(&many.to_string()).unwrap_err().contains("1001 layers"));
+}
+
+#[test]
+fn an_artifact_of_one_file_is_that_file() {
+    let text = manifest("application/vnd.oci.empty.v1+json", &["application/octet-stream"]);
+    let parsed = parse(text.as_bytes()).unwrap();
+    assert!(matches!(parsed, Parsed::Artifact(file) if file.size == 2));
 }
 
 #[test]

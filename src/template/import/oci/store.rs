@@ -14,7 +14,7 @@ use crate::template::import::oci::model::{Descriptor, MAX_DOCUMENT};
 use crate::template::import::rootfs::{Blob, Expected, Kind};
 
 const OPERATION: &str = "import";
-const WHOLE: &str = "fetch or make the image again, and compare its digest";
+pub(super) const WHOLE: &str = "fetch or make the image again, and compare its digest";
 /// Most members of an archive of an image that are looked at: its documents and layers.
 const MAX_MEMBERS: usize = 10_000;
 

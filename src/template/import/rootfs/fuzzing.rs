@@ -18,7 +18,7 @@ pub(crate) fn archive(data: &[u8]) {
     let data = with_checksums(data);
     let mut tree = Tree::new();
     let mut blocks = 0;
-    let mut take = |entry: Entry, content: &mut dyn Read| {
+    let mut take = |entry: Entry, content: &mut (dyn Read + Send)| {
         if let crate::template::import::rootfs::Kind::File(extent) = &entry.kind {
             blocks += sparse::blocks(extent);
             let mut stored = Vec::new();

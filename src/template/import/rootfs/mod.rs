@@ -13,10 +13,12 @@
 mod attributes;
 mod blob;
 mod directory;
+mod disk;
 mod entry;
 #[cfg(feature = "fuzzing")]
 pub(crate) mod fuzzing;
 mod image;
+mod layer;
 mod layout;
 mod sparse;
 mod tar;
@@ -27,53 +29,27 @@ use std::io::Read;
 use crate::error::{Error, ErrorKind, Result};
 use crate::model::cancel::Cancel;
 use crate::model::digest::Digest;
-use crate::sys::{FileTree, ImageFile};
+use crate::sys::ImageFile;
 use crate::template::import::hash::ContentHash;
-use crate::template::import::meter::Meter;
 use crate::template::import::ratio::check_ratio;
-use crate::template::import::rootfs::entry::{Entry, Extent, FilePath, Meta};
+use crate::template::import::rootfs::entry::Entry;
 use crate::template::import::rootfs::image::{Cause, Content, Image};
 use crate::template::import::rootfs::layout::Plan;
 use crate::template::import::rootfs::sparse::Stored;
-use crate::template::import::rootfs::tar::Take;
 use crate::template::import::rootfs::tree::{Place, ROOT, Tree};
 use crate::template::import::staging::Staging;
 use crate::template::import::state::{self, Derived, ImportRecord, Origin};
 use crate::template::import::{inspection, pipeline};
-use crate::template::spec::Progress;
+use crate::template::spec::{ImportSpec, Progress};
 
 pub(crate) use blob::{Blob, Expected};
 pub(crate) use entry::Kind;
+pub(crate) use layer::{Files, Given, Layer};
 pub(crate) use tar::End;
 
 const OPERATION: &str = "import";
 /// Names of which every root file system has some.
 const USUAL: [&str; 7] = ["bin", "etc", "init", "lib", "sbin", "usr", "nix"];
-
-/// Files on top of those of the layers before.
-pub(crate) struct Layer<'a> {
-    pub(crate) files: Files<'a>,
-    /// Whether names that begin with `.wh.` remove files.
-    pub(crate) has_whiteouts: bool,
-    /// Whether the owner and the times of its root are not those of the image's.
-    pub(crate) is_on_top: bool,
-}
-
-pub(crate) enum Files<'a> {
-    Archive(Blob<'a>),
-    /// A directory, and what people call it.
-    Directory(&'a dyn FileTree, String),
-    /// Files that are at hand.
-    Given(Vec<Given>),
-}
-
-/// A file that is at hand. It belongs to the superuser, and has no time.
-pub(crate) struct Given {
-    /// Its path in the image.
-    pub(crate) path: &'static str,
-    pub(crate) mode: u16,
-    pub(crate) content: Vec<u8>,
-}
 
 /// A root file system, and what is to become of it.
 pub(crate) struct RootFs<'a> {
@@ -86,6 +62,8 @@ pub(crate) struct RootFs<'a> {
     pub(crate) size: Option<u64>,
     /// Whether nobody said that it is a root file system, so that it must look like one.
     pub(crate) is_guess: bool,
+    /// The import, if its source may be a disk image and nothing else.
+    pub(crate) may_be_disk: Option<&'a ImportSpec>,
     /// SHA-256 of the source; that of the first archive if it is not given.
     pub(crate) source_digest: Option<Digest>,
     /// Asked at the end: fails if the source changed meanwhile.
@@ -103,6 +81,17 @@ pub(crate) fn make(
     let shown = files.shown.clone();
     let steps = Steps::new(&files);
     let (tree, source_digest) = files.survey(&steps, progress)?;
+    if let Some(disk) = disk::find(&tree, files.may_be_disk, &shown)? {
+        let source = disk::Source {
+            layer: &files.layers[disk.layer()],
+            derived: files.derived.clone(),
+            digest: source_digest,
+            check: files.check,
+            changed: &|| files.changed(),
+            cancel: files.cancel,
+        };
+        return disk.make(staging, source, progress);
+    }
     let plan = layout::lay_out(&tree, files.size, &shown)?;
     drop(tree);
 
@@ -149,10 +138,14 @@ impl RootFs<'_> {
         let mut tree = Tree::new();
         let (mut digest, mut done) = (None, 0);
         for (number, layer) in self.layers.iter().enumerate() {
+            if layer.is_on_top {
+                // Nothing is added to a disk.
+                disk::find(&tree, self.may_be_disk, &self.shown)?;
+            }
             if number > 0 {
                 tree.next_layer();
             }
-            let mut take = |entry: Entry, _: &mut dyn Read| {
+            let mut take = |entry: Entry, _: &mut (dyn Read + Send)| {
                 if layer.is_on_top && entry.path.split().is_none() {
                     return Ok(());
                 }
@@ -219,7 +212,7 @@ impl RootFs<'_> {
         let mut done = 0;
         for (number, layer) in self.layers.iter().enumerate() {
             let mut position = 0;
-            let mut take = |entry: Entry, given: &mut dyn Read| -> Result<()> {
+            let mut take = |entry: Entry, given: &mut (dyn Read + Send)| -> Result<()> {
                 if layer.is_on_top && entry.path.split().is_none() {
                     return Ok(());
                 }
@@ -256,64 +249,6 @@ impl RootFs<'_> {
     fn changed(&self) -> Error {
         Error::new(ErrorKind::InUse, OPERATION, &self.shown, "it changed while it was read")
             .remedy("stop what writes to it, or import a copy of it")
-    }
-}
-
-impl Given {
-    fn entry(&self) -> (Entry, &[u8]) {
-        let path = FilePath::parse(self.path.as_bytes()).unwrap_or_default();
-        let extent = Extent { size: self.content.len() as u64, parts: None };
-        let meta = Meta { mode: self.mode, ..Meta::default() };
-        (Entry { path, kind: Kind::File(extent), meta }, &self.content)
-    }
-}
-
-impl Layer<'_> {
-    fn read(
-        &self,
-        wants_digest: bool,
-        cancel: &Cancel,
-        take: &mut Take<'_>,
-    ) -> Result<Option<Digest>> {
-        match &self.files {
-            Files::Archive(blob) => blob.read(wants_digest, cancel, &Meter::default(), take),
-            Files::Directory(tree, shown) => {
-                directory::read(*tree, shown, &mut |entry, content| {
-                    if cancel.is_requested() {
-                        return Err(pipeline::cancelled());
-                    }
-                    take(entry, content)
-                })?;
-                Ok(None)
-            }
-            Files::Given(files) => {
-                for file in files {
-                    let (entry, mut content) = file.entry();
-                    take(entry, &mut content)?;
-                }
-                Ok(None)
-            }
-        }
-    }
-
-    /// Bytes of the archive; 0 for a directory.
-    fn bytes(&self) -> u64 {
-        match &self.files {
-            Files::Archive(blob) => blob.size,
-            Files::Directory(..) | Files::Given(_) => 0,
-        }
-    }
-
-    fn is_packed(&self) -> bool {
-        matches!(&self.files, Files::Archive(blob) if blob.packing.is_some())
-    }
-
-    fn shown(&self) -> &str {
-        match &self.files {
-            Files::Archive(blob) => &blob.shown,
-            Files::Directory(_, shown) => shown,
-            Files::Given(_) => "what is added",
-        }
     }
 }
 

@@ -49,10 +49,14 @@ impl From<io::Error> for Stopped {
 }
 
 /// Takes an entry, and what is given of a file's content.
-pub(crate) type Take<'a> = dyn FnMut(Entry, &mut dyn Read) -> Result<(), Error> + 'a;
+pub(crate) type Take<'a> = dyn FnMut(Entry, &mut (dyn Read + Send)) -> Result<(), Error> + 'a;
 
 /// Reads an archive to its end.
-pub(crate) fn read(input: &mut dyn Read, end: End, take: &mut Take<'_>) -> Result<(), Stopped> {
+pub(crate) fn read(
+    input: &mut (dyn Read + Send),
+    end: End,
+    take: &mut Take<'_>,
+) -> Result<(), Stopped> {
     let limits = Limits {
         max_metadata_size: MAX_EXTENSIONS,
         max_path_len: Some(MAX_PATH as u32),

@@ -84,6 +84,7 @@ fn read_once(
         size: Some(source.size),
         packing: source.packing,
         partition: spec.partition.as_ref(),
+        source_digest: None,
         failed: &|error| Error::io(OPERATION, source.path.display(), error),
         check: &|| source.check_unchanged(),
     };

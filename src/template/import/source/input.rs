@@ -56,6 +56,7 @@ impl Input {
             origin: Origin::Input(self.origin.clone()),
             packing: Packing::of_head(&head),
             partition: spec.partition.as_ref(),
+            source_digest: None,
             bytes: Box::new(Cursor::new(head).chain(io::stdin())),
             size: None,
             failed: &failed,

@@ -250,6 +250,7 @@ impl Download<'_> {
             bytes: Box::new(Cursor::new(prefix).chain(body)),
             packing,
             partition: self.partition,
+            source_digest: None,
             failed: &|error| self.read_failed(error, &lost),
             check: &|| Ok(()),
         };
