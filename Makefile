@@ -23,8 +23,8 @@ FILTER ?=
 
 .DEFAULT_GOAL := help
 .PHONY: help demo build release image test test-unit test-kernel test-smp torture e2e bench bench-many cost micro fuzz lint fmt \
-	install clean package docs chart-docs deps deps-build deps-smp deps-demo deps-chart deps-e2e rust-components cargo-deny \
-	cargo-fuzz mdbook advisories
+	install clean package docs chart-docs deps deps-build deps-smp deps-demo deps-chart deps-registry deps-e2e rust-components \
+	cargo-deny cargo-fuzz mdbook advisories
 
 help: ## List these commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -46,7 +46,7 @@ image: release ## Build the container image, as target/image/calf.tar
 
 test: test-unit test-kernel ## Run every test: without a kernel, then in User-Mode Linux
 
-test-unit: deps-build deps-chart ## Run the tests that need no kernel of their own
+test-unit: deps-build deps-chart deps-registry ## Run the tests that need no kernel of their own
 	$(CARGO) test --workspace --no-fail-fast -- $(FILTER)
 	$(CARGO) test --no-fail-fast $(ENGINE) -- $(FILTER)
 
@@ -119,17 +119,20 @@ package: deps-build ## Make the package for crates.io, and build calf from it
 clean: ## Remove everything that was built
 	$(CARGO) clean
 
-deps: deps-build deps-chart # Everything that `make test` needs
+deps: deps-build deps-chart deps-registry # Everything that `make test` needs
 	tests/deps.sh test bench
 	tests/qemu-kernel.sh $(TOOLS)/qemu-kernel
-	tests/csi-sanity.sh $(TOOLS)
+	tests/go-tool.sh $(TOOLS) csi-sanity
 
 deps-build:
 	@command -v $(CARGO) >/dev/null || { echo "Rust is missing: see https://rustup.rs" >&2; exit 1; }
 	@tests/deps.sh build
 
 deps-chart:
-	@tests/chart/install.sh $(TOOLS)
+	@tests/go-tool.sh $(TOOLS) helm
+
+deps-registry:
+	@tests/go-tool.sh $(TOOLS) registry
 
 deps-e2e: deps-build deps-chart
 	tests/deps.sh e2e

@@ -11,7 +11,7 @@ pub(crate) fn program(name: &str) -> Result<PathBuf> {
     present(tools_dir().join("e2e/bin").join(name))
 }
 
-/// Helm, built by `tests/chart/install.sh`.
+/// Helm, built by `tests/go-tool.sh`.
 pub(crate) fn helm() -> Result<PathBuf> {
     present(tools_dir().join("helm"))
 }

@@ -1,6 +1,6 @@
 //! Runs csi-sanity, the conformance suite of the CSI community, against `calf serve`.
 //!
-//! `make deps` installs it (tests/csi-sanity.sh) at a pinned version.
+//! `make deps` installs it (tests/go-tool.sh) at a pinned version.
 
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};

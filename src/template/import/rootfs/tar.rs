@@ -101,8 +101,13 @@ pub(crate) fn read(
         };
         let mut content = input.take(size);
         take(entry, &mut content).map_err(Stopped::Taker)?;
-        let left = content.limit() + (size.next_multiple_of(BLOCK) - size);
+        let left = content.limit();
         skip(input, left)?;
+        match skip(input, size.next_multiple_of(BLOCK) - size) {
+            // umoci leaves out what fills the last block.
+            Err(Stopped::Cut) if end == End::Any => return Ok(()),
+            filled => filled?,
+        }
     }
 }
 
