@@ -12,6 +12,8 @@ use crate::pool::record::TemplateRecord;
 use crate::reconcile::spares;
 use crate::reconcile::spares::SpareReport;
 use crate::snapshot::commit::{self, Committed};
+#[cfg(feature = "driver")]
+use crate::template::import::known;
 use crate::template::spec::{ImportSpec, Progress};
 use crate::template::{catalog, import};
 use crate::volume::reclaim;
@@ -82,6 +84,12 @@ impl Pool {
                 e.report()
             );
         }
+    }
+
+    /// SHA-256 of the source that content was made of, where that is not the content's own.
+    #[cfg(feature = "driver")]
+    pub(crate) fn source_digest(&self, digest: &Digest) -> Option<Digest> {
+        known::source_digest(&self.0, digest)
     }
 
     /// Whether the template is what an import with a digest asks for: the digest of the content, or that of

@@ -20,6 +20,7 @@ use crate::error::{ErrorKind, Result};
 use crate::metrics::counters::PREFIX;
 use crate::model::ratio::OvercommitRatio;
 use crate::model::volume::VolumeState;
+use crate::pool::record::TemplateRecord;
 use crate::template::required::{RequiredTemplate, RequiredTemplates};
 use crate::volume::status::VolumeStatus;
 
@@ -29,6 +30,13 @@ type Number = Gauge<f64, AtomicU64>;
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct Template {
     template: String,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Content {
+    template: String,
+    digest: String,
+    source_digest: String,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -122,18 +130,29 @@ pub(super) fn encode(
 /// A template that cannot be read counts as missing.
 fn ready(pool: &Pool, required: &RequiredTemplates, registry: &mut Registry) {
     let family = Family::<Template, Gauge>::default();
+    let contents = Family::<Content, Gauge>::default();
     for RequiredTemplate { import: spec, .. } in required.templates() {
-        let found = pool
-            .template(&spec.name)
-            .and_then(|template| template.record())
-            .is_ok_and(|record| spec.digest.as_ref().is_none_or(|digest| *digest == record.digest));
+        let record = pool.template(&spec.name).and_then(|template| template.record()).ok();
+        let is_it =
+            |record: &TemplateRecord| spec.digest.is_none() || pool.is_template_of(record, spec);
+        let found = record.as_ref().is_some_and(is_it);
         let labels = Template { template: spec.name.clone() };
         family.get_or_create(&labels).set(found.into());
+        if let Some(TemplateRecord { name, digest, .. }) = record {
+            let source = pool.source_digest(&digest).unwrap_or_else(|| digest.clone());
+            let (digest, source_digest) = (digest.to_string(), source.to_string());
+            contents.get_or_create(&Content { template: name, digest, source_digest }).set(1);
+        }
     }
     registry.register(
         "template_ready",
         "Whether a required template is present (1) or not (0)",
         family,
+    );
+    registry.register(
+        "template_info",
+        "SHA-256 of the content of a required template, and of the source that it was made of",
+        contents,
     );
 }
 

@@ -5,6 +5,7 @@
 
 use std::collections::BTreeSet;
 use std::path::Path;
+use std::time::Duration;
 
 use serde::Deserialize;
 
@@ -19,9 +20,12 @@ use crate::template::spec::{ImportFormat, ImportSource, ImportSpec};
 
 const OPERATION: &str = "read the list of templates";
 const FORM: &str = "write {\"templates\": [{\"name\": …, \"source\": PATH or URL (or \"empty\": \"ext4\"), \"sha256\": …, \
-     \"partition\": …, \"format\": …, \"size\": …, \"platform\": …, \"warm\": N}]}";
+     \"partition\": …, \"format\": …, \"size\": …, \"platform\": …, \"refresh\": …, \"warm\": N}]}";
 /// Most bytes of a list: a thousand templates with long URLs.
 const MAX_FILE: u64 = 1 << 20;
+
+/// The shortest interval of `refresh`.
+const MIN_REFRESH: Duration = Duration::from_secs(1);
 
 /// The templates that a node is to have, each once.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -32,6 +36,9 @@ pub struct RequiredTemplates(Vec<RequiredTemplate>);
 pub struct RequiredTemplate {
     /// What to import, and under which name.
     pub import: ImportSpec,
+    /// How often to look whether the source leads to something else, such as a tag that moved; `None`
+    /// for once, when the driver starts.
+    pub refresh: Option<Duration>,
     /// How many spares of it are to be ready.
     pub warm: u32,
 }
@@ -53,18 +60,20 @@ struct Entry {
     format: Option<String>,
     size: Option<String>,
     platform: Option<String>,
+    refresh: Option<String>,
     #[serde(default)]
     warm: u32,
 }
 
 impl RequiredTemplates {
     /// Reads the list in a JSON file: `{"templates": [{"name", "source" or "empty",
-    /// "sha256", "partition", "format", "size", "platform", "warm"}, …]}`.
+    /// "sha256", "partition", "format", "size", "platform", "refresh", "warm"}, …]}`.
     ///
     /// # Errors
     ///
     /// `InvalidArgument` for what is no such list, an invalid or repeated name, a source that is
-    /// neither an absolute path nor a URL, a URL without a digest, too many spares.
+    /// neither an absolute path nor a URL, a URL without a digest, a `refresh` of what cannot change, too
+    /// many spares.
     pub fn read(path: &Path) -> Result<Self> {
         let failed = |e| Error::io(OPERATION, path.display(), e);
         let size = path.metadata().map_err(failed)?.len();
@@ -135,6 +144,18 @@ impl RequiredTemplates {
                 }
                 _ => {}
             }
+            let refresh = entry.refresh.as_deref().map(interval).transpose()?;
+            let is_pinned = match &source {
+                ImportSource::Registry(image) => digest.is_some() || image.digest().is_some(),
+                ImportSource::File(_) => digest.is_some(),
+                _ => true,
+            };
+            if refresh.is_some() && is_pinned {
+                return Err(refuse(
+                    "it has a `refresh`, and its source always leads to the same content",
+                    "leave out \"refresh\", or name a tag or a file, without a digest",
+                ));
+            }
             let partition = entry.partition.as_deref().map(str::parse::<Partition>).transpose()?;
             let format = entry.format.as_deref().map(str::parse::<ImportFormat>).transpose()?;
             let size = entry.size.as_deref().map(|size| parse_size("size", size)).transpose()?;
@@ -144,7 +165,7 @@ impl RequiredTemplates {
                 .format(format)
                 .size(size)
                 .platform(entry.platform.as_deref().map(str::parse::<Platform>).transpose()?);
-            templates.push(RequiredTemplate { import, warm: entry.warm });
+            templates.push(RequiredTemplate { import, refresh, warm: entry.warm });
         }
         Ok(Self(templates))
     }
@@ -156,10 +177,22 @@ impl RequiredTemplates {
 }
 
 impl From<Vec<ImportSpec>> for RequiredTemplates {
-    /// Without spares.
+    /// Without spares, and looked at once.
     fn from(specs: Vec<ImportSpec>) -> Self {
-        Self(specs.into_iter().map(|import| RequiredTemplate { import, warm: 0 }).collect())
+        let required = |import| RequiredTemplate { import, refresh: None, warm: 0 };
+        Self(specs.into_iter().map(required).collect())
     }
+}
+
+/// How often to look, such as `1h` or `30m`.
+fn interval(text: &str) -> Result<Duration> {
+    let parsed = text.parse::<jiff::SignedDuration>().ok();
+    let parsed = parsed.and_then(|interval| Duration::try_from(interval).ok());
+    parsed.filter(|interval| *interval >= MIN_REFRESH).ok_or_else(|| {
+        let why = "it is no interval of a second or more";
+        Error::new(ErrorKind::InvalidArgument, "read", format_args!("refresh {text:.40?}"), why)
+            .remedy("give one such as \"1h\" or \"30m\"")
+    })
 }
 
 #[cfg(test)]
@@ -174,12 +207,14 @@ mod tests {
             r#"{{"templates": [
                 {{"name": "a", "source": "/images/a.img", "warm": 3}},
                 {{"name": "b", "source": "https://h/b.img", "sha256": "{DIGITS}", "partition": "root"}},
-                {{"name": "c", "empty": "ext4", "size": "64Mi"}}
+                {{"name": "c", "empty": "ext4", "size": "64Mi"}},
+                {{"name": "d", "source": "docker://h/d:1", "refresh": "1h 30m"}}
             ]}}"#
         );
         let list = RequiredTemplates::parse(text.as_bytes()).unwrap();
-        let [a, b, c] = list.templates() else { panic!("{list:?}") };
+        let [a, b, c, d] = list.templates() else { panic!("{list:?}") };
         assert_eq!((a.warm, b.warm), (3, 0));
+        assert_eq!((a.refresh, d.refresh), (None, Some(Duration::from_secs(5400))));
         let [a, b, c] = [&a.import, &b.import, &c.import];
         assert_eq!((&c.source.to_string()[..], c.size), ("empty ext4", Some(64 << 20)));
         assert_eq!(
@@ -190,6 +225,20 @@ mod tests {
         assert_eq!(b.digest.as_ref().unwrap().as_str(), DIGITS);
         assert_eq!(b.source.to_string(), "https://h/b.img");
         assert_eq!(RequiredTemplates::parse(br#"{"templates": []}"#).unwrap().templates(), []);
+    }
+
+    #[test]
+    fn what_is_pinned_is_not_refreshed() {
+        for source in [
+            format!(r#""source": "docker://h/a@sha256:{DIGITS}""#),
+            format!(r#""source": "docker://h/a:1", "sha256": "{DIGITS}""#),
+            format!(r#""source": "https://h/a.img", "sha256": "{DIGITS}""#),
+            format!(r#""source": "/a.img", "sha256": "{DIGITS}""#),
+        ] {
+            let text = format!(r#"{{"templates": [{{"name": "a", {source}, "refresh": "1h"}}]}}"#);
+            let error = RequiredTemplates::parse(text.as_bytes()).unwrap_err();
+            assert!(error.report().contains("leave out \"refresh\""), "{}", error.report());
+        }
     }
 
     #[test]
@@ -209,6 +258,13 @@ mod tests {
             (r#"{"templates": [{"name": "a", "source": "-"}]}"#, "standard input"),
             (r#"{"templates": [{"name": "a", "source": "/x", "warm": 257}]}"#, "256"),
             (r#"{"templates": [{"name": "a", "source": "/x", "warm": -1}]}"#, "warm"),
+            (r#"{"templates": [{"name": "a", "source": "/x", "refresh": "often"}]}"#, "1h"),
+            (r#"{"templates": [{"name": "a", "source": "/x", "refresh": "-1h"}]}"#, "1h"),
+            (r#"{"templates": [{"name": "a", "source": "/x", "refresh": "10ms"}]}"#, "a second"),
+            (
+                r#"{"templates": [{"name": "a", "empty": "ext4", "size": "64Mi", "refresh": "1h"}]}"#,
+                "same content",
+            ),
             (r#"{"templates": [{"name": "a", "source": "https://h/x"}]}"#, "sha256"),
             (r#"{"templates": [{"name": "a", "source": "/x", "sha256": "12"}]}"#, "SHA-256"),
             (

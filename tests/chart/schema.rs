@@ -45,6 +45,7 @@ const REFUSED: &[(&str, &str)] = &[
     ("templates: [{name: app, source: 'docker://ghcr.io/app', format: zip}]", "format"),
     ("templates: [{name: app, source: 'docker://ghcr.io/app', platform: amd64}]", "platform"),
     ("templates: [{name: app, source: 'docker://ghcr.io/app', size: large}]", "size"),
+    ("templates: [{name: app, source: 'docker://ghcr.io/app', refresh: often}]", "refresh"),
     ("templates: [{name: base, source: 'ftp://images.example/base.img', sha256: SUM}]", "source"),
     // The driver would not start.
     (
@@ -163,7 +164,7 @@ const TAKEN: &[&str] = &[
     "metrics: {bindAddress: '[::]', port: 65535}",
     "metrics: {bindAddress: 10.0.0.127}",
     "drainTimeoutSeconds: 3600",
-    "templates: [{name: app, source: 'docker://ghcr.io/team/app:1.2', platform: linux/arm64, size: 4Gi}]",
+    "templates: [{name: app, source: 'docker://ghcr.io/team/app:1.2', platform: linux/arm64, size: 4Gi, refresh: 1h 30m}]",
     "templates: [{name: scratch, empty: ext4, size: 64Mi, warm: 4}]",
     "templates: [{name: app, source: 'docker://localhost:5000/app', format: oci}]",
     "templates: [{name: Debian_12.5, source: 'http://images.example/a%20b.img', sha256: SUM}]",

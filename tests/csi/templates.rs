@@ -441,3 +441,76 @@ async fn a_required_file_is_imported_and_a_moved_name_follows_its_digest() {
         .await;
     }
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_template_by_the_digest_of_its_compressed_file_is_ready() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let path = directory.path().join("image");
+    fs::write(&path, image()).expect("an image");
+    let packed = std::process::Command::new("gzip").arg("-nc").arg(&path).output().expect("gzip");
+    let packed = packed.stdout;
+    let source = hex::encode(Sha256::digest(&packed));
+    let web = HttpServer::start({
+        let packed = packed.clone();
+        move |_, _| Reply::body(&packed)
+    });
+    let node = Node::start(|_, config| {
+        config.templates = RequiredTemplates::from(vec![required_content(&web, "packed", &packed)]);
+    })
+    .await;
+    let ready = "calf_template_ready{template=\"packed\"}";
+    eventually("the template", async || node.metric(ready).await.filter(|ready| ready == "1"))
+        .await;
+    let digest = hex::encode(Sha256::digest(image()));
+    let info = format!(
+        "calf_template_info{{template=\"packed\",digest=\"{digest}\",source_digest=\"{source}\"}}"
+    );
+    assert_eq!(node.metric(&info).await.as_deref(), Some("1"));
+    node.server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_source_that_may_change_is_looked_at_again() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let (path, list) = (directory.path().join("image"), directory.path().join("list.json"));
+    let first = image();
+    fs::write(&path, &first).expect("an image");
+    let entry = |name: &str, refresh: &str| {
+        let source = path.to_str().expect("UTF-8");
+        let mut entry = json!({ "name": name, "source": source });
+        if !refresh.is_empty() {
+            entry["refresh"] = json!(refresh);
+        }
+        entry
+    };
+    let text = json!({ "templates": [entry("once", ""), entry("often", "1s")] });
+    fs::write(&list, text.to_string()).expect("a list");
+    let events = api(|_| Reply::status(201));
+    let node = Node::start(|environment, config| {
+        config.templates = RequiredTemplates::read(&list).expect("a list");
+        config.kubernetes = reach(&events, environment);
+    })
+    .await;
+    let has = async |name: &str, content: &[u8]| {
+        let digest = hex::encode(Sha256::digest(content));
+        let record = node.environment.pool().template(name).and_then(|template| template.record());
+        record.ok().filter(|record| record.digest.as_str() == digest).map(drop)
+    };
+    for name in ["once", "often"] {
+        eventually(name, async || has(name, &first).await).await;
+    }
+    let mut second = image();
+    second[0] = 1;
+    fs::write(&path, &second).expect("another image");
+    eventually("the new content", async || has("often", &second).await).await;
+    assert_eq!(has("once", &first).await, Some(()));
+    // A source that is gone leaves the template.
+    fs::remove_file(&path).expect("removed");
+    let failed = "calf_template_imports_total{template=\"often\",result=\"failed\"}";
+    eventually("a failure", async || node.metric(failed).await).await;
+    assert_eq!(node.metric("calf_template_ready{template=\"often\"}").await.as_deref(), Some("1"));
+    let reasons: Vec<Value> =
+        posted(&events).iter().map(|(_, _, event)| event["reason"].clone()).collect();
+    assert!(reasons.contains(&json!("TemplateImported")), "{reasons:?}");
+    node.server.stop().await;
+}

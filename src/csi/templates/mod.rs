@@ -10,14 +10,15 @@
 //! few imports run side by side, so that a slow server does not hold back the images of others; more
 //! would only keep a disk or a network busy. A failed import is retried for as long as the driver
 //! runs, at growing and randomized intervals, so that a thousand nodes do not return to a server at
-//! once. Templates in the pool are checked periodically, and imported again if they were removed.
+//! once. Templates in the pool are checked periodically, and imported again if they were removed. A tag
+//! or a file that may lead to something else is asked for again as often as the list says (`refresh`).
 
 mod import;
 
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio::sync::{Mutex, Notify, Semaphore};
 use tokio::task::JoinSet;
@@ -61,6 +62,9 @@ struct Task {
     turn: Arc<Mutex<()>>,
     failures: u32,
     seen: Seen,
+    /// How often the source is asked for again, and when it is next.
+    refresh: Option<Duration>,
+    next: Option<Instant>,
 }
 
 impl Keeper {
@@ -81,7 +85,7 @@ impl Keeper {
     pub(super) async fn run(self, required: RequiredTemplates) {
         let mut turns = HashMap::<String, Arc<Mutex<()>>>::new();
         let mut tasks = JoinSet::new();
-        for RequiredTemplate { import, warm } in required.templates() {
+        for RequiredTemplate { import, refresh, warm } in required.templates() {
             let source = match &import.digest {
                 Some(digest) => digest.to_string(),
                 None => import.source.to_string(),
@@ -92,6 +96,8 @@ impl Keeper {
                 turn: Arc::clone(turns.entry(source).or_default()),
                 failures: 0,
                 seen: Seen::Never,
+                refresh: *refresh,
+                next: None,
             };
             tasks.spawn(self.clone().keep(task));
         }
@@ -117,7 +123,7 @@ impl Keeper {
 
     /// Brings the template into the pool. Returns whether it was imported or present, and its digest.
     async fn ensure(&self, task: &Task) -> Result<(ImportOutcome, Digest)> {
-        let (spec, seen) = (task.spec.clone(), task.seen);
+        let (spec, seen) = (task.spec.clone(), task.seen_lately());
         let found = self.blocking(move |keeper| import::find(&keeper.pool, &spec, seen)).await?;
         let found = match found {
             Some(digest) => (ImportOutcome::Present, digest),
@@ -164,7 +170,14 @@ impl Keeper {
             self.events.template_imported(name, digest);
         }
         (task.seen, task.failures) = (Seen::Before, 0);
-        LOOK
+        let Some(refresh) = task.refresh else { return LOOK };
+        let now = Instant::now();
+        let next = match task.next {
+            Some(next) if now < next => next,
+            _ => now + spread(refresh),
+        };
+        task.next = Some(next);
+        LOOK.min(next - now)
     }
 
     /// Tells of a failure. Returns when to try again.
@@ -184,14 +197,28 @@ impl Keeper {
     }
 }
 
+impl Task {
+    /// Whether the template was seen, and its source need not be asked yet.
+    fn seen_lately(&self) -> Seen {
+        match self.next {
+            Some(next) if Instant::now() >= next => Seen::Never,
+            _ => self.seen,
+        }
+    }
+}
+
+/// An interval that is not the same on every node.
+fn spread(interval: Duration) -> Duration {
+    interval.mul_f64(rand::random_range(0.75..1.25))
+}
+
 fn stopping() -> Error {
     Error::new(ErrorKind::Cancelled, "import", "a template", "the driver is stopping")
 }
 
 /// How long to wait after this many failures.
 fn retry(failures: u32) -> Duration {
-    let pause = FIRST_RETRY.saturating_mul(2_u32.saturating_pow(failures)).min(LONGEST_RETRY);
-    pause.mul_f64(rand::random_range(0.75..1.25))
+    spread(FIRST_RETRY.saturating_mul(2_u32.saturating_pow(failures)).min(LONGEST_RETRY))
 }
 
 #[cfg(test)]
