@@ -37,7 +37,7 @@ pub struct Capabilities {
 pub enum CopyMode {
     /// Share the blocks (`FICLONE`); fails if the file system does not support it.
     Reflink,
-    /// Copy the data, keeping holes.
+    /// Copy the data into blocks of the new file's own, keeping holes.
     Sparse,
 }
 

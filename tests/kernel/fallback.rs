@@ -8,7 +8,7 @@ use std::process::{Command, ExitCode};
 use calf::{Access, ErrorKind, Fallback, PoolOptions, VolumeSpec, VolumeState};
 use calf_test_kit::driver_process::{self, Driver};
 use calf_test_kit::kernel;
-use calf_test_kit::real_pool::{Page, Random, Rig, TEMPLATE_SIZE, first_difference, open};
+use calf_test_kit::real_pool::{Page, Random, Rig, TEMPLATE_SIZE, first_difference, open, run};
 
 fn main() -> ExitCode {
     let tests = vec![
@@ -77,6 +77,23 @@ fn copies(fallback: Fallback) {
         device.write_all_at(&page.0, 8192).expect("write");
         (id, publish, device, page)
     });
+    // Where most is as in the template, a copy has blocks of its own, and a reflink has not.
+    let (mut volumes, mut left) = (Vec::new(), vec![rig.pool.root().join("volumes")]);
+    while let Some(directory) = left.pop() {
+        for entry in fs::read_dir(directory).expect("a directory") {
+            let path = entry.expect("an entry").path();
+            match path.is_dir() {
+                true => left.push(path),
+                false if path.ends_with("disk") => volumes.push(path),
+                false => {}
+            }
+        }
+    }
+    assert_eq!(volumes.len(), 2);
+    for volume in &volumes {
+        let extents = run("filefrag", &["-v"], &[volume]);
+        assert_eq!(extents.contains("shared"), fallback == Fallback::Reflink, "{extents}");
+    }
     for (_, _, device, page) in &pages {
         let mut expected = content[..1 << 20].to_vec();
         expected[8192..12288].copy_from_slice(&page.0);
