@@ -173,6 +173,21 @@ fn an_archive_and_a_directory_of_the_same_files_become_the_same_template() {
 }
 
 #[test]
+fn only_a_source_with_a_digest_of_its_own_has_one() {
+    let root = root();
+    let archives = tempfile::tempdir().unwrap();
+    let archive = archives.path().join("a.tar");
+    tar(root.path(), &archive, &["--format=pax"]);
+    let of_archive = hex::encode(Sha256::digest(fs::read(&archive).unwrap()));
+    for (source, expected) in [(root.path(), None), (&archive, Some(of_archive.as_str()))] {
+        let (_environment, pool) = pool();
+        import(&pool, source).unwrap();
+        let status = pool.template("base").unwrap().status().unwrap();
+        assert_eq!(status.source_digest.as_ref().map(Digest::as_str), expected);
+    }
+}
+
+#[test]
 fn an_archive_from_a_server_is_kept_until_it_is_read_twice() {
     let root = root();
     let archives = tempfile::tempdir().unwrap();

@@ -32,7 +32,8 @@ pub(super) fn present(pool: &PoolDir, spec: &ImportSpec) -> Result<Option<Import
 
 /// The digest of what the content was made of, where that is another one and the record of it can be read.
 pub(crate) fn source_digest(pool: &PoolDir, digest: &Digest) -> Option<Digest> {
-    state::of_content(pool, digest).ok()??.identity.source_digest().cloned()
+    let known = state::of_content(pool, digest).ok()??;
+    known.identity.source_digest().filter(|source| *source != digest).cloned()
 }
 
 /// Whether the template's content is what is asked for, by its digest or by that of the file that it was
