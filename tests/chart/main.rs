@@ -17,7 +17,7 @@ use std::process::ExitCode;
 
 use libtest_mimic::{Arguments, Trial};
 
-const TESTS: [(&str, fn()); 50] = [
+const TESTS: [(&str, fn()); 51] = [
     ("lint_finds_nothing", helm::lint_finds_nothing),
     ("defaults_render_every_object", rendering::defaults_render_every_object),
     ("sidecars_have_no_rights", rendering::sidecars_have_no_rights),
@@ -36,6 +36,7 @@ const TESTS: [(&str, fn()); 50] = [
     ),
     ("a_group_may_set_all_of_a_value", schema::a_group_may_set_all_of_a_value),
     ("inline_volumes_are_switched_on", rendering::inline_volumes_are_switched_on_and_capped),
+    ("kubelet_mounts_images_for_the_driver", rendering::kubelet_mounts_images_for_the_driver),
     ("the_network_reaches_probes_only", rendering::the_network_reaches_probes_only),
     ("long_names_are_cut", rendering::long_names_are_cut),
     ("the_resizer_may_use_its_lease_only", rendering::the_resizer_may_use_its_lease_only),

@@ -142,6 +142,32 @@ pub(crate) fn templates_reach_the_driver() {
     assert_eq!(host_path(&objects, "template-images"), "/srv/images");
 }
 
+pub(crate) fn kubelet_mounts_images_for_the_driver() {
+    let objects = render(
+        "templateImages: {volumes: [{name: fedora, reference: 'quay.io/containerdisks/fedora:41'},\n\
+         {name: app, reference: 'registry.example:5000/app:1', pullPolicy: Always}]}\n\
+         templates: [{name: fedora, source: /image-volumes/fedora/disk/fedora.qcow2, partition: root}]",
+    );
+    let pod = &objects.one("DaemonSet")["spec"]["template"]["spec"];
+    let images: Vec<&Value> =
+        list(&pod["volumes"]).iter().filter(|volume| !volume["image"].is_null()).collect();
+    assert_eq!(
+        images,
+        [
+            &json!({ "name": "image-fedora", "image": {
+                "reference": "quay.io/containerdisks/fedora:41", "pullPolicy": "IfNotPresent" } }),
+            &json!({ "name": "image-app", "image": {
+                "reference": "registry.example:5000/app:1", "pullPolicy": "Always" } }),
+        ]
+    );
+    let mounts = list(&objects.container("calf")["volumeMounts"]);
+    for name in ["fedora", "app"] {
+        let mount = json!({ "name": format!("image-{name}"), "readOnly": true,
+                            "mountPath": format!("/image-volumes/{name}") });
+        assert!(mounts.contains(&mount), "{name}: {mounts:?}");
+    }
+}
+
 pub(crate) fn the_network_reaches_probes_only() {
     let objects = render("{}");
     let policy = &objects.one("NetworkPolicy")["spec"];

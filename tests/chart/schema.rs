@@ -68,6 +68,15 @@ const REFUSED: &[(&str, &str)] = &[
     // Combinations of two values.
     ("templates: [{name: base, source: /srv/base.img}]", "templateImages.path"),
     (
+        "{templateImages: {volumes: [{name: a, reference: r/a}]}, \
+         templates: [{name: base, source: /image-volumes/b/disk.img}]}",
+        "is in no image of templateImages.volumes",
+    ),
+    ("templateImages: {volumes: [{name: A, reference: r/a}]}", "name"),
+    ("templateImages: {volumes: [{name: a, reference: 'docker://r/a'}]}", "reference"),
+    ("templateImages: {volumes: [{name: a}]}", "reference"),
+    ("templateImages: {volumes: [{name: a, reference: r/a, pullPolicy: Sometimes}]}", "pullPolicy"),
+    (
         "{templateImages: {path: /srv/images}, templates: [{name: base, source: /srv/base.img}]}",
         "not below templateImages.path",
     ),

@@ -264,6 +264,11 @@ spec:
               mountPath: {{ . }}
               readOnly: true
             {{- end }}
+            {{- range .Values.templateImages.volumes }}
+            - name: image-{{ .name }}
+              mountPath: /image-volumes/{{ .name }}
+              readOnly: true
+            {{- end }}
             {{- if .Values.tlsCa.configMap }}
             - name: tls-ca
               mountPath: /etc/calf-tls
@@ -478,6 +483,12 @@ spec:
           hostPath:
             path: {{ . }}
             type: Directory
+        {{- end }}
+        {{- range .Values.templateImages.volumes }}
+        - name: image-{{ .name }}
+          image:
+            reference: {{ .reference | quote }}
+            pullPolicy: {{ default "IfNotPresent" .pullPolicy }}
         {{- end }}
         {{- if .Values.tlsCa.configMap }}
         - name: tls-ca

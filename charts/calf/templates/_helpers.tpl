@@ -76,7 +76,15 @@ The file for `calf serve --templates`. Refuses combinations of values that the s
 {{- fail (printf "templates: %s is listed twice" .name) -}}
 {{- end -}}
 {{- $names = append $names .name -}}
-{{- if hasPrefix "/" (.source | default "") -}}
+{{- if hasPrefix "/image-volumes/" (.source | default "") -}}
+{{- $template := . -}}
+{{- $image := index (splitList "/" .source) 2 -}}
+{{- $listed := list -}}
+{{- range $.Values.templateImages.volumes }}{{ $listed = append $listed .name }}{{ end -}}
+{{- if not (has $image $listed) -}}
+{{- fail (printf "templates: the source of %s, %s, is in no image of templateImages.volumes" $template.name $template.source) -}}
+{{- end -}}
+{{- else if hasPrefix "/" (.source | default "") -}}
 {{- $directory := required (printf "templateImages.path: required, as template %s names a path" .name) $.Values.templateImages.path -}}
 {{- if not (hasPrefix (printf "%s/" (trimSuffix "/" $directory)) .source) -}}
 {{- fail (printf "templates: the source of %s, %s, is not below templateImages.path (%s)" .name .source $directory) -}}
