@@ -7,6 +7,7 @@
 #[cfg(feature = "driver")]
 pub use crate::csi::fuzzing::requests;
 pub use crate::pool::fuzzing::records;
+pub use crate::snapshot::stream::fuzzing::snapshot_stream;
 pub use crate::sys::fuzzing::{device_mapper, mount_options, mountinfo};
 #[cfg(feature = "formats")]
 pub use crate::template::fuzzing::{archive, compressed, container_image, partitions, qcow2};
@@ -35,5 +36,6 @@ pub const TARGETS: &[(&str, Target)] = &[
     ("records", records),
     #[cfg(feature = "driver")]
     ("requests", requests),
+    ("snapshot_stream", snapshot_stream),
     ("superblock", superblock),
 ];

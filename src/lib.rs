@@ -182,14 +182,18 @@ pub use template::spec::{ImportFormat, ImportSource, ImportSpec, Progress};
 // Snapshots.
 pub use api::{GroupSnapshot, Snapshot};
 pub use model::block_range::BlockRange;
+pub use model::export::{ExportSpec, SnapshotImportSpec};
+pub use model::identity::SnapshotIdentity;
 pub use model::snapshot::{Consistency, GroupSnapshotSpec, SnapshotSpec, VolumeSource};
 pub use pool::groups::{GroupMember, GroupRecord};
-pub use pool::snapshots::{GroupMembership, SnapshotRecord};
+pub use pool::snapshots::{GroupMembership, SnapshotImport, SnapshotRecord};
 pub use snapshot::blocks::Blocks;
 pub use snapshot::catalog::SnapshotStatus;
 pub use snapshot::commit::Committed;
 pub use snapshot::create::Taken;
+pub use snapshot::export::Exported;
 pub use snapshot::group::TakenGroup;
+pub use snapshot::import::ImportedSnapshot;
 
 // Reconciliation.
 pub use reconcile::report::{ReconcileOptions, ReconcileReport, Removal, RemovalKind, Repair};

@@ -5,6 +5,7 @@ mod admission;
 mod blocks;
 mod device;
 mod doctor;
+mod exports;
 #[cfg(feature = "driver")]
 mod figures;
 mod groups;

@@ -145,6 +145,28 @@ Examples:
   calf snapshot create vm1 warm
   calf volume create vm2 --snapshot warm --activate";
 
+pub(super) const SNAPSHOT_EXPORT: &str = "\
+The stream has all that was written, but not the template's content, which the other pool has to have under the same \
+digest. With --base, it has only what changed since an earlier snapshot of the same volume. Neither a device nor the \
+kernel is needed for it. It ends with a digest of all that is in it, so that nothing of a damaged or half stream \
+counts. A FILE appears once it is complete. What is confirmed goes to stderr if the stream goes to standard output.
+
+Examples:
+  calf snapshot export monday /backup/vm1.monday
+  calf snapshot export tuesday --base monday --compress /backup/vm1.tuesday
+  calf snapshot export monday | ssh node2 calf snapshot import --name vm1-monday";
+
+pub(super) const SNAPSHOT_IMPORT: &str = "\
+The snapshot is complete and on the disk when the command returns, and `calf volume create --snapshot` makes \
+volumes that start from it. The pool needs the same content of the template, under any name, and for a stream with a \
+base that snapshot, which is found by its identity. If the command fails or is interrupted, nothing of it is left, and \
+repeating it with the same stream is safe.
+
+Examples:
+  calf snapshot import --name monday /backup/vm1.monday
+  calf snapshot import --name tuesday /backup/vm1.tuesday
+  calf volume create vm1 --snapshot tuesday --activate";
+
 pub(super) const SNAPSHOT_GROUP_CREATE: &str = "\
 All snapshots have what was acknowledged before one and the same instant, and nothing of what was written \
 after it. Either all are made or none. Writers of all volumes wait meanwhile, for about a millisecond each. The \

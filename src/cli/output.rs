@@ -54,17 +54,21 @@ impl Output {
         names: impl IntoIterator<Item = N>,
         human: impl FnOnce() -> String,
     ) -> Result<()> {
-        match self.format {
-            Format::Table => text(&human()),
-            Format::Json => {
-                let json = serde_json::to_string_pretty(value)
-                    .map_err(|e| Error::io("write", "the result", io::Error::from(e)))?;
-                text(&json)
-            }
-            Format::Name => text(
-                &names.into_iter().map(|name| format!("{}\n", name.as_ref())).collect::<String>(),
-            ),
-        }
+        text(&self.formatted(value, names, human)?)
+    }
+
+    fn formatted<N: AsRef<str>>(
+        self,
+        value: &impl Serialize,
+        names: impl IntoIterator<Item = N>,
+        human: impl FnOnce() -> String,
+    ) -> Result<String> {
+        Ok(match self.format {
+            Format::Table => human(),
+            Format::Json => serde_json::to_string_pretty(value)
+                .map_err(|e| Error::io("write", "the result", io::Error::from(e)))?,
+            Format::Name => names.into_iter().map(|name| format!("{}\n", name.as_ref())).collect(),
+        })
     }
 
     /// Prints a confirmation: like a result, but with `--quiet` people see nothing.
@@ -78,6 +82,21 @@ impl Output {
             Self { format: Format::Table, quiet: true } => Ok(()),
             _ => self.result(value, names, sentence),
         }
+    }
+
+    /// Prints a confirmation of a command whose stdout has something else: to stderr.
+    pub(super) fn done_aside<N: AsRef<str>>(
+        self,
+        value: &impl Serialize,
+        names: impl IntoIterator<Item = N>,
+        sentence: impl FnOnce() -> String,
+    ) -> Result<()> {
+        if self != (Self { format: Format::Table, quiet: true }) {
+            let text = self.formatted(value, names, sentence)?;
+            // If stderr is closed, nobody reads it.
+            let _ = writeln!(io::stderr(), "{}", text.trim_end());
+        }
+        Ok(())
     }
 
     /// Applies an action to as many of `names` as possible, and prints which succeeded (as "`done`

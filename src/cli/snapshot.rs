@@ -2,12 +2,15 @@
 
 mod blocks;
 mod group;
+mod transfer;
 
 use std::cmp::Reverse;
 use std::time::Duration;
 
 use calf::units::format_size;
-use calf::{Consistency, ErrorKind, Pool, Result, SnapshotSpec, SnapshotStatus, Taken};
+use calf::{
+    Consistency, ErrorKind, Pool, Result, SnapshotIdentity, SnapshotSpec, SnapshotStatus, Taken,
+};
 use clap::{Subcommand, ValueEnum};
 use jiff::Timestamp;
 use serde::Serialize;
@@ -69,6 +72,12 @@ pub(super) enum Command {
     /// List the ranges of a snapshot that hold something
     #[command(after_help = help::SNAPSHOT_ALLOCATED)]
     Allocated(blocks::Allocated),
+    /// Write a snapshot to a file or stream, from which another pool makes the same
+    #[command(after_help = help::SNAPSHOT_EXPORT)]
+    Export(transfer::Export),
+    /// Make a snapshot of what `calf snapshot export` wrote
+    #[command(after_help = help::SNAPSHOT_IMPORT)]
+    Import(transfer::Import),
     /// Snapshots of several volumes as of one instant
     #[command(subcommand)]
     Group(group::Command),
@@ -123,6 +132,8 @@ pub(super) fn run(context: &Context, command: Command) -> Result<Outcome> {
         }
         Command::Diff(arguments) => blocks::diff(context, &arguments),
         Command::Allocated(arguments) => blocks::allocated(context, &arguments),
+        Command::Export(arguments) => transfer::export(context, &arguments),
+        Command::Import(arguments) => transfer::import(context, &arguments),
         Command::Group(command) => group::run(context, command),
         Command::Delete { names } => {
             let pool = context.existing_pool()?;
@@ -239,6 +250,8 @@ fn inspect(context: &Context, name: &str) -> Result<()> {
             ("Chunks written", record.chunks.to_string()),
             ("Allocated", format_size(snapshot.allocated)),
             ("Created", moment(record.created)),
+            ("Imported", record.imported.as_ref().map_or("-".into(), |it| moment(it.time))),
+            ("Identity", snapshot.identity.to_string()),
             ("Group", record.group.as_ref().map_or("-", |group| &group.name).to_owned()),
         ])
     })
@@ -268,6 +281,10 @@ struct View<'a> {
     created: Timestamp,
     /// Name of the group that it is part of.
     group: Option<&'a str>,
+    /// When it came from another pool.
+    imported: Option<Timestamp>,
+    /// What identifies it in every pool.
+    identity: &'a SnapshotIdentity,
 }
 
 #[derive(Serialize)]
@@ -300,6 +317,8 @@ impl<'a> View<'a> {
             allocated: snapshot.allocated,
             created: record.created,
             group: record.group.as_ref().map(|group| &*group.name),
+            imported: record.imported.as_ref().map(|import| import.time),
+            identity: &snapshot.identity,
         }
     }
 }

@@ -18,6 +18,9 @@ pub enum StoreHeader {
     Foreign,
 }
 
+const MAGIC: u32 = u32::from_le_bytes(*b"SnAp");
+const VERSION: u32 = 1;
+
 impl StoreHeader {
     /// Length of a header, in bytes.
     pub const LENGTH: usize = 16;
@@ -27,6 +30,15 @@ impl StoreHeader {
 
     /// That word in a valid store.
     pub(crate) const VALID: [u8; 4] = 1u32.to_le_bytes();
+
+    /// The header of a valid store with chunks of `chunk_size` bytes.
+    pub(crate) fn valid(chunk_size: u64) -> [u8; Self::LENGTH] {
+        let sectors = u32::try_from(chunk_size / 512).unwrap_or(u32::MAX).to_le_bytes();
+        let mut header = [0; Self::LENGTH];
+        let words = [MAGIC.to_le_bytes(), Self::VALID, VERSION.to_le_bytes(), sectors];
+        header.copy_from_slice(words.as_flattened());
+        header
+    }
 
     /// Reads the header from the first bytes of a store. Shorter input is not a store.
     pub(crate) fn read(mut store: impl io::Read) -> io::Result<Self> {
@@ -41,8 +53,6 @@ impl StoreHeader {
     /// Reads a header: four little-endian words, namely magic, valid, version and chunk size in
     /// sectors (`struct disk_header` of Linux, `drivers/md/dm-snap-persistent.c`).
     pub fn parse(header: [u8; Self::LENGTH]) -> Self {
-        const MAGIC: u32 = u32::from_le_bytes(*b"SnAp");
-        const VERSION: u32 = 1;
         let word = |n: usize| {
             let [a, b, c, d] = [0, 1, 2, 3].map(|byte| header[4 * n + byte]);
             u32::from_le_bytes([a, b, c, d])
@@ -72,6 +82,10 @@ mod tests {
         let magic = u32::from_le_bytes(*b"SnAp");
         assert_eq!(header([0; 4]), StoreHeader::New);
         assert_eq!(header([magic, 1, 1, 8]), StoreHeader::Valid { chunk_size: 4096 });
+        for chunk_size in [4096, 1 << 20] {
+            let written = StoreHeader::parse(StoreHeader::valid(chunk_size));
+            assert_eq!(written, StoreHeader::Valid { chunk_size });
+        }
         assert_eq!(header([magic, 0, 1, 8]), StoreHeader::Invalid);
         assert_eq!(header([magic, 1, 2, 8]), StoreHeader::Foreign);
         assert_eq!(header([0x464c_457f, 1, 1, 8]), StoreHeader::Foreign);

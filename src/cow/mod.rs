@@ -4,7 +4,9 @@ pub(crate) mod changes;
 pub(crate) mod exceptions;
 pub(crate) mod extents;
 pub(crate) mod header;
+pub(crate) mod listing;
 pub(crate) mod pieces;
+pub(crate) mod selection;
 pub(crate) mod size;
 
 pub use size::{EXCEPTION_MEMORY, largest_volume, store_size};

@@ -9,6 +9,8 @@ pub(crate) mod device_id;
 pub(crate) mod digest;
 pub(crate) mod download;
 pub(crate) mod empty;
+pub(crate) mod export;
+pub(crate) mod identity;
 pub(crate) mod key;
 pub(crate) mod limits;
 pub(crate) mod mount_options;

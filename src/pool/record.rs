@@ -13,6 +13,8 @@
 //! | 3 | templates: `warm`; spares |
 //! | 4 | volumes: `source`; snapshots |
 //! | 5 | content that was committed and not read: `digest` starts with `commit-` |
+//! | 6 | snapshots: `group`; groups |
+//! | 7 | snapshots: `imported` |
 //!
 //! Every record of one format is also valid in the next. The format of a pool is raised only when
 //! the first record that needs it is about to be written. Until then, an older calf can still use
@@ -35,7 +37,7 @@ use crate::model::{template_name, volume_id};
 use crate::sys::Host;
 
 /// The formats of layout and records that this calf reads and writes.
-pub const FORMATS: std::ops::RangeInclusive<u32> = 1..=6;
+pub const FORMATS: std::ops::RangeInclusive<u32> = 1..=7;
 
 /// The first format in which a pool may contain spares.
 pub(crate) const SPARES_FORMAT: u32 = 3;
@@ -48,6 +50,9 @@ pub(crate) const COMMITS_FORMAT: u32 = 5;
 
 /// The first format in which snapshots may be part of a group.
 pub(crate) const GROUPS_FORMAT: u32 = 6;
+
+/// The first format in which snapshots may come from another pool.
+pub(crate) const IMPORTS_FORMAT: u32 = 7;
 
 /// Maximum size of a record in bytes: many times the size of the largest.
 pub(crate) const MAX_RECORD: u64 = 64 << 10;
@@ -210,11 +215,11 @@ pub fn to_bytes(record: &impl Serialize) -> Vec<u8> {
     bytes
 }
 
-pub(super) fn require(holds: bool, field: &str, what: impl std::fmt::Debug) -> Result<(), String> {
+pub(crate) fn require(holds: bool, field: &str, what: impl std::fmt::Debug) -> Result<(), String> {
     if holds { Ok(()) } else { Err(format!("{field} cannot be {what:?}")) }
 }
 
-pub(super) fn is_device_size(size: u64) -> bool {
+pub(crate) fn is_device_size(size: u64) -> bool {
     size > 0 && size.is_multiple_of(SECTOR) && size <= MAX_SIZE
 }
 

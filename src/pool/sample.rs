@@ -54,5 +54,6 @@ pub(crate) fn snapshot() -> SnapshotRecord {
         consistency: Consistency::Crash,
         created: Timestamp::UNIX_EPOCH,
         group: None,
+        imported: None,
     }
 }

@@ -8,7 +8,8 @@ use serde::{Deserialize, Serialize};
 use crate::cow;
 use crate::error::{Error, ErrorKind, Result};
 use crate::model::digest::Digest;
-use crate::model::key::Key;
+use crate::model::identity::SnapshotIdentity;
+use crate::model::key::{Key, PoolId};
 use crate::model::snapshot::Consistency;
 use crate::model::{template_name, volume_id};
 use crate::pool::record::{self, Record, is_device_size, require};
@@ -47,6 +48,20 @@ pub struct SnapshotRecord {
     /// The group that it is part of: snapshots of several volumes as of one instant.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub group: Option<GroupMembership>,
+    /// How it came into this pool, if it was made in another (format 7).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub imported: Option<SnapshotImport>,
+}
+
+/// How a snapshot came into a pool.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+#[non_exhaustive]
+pub struct SnapshotImport {
+    /// What identifies it in every pool.
+    pub identity: SnapshotIdentity,
+    /// When it came.
+    pub time: Timestamp,
 }
 
 /// The group that a snapshot is part of.
@@ -149,6 +164,19 @@ impl SnapshotRecord {
     /// Returns the key of the snapshot's directory.
     pub(crate) fn key(&self) -> Key {
         Key::of(&self.name)
+    }
+
+    /// What identifies the snapshot in every pool; `pool` is the one that has this record.
+    pub(crate) fn identity(&self, pool: &PoolId) -> SnapshotIdentity {
+        match &self.imported {
+            Some(import) => import.identity.clone(),
+            None => SnapshotIdentity::of(pool, &self.name, &self.volume, self.created),
+        }
+    }
+
+    /// Since when the snapshot has been in its pool.
+    pub(crate) fn since(&self) -> Timestamp {
+        self.imported.as_ref().map_or(self.created, |import| import.time)
     }
 }
 

@@ -64,18 +64,19 @@ impl IntoIterator for Blocks {
 }
 
 /// A snapshot that stays in place meanwhile.
-struct Held {
-    start: Start,
+pub(super) struct Held {
+    pub(super) start: Start,
     _lock: Lock,
 }
 
 impl Held {
-    fn take(pool: &PoolDir, name: &str) -> Result<Self> {
+    pub(super) fn take(pool: &PoolDir, name: &str) -> Result<Self> {
         let (start, lock) = start::hold(pool, name, Mode::Shared)?;
         Ok(Self { start, _lock: lock })
     }
 
-    fn pieces(&self, pool: &PoolDir, operation: &'static str) -> Result<Vec<Piece>> {
+    /// The parts of its store, in the order of their places.
+    pub(super) fn pieces(&self, pool: &PoolDir, operation: &'static str) -> Result<Vec<Piece>> {
         pieces_of(pool, &self.start.content, &self.start.store, operation)
     }
 
@@ -83,7 +84,8 @@ impl Held {
         pool.host().extents(&self.start.store)
     }
 
-    fn open(&self, pool: &PoolDir) -> Result<Box<dyn ImageFile>> {
+    /// Opens its store.
+    pub(super) fn open(&self, pool: &PoolDir) -> Result<Box<dyn ImageFile>> {
         pool.host().open_image(&self.start.store, OpenMode::Read)
     }
 
@@ -129,14 +131,24 @@ fn data(image: &dyn ImageFile, length: u64) -> io::Result<Ranges> {
 /// `InvalidArgument` if they do not rest on the same content in chunks of the same size.
 pub(crate) fn changed(pool: &PoolDir, base: &str, name: &str) -> Result<Blocks> {
     let (before, after) = (Held::take(pool, base)?, Held::take(pool, name)?);
-    comparable(&before, &after)?;
-    let both = [&before, &after];
-    let (old, new) = (before.pieces(pool, COMPARE)?, after.pieces(pool, COMPARE)?);
-    let extents = extents(pool, both)?;
+    let new = after.pieces(pool, COMPARE)?;
+    let ranges = differences(pool, &before, &after, &new)?;
+    Ok(after.blocks(ranges))
+}
+
+/// The same of snapshots that are in place; `new` are the pieces of the second.
+pub(super) fn differences(
+    pool: &PoolDir,
+    before: &Held,
+    after: &Held,
+    new: &[Piece],
+) -> Result<Ranges> {
+    comparable(before, after)?;
+    let old = before.pieces(pool, COMPARE)?;
+    let extents = extents(pool, [before, after])?;
     let stores = [before.open(pool)?, after.open(pool)?];
     let places = |n: usize| extents.as_ref().map(|both| Places(&both[n]));
-    let sides =
-        [Side { pieces: &old, places: places(0) }, Side { pieces: &new, places: places(1) }];
+    let sides = [Side { pieces: &old, places: places(0) }, Side { pieces: new, places: places(1) }];
     let chunk = after.start.content.chunk_size;
     let length = usize::try_from(chunk).unwrap_or(usize::MAX);
     let mut buffers = [vec![0; length], vec![0; length]];
@@ -149,10 +161,11 @@ pub(crate) fn changed(pool: &PoolDir, base: &str, name: &str) -> Result<Blocks> 
         }
         Ok(buffers[0] == buffers[1])
     });
+    let [base, name] = [before, after].map(|it| &it.start.content.name);
     compared.map_err(|e| Error::io(COMPARE, format!("{name} with {base}"), e))?;
     let mut grown = Ranges::new(after.start.content.size);
     grown.add(before.start.content.size, u64::MAX);
-    Ok(after.blocks(ranges.union(grown)))
+    Ok(ranges.union(grown))
 }
 
 /// Refuses snapshots whose stores say nothing of each other.

@@ -2,6 +2,7 @@
 
 use crate::error::{Error, Result};
 use crate::model::device_id::DeviceId;
+use crate::model::identity::SnapshotIdentity;
 use crate::model::key::Key;
 use crate::pool::PoolDir;
 use crate::pool::snapshots::{self, SnapshotRecord};
@@ -16,6 +17,8 @@ use crate::volume::start::unknown;
 pub struct SnapshotStatus {
     /// The snapshot's record.
     pub record: SnapshotRecord,
+    /// What identifies the snapshot in every pool that it is exported to.
+    pub identity: SnapshotIdentity,
     /// Bytes that the snapshot occupies in the pool. It may share them with its volume, other snapshots
     /// of it, and the volumes that started from it.
     pub allocated: u64,
@@ -54,5 +57,6 @@ pub(super) fn describe(pool: &PoolDir, record: SnapshotRecord) -> Result<Snapsho
 /// The same for a snapshot without a device.
 fn inactive(pool: &PoolDir, record: SnapshotRecord) -> Result<SnapshotStatus> {
     let allocated = allocated(pool, &pool.layout().snapshot_store(&record.key()))?;
-    Ok(SnapshotStatus { record, allocated, device: None })
+    let identity = record.identity(pool.id());
+    Ok(SnapshotStatus { record, identity, allocated, device: None })
 }

@@ -83,6 +83,7 @@ pub(crate) fn create(pool: &PoolDir, id: &str, spec: &SnapshotSpec) -> Result<Ta
 /// Checks that the snapshot of `record` is the one that is asked for.
 fn agrees(volume: &str, spec: &SnapshotSpec, record: &SnapshotRecord) -> Result<()> {
     let why = match spec.consistency {
+        _ if record.imported.is_some() => "it exists, and was imported".to_owned(),
         _ if record.volume != volume => format!("it exists, of volume {}", record.volume),
         Some(wanted) if wanted != record.consistency => format!(
             "it exists with consistency {}, {} was requested",
@@ -219,5 +220,6 @@ pub(super) fn describe(
         consistency: cut.consistency,
         created: Timestamp::now(),
         group: None,
+        imported: None,
     }
 }

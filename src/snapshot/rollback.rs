@@ -98,7 +98,12 @@ fn check_snapshot(record: &VolumeRecord, content: &SnapshotRecord) -> Result<()>
         Err(Error::new(ErrorKind::InvalidArgument, OPERATION, &record.id, why).remedy(remedy))
     };
     let started_from_it = record.source == Some(VolumeSource::Snapshot(name.clone()))
-        && content.created <= record.created;
+        && content.since() <= record.created;
+    if !started_from_it && content.imported.is_some() {
+        return foreign(format!(
+            "snapshot {name} was imported, and the volume did not start from it"
+        ));
+    }
     if !started_from_it && content.volume != record.id {
         return foreign(format!(
             "snapshot {name} is of volume {}, and the volume did not start from it",

@@ -6,7 +6,7 @@ use std::os::unix::fs::{FileExt, FileTypeExt as _, OpenOptionsExt as _, Permissi
 use std::path::Path;
 
 use nix::libc::{O_NOFOLLOW, O_NONBLOCK};
-use rustix::fs::SeekFrom;
+use rustix::fs::{FallocateFlags, SeekFrom};
 use rustix::io::Errno;
 
 use crate::error::{Error, Result};
@@ -55,6 +55,9 @@ pub trait ImageFile: SparseRead {
 
     /// Writes all of `bytes` at `offset`.
     fn write_all_at(&self, bytes: &[u8], offset: u64) -> io::Result<()>;
+
+    /// Makes bytes of the image zeros, and gives back the space that they take if the file system can.
+    fn clear(&self, offset: u64, length: u64) -> io::Result<()>;
 
     /// Truncates the image, or extends it with a hole.
     fn set_length(&self, length: u64) -> io::Result<()>;
@@ -115,6 +118,14 @@ impl ImageFile for File {
         FileExt::write_all_at(self, bytes, offset)
     }
 
+    fn clear(&self, offset: u64, length: u64) -> io::Result<()> {
+        let flags = FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE;
+        match rustix::fs::fallocate(self, flags, offset, length) {
+            Err(Errno::OPNOTSUPP) => write_zeros(self, offset, length),
+            cleared => Ok(cleared?),
+        }
+    }
+
     fn set_length(&self, length: u64) -> io::Result<()> {
         self.set_len(length)
     }
@@ -126,5 +137,37 @@ impl ImageFile for File {
     fn seal(&self) -> io::Result<()> {
         self.set_permissions(Permissions::from_mode(0o400))?;
         self.sync_all()
+    }
+}
+
+fn write_zeros(file: &File, offset: u64, length: u64) -> io::Result<()> {
+    static ZEROS: [u8; 64 << 10] = [0; 64 << 10];
+    let end = offset + length;
+    for at in (offset..end).step_by(ZEROS.len()) {
+        let step = usize::try_from(end - at).unwrap_or(usize::MAX).min(ZEROS.len());
+        FileExt::write_all_at(file, &ZEROS[..step], at)?;
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn cleared_bytes_are_zeros_and_the_others_stay() {
+        const LENGTH: usize = 300 << 10;
+        type Clear = fn(&File, u64, u64) -> io::Result<()>;
+        let clear: Clear = |file, offset, length| ImageFile::clear(file, offset, length);
+        for clear in [clear, write_zeros] {
+            let file = tempfile::tempfile().expect("a file");
+            FileExt::write_all_at(&file, &vec![7; LENGTH], 0).expect("write");
+            clear(&file, 5000, 200_000).expect("clear");
+            let mut bytes = vec![1; LENGTH + 1];
+            assert_eq!(file.fill_from(&mut bytes, 0).expect("read"), LENGTH);
+            for (range, byte) in [(0..5000, 7), (5000..205_000, 0), (205_000..LENGTH, 7)] {
+                assert!(bytes[range.clone()].iter().all(|found| *found == byte), "{range:?}");
+            }
+        }
     }
 }

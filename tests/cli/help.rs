@@ -39,6 +39,8 @@ const COMMANDS: &[&[&str]] = &[
     &["snapshot", "deactivate"],
     &["snapshot", "diff"],
     &["snapshot", "allocated"],
+    &["snapshot", "export"],
+    &["snapshot", "import"],
     &["snapshot", "delete"],
     &["snapshot", "group"],
     &["snapshot", "group", "create"],

@@ -9,4 +9,5 @@ mod kubectl;
 mod power;
 mod snapshot;
 mod template;
+mod transfer;
 mod volume;

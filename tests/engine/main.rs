@@ -14,6 +14,7 @@ mod downloads;
 #[cfg(feature = "formats")]
 mod empty;
 mod examples;
+mod exports;
 mod faults;
 mod faults_templates;
 mod forks;

@@ -53,6 +53,10 @@ impl ImageFile for FakeImage {
         self.call("write_all_at", |file| file.write_all_at(bytes, offset))
     }
 
+    fn clear(&self, offset: u64, length: u64) -> io::Result<()> {
+        self.call("clear", |file| file.clear(offset, length))
+    }
+
     fn set_length(&self, length: u64) -> io::Result<()> {
         self.call("set_length", |file| file.set_length(length))
     }

@@ -48,6 +48,11 @@ pub(crate) fn copy_of(
     duplicate(pool, from, path, store_length(record), flush)
 }
 
+/// Makes a copy at `path` of the first `length` bytes of a COW store that nobody writes to. It is not durable yet.
+pub(crate) fn copy_frozen(pool: &PoolDir, from: &Path, path: &Path, length: u64) -> Result<()> {
+    duplicate(pool, from, path, length, Flush::Later)
+}
+
 /// Has a new file share the blocks of another, or copies them where the file system cannot share.
 fn duplicate(pool: &PoolDir, from: &Path, to: &Path, length: u64, flush: Flush) -> Result<()> {
     match pool.host().copy_file(from, to, length, CopyMode::Reflink, flush) {

@@ -143,6 +143,7 @@ impl ImageFile for KillingImage {
     pass_on! {
         look status() -> io::Result<FileStatus>;
         change write_all_at(bytes: &[u8], offset: u64) -> io::Result<()>;
+        change clear(offset: u64, length: u64) -> io::Result<()>;
         change set_length(length: u64) -> io::Result<()>;
         change sync() -> io::Result<()>;
         change seal() -> io::Result<()>;
