@@ -41,7 +41,13 @@ impl Place {
 type Touched = BTreeSet<u64>;
 
 /// Writes, rewrites and discards parts of the device, of `size` bytes, in steps of sectors.
-fn scribble(rig: &Rig, device: &File, size: u64, chunk: u64, random: &mut Random) -> Touched {
+pub(crate) fn scribble(
+    rig: &Rig,
+    device: &File,
+    size: u64,
+    chunk: u64,
+    random: &mut Random,
+) -> Touched {
     let mut touched = Touched::new();
     let mut touch = |at: u64, length: u64| touched.extend(at / chunk..=(at + length - 1) / chunk);
     for _ in 0..150 {
