@@ -17,7 +17,7 @@ pub(super) const ROOMS: [(&str, &str); 13] = [
     ("guests", "Guests and the page cache"),
     ("density", "Density"),
     ("exceptions", "Many exceptions"),
-    ("snapshots", "Snapshots, forks, commits"),
+    ("snapshots", "Snapshots, forks, commits, deltas"),
     ("growth", "Growth"),
     ("import", "Import"),
 ];

@@ -257,6 +257,9 @@ fn snapshots(run: &Run<'_>) -> Vec<Judgement> {
         let of = |contender: &str| run.median("snapshots", case, contender, "a template");
         ratio(of("copy"), of(LIBRARY))
     };
+    let delta = |contender: &str| {
+        run.median("snapshots", "1 % changed, scattered", contender, "a delta in a file")
+    };
     vec![
         judgement("longest write while a snapshot is taken, ms", AtMost(60.0), longest),
         judgement("a fork of a warm disk, relative to a fresh disk", AtMost(1.2), fork()),
@@ -269,6 +272,11 @@ fn snapshots(run: &Run<'_>) -> Vec<Judgement> {
             "the same of scattered chunks",
             AtLeast(20.0),
             template("1 % written, scattered"),
+        ),
+        judgement(
+            "a delta of 1 % in a file, times faster than reading both and comparing",
+            AtLeast(1.0),
+            ratio(delta("read and compare"), delta(LIBRARY)),
         ),
     ]
 }

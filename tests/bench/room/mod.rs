@@ -1,6 +1,7 @@
 //! The rooms: one question each, one file system each.
 
 mod buffer;
+mod deltas;
 mod density;
 mod exceptions;
 mod growth;

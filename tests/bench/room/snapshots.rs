@@ -1,4 +1,5 @@
-//! What do a snapshot of a disk in use, a fork of a warm disk, and a template of what was written cost?
+//! What do a snapshot of a disk in use, a fork of a warm disk, a template of what was written, and a backup of what
+//! changed cost?
 //!
 //! The rivals' snapshots are in the page cache when their commands return, calf's is on the disk. So the time
 //! until it is on the disk is measured too. qcow2 has no row: while `qemu-nbd` serves an image, `qemu-img`
@@ -16,13 +17,14 @@ use calf::{CommitSpec, Pool, VolumeSource};
 use calf_test_kit::real_pool;
 
 use super::buffer::{Buffer, LARGE, PAGE};
+use super::deltas::deltas;
 use super::memory::free_of_caches;
 use super::{since, workload};
 use crate::contender::{self, Caller, Contender, Disk, Library, Snapshots};
 use crate::series::emit;
 use crate::world::World;
 
-const ROOM: &str = "snapshots";
+pub(super) const ROOM: &str = "snapshots";
 /// How long the writer writes before a snapshot is taken.
 const BEFORE: Duration = Duration::from_millis(50);
 const BURST: usize = 1 << 20;
@@ -44,6 +46,7 @@ pub(super) fn snapshots() {
             forks(&world, *contender, snapshots, round);
         }
         commits(&world, &pool, &calf, round);
+        deltas(&world, &pool, &calf, round);
         println!("{ROOM}: round {round} done");
     }
 }
@@ -173,7 +176,7 @@ fn copy_of(device: &Path, path: &Path) -> io::Result<()> {
 }
 
 /// Writes so many bytes at each place.
-fn write(device: &File, places: &[u64], length: usize) {
+pub(super) fn write(device: &File, places: &[u64], length: usize) {
     let buffer = Buffer::random();
     let part = length.min(LARGE);
     for place in places {
