@@ -8,6 +8,9 @@ pub(super) const MAGIC: [u8; 8] = *b"calfsnap";
 /// The version of the format that this calf writes and reads.
 pub(super) const VERSION: u32 = 1;
 
+/// Bytes before the first section.
+pub(super) const START: usize = MAGIC.len() + 4;
+
 /// The name of a section, its first four bytes.
 pub(super) type Kind = [u8; 4];
 

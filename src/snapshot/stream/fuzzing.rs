@@ -1,10 +1,34 @@
 //! Fuzzing of the reader.
 
+use sha2::{Digest as _, Sha256};
+
+use crate::snapshot::stream::format::{CHECK, START};
+use crate::snapshot::stream::run::word;
 use crate::snapshot::stream::{MAX_CONTENT, Part, Reader, What, Writer};
 
-/// Reads a stream. What is accepted is in order, within the volume and as long as it says, and is the same after it was
-/// written and read again.
+/// Reads a stream as it is, and with the right digests, which no fuzzer guesses.
 pub fn snapshot_stream(data: &[u8]) {
+    check(data);
+    check(&with_digests(data));
+}
+
+/// The same stream, in which each section has its digest.
+fn with_digests(data: &[u8]) -> Vec<u8> {
+    let mut bytes = data.to_vec();
+    let mut at = START;
+    while let Some(length) = bytes.get(at + 4..at + 8).map(word) {
+        let end = at + 8 + length as usize;
+        let (before, after) = bytes.split_at_mut(end.min(data.len()));
+        let Some(place) = after.get_mut(..CHECK) else { break };
+        place.copy_from_slice(&Sha256::digest(before));
+        at = end + CHECK;
+    }
+    bytes
+}
+
+/// What is accepted is in order, within the volume and as long as it says, and is the same after it was written and read
+/// again.
+fn check(data: &[u8]) {
     let mut rest = data;
     let Ok(mut reader) = Reader::begin(&mut rest) else { return };
     let head = reader.head().clone();

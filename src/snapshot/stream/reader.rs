@@ -8,8 +8,8 @@ use crate::pool::record::{MAX_RECORD, parse};
 use crate::snapshot::stream::encoding::decode;
 use crate::snapshot::stream::fault::Fault;
 use crate::snapshot::stream::format::{
-    CHECK, END, HEAD, Kind, MAGIC, MAX_CONTENT, MAX_PAYLOAD, MAX_RUNS, PREFIX, RUNS, Summary,
-    VERSION,
+    CHECK, END, HEAD, Kind, MAGIC, MAX_CONTENT, MAX_PAYLOAD, MAX_RUNS, PREFIX, RUNS, START,
+    Summary, VERSION,
 };
 use crate::snapshot::stream::head::Head;
 use crate::snapshot::stream::run::{Run, What, word};
@@ -36,7 +36,7 @@ impl<R: Read> Reader<R> {
     /// Reads up to the end of the head.
     pub(crate) fn begin(input: R) -> Result<Self, Fault> {
         let mut source = Source { input, hash: Sha256::new(), at: 0 };
-        let mut start = [0; MAGIC.len() + 4];
+        let mut start = [0; START];
         match source.fill(&mut start) {
             Err(Fault::Cut(_)) => return Err(Fault::Foreign),
             read => read?,
