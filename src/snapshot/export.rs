@@ -18,6 +18,10 @@ use crate::template::spec::Progress;
 
 const OPERATION: &str = "export snapshot";
 
+/// How many bytes the disk is told of before they are read: chunks lie in the store in the order in which they were
+/// written.
+const AHEAD: u64 = 8 << 20;
+
 /// A snapshot that was exported.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
@@ -106,8 +110,15 @@ impl Export<'_> {
         let chunk = self.head.chunk_size;
         let mut stream = Writer::begin(out, self.head, self.spec.compress).map_err(written)?;
         let mut buffer = vec![0; MAX_CONTENT];
-        let mut done = 0;
+        let (mut done, mut told) = (0, 0);
+        let mut coming = selected.iter().filter_map(|part| Some((part.from?, part.length)));
         for part in selected {
+            while told < done + AHEAD
+                && let Some((from, length)) = coming.next()
+            {
+                self.store.read_ahead(from, length.min(AHEAD));
+                told += length;
+            }
             let Some(from) = part.from else {
                 let (first, count) = (part.to / chunk, part.length / chunk);
                 stream.blank(first, count, What::Template).map_err(written)?;

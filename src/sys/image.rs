@@ -2,11 +2,12 @@
 
 use std::fs::{File, OpenOptions, Permissions};
 use std::io::{self, Seek as _};
+use std::num::NonZeroU64;
 use std::os::unix::fs::{FileExt, FileTypeExt as _, OpenOptionsExt as _, PermissionsExt as _};
 use std::path::Path;
 
 use nix::libc::{O_NOFOLLOW, O_NONBLOCK};
-use rustix::fs::{FallocateFlags, SeekFrom};
+use rustix::fs::{Advice, FallocateFlags, SeekFrom};
 use rustix::io::Errno;
 
 use crate::error::{Error, Result};
@@ -40,6 +41,9 @@ pub trait SparseRead: Send + Sync {
         }
         Ok(filled)
     }
+
+    /// Says that `length` bytes at `offset` are about to be read, so that the disk may begin. Changes nothing.
+    fn read_ahead(&self, _offset: u64, _length: u64) {}
 
     /// Where the next data at or after `offset` begins; `u64::MAX` if only a hole follows.
     fn next_data(&self, offset: u64) -> io::Result<u64>;
@@ -83,6 +87,11 @@ pub(super) fn open(path: &Path, mode: OpenMode) -> Result<File> {
 impl SparseRead for File {
     fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
         FileExt::read_at(self, buffer, offset)
+    }
+
+    fn read_ahead(&self, offset: u64, length: u64) {
+        // Whatever becomes of it, the read that follows tells.
+        let _ = rustix::fs::fadvise(self, offset, NonZeroU64::new(length), Advice::WillNeed);
     }
 
     fn next_data(&self, offset: u64) -> io::Result<u64> {

@@ -1,9 +1,9 @@
-//! What a comparison costs: printed, and not judged.
+//! What a comparison costs, and an export of what changed: printed, and not judged.
 
 use std::os::unix::fs::FileExt as _;
 use std::time::Instant;
 
-use calf::{SnapshotSpec, VolumeSpec};
+use calf::{ExportSpec, Pool, SnapshotImportSpec, SnapshotSpec, VolumeSpec};
 use calf_test_kit::kernel;
 use calf_test_kit::real_pool::{Page, Random, Rig};
 
@@ -45,6 +45,26 @@ pub(crate) fn print() {
     let start = Instant::now();
     let blocks = second.allocated().expect("ranges");
     println!("allocated: {} ranges in {:?}", blocks.ranges().len(), start.elapsed());
+    transfers(&rig.pool);
     drop(device);
     volume.delete().expect("delete");
+}
+
+/// Exports and imports what was written, and then what was rewritten.
+fn transfers(pool: &Pool) {
+    for (name, base) in [("first", None), ("second", Some("first".to_owned()))] {
+        let (start, mut stream) = (Instant::now(), Vec::new());
+        let spec = ExportSpec::new(name).base(base.clone());
+        let exported = pool.export_snapshot(&spec, &mut stream, &mut |_| ()).expect("an export");
+        let export = start.elapsed();
+        let start = Instant::now();
+        let spec = SnapshotImportSpec::new(format!("{name}-again")).base(base);
+        pool.import_snapshot(&spec, &mut &stream[..], &mut |_| ()).expect("an import");
+        println!(
+            "{} chunks exported in {export:?} to {} MiB, imported in {:?}",
+            exported.content / 4096,
+            exported.length >> 20,
+            start.elapsed()
+        );
+    }
 }
