@@ -3,6 +3,7 @@
 
 mod cost;
 mod device;
+mod handover;
 mod instant;
 mod killed;
 mod lasting;
@@ -45,6 +46,9 @@ fn main() -> ExitCode {
         }),
         kernel::test("volumes_of_one_snapshot_are_isolated", instant::isolation),
         kernel::test("a_snapshot_without_shared_blocks_is_refused_or_copied", instant::unshared),
+        kernel::test("exceptions_go_over_to_another_device_and_back", handover::there_and_back),
+        kernel::test("a_handover_loses_nothing_of_a_writer", handover::under_a_writer),
+        kernel::test("an_interrupted_handover_can_be_undone", handover::undone),
         kernel::test("a_snapshot_of_a_mounted_ext4_is_clean", mounted::ext4),
         kernel::test("a_snapshot_of_a_mounted_xfs_mounts_with_what_was_written", mounted::xfs),
         kernel::test("a_snapshot_survives_a_crash_at_once", lasting::crash),
