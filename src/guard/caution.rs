@@ -41,12 +41,14 @@ impl Caution {
 pub(super) fn set(pool: &PoolDir, merge: bool) -> Vec<String> {
     let host = pool.host();
     let set = |device: Device| match device.table {
-        Some(Table::Snapshot { cow, .. }) => host.merge_requests(cow, merge),
+        Some(Table::Snapshot { cow, .. } | Table::Merge { cow, .. }) => {
+            host.merge_requests(cow, merge)
+        }
         _ => Ok(()),
     };
     match snapshots::of(pool, |id| host.device(id)) {
         Ok(devices) => devices
-            .filter_map(|(_, device)| device.and_then(set).err())
+            .filter_map(|(.., device)| device.and_then(set).err())
             .map(|error| error.report())
             .collect(),
         Err(error) => vec![error.report()],

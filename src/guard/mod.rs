@@ -22,6 +22,7 @@ use crate::error::{ErrorKind, Result};
 use crate::guard::caution::Caution;
 use crate::guard::watch::{SHORTEST, Watch, Writer, grown};
 use crate::guard::watermark::{GuardOptions, Marks};
+use crate::model::device_id::Role;
 use crate::model::key::Key;
 use crate::pool::PoolDir;
 use crate::sys::SnapshotUsage;
@@ -241,14 +242,21 @@ impl Guard {
     /// The volumes of this pool that have a device.
     fn writers(&self) -> Result<BTreeMap<Key, Writer>> {
         let host = self.pool.host();
-        let mut writers = BTreeMap::new();
-        for (key, device) in snapshots::of(&self.pool, |id| host.glance(id))? {
+        let (mut writers, mut below) = (BTreeMap::new(), Vec::new());
+        for (key, role, device) in snapshots::of(&self.pool, |id| host.glance(id))? {
             let device = device?;
             let used = match device.usage {
                 SnapshotUsage::Valid { used, .. } => Some(used),
                 SnapshotUsage::Invalid | SnapshotUsage::Overflow => None,
             };
-            writers.insert(key, Writer { used, suspended: device.suspended });
+            if role == Role::Base {
+                below.push((key, used.unwrap_or_default()));
+                continue;
+            }
+            writers.insert(key, Writer { used, below: 0, suspended: device.suspended });
+        }
+        for (key, used) in below {
+            writers.entry(key).and_modify(|writer| writer.below = used);
         }
         Ok(writers)
     }

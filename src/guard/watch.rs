@@ -96,6 +96,8 @@ fn time(bytes: u64, per_second: u64) -> Duration {
 pub(super) struct Writer {
     /// Bytes of its COW store in use; `None` if the kernel stopped the volume.
     pub(super) used: Option<u64>,
+    /// The same below an overlay, which a merge fills. 0 without one.
+    pub(super) below: u64,
     pub(super) suspended: bool,
 }
 
@@ -103,8 +105,11 @@ pub(super) struct Writer {
 /// What a volume has written that was not there before is unknown, so it counts from the next look on.
 pub(super) fn grown(before: &BTreeMap<Key, Writer>, now: &BTreeMap<Key, Writer>) -> Vec<Key> {
     let growth = |key: &Key, writer: &Writer| {
-        let had = before.get(key)?.used?;
-        writer.used?.checked_sub(had).filter(|grown| *grown > 0 && !writer.suspended)
+        let had = before.get(key)?;
+        let own = writer.used?.saturating_sub(had.used?);
+        // Before there was an overlay, the device of the volume had what is below it now.
+        let below = if had.below == 0 { 0 } else { writer.below.saturating_sub(had.below) };
+        Some(own + below).filter(|grown| *grown > 0 && !writer.suspended)
     };
     let mut grown: Vec<(u64, Key)> =
         now.iter().filter_map(|(key, writer)| Some((growth(key, writer)?, key.clone()))).collect();
@@ -193,7 +198,7 @@ mod tests {
     #[test]
     fn the_writers_are_those_that_grew_the_greediest_first() {
         let key = |name: &str| Key::of(name);
-        let writer = |used, suspended| Writer { used, suspended };
+        let writer = |used, suspended| Writer { used, below: 0, suspended };
         let state = |volumes: &[(&str, Option<u64>, bool)]| -> BTreeMap<Key, Writer> {
             volumes.iter().map(|(name, used, held)| (key(name), writer(*used, *held))).collect()
         };

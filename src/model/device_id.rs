@@ -18,19 +18,25 @@ pub const SPARE_PREFIX: &str = "calf-spare-";
 /// End of the name and UUID of each snapshot's device.
 const SNAPSHOT_SUFFIX: &str = "-frozen";
 
-/// The two devices that a volume may have.
+/// The devices that a volume may have. One that is further down rests on those above it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Role {
+    /// What the volume held at the cut of a snapshot, below an overlay.
+    Base,
     /// The copy-on-write device itself.
     Snapshot,
     /// A read-only device over the snapshot, for readers.
     ReadOnlyView,
 }
 
+/// End of the name and UUID of the device below a volume's overlay.
+const BASE_SUFFIX: &str = "-base";
+
 /// The device-mapper name and UUID of a device of a volume or a snapshot.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct DeviceId {
-    /// `calf-<pool id>-<key>`, with `-ro` for the read-only view, or `-frozen` for a snapshot.
+    /// `calf-<pool id>-<key>`, with `-ro` for the read-only view, `-base` for what is below an overlay, or
+    /// `-frozen` for a snapshot.
     pub name: String,
     /// `CALF-<pool id>-<key>`, with the same ends.
     pub uuid: String,
@@ -87,6 +93,7 @@ impl DeviceId {
 
 fn suffix(role: Role) -> &'static str {
     match role {
+        Role::Base => BASE_SUFFIX,
         Role::Snapshot => "",
         Role::ReadOnlyView => "-ro",
     }
@@ -104,10 +111,8 @@ pub(crate) fn parse_spare_name(pool: &PoolId, name: &str) -> Option<Key> {
 
 /// Parses the common end of names and UUIDs.
 fn parse_tail(tail: &str) -> Option<(Key, Role)> {
-    match tail.strip_suffix("-ro") {
-        Some(key) => Some((Key::parse(key)?, Role::ReadOnlyView)),
-        None => Some((Key::parse(tail)?, Role::Snapshot)),
-    }
+    let roles = [Role::ReadOnlyView, Role::Base, Role::Snapshot];
+    roles.into_iter().find_map(|role| Some((Key::parse(tail.strip_suffix(suffix(role))?)?, role)))
 }
 
 /// Returns the start of the UUIDs of all devices of `pool`.
@@ -122,10 +127,10 @@ mod tests {
 
     proptest! {
         #[test]
-        fn a_uuid_parses_back_to_its_volume(id in "\\PC{1,128}", ro in any::<bool>()) {
+        fn a_uuid_parses_back_to_its_volume(id in "\\PC{1,128}", role in 0..3usize) {
             let pool = PoolId::random();
             let key = Key::of(&id);
-            let role = if ro { Role::ReadOnlyView } else { Role::Snapshot };
+            let role = [Role::Base, Role::Snapshot, Role::ReadOnlyView][role];
             let device = DeviceId::new(&pool, &key, role);
             prop_assert_eq!(DeviceId::parse_uuid(&pool, &device.uuid), Some((key.clone(), role)));
             prop_assert_eq!(DeviceId::pool_of_uuid(&device.uuid), Some(pool.clone()));
@@ -155,7 +160,7 @@ mod tests {
             prop_assert_eq!(DeviceId::parse_snapshot_uuid(&PoolId::random(), &device.uuid), None);
             prop_assert_eq!(DeviceId::parse_uuid(&pool, &device.uuid), None);
             prop_assert_eq!(DeviceId::parse_name(&pool, &device.name), None);
-            for role in [Role::Snapshot, Role::ReadOnlyView] {
+            for role in [Role::Base, Role::Snapshot, Role::ReadOnlyView] {
                 let volume = DeviceId::new(&pool, &key, role);
                 prop_assert_eq!(DeviceId::parse_snapshot_uuid(&pool, &volume.uuid), None);
             }

@@ -16,6 +16,7 @@
 //! <pool>/volumes/<key>/node          its published device node (`node-ro` for readers)
 //! <pool>/volumes/<key>/claim/        the spare that is becoming its device
 //! <pool>/volumes/<key>/seed          the COW store with which an ephemeral volume starts after a reboot
+//! <pool>/volumes/<key>/overlay       what is written while a snapshot is made of it, until that is merged into `cow`
 //! <pool>/snapshots/<key>/snapshot.json   the record: a snapshot exists as long as this file does
 //! <pool>/snapshots/<key>/cow         what its volume's COW store was
 //! <pool>/snapshots/<key>/fork.json   instead of a record: the volumes that are being made of the store
@@ -151,6 +152,11 @@ impl Layout {
         self.volume_directory(key).join("seed")
     }
 
+    /// The COW store of what is written while, or since, a snapshot is made of the volume in use.
+    pub fn overlay(&self, key: &Key) -> PathBuf {
+        self.volume_directory(key).join("overlay")
+    }
+
     /// The directory of the spare that is becoming the volume's device.
     pub fn claim(&self, key: &Key) -> PathBuf {
         self.volume_directory(key).join("claim")
@@ -228,6 +234,8 @@ impl Layout {
 
     fn node_name(role: Role) -> &'static str {
         match role {
+            // Nobody publishes it.
+            Role::Base => "node-base",
             Role::Snapshot => "node",
             Role::ReadOnlyView => "node-ro",
         }

@@ -37,7 +37,7 @@ use crate::model::{template_name, volume_id};
 use crate::sys::Host;
 
 /// The formats of layout and records that this calf reads and writes.
-pub const FORMATS: std::ops::RangeInclusive<u32> = 1..=7;
+pub const FORMATS: std::ops::RangeInclusive<u32> = 1..=8;
 
 /// The first format in which a pool may contain spares.
 pub(crate) const SPARES_FORMAT: u32 = 3;
@@ -53,6 +53,9 @@ pub(crate) const GROUPS_FORMAT: u32 = 6;
 
 /// The first format in which snapshots may come from another pool.
 pub(crate) const IMPORTS_FORMAT: u32 = 7;
+
+/// The format from which on a volume may have an overlay: an older calf would use its store without it.
+pub(crate) const OVERLAYS_FORMAT: u32 = 8;
 
 /// Maximum size of a record in bytes: many times the size of the largest.
 pub(crate) const MAX_RECORD: u64 = 64 << 10;

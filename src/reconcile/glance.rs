@@ -40,6 +40,9 @@ pub(super) fn glance(
         let former = names.contains(&DeviceId::former_name(key, Role::Snapshot));
         return (!former).then_some(Glance::Inactive);
     }
+    if pool.host().file(&pool.layout().overlay(key)).ok()?.is_some() {
+        return None;
+    }
     let device = pool.host().glance(&snapshot).ok()??;
     let well = Health::at_a_glance(&device, &record).is_well();
     let store = pool.host().file(&pool.layout().store(key, record.backing)).ok()??;

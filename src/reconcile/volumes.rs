@@ -5,6 +5,7 @@ use std::path::Path;
 use crate::error::Result;
 use crate::model::key::Key;
 use crate::pool::PoolDir;
+use crate::pool::locks::VolumeGuard;
 use crate::reconcile::disuse;
 use crate::reconcile::report::{ReconcileOptions, ReconcileReport, Removal, RemovalKind, Repair};
 use crate::volume::machine::execute::Executor;
@@ -12,7 +13,7 @@ use crate::volume::machine::observe;
 use crate::volume::plan::state::Observed;
 use crate::volume::plan::step::Step;
 use crate::volume::plan::{Goal, plan};
-use crate::volume::{lifecycle, publish, spare, status};
+use crate::volume::{lifecycle, overlay, publish, spare, status};
 
 /// What a volume needs.
 enum Verdict {
@@ -32,8 +33,12 @@ pub(super) fn reconcile(
     report: &mut ReconcileReport,
 ) -> Result<()> {
     let claiming = spare::is_claiming(pool, key)?;
-    let first = judge(pool, key, &observe::observe(pool, key)?, options)?;
-    if let (false, Verdict::Well { active }) = (claiming, first) {
+    let observed = observe::observe(pool, key)?;
+    let overlaid = observed.overlay.is_some() && observed.is_live();
+    if !claiming
+        && !overlaid
+        && let Verdict::Well { active } = judge(pool, key, &observed, options)?
+    {
         report.live += usize::from(active);
         return Ok(());
     }
@@ -45,6 +50,9 @@ pub(super) fn reconcile(
         let volume = observe::read_record(pool, key)?.map_or(key.to_string(), |record| record.id);
         let steps = vec!["complete the claim for a spare".to_owned()];
         report.repaired.push(Repair { volume, steps });
+    }
+    if overlaid {
+        merge_overlay(pool, &guard, options, report)?;
     }
     let observed = observe::observe(pool, key)?;
     match judge(pool, key, &observed, options)? {
@@ -66,6 +74,24 @@ pub(super) fn reconcile(
             report.removed.push(removal);
         }
     }
+    Ok(())
+}
+
+/// Merges the overlay that an interrupted snapshot left, unless another call did so meanwhile.
+fn merge_overlay(
+    pool: &PoolDir,
+    guard: &VolumeGuard,
+    options: &ReconcileOptions,
+    report: &mut ReconcileReport,
+) -> Result<()> {
+    let observed = observe::observe(pool, guard.key())?;
+    let (Some(record), Some(_)) = (&observed.record, &observed.overlay) else { return Ok(()) };
+    if !options.dry_run {
+        overlay::settle(pool, guard)?;
+        overlay::finish(pool, guard, record)?;
+    }
+    let steps = vec!["merge what was written while a snapshot was made".to_owned()];
+    report.repaired.push(Repair { volume: record.id.clone(), steps });
     Ok(())
 }
 

@@ -20,13 +20,13 @@ use crate::snapshot::cut::{Cut, OPERATION, Source};
 use crate::snapshot::remove;
 use crate::sys::lock::Mode;
 use crate::volume::activate::unknown;
-use crate::volume::lock;
 use crate::volume::machine::converge::reach;
 use crate::volume::machine::observe;
 use crate::volume::machine::store::{self, Evidence};
 use crate::volume::plan::state::Observed;
 use crate::volume::plan::{self, Goal};
 use crate::volume::space::AdmissionControl;
+use crate::volume::{lock, overlay};
 
 /// A snapshot that was made, or that a repeated call found.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -132,6 +132,7 @@ pub(super) fn prepare(
         let why = "the pool's file system failed to write data of it to the disk";
         return refused(ErrorKind::Corrupt, why, "delete the volume, and create a new one");
     }
+    let observed = overlay::end(pool, guard, &record, observed)?;
     let goal = match &observed.snapshot {
         None => Goal::Stored(&record),
         // A device without a table cannot have been used yet.

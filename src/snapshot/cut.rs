@@ -6,6 +6,9 @@
 //! lock. A mounted file system is frozen first; its device is suspended only from then until the copy
 //! is there. If the process dies in between, the next call for the volume, reconciliation or driver
 //! resumes the device, as after each interrupted suspension.
+//!
+//! Where files cannot share blocks, the store is copied while the volume goes on over an
+//! [overlay](crate::volume::overlay), and writers wait only until it is in place.
 
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -18,8 +21,8 @@ use crate::pool::PoolDir;
 use crate::pool::locks::VolumeGuard;
 use crate::pool::record::VolumeRecord;
 use crate::sys::{CopyMode, DeviceNumber, Flush, MountedAt, OpenMode, Quiesce};
-use crate::volume::hold;
 use crate::volume::usage::mounts_of_device;
+use crate::volume::{hold, overlay};
 
 /// How the cut of a volume is made.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -57,7 +60,8 @@ impl Source<'_> {
     ///
     /// # Errors
     ///
-    /// `Unsupported` if the volume is in use and the file system cannot share blocks; `Unprepared` if a
+    /// `Unsupported` if the volume is in use, the file system cannot share blocks, and the volume cannot have an
+    /// overlay; `Unprepared` if a
     /// file system is to be consistent and none is mounted; `Corrupt` if the pool's disk lost writes.
     pub(super) fn cut(&self, to: &Path, consistency: Option<Consistency>) -> Result<Cut> {
         let method = self.method(consistency)?;
@@ -100,11 +104,9 @@ impl Source<'_> {
 
     pub(super) fn at_rest(&self, to: &Path) -> Result<Cut> {
         self.write_back()?;
-        let copied = match self.copy(to, CopyMode::Reflink) {
+        let copied = match self.reflink(to) {
             Err(error) if error.kind() == ErrorKind::Unsupported => {
-                let store = self.pool.host().file(&self.store())?;
-                let size = store.map_or(0, |store| store.allocated);
-                self.pool.require_free(OPERATION, &self.record.id, size)?;
+                self.require_room_for_copy()?;
                 self.copy(to, CopyMode::Sparse)?;
                 true
             }
@@ -116,8 +118,13 @@ impl Source<'_> {
     fn live(&self, method: &Method, to: &Path) -> Result<Cut> {
         self.write_ahead(method)?;
         let start = Instant::now();
-        self.share(to)?;
-        Ok(Cut { consistency: Consistency::Crash, waited: start.elapsed(), copied: false })
+        let (waited, copied) = match self.reflink(to) {
+            Err(error) if error.kind() == ErrorKind::Unsupported => {
+                (self.overlaid(to, Quiesce::Device)?, true)
+            }
+            shared => shared.map(|()| (start.elapsed(), false))?,
+        };
+        Ok(Cut { consistency: Consistency::Crash, waited, copied })
     }
 
     fn frozen(&self, method: &Method, to: &Path) -> Result<Cut> {
@@ -126,11 +133,33 @@ impl Source<'_> {
         let id = self.device_id();
         let start = Instant::now();
         host.suspend(&id, Quiesce::FileSystem)?;
-        let shared = self.share(to);
+        let shared = self.reflink(to);
         host.resume(&id)?;
         let waited = start.elapsed();
-        shared?;
-        Ok(Cut { consistency: Consistency::FileSystem, waited, copied: false })
+        let (waited, copied) = match shared {
+            Err(error) if error.kind() == ErrorKind::Unsupported => {
+                (waited.max(self.overlaid(to, Quiesce::FileSystem)?), true)
+            }
+            shared => shared.map(|()| (waited, false))?,
+        };
+        Ok(Cut { consistency: Consistency::FileSystem, waited, copied })
+    }
+
+    /// Has the volume go on over an overlay while its store is copied. Returns for how long writers waited.
+    fn overlaid(&self, to: &Path, quiesce: Quiesce) -> Result<Duration> {
+        let Self { pool, guard, record, .. } = self;
+        self.require_room_for_copy()?;
+        let waited = overlay::cut(pool, guard, record, quiesce)?;
+        let copied = self.copy(to, CopyMode::Sparse);
+        if let Err(error) = overlay::finish(pool, guard, record) {
+            let error = error.report();
+            tracing::warn!(
+                volume = record.id,
+                error,
+                "could not merge what was written during a snapshot; reconciliation will retry"
+            );
+        }
+        copied.map(|()| waited)
     }
 
     /// Writes back what is dirty, while writers go on.
@@ -161,9 +190,19 @@ impl Source<'_> {
         ))
     }
 
+    fn reflink(&self, to: &Path) -> Result<()> {
+        self.copy(to, CopyMode::Reflink)
+    }
+
+    fn require_room_for_copy(&self) -> Result<()> {
+        let store = self.pool.host().file(&self.store())?;
+        let size = store.map_or(0, |store| store.allocated);
+        self.pool.require_free(OPERATION, &self.record.id, size)
+    }
+
     /// Copies the store of a volume in use, which only sharing blocks does fast enough.
     pub(super) fn share(&self, to: &Path) -> Result<()> {
-        self.copy(to, CopyMode::Reflink).map_err(|error| match error.kind() {
+        self.reflink(to).map_err(|error| match error.kind() {
             ErrorKind::Unsupported => {
                 let why = format!(
                     "it is in use, and files in the pool at {} cannot share blocks: {}",

@@ -24,7 +24,7 @@ use crate::volume::plan::Goal;
 use crate::volume::plan::step::store_length;
 use crate::volume::space::{AdmissionControl, Present};
 use crate::volume::status::{self, VolumeStatus};
-use crate::volume::{lifecycle, lock, start};
+use crate::volume::{lifecycle, lock, overlay, start};
 
 const OPERATION: &str = "roll back volume";
 
@@ -33,6 +33,7 @@ pub(crate) fn roll_back(pool: &PoolDir, id: &str, name: &str) -> Result<VolumeSt
     let guard = lock::take(pool, id, OPERATION)?;
     let Found { record, before, .. } = Found::look(pool, &guard, id)?;
     check_volume(&record)?;
+    let before = overlay::end(pool, &guard, &record, before)?;
     let (start, _snapshot) = start::hold(pool, name, Mode::Shared)?;
     check_snapshot(&record, &start.content)?;
     let key = key_of(id);

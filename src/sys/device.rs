@@ -109,6 +109,18 @@ pub enum Table {
         /// Chunk size, in bytes.
         chunk_size: u64,
     },
+    /// `snapshot-merge <origin> <cow> PO <chunk>`: a snapshot whose chunks the kernel moves into its origin, while it
+    /// is used.
+    Merge {
+        /// The device that the chunks go to.
+        origin: DeviceNumber,
+        /// The device over the COW store that they are in.
+        cow: DeviceNumber,
+        /// Size of the device, in bytes.
+        size: u64,
+        /// Chunk size, in bytes.
+        chunk_size: u64,
+    },
     /// `linear <device> 0`, loaded read-only.
     ReadOnly {
         /// The device underneath.
@@ -124,6 +136,7 @@ impl Table {
         match self {
             Self::Snapshot { size, .. }
             | Self::Frozen { size, .. }
+            | Self::Merge { size, .. }
             | Self::ReadOnly { size, .. } => *size,
         }
     }
@@ -142,7 +155,7 @@ pub struct Device {
     pub inactive_table: bool,
     /// The live table; `None` before the first resume.
     pub table: Option<Table>,
-    /// Usage of the COW store; only for a live snapshot.
+    /// Usage of the COW store; only for a live snapshot that can be written.
     pub usage: Option<SnapshotUsage>,
 }
 

@@ -221,6 +221,10 @@ pub trait Loops {
     /// device is gone.
     fn merge_requests(&self, number: DeviceNumber, merge: bool) -> Result<()>;
 
+    /// Gives the settings of a loop device back that is about to be detached, since a table that holds it is about
+    /// to be replaced: the kernel keeps them for the next user. Removing a device does that itself.
+    fn hand_back_loop(&self, number: DeviceNumber);
+
     /// Detaches a loop device that is not `autoclear` from the file at `path`. Leaves a device
     /// alone that is not attached to that file. Fails with `InUse` if the device is open elsewhere.
     fn detach_loop(&self, number: DeviceNumber, path: &Path) -> Result<()>;

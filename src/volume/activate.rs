@@ -13,7 +13,7 @@ use crate::volume::machine::execute::Executor;
 use crate::volume::machine::observe;
 use crate::volume::plan::state::Observed;
 use crate::volume::plan::{Goal, plan};
-use crate::volume::{revive, spare};
+use crate::volume::{overlay, revive, spare};
 
 /// The volume as it was when the call began. The caller holds its lock, so it need not look again
 /// before acting.
@@ -61,6 +61,11 @@ impl<'a> Found<'a> {
         }
         let revived = self.revive()?;
         let before = revived.as_ref().unwrap_or(before);
+        let merged = match overlay::restore(pool, guard, record, before)? {
+            true => Some(observe::again(pool, key, before)?),
+            false => None,
+        };
+        let before = merged.as_ref().unwrap_or(before);
         let spare = match self.is_untouched() {
             true => spare::claim(pool, guard, record)?,
             false => None,
@@ -104,7 +109,7 @@ impl<'a> Found<'a> {
         let store = before
             .store
             .is_some_and(|store| store.damage.is_none() && store.header == Some(StoreHeader::New));
-        let is_own = record.source.is_none();
+        let is_own = record.source.is_none() && before.overlay.is_none();
         store && is_own && before.devices().is_empty() && record.boot == before.boot
     }
 }

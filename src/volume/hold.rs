@@ -9,8 +9,10 @@ use crate::model::key::Key;
 use crate::model::policy::Reserve;
 use crate::pool::PoolDir;
 use crate::pool::locks::VolumeGuard;
+use crate::sys::Quiesce;
 use crate::volume::machine::converge::reach;
 use crate::volume::machine::observe;
+use crate::volume::overlay;
 use crate::volume::plan::Goal;
 
 /// What became of a volume.
@@ -26,7 +28,7 @@ pub(crate) enum Outcome {
 
 /// Suspends the device of the volume with this key, unless its space is reserved.
 pub(crate) fn hold(pool: &PoolDir, key: &Key) -> Result<Outcome> {
-    let Some(guard) = pool.try_lock_volume(key)? else { return Ok(Outcome::Busy) };
+    let Some(guard) = pool.try_lock_volume(key)? else { return hold_unlocked(pool, key) };
     let observed = observe::observe(pool, key)?;
     match &observed.record {
         Some(record) if record.reserve == Reserve::None => {
@@ -34,6 +36,22 @@ pub(crate) fn hold(pool: &PoolDir, key: &Key) -> Result<Outcome> {
             Ok(Outcome::Done(record.id.clone()))
         }
         _ => Ok(Outcome::Nothing),
+    }
+}
+
+/// Suspends the device of a volume although another call holds its lock, if that is busy with a copy or a merge
+/// below it. What is written meanwhile takes space of the pool too.
+fn hold_unlocked(pool: &PoolDir, key: &Key) -> Result<Outcome> {
+    let observed = observe::observe(pool, key)?;
+    match (&observed.record, &observed.snapshot) {
+        (Some(record), Some(device)) if observed.is_over_base() && !device.inactive_table => {
+            if !device.suspended {
+                let id = DeviceId::new(pool.id(), key, Role::Snapshot);
+                pool.host().suspend(&id, Quiesce::Device)?;
+            }
+            Ok(Outcome::Done(record.id.clone()))
+        }
+        _ => Ok(Outcome::Busy),
     }
 }
 
@@ -52,6 +70,7 @@ pub(crate) fn release(pool: &PoolDir, guard: &VolumeGuard) -> Result<()> {
     let id = DeviceId::new(pool.id(), guard.key(), Role::Snapshot);
     match pool.host().device(&id)? {
         Some(device) if device.suspended => {
+            overlay::settle(pool, guard)?;
             let observed = observe::observe(pool, guard.key())?;
             reach(pool, guard, Goal::Answering, &observed)
         }
@@ -60,12 +79,15 @@ pub(crate) fn release(pool: &PoolDir, guard: &VolumeGuard) -> Result<()> {
 }
 
 /// Lets the volume with this key go on although another call holds its lock: that call may be the one that
-/// waits for the device. A table that is not live yet shows that it is exchanging tables; then it lets
-/// the device go on itself.
+/// waits for the device. A table that is not live yet, or an overlay that the volume is not over, shows that it
+/// is exchanging tables; then it lets the device go on itself.
 pub(crate) fn let_go_unlocked(pool: &PoolDir, key: &Key) -> Result<()> {
-    let id = DeviceId::new(pool.id(), key, Role::Snapshot);
-    match pool.host().device(&id)? {
-        Some(device) if device.suspended && !device.inactive_table => pool.host().resume(&id),
+    let observed = observe::observe(pool, key)?;
+    let exchanging = observed.overlay.is_some() && !observed.is_over_base();
+    match &observed.snapshot {
+        Some(device) if device.suspended && !device.inactive_table && !exchanging => {
+            pool.host().resume(&DeviceId::new(pool.id(), key, Role::Snapshot))
+        }
         _ => Ok(()),
     }
 }

@@ -22,7 +22,7 @@ use crate::volume::space::{AdmissionControl, Present};
 use crate::volume::start::{self, Start};
 use crate::volume::status::VolumeStatus;
 use crate::volume::usage::{mounts_of, refuse_if_mounted};
-use crate::volume::{agreement, growth, lock, provision, reclaim, status};
+use crate::volume::{agreement, growth, lock, overlay, provision, reclaim, status};
 
 /// Creates a volume; returns its record. A repeated call with the same spec returns the same volume, and waits
 /// a moment for one that still runs.
@@ -79,6 +79,7 @@ pub(crate) fn expand_volume(pool: &PoolDir, id: &str, size: u64) -> Result<Volum
     let guard = lock::take(pool, id, "expand volume")?;
     let Found { mut record, before, .. } = Found::look(pool, &guard, id)?;
     require_running(&record, &before)?;
+    let before = overlay::end(pool, &guard, &record, before)?;
     if size > record.size {
         provision::check_bound(pool, id, size)?;
         record.size = size;

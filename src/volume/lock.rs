@@ -7,7 +7,7 @@ use crate::model::key::Key;
 use crate::pool::PoolDir;
 use crate::pool::locks::VolumeGuard;
 use crate::sys::lock::{Lock, Mode};
-use crate::volume::spare;
+use crate::volume::{overlay, spare};
 
 /// Maximum pause between two tries.
 const PAUSE: Duration = Duration::from_millis(20);
@@ -16,7 +16,7 @@ const PAUSE: Duration = Duration::from_millis(20);
 pub(crate) const MOMENT: Duration = Duration::from_secs(2);
 
 /// Takes the lock of the volume `id`, waiting for it as long as the pool's options allow, and
-/// completes a claim for a spare that a crash interrupted.
+/// completes a claim for a spare, or a step with an overlay, that a crash interrupted.
 ///
 /// # Errors
 ///
@@ -38,6 +38,7 @@ pub(crate) fn take_within(
         Error::new(ErrorKind::InProgress, operation, id, why).remedy("repeat the call later")
     })?;
     spare::settle(pool, &guard)?;
+    overlay::settle(pool, &guard)?;
     Ok(guard)
 }
 

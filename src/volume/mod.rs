@@ -22,6 +22,7 @@ pub(crate) mod lifecycle;
 pub(crate) mod lock;
 pub(crate) mod machine;
 pub(crate) mod mountable;
+pub(crate) mod overlay;
 pub(crate) mod plan;
 pub(crate) mod provision;
 pub(crate) mod publish;

@@ -9,7 +9,7 @@ use crate::volume::activate::Found;
 use crate::volume::plan::step::store_length;
 use crate::volume::revive::{OPERATION, cause, revive};
 use crate::volume::status::{self, VolumeStatus};
-use crate::volume::{lifecycle, lock};
+use crate::volume::{lifecycle, lock, overlay};
 
 /// How a volume is to be recovered.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -47,7 +47,8 @@ pub(crate) fn recover_volume(
     options: &RecoverOptions,
 ) -> Result<Recovery> {
     let guard = lock::take(pool, id, OPERATION)?;
-    let found = Found::look(pool, &guard, id)?;
+    let mut found = Found::look(pool, &guard, id)?;
+    found.before = overlay::end(pool, &guard, &found.record, found.before)?;
     let mut record = found.record.clone();
     if let Some(limit) = options.cow_limit {
         raise_limit(&mut record, limit)?;

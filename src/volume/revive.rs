@@ -16,7 +16,7 @@ use crate::volume::machine::converge::reach;
 use crate::volume::machine::store::{self, Evidence};
 use crate::volume::plan::Goal;
 use crate::volume::plan::state::Observed;
-use crate::volume::space;
+use crate::volume::{overlay, space};
 
 /// What an error of recovery says.
 pub(crate) const OPERATION: &str = "recover volume";
@@ -39,6 +39,9 @@ pub(crate) fn revive(
     record: &VolumeRecord,
     observed: &Observed,
 ) -> Result<u64> {
+    if observed.is_over_base() {
+        return Err(overlay::stopped(record));
+    }
     let same_limit = observed.record.as_ref().is_none_or(|had| had.cow_limit == record.cow_limit);
     if observed.state(record) == VolumeState::Overflow && same_limit {
         let why = "what it may write is used up";

@@ -11,7 +11,7 @@ use crate::model::policy::Backing;
 use crate::model::volume::VolumeState;
 use crate::pool::record::VolumeRecord;
 use crate::pool::{PoolDir, index};
-use crate::sys::{DeviceNumber, FileSystemUsage, SnapshotUsage, Target};
+use crate::sys::{Device, DeviceNumber, FileSystemUsage, SnapshotUsage, Target};
 use crate::volume::machine::observe;
 #[cfg(feature = "driver")]
 use crate::volume::plan::health::Health;
@@ -202,14 +202,21 @@ pub(crate) fn is_stopped(
 }
 
 fn describe(record: VolumeRecord, observed: &Observed) -> VolumeStatus {
-    let cow = match observed.snapshot.as_ref().and_then(|device| device.usage) {
+    let usage = |device: Option<&Device>| match device.and_then(|device| device.usage) {
         Some(SnapshotUsage::Valid { used, total, .. }) => Some((used, total)),
         _ => None,
     };
+    let (own, below) = (usage(observed.snapshot.as_ref()), usage(observed.base()));
+    let cow = own.map(|(used, total)| match below {
+        Some((base, total)) if observed.is_over_base() => (base + used, total),
+        _ => (used, total),
+    });
+    let overlay = observed.overlay.as_ref().map(|overlay| overlay.store);
+    let stores = [observed.store, overlay];
     VolumeStatus {
         state: observed.state(&record),
         device: observed.device(false),
-        allocated: observed.store.map_or(0, |store| store.allocated),
+        allocated: stores.iter().flatten().map(|store| store.allocated).sum(),
         cow,
         record,
     }

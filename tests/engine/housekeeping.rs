@@ -290,7 +290,11 @@ fn a_look_at_many_volumes_asks_few_things_of_each() {
     }
     let (active, live) = calls();
     assert_eq!(live, 10);
-    assert_eq!(active - inactive, 2 * 10, "two more for each live one: its device and its store");
+    assert_eq!(
+        active - inactive,
+        3 * 10,
+        "three more for each live one: its device, its store and no overlay"
+    );
 }
 
 #[test]

@@ -27,6 +27,7 @@ mod images;
 #[cfg(feature = "formats")]
 mod oci;
 #[cfg(all(feature = "formats", feature = "http"))]
+mod overlays;
 mod partitions;
 mod places;
 mod pool_formats;

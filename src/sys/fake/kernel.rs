@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::model::device_id::DeviceId;
-use crate::sys::fake::files;
+use crate::sys::fake::{files, merge};
 use crate::sys::{
     Device, DeviceNumber, FileStatus, LoopDevice, LoopSpec, MountSpec, MountedAt, SnapshotGlance,
     SnapshotUsage, Table, Target,
@@ -49,16 +49,24 @@ struct Mapped {
     live: Option<Loaded>,
     inactive: Option<Loaded>,
     suspended: bool,
-    /// Why the kernel gave up the store, as a test or a full store has it.
-    loss: Option<SnapshotUsage>,
-    /// Bytes of the store in use.
-    used: u64,
 }
 
 struct Loaded {
     table: Table,
-    /// Length of the COW store's loop device when the kernel made the tables for its exceptions.
+    /// When it becomes live, it takes over the exceptions of the live table over the same loop device.
+    takes_over: bool,
+    exceptions: Exceptions,
+}
+
+/// What the kernel keeps in memory of a COW store.
+#[derive(Clone, Copy)]
+struct Exceptions {
+    /// Length of the store's loop device when the kernel made the tables for them.
     sized_by: u64,
+    /// Bytes of the store in use.
+    used: u64,
+    /// Why the kernel gave up the store, as a test or a full store has it, or since another table took over.
+    loss: Option<SnapshotUsage>,
 }
 
 /// Bytes of a store in use that the kernel has just read.
@@ -135,7 +143,8 @@ impl Kernel {
 
     /// How long the COW store of a device was when the kernel sized the tables over it.
     pub(super) fn sized_by(&self, number: DeviceNumber) -> Option<u64> {
-        self.mapped.get(&number.minor)?.live.as_ref().map(|live| live.sized_by)
+        let live = self.mapped.get(&number.minor)?.live.as_ref()?;
+        Some(live.exceptions.sized_by)
     }
 
     // --- loop devices ---
@@ -264,7 +273,10 @@ impl Kernel {
     pub(super) fn device(&self, id: &DeviceId) -> Option<Device> {
         let (minor, device) = self.mapped.iter().find(|(_, device)| device.is(id))?;
         let number = DeviceNumber { major: MAPPER_MAJOR, minor: *minor };
-        let snapshot = matches!(device.table(), Some(Table::Snapshot { .. }));
+        let snapshot = is_writable_snapshot(device.table());
+        if !device.suspended {
+            self.go_on_merging(device);
+        }
         Some(Device {
             number,
             open_count: self.open_count(number),
@@ -279,7 +291,26 @@ impl Kernel {
     fn usage(&self, device: &Mapped) -> SnapshotUsage {
         let store = store_of(device.table()).and_then(|store| self.loops.get(&store.minor));
         let total = store.map_or(0, |store| store.size);
-        device.loss.unwrap_or(SnapshotUsage::Valid { used: device.used, total, metadata: BLANK })
+        let Some(Loaded { table, exceptions: Exceptions { used, loss, .. }, .. }) = &device.live
+        else {
+            return SnapshotUsage::Invalid;
+        };
+        let used = match (table, store) {
+            (Table::Merge { .. }, Some(store)) => BLANK + merge::left(&store.file),
+            _ => *used,
+        };
+        loss.unwrap_or(SnapshotUsage::Valid { used, total, metadata: BLANK })
+    }
+
+    /// Moves one chunk of a snapshot that is being merged. Here the kernel works whenever somebody looks.
+    fn go_on_merging(&self, device: &Mapped) {
+        let Some(Table::Merge { origin, cow, .. }) = device.table() else { return };
+        let below = self.mapped.get(&origin.minor).and_then(Mapped::table);
+        let [from, to] =
+            [Some(*cow), store_of(below)].map(|it| it.and_then(|it| self.loop_file(it)));
+        if let (Some(from), Some(to)) = (from, to) {
+            merge::one_chunk(from, to);
+        }
     }
 
     /// Writes to chunks of a snapshot that were not written before, whose copies take so many bytes of the
@@ -289,11 +320,12 @@ impl Kernel {
         let Some(device) = self.mapped.get(&number.minor) else { return false };
         let SnapshotUsage::Valid { used, total, .. } = self.usage(device) else { return false };
         let Some(device) = self.mapped.get_mut(&number.minor) else { return false };
+        let Some(Loaded { exceptions, .. }) = &mut device.live else { return false };
         match used + bytes <= total {
-            true => device.used = used + bytes,
-            false => device.loss = Some(SnapshotUsage::Overflow),
+            true => exceptions.used = used + bytes,
+            false => exceptions.loss = Some(SnapshotUsage::Overflow),
         }
-        device.loss.is_none()
+        exceptions.loss.is_none()
     }
 
     pub(super) fn glance(&self, id: &DeviceId) -> Option<SnapshotGlance> {
@@ -326,7 +358,7 @@ impl Kernel {
         self.next_minor += 1;
         let id = id.clone();
         let (live, inactive, suspended) = (None, None, false);
-        let device = Mapped { id, live, inactive, suspended, loss: None, used: BLANK };
+        let device = Mapped { id, live, inactive, suspended };
         self.mapped.insert(minor, device);
         Ok(DeviceNumber { major: MAPPER_MAJOR, minor })
     }
@@ -354,9 +386,9 @@ impl Kernel {
 
     pub(super) fn load_table(&mut self, id: &DeviceId, table: &Table) -> Result<()> {
         let below = match table {
-            Table::Snapshot { origin, cow, .. } | Table::Frozen { origin, cow, .. } => {
-                vec![*origin, *cow]
-            }
+            Table::Snapshot { origin, cow, .. }
+            | Table::Frozen { origin, cow, .. }
+            | Table::Merge { origin, cow, .. } => vec![*origin, *cow],
             Table::ReadOnly { device, .. } => vec![*device],
         };
         let mut sized_by = 0;
@@ -372,18 +404,44 @@ impl Kernel {
                 id.name
             );
         }
+        let takes_over = self.source_of(table).is_some();
+        let waiting = self.mapped.values().filter_map(|device| device.inactive.as_ref());
+        let third =
+            waiting.filter(|other| other.takes_over).any(|other| share(&other.table, table));
+        let used = self.used_by_former(id, table);
         let device = self.mapped_mut(id)?;
-        if store_of(Some(table)).is_some() && store_of(device.table()) == store_of(Some(table)) {
-            // At the resume, the table takes over the exceptions of the live one.
-            sized_by = device.live.as_ref().map_or(sized_by, |live| live.sized_by);
-        }
-        if device.inactive.is_some() && matches!(table, Table::Snapshot { .. }) {
+        if third || device.inactive.is_some() && is_writable_snapshot(Some(table)) {
             // As in the kernel, a third snapshot over one COW store cannot take over exceptions.
             return Err(Error::new(ErrorKind::Internal, "load table", &id.name, "EINVAL"));
         }
-        device.inactive = Some(Loaded { table: table.clone(), sized_by });
+        let exceptions = Exceptions { sized_by, used, loss: None };
+        device.inactive = Some(Loaded { table: table.clone(), takes_over, exceptions });
         self.autoclear();
         Ok(())
+    }
+
+    /// The device whose live table has the exceptions that another one over the same loop device would take over.
+    ///
+    /// # Panics
+    ///
+    /// If the origins differ: the kernel would not see that the two share a store, and ruin it.
+    fn source_of(&self, table: &Table) -> Option<u32> {
+        if !is_writable_snapshot(Some(table)) {
+            return None;
+        }
+        let shares = |device: &&Mapped| device.table().is_some_and(|live| share(live, table));
+        let (minor, device) = self.mapped.iter().find(|(_, device)| shares(device))?;
+        let same = origin_of(device.table()) == origin_of(Some(table));
+        assert!(same, "a table over the store of {} has another origin", device.id.name);
+        Some(*minor)
+    }
+
+    /// How much of its store a device has used so far, if its new table is over the same file.
+    fn used_by_former(&self, id: &DeviceId, table: &Table) -> u64 {
+        let file = |table| store_of(table).and_then(|store| self.loop_file(store));
+        let device = self.mapped.values().find(|device| device.is(id));
+        let same = device.filter(|device| file(device.table()) == file(Some(table)));
+        same.and_then(|device| device.live.as_ref()).map_or(BLANK, |live| live.exceptions.used)
     }
 
     pub(super) fn clear_table(&mut self, id: &DeviceId) -> Result<()> {
@@ -413,23 +471,45 @@ impl Kernel {
         self.size(number).map(drop)
     }
 
+    /// # Panics
+    ///
+    /// If a table takes over exceptions from another device that is not suspended.
     pub(super) fn resume(&mut self, id: &DeviceId) -> Result<()> {
-        let device = self.mapped_mut(id)?;
-        device.suspended = false;
-        if let Some(loaded) = device.inactive.take() {
-            if store_of(device.table()) != store_of(Some(&loaded.table)) {
-                // The kernel reads the store anew.
-                device.loss = None;
-            }
-            device.live = Some(loaded);
+        let minor = self.minor(id)?;
+        if self.is_awaited(minor) {
+            // As in the kernel.
+            let why = "it cannot be resumed until its exceptions are handed over";
+            return Err(Error::new(ErrorKind::Internal, "resume device", &id.name, why));
         }
+        if let Some(mut loaded) = self.mapped_mut(id)?.inactive.take() {
+            if loaded.takes_over
+                && let Some(source) = self.source_of(&loaded.table)
+                && let Some(from) = self.mapped.get_mut(&source)
+                && let Some(live) = &mut from.live
+            {
+                assert!(source == minor || from.suspended, "{} hands over in use", from.id.name);
+                loaded.exceptions = live.exceptions;
+                live.exceptions.loss = Some(SnapshotUsage::Invalid);
+            }
+            loaded.takes_over = false;
+            self.mapped_mut(id)?.live = Some(loaded);
+        }
+        self.mapped_mut(id)?.suspended = false;
         self.autoclear();
         Ok(())
     }
 
+    /// Whether a table of another device waits for the exceptions of the live one of this device.
+    fn is_awaited(&self, minor: u32) -> bool {
+        let Some(live) = self.mapped.get(&minor).and_then(Mapped::table) else { return false };
+        let others = self.mapped.iter().filter(|(other, _)| **other != minor);
+        let mut waiting = others.filter_map(|(_, other)| other.inactive.as_ref());
+        waiting.any(|other| other.takes_over && share(&other.table, live))
+    }
+
     pub(super) fn remove_device(&mut self, id: &DeviceId) -> Result<()> {
-        let found = self.mapped.iter().find(|(_, device)| device.is(id));
-        let minor = *found.ok_or_else(|| no_such(id))?.0;
+        let minor = self.minor(id)?;
+        assert!(!self.is_awaited(minor), "{} is removed before it hands over", id.name);
         let number = DeviceNumber { major: MAPPER_MAJOR, minor };
         if self.open_count(number) > 0 {
             return Err(busy(number));
@@ -442,10 +522,13 @@ impl Kernel {
     }
 
     pub(super) fn set_usage(&mut self, number: DeviceNumber, usage: SnapshotUsage) {
-        if let Some(device) = self.mapped.get_mut(&number.minor) {
+        let device = self.mapped.get_mut(&number.minor);
+        if let Some(Loaded { exceptions, .. }) = device.and_then(|device| device.live.as_mut()) {
             match usage {
-                SnapshotUsage::Valid { used, .. } => (device.loss, device.used) = (None, used),
-                lost => device.loss = Some(lost),
+                SnapshotUsage::Valid { used, .. } => {
+                    (exceptions.loss, exceptions.used) = (None, used);
+                }
+                lost => exceptions.loss = Some(lost),
             }
         }
     }
@@ -472,9 +555,11 @@ impl Kernel {
             return self.loop_file(number).map(Start::File).ok_or_else(|| no_device(number));
         }
         match self.mapped.get(&number.minor).and_then(Mapped::table) {
-            Some(Table::Snapshot { origin, .. } | Table::Frozen { origin, .. }) => {
-                self.start(*origin)
-            }
+            Some(
+                Table::Snapshot { origin, .. }
+                | Table::Frozen { origin, .. }
+                | Table::Merge { origin, .. },
+            ) => self.start(*origin),
             Some(Table::ReadOnly { device, .. }) => self.start(*device),
             None => Err(no_device(number)),
         }
@@ -488,6 +573,11 @@ impl Kernel {
         if let Some(device) = device.flatten() {
             assert!(!device.suspended, "{what} waits for {}, which is suspended", device.id.name);
         }
+    }
+
+    fn minor(&self, id: &DeviceId) -> Result<u32> {
+        let found = self.mapped.iter().find(|(_, device)| device.is(id));
+        found.map(|(minor, _)| *minor).ok_or_else(|| no_such(id))
     }
 
     fn mapped_mut(&mut self, id: &DeviceId) -> Result<&mut Mapped> {
@@ -505,9 +595,9 @@ impl Kernel {
         let frozen = usize::from(self.frozen.contains(&number));
         let tables = self.mapped.values().flat_map(|device| [&device.live, &device.inactive]);
         let tables = tables.flatten().filter(|loaded| match &loaded.table {
-            Table::Snapshot { origin, cow, .. } | Table::Frozen { origin, cow, .. } => {
-                *origin == number || *cow == number
-            }
+            Table::Snapshot { origin, cow, .. }
+            | Table::Frozen { origin, cow, .. }
+            | Table::Merge { origin, cow, .. } => *origin == number || *cow == number,
             Table::ReadOnly { device, .. } => *device == number,
         });
         u32::try_from(files + mounts + frozen + tables.count()).unwrap_or(u32::MAX)
@@ -685,9 +775,30 @@ pub(super) fn check_options(fs_type: &str, options: &[String]) -> Result<()> {
 /// The loop device of the COW store in a table.
 fn store_of(table: Option<&Table>) -> Option<DeviceNumber> {
     match table {
-        Some(Table::Snapshot { cow, .. } | Table::Frozen { cow, .. }) => Some(*cow),
+        Some(
+            Table::Snapshot { cow, .. } | Table::Frozen { cow, .. } | Table::Merge { cow, .. },
+        ) => Some(*cow),
         _ => None,
     }
+}
+
+fn origin_of(table: Option<&Table>) -> Option<DeviceNumber> {
+    match table {
+        Some(Table::Snapshot { origin, .. } | Table::Merge { origin, .. }) => Some(*origin),
+        _ => None,
+    }
+}
+
+/// Whether it has exceptions that another table can take over.
+fn is_writable_snapshot(table: Option<&Table>) -> bool {
+    matches!(table, Some(Table::Snapshot { .. } | Table::Merge { .. }))
+}
+
+/// Whether two tables are over one loop device of a COW store.
+fn share(one: &Table, other: &Table) -> bool {
+    is_writable_snapshot(Some(one))
+        && is_writable_snapshot(Some(other))
+        && store_of(Some(one)) == store_of(Some(other))
 }
 
 fn file_length(path: &Path) -> Result<u64> {

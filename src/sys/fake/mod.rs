@@ -9,6 +9,7 @@ mod faults;
 mod files;
 mod image;
 mod kernel;
+mod merge;
 
 use std::collections::{BTreeSet, HashMap};
 use std::ffi::OsString;
@@ -608,6 +609,10 @@ impl Loops for FakeHost {
             state.kernel.merge_requests(number, merge);
             Ok(())
         })
+    }
+
+    fn hand_back_loop(&self, number: DeviceNumber) {
+        self.state().kernel.merge_requests(number, true);
     }
 
     fn refresh_attached(&self, handle: &LoopHandle) -> Result<()> {

@@ -125,7 +125,7 @@ impl DeviceMapper {
             tracing::warn!(device = id.name, ?lines, "device has a table that calf does not make");
         }
         let usage = match table {
-            Some(Table::Snapshot { .. }) => {
+            Some(Table::Snapshot { .. } | Table::Merge { .. }) => {
                 let uuid = uuid(OPERATION, id)?;
                 match dm.table_status(&DevId::Uuid(uuid), DmOptions::default()) {
                     Ok((_, lines)) => lines.first().and_then(|line| table::parse_usage(&line.3)),
@@ -157,7 +157,7 @@ impl DeviceMapper {
         check_owner(OPERATION, id, &info)?;
         let [(0, sectors, target, status)] = &lines[..] else { return Ok(None) };
         let usage = match &**target {
-            "snapshot" => table::parse_usage(status),
+            "snapshot" | table::MERGE => table::parse_usage(status),
             _ => None,
         };
         let size = sectors.checked_mul(SECTOR);
@@ -338,6 +338,10 @@ impl DeviceMapper {
         }
         let mut elided: Vec<DeviceNumber> = sysfs::loops_below(number(&info));
         elided.retain(|below| {
+            // What another device rests on stays.
+            if sysfs::is_shared(*below) {
+                return false;
+            }
             merging::hand_back(*below);
             write_cache::hand_back(*below)
         });

@@ -274,6 +274,11 @@ impl Loops for LinuxHost {
         merging::set(number, merge)
     }
 
+    fn hand_back_loop(&self, number: DeviceNumber) {
+        merging::hand_back(number);
+        write_cache::hand_back(number);
+    }
+
     fn detach_loop(&self, number: DeviceNumber, path: &Path) -> Result<()> {
         loops::detach(number, path)
     }

@@ -119,6 +119,11 @@ pub(super) fn loops_below(number: DeviceNumber) -> Vec<DeviceNumber> {
         .collect()
 }
 
+/// Whether more than one device rests on a block device.
+pub(super) fn is_shared(number: DeviceNumber) -> bool {
+    fs::read_dir(directory(number).join("holders")).is_ok_and(|holders| holders.count() > 1)
+}
+
 /// Parses `major:minor`.
 pub(super) fn parse_number(text: &str) -> Option<DeviceNumber> {
     let (major, minor) = text.split_once(':')?;

@@ -4,6 +4,9 @@ use crate::model::limits::SECTOR;
 use crate::sys::linux::sysfs::parse_number;
 use crate::sys::{DeviceNumber, SnapshotUsage, Table};
 
+/// The target of a snapshot that is merged into its origin.
+pub(super) const MERGE: &str = "snapshot-merge";
+
 /// One line of a table in the kernel's format.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Line {
@@ -35,6 +38,11 @@ pub(super) fn format(table: &Table) -> Result<Line, &'static str> {
             let parameters = format!("{origin} {cow} PO {chunk}");
             Ok(Line { sectors, target: "snapshot", parameters, read_only: true })
         }
+        Table::Merge { origin, cow, chunk_size, .. } => {
+            let chunk = sectors_of_chunk(*chunk_size)?;
+            let parameters = format!("{origin} {cow} PO {chunk}");
+            Ok(Line { sectors, target: MERGE, parameters, read_only: false })
+        }
         Table::ReadOnly { device, .. } => {
             let parameters = format!("{device} 0");
             Ok(Line { sectors, target: "linear", parameters, read_only: true })
@@ -60,13 +68,16 @@ pub(super) fn parse(
     let mut words = parameters.split_ascii_whitespace();
     let mut device = || words.next().and_then(parse_number);
     match target {
-        "snapshot" => {
+        "snapshot" | MERGE => {
             let (origin, cow) = (device()?, device()?);
             // Only a persistent store (`P`, `PO` with overflow) keeps the content in the COW file.
             if !words.next()?.starts_with('P') {
                 return None;
             }
             let chunk_size = words.next()?.parse::<u64>().ok()?.checked_mul(SECTOR)?;
+            if target == MERGE {
+                return (!read_only).then_some(Table::Merge { origin, cow, size, chunk_size });
+            }
             if read_only {
                 return Some(Table::Frozen { origin, cow, size, chunk_size });
             }
@@ -176,7 +187,9 @@ mod tests {
 
     #[test]
     fn tables_parse_back() {
-        for table in [snapshot(), reserved(), frozen(), Table::ReadOnly { device: COW, size: 512 }]
+        let merge = Table::Merge { origin: ORIGIN, cow: COW, size: 1 << 20, chunk_size: 4096 };
+        for table in
+            [snapshot(), reserved(), frozen(), merge, Table::ReadOnly { device: COW, size: 512 }]
         {
             let line = format(&table).unwrap();
             assert_eq!(
@@ -197,7 +210,8 @@ mod tests {
             ("snapshot", "7:0 7:1 PO", false),
             ("snapshot", "7:0 7:1 PO eight", false),
             ("snapshot", "", false),
-            ("snapshot-merge", "7:0 7:1 P 8", false),
+            ("snapshot-merge", "7:0 7:1 P 8", true),
+            ("snapshot-merge", "7:0 7:1 N 8", false),
         ] {
             assert_eq!(parse(8, target, parameters, read_only), None, "{target} {parameters}");
         }

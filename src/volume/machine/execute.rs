@@ -15,7 +15,9 @@ use crate::pool::{PoolDir, record};
 use crate::sys::{Busy, CopyMode, DeviceNumber, Flush, LoopHandle, LoopSpec, Table};
 use crate::template::{content, origin};
 use crate::volume::machine::{duplicate, store, teardown};
-use crate::volume::plan::step::{Below, Commit, CopyAccess, Load, Loops, Step, first_length};
+use crate::volume::plan::step::{
+    Below, Commit, CopyAccess, Load, Loops, Step, StoreFile, first_length,
+};
 
 /// Executes steps for one volume.
 pub(crate) struct Executor<'a> {
@@ -74,7 +76,12 @@ impl<'a> Executor<'a> {
                 host.remove_file(&mark)?;
                 host.sync_directory(&layout.volume_directory(self.key))
             }
-            Step::RemoveStore { of } => host.remove_file(&layout.store(self.key, *of)),
+            Step::RemoveStore { of } => {
+                if *of == Backing::Snapshot {
+                    host.remove_file(&layout.overlay(self.key))?;
+                }
+                host.remove_file(&layout.store(self.key, *of))
+            }
             Step::AttachOrigin(record) => {
                 let VolumeRecord { digest, template_size, size, .. } = &**record;
                 self.origin = Some(origin::acquire(self.pool, digest, *template_size, *size)?);
@@ -111,8 +118,11 @@ impl<'a> Executor<'a> {
             Step::Suspend(role, quiesce) => host.suspend(&self.id(*role), *quiesce),
             Step::Resume(role) => host.resume(&self.id(*role)),
             Step::RemoveDevice(role) => teardown::remove_device(host, &self.id(*role)),
-            Step::AwaitRelease { number } => {
-                let path = layout.store(self.key, Backing::Snapshot);
+            Step::AwaitRelease { of, number } => {
+                let path = match of {
+                    StoreFile::Own => layout.store(self.key, Backing::Snapshot),
+                    StoreFile::Overlay => layout.overlay(self.key),
+                };
                 teardown::await_release(host, *number, &path)
             }
             Step::RemoveRecord => host.remove_file(&layout.volume_record(self.key)),

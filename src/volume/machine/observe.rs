@@ -11,7 +11,7 @@ use crate::pool::record::VolumeRecord;
 use crate::pool::{PoolDir, record};
 use crate::sys::{FileKind, Host};
 use crate::volume::machine::place;
-use crate::volume::plan::state::{Observed, Store};
+use crate::volume::plan::state::{Observed, Overlay, Store};
 
 /// Observes record, store and devices of the volume with this key.
 pub(crate) fn observe(pool: &PoolDir, key: &Key) -> Result<Observed> {
@@ -56,6 +56,7 @@ fn beyond_record(
         held: suspended && pool.is_guarded()?,
         snapshot,
         view: mapped(pool, key, Role::ReadOnlyView, backing)?,
+        overlay: observe_overlay(pool, key, backing)?,
         copies: match backing {
             Backing::Snapshot => Vec::new(),
             Backing::Reflink | Backing::Copy => host.find_loops(&store)?,
@@ -78,6 +79,14 @@ fn directory(pool: &PoolDir, key: &Key) -> Result<bool> {
             "it was replaced by something that is not a directory",
         )
         .remedy("put the volume's directory back, or remove the replacement")),
+    }
+}
+
+/// Observes the overlay. Its store is made before the device below it, and removed after that.
+fn observe_overlay(pool: &PoolDir, key: &Key, backing: Backing) -> Result<Option<Overlay>> {
+    match observe_store(pool.host(), &pool.layout().overlay(key), false)? {
+        None => Ok(None),
+        Some(store) => Ok(Some(Overlay { store, base: mapped(pool, key, Role::Base, backing)? })),
     }
 }
 

@@ -24,7 +24,8 @@ pub(crate) fn refuse_foreign(pool: &PoolDir, key: &Key, id: &str, device: &Devic
     // it never does.
     let claimed = Layout::spare_store(&layout.claim(key));
     let spare = Layout::spare_store(&layout.spare_directory(key));
-    refuse_elsewhere(pool, &[store, claimed, spare], "use volume", id, device)
+    let overlay = layout.overlay(key);
+    refuse_elsewhere(pool, &[store, claimed, spare, overlay], "use volume", id, device)
 }
 
 /// Fails if the device of what `subject` names rests on none of these files, but on another one.

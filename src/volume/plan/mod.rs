@@ -36,7 +36,7 @@ use crate::volume::plan::health::{Health, Loss};
 use crate::volume::plan::stack::Stack;
 use crate::volume::plan::state::{Observed, Store};
 use crate::volume::plan::step::{
-    Below, Commit, CopyAccess, Load, Loops, Step, first_length, store_length,
+    Below, Commit, CopyAccess, Load, Loops, Step, StoreFile, first_length, store_length,
 };
 
 /// The wanted state of a volume.
@@ -104,6 +104,9 @@ pub(crate) fn plan(goal: Goal<'_>, observed: &Observed) -> Result<Vec<Step>> {
         }
         Goal::Stored(record) | Goal::Copied { record, .. } => {
             keep_store(record, observed, &mut steps)?
+        }
+        Goal::Active { record, .. } if is_unmerged(record, observed) => {
+            return Err(unmerged(record));
         }
         Goal::Active { record, view } => {
             let (record, made) = &prepare_store(record, observed, &mut steps)?;
@@ -296,6 +299,20 @@ fn activate_snapshot(
     Ok(())
 }
 
+/// Whether the volume cannot be activated, or grow, before its overlay is merged.
+fn is_unmerged(record: &VolumeRecord, observed: &Observed) -> bool {
+    let is_short = |device| Health::of(device, record).short;
+    let waits = !observed.is_live() || observed.snapshot.as_ref().is_some_and(is_short);
+    observed.overlay.is_some() && waits && !observed.is_stale(record)
+}
+
+/// The error for a volume whose own store does not have all that was written.
+pub(crate) fn unmerged(record: &VolumeRecord) -> Error {
+    let why = "what was written while a snapshot was made of it is not merged into its store yet";
+    Error::new(ErrorKind::Unprepared, "use volume", &record.id, why)
+        .remedy("activate (or stage) the volume, which merges it, then repeat the call")
+}
+
 /// How long a store is after the step that made it. What a copied one holds may reach to its end.
 fn length_when_made(record: &VolumeRecord) -> u64 {
     match record.source {
@@ -451,7 +468,14 @@ fn deactivate(observed: &Observed, steps: &mut Vec<Step>) {
     if let Some(device) = &observed.snapshot {
         steps.push(Step::RemoveDevice(Role::Snapshot));
         if let Some(stack) = Stack::below(device) {
-            steps.push(Step::AwaitRelease { number: stack.store });
+            let of = if observed.is_over_base() { StoreFile::Overlay } else { StoreFile::Own };
+            steps.push(Step::AwaitRelease { of, number: stack.store });
+        }
+    }
+    if let Some(base) = observed.base() {
+        steps.push(Step::RemoveDevice(Role::Base));
+        if let Some(stack) = Stack::below(base) {
+            steps.push(Step::AwaitRelease { of: StoreFile::Own, number: stack.store });
         }
     }
     let backing = observed.record.as_ref().map_or(Backing::Copy, |record| record.backing);

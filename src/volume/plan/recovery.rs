@@ -6,7 +6,7 @@ use crate::sys::{Device, Quiesce};
 use crate::volume::plan::health::{Health, Loss};
 use crate::volume::plan::stack::Stack;
 use crate::volume::plan::state::Observed;
-use crate::volume::plan::step::{Load, Loops, Step, store_length};
+use crate::volume::plan::step::{Load, Loops, Step, StoreFile, store_length};
 use crate::volume::plan::write_record;
 
 /// Lets the kernel read the COW store anew.
@@ -48,7 +48,7 @@ fn renew(record: &VolumeRecord, device: &Device, observed: &Observed, steps: &mu
     let over = Loops::Renewed { origin: stack.origin };
     steps.push(Step::LoadTable(Load::Snapshot { record: Box::new(record.clone()), over }));
     steps.push(Step::Resume(Role::Snapshot));
-    steps.push(Step::AwaitRelease { number: stack.store });
+    steps.push(Step::AwaitRelease { of: StoreFile::Own, number: stack.store });
 }
 
 /// Lets I/O flow through a suspended device: after a recovery that was cut short, or that a guard held.

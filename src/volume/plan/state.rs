@@ -4,8 +4,9 @@ use crate::cow::header::StoreHeader;
 use crate::model::policy::Durability;
 use crate::model::volume::VolumeState;
 use crate::pool::record::VolumeRecord;
-use crate::sys::{Device, DeviceNumber, LoopDevice};
+use crate::sys::{Device, DeviceNumber, LoopDevice, SnapshotUsage};
 use crate::volume::plan::health::Health;
+use crate::volume::plan::stack::Stack;
 
 /// The observed state of a volume's store.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -18,6 +19,15 @@ pub(crate) struct Store {
     pub damage: Option<&'static str>,
     /// Its header; only of a COW store without a device over it.
     pub header: Option<StoreHeader>,
+}
+
+/// The observed state of a volume's overlay.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Overlay {
+    /// Its COW store.
+    pub store: Store,
+    /// The device below it.
+    pub base: Option<Device>,
 }
 
 /// The observed state of a volume.
@@ -35,6 +45,8 @@ pub(crate) struct Observed {
     pub snapshot: Option<Device>,
     /// Its read-only view of the snapshot.
     pub view: Option<Device>,
+    /// What a snapshot that is being made, or was interrupted, has put between the volume and its store.
+    pub overlay: Option<Overlay>,
     /// The loop devices over its private copy (fallback only).
     pub copies: Vec<LoopDevice>,
     /// A guard keeps its device suspended.
@@ -57,9 +69,31 @@ impl Observed {
         self.snapshot.as_ref().is_some_and(|device| device.table.is_some())
     }
 
+    /// The device below the overlay.
+    pub(crate) fn base(&self) -> Option<&Device> {
+        self.overlay.as_ref().and_then(|overlay| overlay.base.as_ref())
+    }
+
+    /// Whether the snapshot device rests on the device below an overlay.
+    pub(crate) fn is_over_base(&self) -> bool {
+        let origin = self.snapshot.as_ref().and_then(Stack::below).map(|stack| stack.origin);
+        origin.is_some() && origin == self.base().map(|base| base.number)
+    }
+
+    /// Whether the device below an overlay has just taken the content over. The kernel shows the volume's device as
+    /// invalid, until it gets a table over the overlay.
+    pub(crate) fn is_handed_over(&self) -> bool {
+        let usage = |device: Option<&Device>| device.and_then(|device| device.usage);
+        let (own, base) = (usage(self.snapshot.as_ref()), usage(self.base()));
+        own == Some(SnapshotUsage::Invalid)
+            && base.is_some_and(|usage| usage != SnapshotUsage::Invalid)
+            && !self.is_over_base()
+    }
+
     /// Returns the state of the volume, for its owner.
     pub(crate) fn state(&self, record: &VolumeRecord) -> VolumeState {
         match &self.snapshot {
+            Some(_) if self.is_handed_over() => VolumeState::Interrupted,
             Some(device) => match Health::of(device, record).state() {
                 VolumeState::Interrupted if self.held => VolumeState::Suspended,
                 state => state,

@@ -63,7 +63,7 @@ pub(crate) enum Step {
     },
     /// The store is another one: forget that the file system lost writes to the former.
     ForgetLostWrites,
-    /// Remove the store.
+    /// Remove the store, and that of an overlay.
     RemoveStore {
         /// Kind of the volume's store.
         of: Backing,
@@ -115,6 +115,8 @@ pub(crate) enum Step {
     RemoveDevice(Role),
     /// Wait until no loop device is attached to the store.
     AwaitRelease {
+        /// Which store.
+        of: StoreFile,
         /// The loop device that was attached.
         number: DeviceNumber,
     },
@@ -122,6 +124,15 @@ pub(crate) enum Step {
     RemoveRecord,
     /// Remove the volume's directory with what is left in it, durably.
     RemoveDirectory,
+}
+
+/// A COW store of a volume.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum StoreFile {
+    /// The volume's own.
+    Own,
+    /// That of its overlay.
+    Overlay,
 }
 
 /// How to write a record.
@@ -249,7 +260,7 @@ impl fmt::Display for Step {
             Self::Suspend(role, _) => write!(f, "suspend {role:?}"),
             Self::Resume(role) => write!(f, "resume {role:?}"),
             Self::RemoveDevice(role) => write!(f, "remove device {role:?}"),
-            Self::AwaitRelease { number } => write!(f, "await release of loop {number}"),
+            Self::AwaitRelease { number, .. } => write!(f, "await release of loop {number}"),
             Self::RemoveRecord => f.write_str("remove record"),
             Self::RemoveDirectory => f.write_str("remove directory"),
         }

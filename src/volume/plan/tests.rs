@@ -36,7 +36,7 @@ fn store(length: u64, allocated: u64) -> Store {
 #[derive(Clone, Debug)]
 struct Machine {
     observed: Observed,
-    inactive: [Option<u64>; 2],
+    inactive: [Option<u64>; 3],
     origin: bool,
     store: bool,
     /// The store was made since the process started, so it is not another volume's.
@@ -63,7 +63,7 @@ impl Machine {
         let observed = Observed { boot: "boot-1".to_owned(), ..Observed::default() };
         Self {
             observed,
-            inactive: [None, None],
+            inactive: [None; 3],
             origin: false,
             store: false,
             fresh: false,
@@ -89,7 +89,7 @@ impl Machine {
         self.observed.snapshot = None;
         self.observed.view = None;
         self.observed.copies.clear();
-        self.inactive = [None, None];
+        self.inactive = [None; 3];
     }
 
     fn number(&mut self) -> DeviceNumber {
@@ -99,6 +99,7 @@ impl Machine {
 
     fn device(&mut self, role: Role) -> &mut Option<Device> {
         match role {
+            Role::Base => unreachable!("these histories have no overlay"),
             Role::Snapshot => &mut self.observed.snapshot,
             Role::ReadOnlyView => &mut self.observed.view,
         }
@@ -308,7 +309,7 @@ impl Machine {
                 self.inactive[*role as usize] = None;
                 assert!(self.device(*role).take().is_some());
             }
-            Step::AwaitRelease { number } => {
+            Step::AwaitRelease { number, .. } => {
                 let stack = self.observed.snapshot.as_ref().and_then(Stack::below);
                 assert!(stack.is_none_or(|stack| stack.store != *number), "a table holds it");
             }

@@ -84,6 +84,7 @@ impl Loops for CostHost {
         simulated refresh_attached(handle: &LoopHandle) -> Result<()>;
         simulated merge_requests(number: DeviceNumber, merge: bool) -> Result<()>;
         simulated refresh_loop(number: DeviceNumber) -> Result<()>;
+        simulated hand_back_loop(number: DeviceNumber) -> ();
         simulated detach_loop(number: DeviceNumber, path: &Path) -> Result<()>;
         simulated sync_device(number: DeviceNumber) -> Result<()>;
         simulated device_node(number: DeviceNumber) -> Result<PathBuf>;

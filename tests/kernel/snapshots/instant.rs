@@ -253,22 +253,26 @@ pub(crate) fn isolation() {
     assert_eq!(std::fs::read_dir(rig.pool.root().join("snapshots")).expect("a list").count(), 0);
 }
 
+/// What has no overlay, and what needs none.
 pub(crate) fn unshared() {
     let rig = Rig::new(kernel::Fs::Ext4);
     rig.import_random("random", 3);
     let device = rig.open(&VolumeSpec::new("v", "random"));
     device.write_all_at(&Page([9; 4096]).0, 8192).expect("write");
     let volume = rig.pool.volume("v").expect("a volume id");
-    let error = volume.take_snapshot(&SnapshotSpec::new("s")).expect_err("it is in use");
+    let limited = rig.open(&VolumeSpec::new("limited", "random").cow_limit(1 << 20));
+    let spec = SnapshotSpec::new("s");
+    let refused = rig.pool.volume("limited").and_then(|volume| volume.take_snapshot(&spec));
+    let error = refused.expect_err("it is in use");
     assert_eq!(error.kind(), ErrorKind::Unsupported, "{error:?}");
     assert!(error.report().contains("cannot share blocks"), "{}", error.report());
     assert_eq!(volume.status().expect("it is there").state, VolumeState::Active);
-    drop(device);
+    drop((device, limited));
     volume.deactivate().expect("deactivate");
     let taken = take(&rig.pool, "v", "s");
     assert!(taken.copied, "{taken:?}");
     let copy = open_copy(&rig, "copy", "s");
     assert_eq!(read_page(&copy, 8192).0, [9; 4096]);
     drop(copy);
-    delete(&rig, &["v", "copy"], &["s"]);
+    delete(&rig, &["v", "copy", "limited"], &["s"]);
 }

@@ -11,9 +11,9 @@ use crate::{delete, from_snapshot, open_copy, take};
 const LATER: u64 = 1 << 20;
 
 /// The kernel crashes right after the call.
-pub(crate) fn crash() {
+pub(crate) fn crash(fs: kernel::Fs) {
     if kernel::boot_count() == 0 {
-        let rig = Rig::new(kernel::Fs::Xfs);
+        let rig = Rig::new(fs);
         rig.import_random("random", 3);
         let device = rig.open(&VolumeSpec::new("v", "random"));
         for n in 0..64u8 {
@@ -31,7 +31,7 @@ pub(crate) fn crash() {
         take(&rig.pool, "v", "late");
         kernel::crash_and_reboot();
     }
-    let rig = Rig::reopen(kernel::Fs::Xfs);
+    let rig = Rig::reopen(fs);
     let report = rig.pool.reconcile().expect("reconcile");
     assert_eq!(report.failed, Vec::<String>::new());
     let template = rig.open(&VolumeSpec::new("fresh", "random"));

@@ -8,6 +8,7 @@ mod instant;
 mod killed;
 mod lasting;
 mod mounted;
+mod overlay;
 mod rollback;
 
 use std::fs::File;
@@ -19,7 +20,8 @@ use calf_test_kit::kernel;
 use calf_test_kit::real_pool::Rig;
 
 fn main() -> ExitCode {
-    let victims = [killed::be_a_victim, rollback::be_a_victim, device::be_a_victim];
+    let victims =
+        [killed::be_a_victim, rollback::be_a_victim, device::be_a_victim, overlay::be_a_victim];
     if let Some(code) = victims.iter().find_map(|victim| victim()) {
         return code;
     }
@@ -27,6 +29,10 @@ fn main() -> ExitCode {
     kernel::main(vec![
         kernel::test("a_snapshot_of_a_busy_volume_is_one_instant_on_xfs", || {
             instant::one_instant(kernel::Fs::Xfs);
+        })
+        .timeout(Duration::from_secs(300)),
+        kernel::test("a_snapshot_of_a_busy_volume_is_one_instant_on_ext4", || {
+            instant::one_instant(kernel::Fs::Ext4);
         })
         .timeout(Duration::from_secs(300)),
         kernel::test("a_snapshot_of_a_busy_volume_is_one_instant_on_btrfs", || {
@@ -45,21 +51,46 @@ fn main() -> ExitCode {
             instant::groups(kernel::Fs::Btrfs);
         }),
         kernel::test("volumes_of_one_snapshot_are_isolated", instant::isolation),
-        kernel::test("a_snapshot_without_shared_blocks_is_refused_or_copied", instant::unshared),
+        kernel::test(
+            "a_snapshot_without_shared_blocks_of_a_limited_volume_is_refused",
+            instant::unshared,
+        ),
         kernel::test("exceptions_go_over_to_another_device_and_back", handover::there_and_back),
         kernel::test("a_handover_loses_nothing_of_a_writer", handover::under_a_writer),
         kernel::test("an_interrupted_handover_can_be_undone", handover::undone),
-        kernel::test("a_snapshot_of_a_mounted_ext4_is_clean", mounted::ext4),
+        kernel::test("a_snapshot_of_a_mounted_ext4_is_clean", || mounted::ext4(kernel::Fs::Xfs)),
+        kernel::test("a_snapshot_of_a_mounted_ext4_is_clean_without_shared_blocks", || {
+            mounted::ext4(kernel::Fs::Ext4);
+        }),
         kernel::test("a_snapshot_of_a_mounted_xfs_mounts_with_what_was_written", mounted::xfs),
-        kernel::test("a_snapshot_survives_a_crash_at_once", lasting::crash),
+        kernel::test("a_snapshot_survives_a_crash_at_once", || lasting::crash(kernel::Fs::Xfs)),
+        kernel::test("a_snapshot_without_shared_blocks_survives_a_crash_at_once", || {
+            lasting::crash(kernel::Fs::Ext4);
+        }),
+        kernel::test(
+            "a_live_snapshot_without_shared_blocks_survives_a_kill_between_any_two_steps",
+            || {
+                killed::survives(kernel::Fs::Ext4, killed::Use::Block);
+            },
+        )
+        .timeout(long),
+        kernel::test(
+            "a_mounted_volume_without_shared_blocks_survives_a_kill_between_any_two_steps",
+            || {
+                killed::survives(kernel::Fs::Ext4, killed::Use::Mounted);
+            },
+        )
+        .timeout(long),
+        kernel::test("a_durable_volume_keeps_what_it_synced_over_an_overlay", overlay::crash),
+        kernel::test("an_overlay_gives_the_kernels_memory_back", overlay::memory),
         kernel::test("a_snapshot_of_a_block_volume_survives_a_kill_between_any_two_steps", || {
-            killed::survives(killed::Use::Block);
+            killed::survives(kernel::Fs::Xfs, killed::Use::Block);
         })
         .timeout(long),
         kernel::test(
             "a_snapshot_of_a_mounted_volume_survives_a_kill_between_any_two_steps",
             || {
-                killed::survives(killed::Use::Mounted);
+                killed::survives(kernel::Fs::Xfs, killed::Use::Mounted);
             },
         )
         .timeout(long),

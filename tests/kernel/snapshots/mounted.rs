@@ -51,8 +51,8 @@ fn end(rig: &Rig, publish: &calf::Publish) {
 }
 
 /// Frozen, ext4 needs no recovery.
-pub(crate) fn ext4() {
-    let rig = Rig::new(kernel::Fs::Xfs);
+pub(crate) fn ext4(pool: kernel::Fs) {
+    let rig = Rig::new(pool);
     let (publish, device) = snapshot_of(&rig, "ext4");
     let dump = real_pool::run("dumpe2fs", &["-h"], &[&device]);
     let features = dump.lines().find(|line| line.starts_with("Filesystem features"));

@@ -161,6 +161,7 @@ impl Loops for KillingHost {
         change refresh_attached(handle: &LoopHandle) -> Result<()>;
         // The guard does it at any time, and a kill there leaves nothing behind.
         look merge_requests(number: DeviceNumber, merge: bool) -> Result<()>;
+        change hand_back_loop(number: DeviceNumber) -> ();
         change detach_loop(number: DeviceNumber, path: &Path) -> Result<()>;
         change sync_device(number: DeviceNumber) -> Result<()>;
         look device_node(number: DeviceNumber) -> Result<PathBuf>;

@@ -1,0 +1,118 @@
+//! Overlays of volumes in use, where files cannot share blocks: what a crash of the machine leaves of them, and the
+//! kernel's memory that they give back.
+
+use std::fs;
+use std::os::unix::fs::FileExt as _;
+use std::process::ExitCode;
+
+use calf::{Durability, Key, SnapshotSpec, VolumeSpec};
+use calf_test_kit::kernel;
+use calf_test_kit::real_pool::{Page, Rig, TEMPLATE_SIZE, read_page};
+use calf_test_kit::victim;
+
+use crate::{delete, take};
+
+const VICTIM: &str = "overlay";
+
+/// Makes a snapshot, if this process is to.
+pub(crate) fn be_a_victim() -> Option<ExitCode> {
+    victim::be(VICTIM, |pool| {
+        let volume = pool.volume("v").expect("a volume id");
+        volume.take_snapshot(&SnapshotSpec::new("s")).expect("a snapshot");
+    })
+}
+
+fn file(rig: &Rig, id: &str) -> std::path::PathBuf {
+    rig.pool.root().join("volumes").join(Key::of(id).as_str()).join("overlay")
+}
+
+/// Whether a volume has an overlay.
+pub(crate) fn is_left(rig: &Rig, id: &str) -> bool {
+    file(rig, id).exists()
+}
+
+/// Whether what is written to a volume goes to an overlay.
+fn is_used(rig: &Rig, id: &str) -> bool {
+    let mut devices = fs::read_dir("/sys/block").expect("sysfs").flatten();
+    let base = format!("{}-base", Key::of(id));
+    let base = devices.find(|device| {
+        let name = fs::read_to_string(device.path().join("dm/name")).unwrap_or_default();
+        name.trim_end().ends_with(&base)
+    });
+    is_left(rig, id)
+        && base.is_some_and(|base| {
+            fs::read_dir(base.path().join("holders")).is_ok_and(|holders| holders.count() > 0)
+        })
+}
+
+/// The process is killed while the volume is over an overlay, and the machine crashes after the guest's next sync.
+pub(crate) fn crash() {
+    let page = |n: u8| Page([n; 4096]);
+    if kernel::boot_count() == 0 {
+        let rig = Rig::new(kernel::Fs::Ext4);
+        rig.import_random("random", 3);
+        let spec = VolumeSpec::new("v", "random").durability(Durability::Durable);
+        let device = rig.open(&spec);
+        for n in 0..64 {
+            device.write_all_at(&page(n).0, u64::from(n) * 4096).expect("write");
+        }
+        // Not synced: the cut must see to it, since the guest's flushes no longer reach the store.
+        let mut n = 1;
+        while !is_used(&rig, "v") {
+            assert!(victim::kill(VICTIM, &rig.pool, n), "no kill leaves an overlay in use");
+            n += 1;
+        }
+        for n in (0..64).step_by(2) {
+            device.write_all_at(&page(100 + n).0, u64::from(n) * 4096).expect("write");
+        }
+        device.write_all_at(&page(99).0, TEMPLATE_SIZE / 2).expect("write");
+        device.sync_all().expect("sync");
+        kernel::crash_and_reboot();
+    }
+    let rig = Rig::reopen(kernel::Fs::Ext4);
+    let report = rig.pool.reconcile().expect("reconcile");
+    assert_eq!(report.failed, Vec::<String>::new());
+    assert!(is_left(&rig, "v"), "it is merged when the volume is activated");
+    let device = rig.activate("v");
+    assert!(!is_left(&rig, "v"));
+    for n in 0..64 {
+        let expected = if n % 2 == 0 { 100 + n } else { n };
+        assert_eq!(read_page(&device, u64::from(n) * 4096).0, [expected; 4096], "page {n}");
+    }
+    assert_eq!(read_page(&device, TEMPLATE_SIZE / 2).0, [99; 4096]);
+    drop(device);
+    delete(&rig, &["v"], &[]);
+    assert_eq!(rig.pool.snapshots().expect("a list"), []);
+}
+
+/// Bytes that nothing uses, once the kernel has dropped its caches.
+fn free() -> u64 {
+    rustix::fs::sync();
+    fs::write("/proc/sys/vm/drop_caches", "3").expect("drop caches");
+    let memory = fs::read_to_string("/proc/meminfo").expect("meminfo");
+    let line = memory.lines().find_map(|line| line.strip_prefix("MemFree:"));
+    let words = line.and_then(|line| line.split_whitespace().next());
+    words.and_then(|kib| kib.parse::<u64>().ok()).expect("a number of KiB") * 1024
+}
+
+pub(crate) fn memory() {
+    const SNAPSHOTS: u64 = 50;
+    let rig = Rig::new(kernel::Fs::Ext4);
+    rig.import_random("random", 3);
+    let device = rig.open(&VolumeSpec::new("v", "random").size(20 << 30));
+    device.write_all_at(&Page([1; 4096]).0, 10 << 30).expect("write");
+    let snapshot = || {
+        take(&rig.pool, "v", "s");
+        delete(&rig, &[], &["s"]);
+    };
+    snapshot();
+    let before = free();
+    (0..SNAPSHOTS).for_each(|_| snapshot());
+    let lost = before.saturating_sub(free());
+    println!("{} KiB less are free after {SNAPSHOTS} snapshots", lost >> 10);
+    // Had each left only the smaller of its tables, it would be more.
+    assert!(lost < 8 << 20, "{lost} bytes");
+    assert_eq!(read_page(&device, 10 << 30).0, [1; 4096]);
+    drop(device);
+    delete(&rig, &["v"], &[]);
+}
