@@ -82,6 +82,7 @@ fn main() -> ExitCode {
         )
         .timeout(long),
         kernel::test("a_durable_volume_keeps_what_it_synced_over_an_overlay", overlay::crash),
+        kernel::test("a_volume_stopped_over_an_overlay_comes_back_once_it_was_down", overlay::full),
         kernel::test("an_overlay_gives_the_kernels_memory_back", overlay::memory),
         kernel::test("a_snapshot_of_a_block_volume_survives_a_kill_between_any_two_steps", || {
             killed::survives(kernel::Fs::Xfs, killed::Use::Block);

@@ -1,13 +1,15 @@
 //! Overlays of volumes in use, where files cannot share blocks: what a crash of the machine leaves of them, and the
 //! kernel's memory that they give back.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::os::unix::fs::FileExt as _;
 use std::process::ExitCode;
 
-use calf::{Durability, Key, SnapshotSpec, VolumeSpec};
+use calf::{Durability, ErrorKind, Key, SnapshotSpec, VolumeSpec, VolumeState};
+use calf_test_kit::fault_run::Filler;
 use calf_test_kit::kernel;
-use calf_test_kit::real_pool::{Page, Rig, TEMPLATE_SIZE, read_page};
+use calf_test_kit::real_pool::{Page, Random, Rig, TEMPLATE_SIZE, read_page};
 use calf_test_kit::victim;
 
 use crate::{delete, take};
@@ -45,6 +47,16 @@ fn is_used(rig: &Rig, id: &str) -> bool {
         })
 }
 
+/// Kills a process that makes a snapshot of the volume, such that the volume is over an overlay then.
+fn leave_overlay(rig: &Rig) {
+    for n in 1.. {
+        assert!(victim::kill(VICTIM, &rig.pool, n), "no kill leaves an overlay in use");
+        if is_used(rig, "v") {
+            return;
+        }
+    }
+}
+
 /// The process is killed while the volume is over an overlay, and the machine crashes after the guest's next sync.
 pub(crate) fn crash() {
     let page = |n: u8| Page([n; 4096]);
@@ -57,11 +69,7 @@ pub(crate) fn crash() {
             device.write_all_at(&page(n).0, u64::from(n) * 4096).expect("write");
         }
         // Not synced: the cut must see to it, since the guest's flushes no longer reach the store.
-        let mut n = 1;
-        while !is_used(&rig, "v") {
-            assert!(victim::kill(VICTIM, &rig.pool, n), "no kill leaves an overlay in use");
-            n += 1;
-        }
+        leave_overlay(&rig);
         for n in (0..64).step_by(2) {
             device.write_all_at(&page(100 + n).0, u64::from(n) * 4096).expect("write");
         }
@@ -83,6 +91,46 @@ pub(crate) fn crash() {
     drop(device);
     delete(&rig, &["v"], &[]);
     assert_eq!(rig.pool.snapshots().expect("a list"), []);
+}
+
+/// The pool gets full, and nobody guards it: the kernel stops the volume. Once it was down, it comes back with all that
+/// was acknowledged, before the cut and after it.
+pub(crate) fn full() {
+    let rig = Rig::new(kernel::Fs::Ext4);
+    rig.import_random("random", 3);
+    let spec = VolumeSpec::new("v", "random").durability(Durability::Durable);
+    let device = rig.open(&spec);
+    let (mut random, mut written) = (Random(31), BTreeMap::new());
+    let mut write = |written: &mut BTreeMap<u64, Box<Page>>| {
+        let at = random.below(TEMPLATE_SIZE / 4096) * 4096;
+        let page = Page::random(&mut random);
+        // Nobody can tell what a page has whose write failed.
+        written.remove(&at);
+        device.write_all_at(&page.0, at).and_then(|()| device.sync_data())?;
+        written.insert(at, page);
+        Ok::<(), std::io::Error>(())
+    };
+    for _ in 0..200 {
+        write(&mut written).expect("write");
+    }
+    leave_overlay(&rig);
+    let filler = Filler::leaving(rig.disk.path(), 4 << 20);
+    while write(&mut written).is_ok() {}
+    let volume = rig.pool.volume("v").expect("a volume id");
+    assert_eq!(volume.status().expect("it is there").state, VolumeState::Invalid);
+    assert_eq!(volume.activate().expect_err("it is stopped").kind(), ErrorKind::NoSpace);
+    drop(device);
+    volume.deactivate().expect("deactivate");
+    assert_eq!(volume.activate().expect_err("no room").kind(), ErrorKind::NoSpace);
+    drop(filler);
+    let device = rig.activate("v");
+    assert!(!is_left(&rig, "v"));
+    assert!(written.len() > 300, "only {} pages", written.len());
+    for (at, page) in &written {
+        assert!(read_page(&device, *at).0 == page.0, "what is at {at} was acknowledged");
+    }
+    drop(device);
+    delete(&rig, &["v"], &["s"]);
 }
 
 /// Bytes that nothing uses, once the kernel has dropped its caches.
