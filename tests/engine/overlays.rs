@@ -2,6 +2,8 @@
 //! merged afterwards. The process fails or dies at each call to the machine; nothing that was written is lost, no
 //! device stays suspended, and no overlay stays for good.
 
+use std::fs::OpenOptions;
+use std::os::unix::fs::FileExt as _;
 use std::path::PathBuf;
 use std::sync::OnceLock;
 use std::time::Duration;
@@ -327,10 +329,19 @@ fn an_overlay_waits_for_room_in_the_pool() {
 /// The volume comes back once it was down: the kernel then reads both stores anew.
 #[test]
 fn a_volume_that_the_kernel_stopped_over_an_overlay_comes_back() {
+    comes_back(Role::Snapshot, "overlay");
+    comes_back(Role::Base, "cow");
+}
+
+/// `lost` is the device whose store the kernel gave up, and marked.
+fn comes_back(lost: Role, store: &str) {
     let (environment, pool) = overlaid(Durability::Durable);
     let volume = pool.volume("v").expect("an id");
-    let number = device(&environment, &pool).expect("a device").number;
+    let id = DeviceId::new(pool.id(), &Key::of("v"), lost);
+    let number = environment.host.device(&id).expect("a state").expect("a device").number;
     environment.host.set_usage(number, SnapshotUsage::Invalid);
+    let store = OpenOptions::new().write(true).open(volume_file(&environment, "v", store));
+    store.and_then(|store| store.write_all_at(&[0; 4], 4)).expect("the kernel's mark");
     assert_eq!(volume.status().expect("it is there").state, VolumeState::Invalid);
     assert_eq!(volume.activate().expect_err("it is stopped").kind(), ErrorKind::NoSpace);
     assert_eq!(take(&pool).expect_err("it is stopped").kind(), ErrorKind::NoSpace);

@@ -54,6 +54,9 @@ pub(crate) fn finish(pool: &PoolDir, guard: &VolumeGuard, record: &VolumeRecord)
     loop {
         let observed = observe::observe(pool, guard.key())?;
         let below = observed.snapshot.as_ref().and_then(Stack::below);
+        if observed.is_over_base() && observed.state(record).is_stopped() {
+            return Err(stopped(record));
+        }
         match (Stage::of(&observed), below, observed.base()) {
             (Some(Stage::Stacked), Some(stack), _) => {
                 ready(&layers, &observed)?;
@@ -75,9 +78,6 @@ pub(crate) fn finish(pool: &PoolDir, guard: &VolumeGuard, record: &VolumeRecord)
 fn ready(layers: &Layers<'_>, observed: &Observed) -> Result<()> {
     let (pool, record) = (layers.pool, layers.record);
     require_running(record, observed)?;
-    if observed.state(record).is_stopped() {
-        return Err(stopped(record));
-    }
     let takes = observed.overlay.as_ref().map_or(0, |overlay| overlay.store.allocated);
     pool.require_free(OPERATION, &record.id, takes)?;
     settle_as(layers, observed)

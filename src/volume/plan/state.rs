@@ -90,10 +90,17 @@ impl Observed {
             && !self.is_over_base()
     }
 
+    /// Whether the kernel gave up the device below an overlay.
+    fn is_base_lost(&self) -> bool {
+        let usage = self.base().and_then(|base| base.usage);
+        usage.is_some_and(|usage| !matches!(usage, SnapshotUsage::Valid { .. }))
+    }
+
     /// Returns the state of the volume, for its owner.
     pub(crate) fn state(&self, record: &VolumeRecord) -> VolumeState {
         match &self.snapshot {
             Some(_) if self.is_handed_over() => VolumeState::Interrupted,
+            Some(_) if self.is_over_base() && self.is_base_lost() => VolumeState::Invalid,
             Some(device) => match Health::of(device, record).state() {
                 VolumeState::Interrupted if self.held => VolumeState::Suspended,
                 state => state,

@@ -35,17 +35,41 @@ fn longest_write<T>(device: &File, action: impl FnOnce() -> T) -> (T, Duration) 
     })
 }
 
+/// Where files cannot share blocks.
+pub(crate) fn print_unshared() {
+    let rig = Rig::new(kernel::Fs::Ext4);
+    rig.import_file_system("root", "ext4");
+    for dirty in [0, 64, 512u64] {
+        let device = rig.open(&VolumeSpec::new("v", "root").size(SIZE));
+        write_all(&device, dirty);
+        let start = Instant::now();
+        let (taken, longest) = longest_write(&device, || take(&rig.pool, "v", "s"));
+        println!(
+            "{dirty} MiB dirty: snapshot in {:?}, writers waited {:?} at most, longest write {longest:?}",
+            start.elapsed().saturating_sub(Duration::from_millis(50)),
+            taken.waited.expect("it was made"),
+        );
+        drop(device);
+        delete(&rig, &["v"], &["s"]);
+    }
+}
+
+/// Fills so many mebibytes from the start of the device on.
+fn write_all(device: &File, mebibytes: u64) {
+    let pages = vec![Page([7; 4096]); 256];
+    for mebibyte in 0..mebibytes {
+        let slices: Vec<_> = pages.iter().map(|page| IoSlice::new(&page.0)).collect();
+        let written = rustix::io::pwritev(device, &slices, mebibyte << 20).expect("write");
+        assert_eq!(written, 1 << 20);
+    }
+}
+
 pub(crate) fn print() {
     let rig = Rig::new(kernel::Fs::Xfs);
     rig.import_file_system("root", "ext4");
     for dirty in [0, 64, 512u64] {
         let device = rig.open(&VolumeSpec::new("v", "root").size(SIZE));
-        let pages = vec![Page([7; 4096]); 256];
-        for mebibyte in 0..dirty {
-            let slices: Vec<_> = pages.iter().map(|page| IoSlice::new(&page.0)).collect();
-            let written = rustix::io::pwritev(&device, &slices, mebibyte << 20).expect("write");
-            assert_eq!(written, 1 << 20);
-        }
+        write_all(&device, dirty);
         let start = Instant::now();
         let (taken, longest) = longest_write(&device, || take(&rig.pool, "v", "s"));
         println!(

@@ -113,6 +113,8 @@ fn main() -> ExitCode {
         kernel::test("a_rollback_survives_a_kill_between_any_two_steps", rollback::killed)
             .timeout(long),
         kernel::test("snapshots_cost_what_is_printed", cost::print).timeout(long),
+        kernel::test("snapshots_without_shared_blocks_cost_what_is_printed", cost::print_unshared)
+            .timeout(long),
     ])
 }
 
