@@ -106,7 +106,7 @@ impl Volume {
     /// # Errors
     ///
     /// `NotFound`; `AlreadyExists` (the name is taken); `Unsupported` if the volume is a private copy, or in
-    /// use in a pool whose file system cannot share blocks; `Unprepared` if an ephemeral volume was not
+    /// use with a limit or a reserve in a pool whose file system cannot share blocks; `Unprepared` if an ephemeral volume was not
     /// activated since a reboot, or its file system is to be consistent and is not mounted on this
     /// machine; `NoSpace` if the pool is full, or the kernel stopped the volume; `Corrupt` if its store
     /// is damaged.

@@ -53,15 +53,15 @@ pub(crate) fn create(pool: &PoolDir, id: &str, spec: &SnapshotSpec) -> Result<Ta
         return Ok(Taken { snapshot, waited: None, copied: false });
     }
     let (record, observed) = prepare(pool, &guard, id)?;
-    let admission = AdmissionControl::begin(pool)?;
     let occupied = observed.store.map_or(0, |store| store.allocated);
-    admission.admit_snapshot(&spec.name, occupied)?;
+    // Others need not wait for a copy: it is admitted once more before it counts.
+    drop(admit(pool, &spec.name, occupied)?);
     pool.require_format(SNAPSHOTS_FORMAT)?;
     // An interrupted call may have left a store.
     remove::clear(pool, &key)?;
     let device = observed.device(false);
     let source = Source { pool, guard: &guard, record: &record, device };
-    match write(&source, spec, &key) {
+    match write(&source, spec, &key, occupied) {
         Ok((record, cut)) => {
             let snapshot = catalog::describe(pool, record)?;
             Ok(Taken { snapshot, waited: Some(cut.waited), copied: cut.copied })
@@ -144,12 +144,30 @@ pub(super) fn prepare(
     Ok((record, now))
 }
 
+/// Fails with `NoSpace` unless the pool has room for snapshots of stores that occupy so many bytes. Keep the result
+/// until their records are written.
+pub(super) fn admit<'a>(
+    pool: &'a PoolDir,
+    name: &str,
+    occupied: u64,
+) -> Result<AdmissionControl<'a>> {
+    let admission = AdmissionControl::begin(pool)?;
+    admission.admit_snapshot(name, occupied)?;
+    Ok(admission)
+}
+
 /// Makes the cut, then the record. Each is on the disk before the next begins.
-fn write(source: &Source<'_>, spec: &SnapshotSpec, key: &Key) -> Result<(SnapshotRecord, Cut)> {
+fn write(
+    source: &Source<'_>,
+    spec: &SnapshotSpec,
+    key: &Key,
+    occupied: u64,
+) -> Result<(SnapshotRecord, Cut)> {
     let pool = source.pool;
     let (host, layout) = (pool.host(), pool.layout());
     host.make_private_directory(&layout.snapshot_directory(key))?;
     let cut = source.cut(&layout.snapshot_store(key), spec.consistency)?;
+    let _admission = admit(pool, &spec.name, occupied)?;
     let record = keep(source, &spec.name, cut, None)?;
     Ok((record, cut))
 }

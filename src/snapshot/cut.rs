@@ -20,9 +20,10 @@ use crate::model::snapshot::Consistency;
 use crate::pool::PoolDir;
 use crate::pool::locks::VolumeGuard;
 use crate::pool::record::VolumeRecord;
+use crate::snapshot::overlaid;
 use crate::sys::{CopyMode, DeviceNumber, Flush, MountedAt, OpenMode, Quiesce};
+use crate::volume::hold;
 use crate::volume::usage::mounts_of_device;
-use crate::volume::{hold, overlay};
 
 /// How the cut of a volume is made.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -106,7 +107,7 @@ impl Source<'_> {
         self.write_back()?;
         let copied = match self.reflink(to) {
             Err(error) if error.kind() == ErrorKind::Unsupported => {
-                self.require_room_for_copy()?;
+                self.pool.require_free(OPERATION, &self.record.id, self.allocated()?)?;
                 self.copy(to, CopyMode::Sparse)?;
                 true
             }
@@ -120,7 +121,7 @@ impl Source<'_> {
         let start = Instant::now();
         let (waited, copied) = match self.reflink(to) {
             Err(error) if error.kind() == ErrorKind::Unsupported => {
-                (self.overlaid(to, Quiesce::Device)?, true)
+                (overlaid::copy(&[(self, to, Quiesce::Device)])?, true)
             }
             shared => shared.map(|()| (start.elapsed(), false))?,
         };
@@ -138,28 +139,11 @@ impl Source<'_> {
         let waited = start.elapsed();
         let (waited, copied) = match shared {
             Err(error) if error.kind() == ErrorKind::Unsupported => {
-                (waited.max(self.overlaid(to, Quiesce::FileSystem)?), true)
+                (waited.max(overlaid::copy(&[(self, to, Quiesce::FileSystem)])?), true)
             }
             shared => shared.map(|()| (waited, false))?,
         };
         Ok(Cut { consistency: Consistency::FileSystem, waited, copied })
-    }
-
-    /// Has the volume go on over an overlay while its store is copied. Returns for how long writers waited.
-    fn overlaid(&self, to: &Path, quiesce: Quiesce) -> Result<Duration> {
-        let Self { pool, guard, record, .. } = self;
-        self.require_room_for_copy()?;
-        let waited = overlay::cut(pool, guard, record, quiesce)?;
-        let copied = self.copy(to, CopyMode::Sparse);
-        if let Err(error) = overlay::finish(pool, guard, record) {
-            let error = error.report();
-            tracing::warn!(
-                volume = record.id,
-                error,
-                "could not merge what was written during a snapshot; reconciliation will retry"
-            );
-        }
-        copied.map(|()| waited)
     }
 
     /// Writes back what is dirty, while writers go on.
@@ -190,35 +174,16 @@ impl Source<'_> {
         ))
     }
 
-    fn reflink(&self, to: &Path) -> Result<()> {
+    pub(super) fn reflink(&self, to: &Path) -> Result<()> {
         self.copy(to, CopyMode::Reflink)
     }
 
-    fn require_room_for_copy(&self) -> Result<()> {
-        let store = self.pool.host().file(&self.store())?;
-        let size = store.map_or(0, |store| store.allocated);
-        self.pool.require_free(OPERATION, &self.record.id, size)
+    /// Bytes that a copy of the store takes.
+    pub(super) fn allocated(&self) -> Result<u64> {
+        Ok(self.pool.host().file(&self.store())?.map_or(0, |store| store.allocated))
     }
 
-    /// Copies the store of a volume in use, which only sharing blocks does fast enough.
-    pub(super) fn share(&self, to: &Path) -> Result<()> {
-        self.reflink(to).map_err(|error| match error.kind() {
-            ErrorKind::Unsupported => {
-                let why = format!(
-                    "it is in use, and files in the pool at {} cannot share blocks: {}",
-                    self.pool.root().display(),
-                    error.root_cause()
-                );
-                Error::new(ErrorKind::Unsupported, OPERATION, &self.record.id, why).remedy(
-                    "take the volume down first (its content is then copied), or put the pool on XFS (made \
-                     with reflink=1) or Btrfs",
-                )
-            }
-            _ => error,
-        })
-    }
-
-    fn copy(&self, to: &Path, mode: CopyMode) -> Result<()> {
+    pub(super) fn copy(&self, to: &Path, mode: CopyMode) -> Result<()> {
         let (host, path) = (self.pool.host(), self.store());
         let length = host.file(&path)?.map_or(0, |store| store.length);
         host.copy_file(&path, to, length, mode, Flush::Later)

@@ -19,14 +19,12 @@ use crate::pool::locks::VolumeGuard;
 use crate::pool::record::{GROUPS_FORMAT, to_bytes};
 use crate::pool::snapshots::{self, GroupMembership};
 use crate::snapshot::catalog::{self, SnapshotStatus};
-use crate::snapshot::create::{keep, prepare};
+use crate::snapshot::create::{admit, keep, prepare};
 use crate::snapshot::cut::Source;
 use crate::snapshot::device;
 use crate::snapshot::{remove, together};
 use crate::sys::lock::{Lock, Mode};
 use crate::volume::lock;
-use crate::volume::plan::state::Observed;
-use crate::volume::space::AdmissionControl;
 
 const OPERATION: &str = "make group snapshot";
 /// Most volumes of a group: each holds up the writers of all others.
@@ -216,9 +214,10 @@ fn make(
         .zip(&guards)
         .map(|(id, guard)| prepare(pool, guard, id))
         .collect::<Result<_>>()?;
-    let admission = AdmissionControl::begin(pool)?;
-    let occupied = |observed: &Observed| observed.store.map_or(0, |store| store.allocated);
-    admission.admit_snapshot(&spec.name, prepared.iter().map(|(_, it)| occupied(it)).sum())?;
+    let stores = prepared.iter().filter_map(|(_, observed)| observed.store);
+    let occupied = stores.map(|store| store.allocated).sum();
+    // Others need not wait for copies.
+    drop(admit(pool, &spec.name, occupied)?);
     pool.require_format(GROUPS_FORMAT)?;
     let group = GroupRecord {
         name: spec.name.clone(),
@@ -239,6 +238,7 @@ fn make(
         parts.push((source, pool.layout().snapshot_store(key)));
     }
     let cuts = together::cut(&parts, spec.consistency)?;
+    let _admission = admit(pool, &spec.name, occupied)?;
     let mut taken = Vec::new();
     for (((source, _), cut), member) in parts.iter().zip(&cuts).zip(&group.members) {
         let membership = GroupMembership { name: group.name.clone(), cut: group.cut.clone() };

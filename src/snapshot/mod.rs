@@ -7,9 +7,9 @@
 //! ```
 //!
 //! A snapshot is a copy of a COW store that shares the store's blocks, and a record that says on which
-//! template it rests. [`cut`] makes the copy, of a volume that may be in use. The record is written once
-//! the copy is on the disk, so a snapshot exists as long as its record does (as with volumes, ADR 0031).
-//! Nothing in it refers to its volume, which may be deleted.
+//! template it rests. [`cut`] makes the copy, of a volume that may be in use; [`overlaid`] does so where
+//! files cannot share blocks. The record is written once the copy is on the disk, so a snapshot exists as
+//! long as its record does (as with volumes, ADR 0031). Nothing in it refers to its volume, which may be deleted.
 
 pub(crate) mod blocks;
 pub(crate) mod catalog;
@@ -21,6 +21,7 @@ pub(crate) mod export;
 pub(crate) mod fork;
 pub(crate) mod group;
 pub(crate) mod import;
+mod overlaid;
 pub(crate) mod remove;
 pub(crate) mod rollback;
 pub(crate) mod stream;

@@ -4,13 +4,16 @@
 //! is there; a mounted file system is frozen meanwhile. What is dirty is written back before, while writers
 //! go on. If the process dies in between, each volume goes on with the next call for it, or with
 //! reconciliation.
+//!
+//! Where files cannot share blocks, all of them get [overlays](crate::snapshot::overlaid) while they are suspended.
 
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-use crate::error::Result;
+use crate::error::{ErrorKind, Result};
 use crate::model::snapshot::Consistency;
 use crate::snapshot::cut::{Cut, Method, Source};
+use crate::snapshot::overlaid;
 use crate::sys::Quiesce;
 use crate::volume::hold;
 
@@ -28,40 +31,47 @@ pub(super) fn cut(parts: &[Part<'_>], consistency: Option<Consistency>) -> Resul
     let mut cuts = Vec::new();
     let mut in_use = Vec::new();
     for ((source, to), method) in parts.iter().zip(&methods) {
-        let consistency = match method {
+        let (consistency, quiesce) = match method {
             // Nobody writes to it as long as its lock is held.
             Method::AtRest => {
                 cuts.push(source.at_rest(to)?);
                 continue;
             }
-            Method::Live(_) => Consistency::Crash,
-            Method::Frozen(..) => Consistency::FileSystem,
+            Method::Live(_) => (Consistency::Crash, Quiesce::Device),
+            Method::Frozen(..) => (Consistency::FileSystem, Quiesce::FileSystem),
         };
         source.write_ahead(method)?;
-        in_use.push((source, to, method));
+        in_use.push((source, to.as_path(), quiesce));
         cuts.push(Cut { consistency, waited: Duration::ZERO, copied: false });
     }
-    let start = Instant::now();
-    let shared = in_use
-        .iter()
-        .try_for_each(|(source, _, method)| suspend(source, method))
-        .and_then(|()| in_use.iter().try_for_each(|(source, to, _)| source.share(to)));
-    let resumed = in_use.iter().map(|(source, ..)| resume(source)).fold(Ok(()), Result::and);
-    let waited = start.elapsed();
-    shared.and(resumed)?;
+    let (waited, copied) = copy(&in_use)?;
     for (cut, method) in cuts.iter_mut().zip(&methods) {
         if !matches!(method, Method::AtRest) {
-            cut.waited = waited;
+            (cut.waited, cut.copied) = (waited, copied);
         }
     }
     Ok(cuts)
 }
 
-fn suspend(source: &Source<'_>, method: &Method) -> Result<()> {
-    let quiesce = match method {
-        Method::Frozen(..) => Quiesce::FileSystem,
-        Method::Live(_) | Method::AtRest => Quiesce::Device,
-    };
+/// Copies the stores of volumes in use. Returns for how long writers waited, and whether the data was copied.
+fn copy(parts: &[overlaid::Part<'_>]) -> Result<(Duration, bool)> {
+    let start = Instant::now();
+    let shared = parts
+        .iter()
+        .try_for_each(|(source, _, quiesce)| suspend(source, *quiesce))
+        .and_then(|()| parts.iter().try_for_each(|(source, to, _)| source.reflink(to)));
+    let resumed = parts.iter().map(|(source, ..)| resume(source)).fold(Ok(()), Result::and);
+    let waited = start.elapsed();
+    resumed?;
+    match shared {
+        Err(error) if error.kind() == ErrorKind::Unsupported => {
+            Ok((waited.max(overlaid::copy(parts)?), true))
+        }
+        shared => shared.map(|()| (waited, false)),
+    }
+}
+
+fn suspend(source: &Source<'_>, quiesce: Quiesce) -> Result<()> {
     source.pool.host().suspend(&source.device_id(), quiesce)
 }
 

@@ -160,9 +160,10 @@ fn nothing_is_left(environment: &Environment, context: &str) {
 }
 
 /// Makes the `n`-th call fail; returns whether the scenario has that many calls.
-fn fails_well(n: u64, failure: Failure) -> bool {
-    let context = &format!("{failure:?} at call {n}");
+fn fails_well(n: u64, failure: Failure, shared: bool) -> bool {
+    let context = &format!("{failure:?} at call {n}, shared blocks: {shared}");
     let environment = Environment::new();
+    environment.host.without_reflink(!shared);
     let pool = environment.pool();
     environment.host.fail_at(n, failure);
     let outcome = unless_crashed(|| life(&environment, &pool));
@@ -184,13 +185,22 @@ fn fails_well(n: u64, failure: Failure) -> bool {
     true
 }
 
-#[test]
-fn a_group_survives_failure_at_every_call() {
+fn check(shared: bool) {
     for failure in FAILURES {
         let mut n = 1;
-        while fails_well(n, failure) {
+        while fails_well(n, failure, shared) {
             n += 1;
         }
         assert!(n > 80, "{failure:?}: the scenario has only {n} calls, so it did not run");
     }
+}
+
+#[test]
+fn a_group_survives_failure_at_every_call() {
+    check(true);
+}
+
+#[test]
+fn a_group_without_shared_blocks_survives_failure_at_every_call() {
+    check(false);
 }

@@ -9,7 +9,7 @@ use std::sync::OnceLock;
 use std::time::Duration;
 
 use calf::sys::fake::Failure;
-use calf::sys::{DeviceId, Mapper as _, Role, SnapshotUsage, Table, lock};
+use calf::sys::{CopyMode, DeviceId, Mapper as _, Role, SnapshotUsage, Table, lock};
 use calf::{
     Access, CommitSpec, Durability, ErrorKind, GroupSnapshotSpec, GuardOptions, Key, Pool, Reserve,
     SnapshotSpec, VolumeSource, VolumeSpec, VolumeState, Watermark,
@@ -105,6 +105,10 @@ fn fails_well(n: u64, failure: Failure, access: Access, after: After) -> bool {
         no_overlay_is_left(&environment, context);
         tear_down(&environment, &pool, context);
         return false;
+    }
+    if outcome.is_some() {
+        let device = device(&environment, &pool).expect("a device");
+        assert!(!device.suspended, "{context}: the guest waits");
     }
     let held = write(&environment, &pool);
     let volume = pool.volume("v").expect("an id");
@@ -304,10 +308,37 @@ fn volumes_that_an_overlay_could_stop_are_refused() {
         no_overlay_is_left(&environment, why);
         volume.delete().expect("delete");
     }
-    let volumes = ["v", "w"].map(|id| pool.create_volume(&spec(id)).expect("create"));
+    // None of a group is cut then.
+    let specs = [spec("v"), spec("w").reserve(Reserve::Full)];
+    let volumes = specs.map(|spec| pool.create_volume(&spec).expect("create"));
     volumes.iter().for_each(|volume| drop(volume.activate().expect("activate")));
     let error = pool.take_group_snapshot(&GroupSnapshotSpec::new("g", ["v", "w"]));
-    assert_eq!(error.expect_err("two at one instant").kind(), ErrorKind::Unsupported);
+    assert_eq!(error.expect_err("one is reserved").kind(), ErrorKind::Unsupported);
+    no_overlay_is_left(&environment, "a group");
+    volumes.iter().for_each(|volume| volume.delete().expect("delete"));
+}
+
+#[test]
+fn a_group_of_volumes_in_use_needs_no_shared_blocks() {
+    let (environment, pool) = in_use(block(), Durability::Ephemeral);
+    pool.create_volume(&spec("w")).and_then(|volume| volume.activate()).expect("activate");
+    put_store(&volume_file(&environment, "w", "cow"), &[3]);
+    environment.host.take_copies();
+    let taken = pool.take_group_snapshot(&GroupSnapshotSpec::new("g", ["v", "w"]));
+    assert!(taken.expect("a group").waited.is_some());
+    let copies = environment.host.take_copies();
+    let suspended = copies.iter().filter(|(mode, ..)| *mode == CopyMode::Sparse);
+    assert!(suspended.clone().count() == 2 && suspended.into_iter().all(|copy| copy.2.is_empty()));
+    for (volume, byte) in [("v", 1), ("w", 3)] {
+        let source = VolumeSource::Snapshot(format!("g.{volume}"));
+        let copy = pool.create_volume(&VolumeSpec::from_source("copy", source)).expect("a copy");
+        assert_eq!(stored_chunk(&volume_file(&environment, "copy", "cow"), 0), byte, "{volume}");
+        copy.delete().expect("delete");
+        assert!(!volume_file(&environment, volume, "overlay").exists());
+    }
+    pool.group_snapshot("g").and_then(|group| group.delete()).expect("delete");
+    pool.volume("w").and_then(|volume| volume.delete()).expect("delete");
+    tear_down(&environment, &pool, "a group");
 }
 
 /// A merge takes room beside the overlay. Without it, the volume goes on as it is.

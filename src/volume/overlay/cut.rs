@@ -1,4 +1,4 @@
-//! The cut: from then on, the volume's store stays as it is, while the volume goes on over an overlay.
+//! The cut: from then on, the stores of volumes stay as they are, while the volumes go on over overlays.
 
 use std::time::{Duration, Instant};
 
@@ -9,11 +9,34 @@ use crate::pool::locks::VolumeGuard;
 use crate::pool::record::{OVERLAYS_FORMAT, VolumeRecord};
 use crate::sys::{DeviceNumber, LoopHandle, OpenMode, Quiesce};
 use crate::volume::overlay::layers::Layers;
-use crate::volume::overlay::settle::settle;
+use crate::volume::overlay::settle::settle_or_warn;
 use crate::volume::plan::stack::Stack;
 use crate::volume::plan::step::store_length;
 
 const OPERATION: &str = "make a snapshot of volume";
+
+/// A live volume to cut.
+#[derive(Clone, Copy)]
+pub(crate) struct Subject<'a> {
+    pub(crate) guard: &'a VolumeGuard,
+    pub(crate) record: &'a VolumeRecord,
+    pub(crate) quiesce: Quiesce,
+}
+
+/// Makes the cut of live volumes, as of one instant. Returns for how long writers waited.
+///
+/// # Errors
+///
+/// Then the volumes go on. Some may have an overlay, which [`finish`](super::finish) ends.
+pub(crate) fn cut(pool: &PoolDir, subjects: &[Subject<'_>]) -> Result<Duration> {
+    subjects.iter().try_for_each(|subject| check(subject.record))?;
+    pool.require_format(OVERLAYS_FORMAT)?;
+    make(pool, subjects).inspect_err(|_| {
+        for Subject { guard, record, .. } in subjects {
+            settle_or_warn(pool, guard, record);
+        }
+    })
+}
 
 /// Refuses a volume that an overlay could give more than it may have, or that it could stop.
 fn check(record: &VolumeRecord) -> Result<()> {
@@ -32,52 +55,53 @@ fn check(record: &VolumeRecord) -> Result<()> {
     ))
 }
 
-/// Makes the cut of a live volume. Returns for how long writers waited.
-///
-/// # Errors
-///
-/// Then the volume goes on, and its overlay is gone, or is merged later.
-pub(crate) fn cut(
-    pool: &PoolDir,
-    guard: &VolumeGuard,
-    record: &VolumeRecord,
+/// A volume whose base waits for the exceptions.
+struct Prepared<'a> {
+    layers: Layers<'a>,
     quiesce: Quiesce,
-) -> Result<Duration> {
-    check(record)?;
-    let layers = Layers { pool, key: guard.key(), record };
-    make(&layers, quiesce).inspect_err(|_| {
-        if let Err(error) = settle(pool, guard) {
-            let error = error.report();
-            tracing::warn!(volume = record.id, error, "could not undo a cut; the next call will");
-        }
-    })
+    base: DeviceNumber,
+    overlay: LoopHandle,
 }
 
-fn make(layers: &Layers<'_>, quiesce: Quiesce) -> Result<Duration> {
-    let host = layers.host();
-    let device = host.device(&layers.volume())?;
-    let stack = device.as_ref().and_then(Stack::below).ok_or_else(|| {
-        let why = "its device vanished";
-        Error::new(ErrorKind::Internal, OPERATION, &layers.record.id, why)
-            .remedy("something outside calf removed it; repeat the call")
-    })?;
-    layers.pool.require_format(OVERLAYS_FORMAT)?;
-    let overlay = layers.make_overlay()?;
-    let base = layers.make_base(stack)?;
+fn make(pool: &PoolDir, subjects: &[Subject<'_>]) -> Result<Duration> {
+    let prepare = |subject: &_| Prepared::new(pool, subject);
+    let prepared: Vec<Prepared<'_>> = subjects.iter().map(prepare).collect::<Result<_>>()?;
     let start = Instant::now();
-    host.suspend(&layers.volume(), quiesce)?;
-    hand_over(layers, base, &overlay)?;
+    // Between the last suspension and the first volume that goes on is the instant.
+    prepared.iter().try_for_each(Prepared::suspend)?;
+    prepared.iter().try_for_each(Prepared::hand_over)?;
     Ok(start.elapsed())
 }
 
-/// Exchanges the tables while the volume is suspended.
-fn hand_over(layers: &Layers<'_>, base: DeviceNumber, overlay: &LoopHandle) -> Result<()> {
-    if layers.record.durability == Durability::Durable {
-        // The flushes of the guest do not reach it any more. Little is dirty, since it was written back ahead.
-        let path = layers.store();
-        let synced = layers.host().open_image(&path, OpenMode::Read)?.sync();
-        synced.map_err(|error| Error::io("write back", path.display(), error))?;
+impl<'a> Prepared<'a> {
+    fn new(pool: &'a PoolDir, subject: &Subject<'a>) -> Result<Self> {
+        let Subject { guard, record, quiesce } = *subject;
+        let layers = Layers { pool, key: guard.key(), record };
+        let device = layers.host().device(&layers.volume())?;
+        let stack = device.as_ref().and_then(Stack::below).ok_or_else(|| {
+            let why = "its device vanished";
+            Error::new(ErrorKind::Internal, OPERATION, &record.id, why)
+                .remedy("something outside calf removed it; repeat the call")
+        })?;
+        let overlay = layers.make_overlay()?;
+        let base = layers.make_base(stack)?;
+        Ok(Self { layers, quiesce, base, overlay })
     }
-    layers.host().resume(&layers.base())?;
-    layers.stack(base, overlay)
+
+    fn suspend(&self) -> Result<()> {
+        self.layers.host().suspend(&self.layers.volume(), self.quiesce)
+    }
+
+    /// Exchanges the tables of the suspended volume, and lets it go on.
+    fn hand_over(&self) -> Result<()> {
+        let (layers, host) = (&self.layers, self.layers.host());
+        if layers.record.durability == Durability::Durable {
+            // The flushes of the guest do not reach it any more. Little is dirty, since it was written back ahead.
+            let path = layers.store();
+            let synced = host.open_image(&path, OpenMode::Read)?.sync();
+            synced.map_err(|error| Error::io("write back", path.display(), error))?;
+        }
+        host.resume(&layers.base())?;
+        layers.stack(self.base, &self.overlay)
+    }
 }

@@ -9,7 +9,7 @@ use crate::pool::record::VolumeRecord;
 use crate::sys::SnapshotUsage;
 use crate::volume::machine::observe;
 use crate::volume::overlay::layers::Layers;
-use crate::volume::overlay::settle::settle_as;
+use crate::volume::overlay::settle::{settle_as, settle_or_warn};
 use crate::volume::overlay::stage::Stage;
 use crate::volume::plan::stack::Stack;
 use crate::volume::plan::state::Observed;
@@ -51,24 +51,29 @@ pub(crate) fn end(
 /// and the merge can be tried again.
 pub(crate) fn finish(pool: &PoolDir, guard: &VolumeGuard, record: &VolumeRecord) -> Result<()> {
     let layers = Layers { pool, key: guard.key(), record };
+    merge(&layers).inspect_err(|_| settle_or_warn(pool, guard, record))
+}
+
+fn merge(layers: &Layers<'_>) -> Result<()> {
+    let (pool, record) = (layers.pool, layers.record);
     loop {
-        let observed = observe::observe(pool, guard.key())?;
+        let observed = observe::observe(pool, layers.key)?;
         let below = observed.snapshot.as_ref().and_then(Stack::below);
         if observed.is_over_base() && observed.state(record).is_stopped() {
             return Err(stopped(record));
         }
         match (Stage::of(&observed), below, observed.base()) {
             (Some(Stage::Stacked), Some(stack), _) => {
-                ready(&layers, &observed)?;
+                ready(layers, &observed)?;
                 layers.begin_merge(stack)?;
             }
             (Some(Stage::Merging), Some(stack), Some(base)) => {
                 require_running(record, &observed)?;
-                settle_as(&layers, &observed)?;
-                await_merge(&layers)?;
+                settle_as(layers, &observed)?;
+                await_merge(layers)?;
                 layers.bring_back(base, stack.store)?;
             }
-            (Some(Stage::Alone | Stage::HandedOver), ..) => settle_as(&layers, &observed)?,
+            (Some(Stage::Alone | Stage::HandedOver), ..) => settle_as(layers, &observed)?,
             _ => return Ok(()),
         }
     }

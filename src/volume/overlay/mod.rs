@@ -28,7 +28,7 @@ mod restore;
 mod settle;
 mod stage;
 
-pub(crate) use cut::cut;
+pub(crate) use cut::{Subject, cut};
 pub(crate) use merge::{end, finish, stopped};
 pub(crate) use restore::restore;
 pub(crate) use settle::settle;

@@ -3,6 +3,7 @@
 use crate::error::Result;
 use crate::pool::PoolDir;
 use crate::pool::locks::VolumeGuard;
+use crate::pool::record::VolumeRecord;
 use crate::sys::Device;
 use crate::volume::machine::{observe, teardown};
 use crate::volume::overlay::layers::Layers;
@@ -22,6 +23,14 @@ pub(crate) fn settle(pool: &PoolDir, guard: &VolumeGuard) -> Result<()> {
         Some(record) => settle_as(&Layers { pool, key, record }, &observed),
         // Of a deletion that was interrupted, which is repeated.
         None => Ok(()),
+    }
+}
+
+/// Does the same after an error. If it fails too, the next call does it.
+pub(super) fn settle_or_warn(pool: &PoolDir, guard: &VolumeGuard, record: &VolumeRecord) {
+    if let Err(error) = settle(pool, guard) {
+        let error = error.report();
+        tracing::warn!(volume = record.id, error, "could not undo a step; the next call will");
     }
 }
 

@@ -47,6 +47,9 @@ fn main() -> ExitCode {
         kernel::test("a_group_of_busy_volumes_is_of_one_instant_on_xfs", || {
             instant::groups(kernel::Fs::Xfs);
         }),
+        kernel::test("a_group_of_busy_volumes_is_of_one_instant_on_ext4", || {
+            instant::groups(kernel::Fs::Ext4);
+        }),
         kernel::test("a_group_of_busy_volumes_is_of_one_instant_on_btrfs", || {
             instant::groups(kernel::Fs::Btrfs);
         }),
