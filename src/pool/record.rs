@@ -15,6 +15,7 @@
 //! | 5 | content that was committed and not read: `digest` starts with `commit-` |
 //! | 6 | snapshots: `group`; groups |
 //! | 7 | snapshots: `imported` |
+//! | 8 | stores of volumes with an overlay |
 //!
 //! Every record of one format is also valid in the next. The format of a pool is raised only when
 //! the first record that needs it is about to be written. Until then, an older calf can still use
