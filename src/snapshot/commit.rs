@@ -20,7 +20,7 @@ use crate::pool::PoolDir;
 use crate::pool::record::{COMMITS_FORMAT, TemplateRecord, to_bytes};
 use crate::pool::snapshots::SnapshotRecord;
 use crate::snapshot::create::{describe, prepare, settle};
-use crate::snapshot::cut::Source;
+use crate::snapshot::source::Source;
 use crate::sys::OpenMode;
 use crate::sys::lock::{Lock, Mode};
 use crate::template::content::check_content;

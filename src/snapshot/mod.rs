@@ -24,6 +24,7 @@ pub(crate) mod import;
 mod overlaid;
 pub(crate) mod remove;
 pub(crate) mod rollback;
+mod source;
 pub(crate) mod stream;
 pub(crate) mod sweep;
 mod together;

@@ -5,7 +5,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use crate::error::Result;
-use crate::snapshot::cut::{OPERATION, Source};
+use crate::snapshot::source::{OPERATION, Source};
 use crate::sys::{CopyMode, Quiesce};
 use crate::volume::overlay::{self, Subject};
 

@@ -12,8 +12,9 @@ use std::time::{Duration, Instant};
 
 use crate::error::{ErrorKind, Result};
 use crate::model::snapshot::Consistency;
-use crate::snapshot::cut::{Cut, Method, Source};
+use crate::snapshot::cut::Cut;
 use crate::snapshot::overlaid;
+use crate::snapshot::source::{Method, Source};
 use crate::sys::Quiesce;
 use crate::volume::hold;
 
