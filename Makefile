@@ -47,6 +47,7 @@ image: release ## Build the container image, as target/image/calf.tar
 test: test-unit test-kernel ## Run every test: without a kernel, then in User-Mode Linux
 
 test-unit: deps-build deps-chart deps-registry ## Run the tests that need no kernel of their own
+	tests/deps.sh test
 	$(CARGO) test --workspace --no-fail-fast -- $(FILTER)
 	$(CARGO) test --no-fail-fast $(ENGINE) -- $(FILTER)
 

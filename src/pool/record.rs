@@ -223,7 +223,15 @@ pub(crate) fn require(holds: bool, field: &str, what: impl std::fmt::Debug) -> R
     if holds { Ok(()) } else { Err(format!("{field} cannot be {what:?}")) }
 }
 
-pub(crate) fn is_device_size(size: u64) -> bool {
+/// What is true of every disk of a template: its size, and that of its chunks.
+pub(crate) fn require_sizes(template_size: u64, size: u64, chunk_size: u64) -> Result<(), String> {
+    require(is_device_size(template_size), "templateSize", template_size)?;
+    require(is_device_size(size), "size", size)?;
+    require(size >= template_size, "size", size)?;
+    require(cow::is_chunk_size(chunk_size), "chunkSize", chunk_size)
+}
+
+fn is_device_size(size: u64) -> bool {
     size > 0 && size.is_multiple_of(SECTOR) && size <= MAX_SIZE
 }
 
@@ -246,10 +254,7 @@ impl Record for TemplateRecord {
 impl Record for VolumeRecord {
     fn check(&self) -> Result<(), String> {
         require(volume_id::is_valid(&self.id), "id", &self.id)?;
-        require(is_device_size(self.template_size), "templateSize", self.template_size)?;
-        require(is_device_size(self.size), "size", self.size)?;
-        require(self.size >= self.template_size, "size", self.size)?;
-        require(cow::is_chunk_size(self.chunk_size), "chunkSize", self.chunk_size)?;
+        require_sizes(self.template_size, self.size, self.chunk_size)?;
         require(self.owner.mode <= 0o777, "owner.mode", self.owner.mode)?;
         require(self.owner.uid != u32::MAX, "owner.uid", self.owner.uid)?;
         require(self.owner.gid != u32::MAX, "owner.gid", self.owner.gid)?;

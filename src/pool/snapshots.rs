@@ -12,7 +12,7 @@ use crate::model::identity::SnapshotIdentity;
 use crate::model::key::{Key, PoolId};
 use crate::model::snapshot::Consistency;
 use crate::model::{template_name, volume_id};
-use crate::pool::record::{self, Record, is_device_size, require};
+use crate::pool::record::{self, Record, require, require_sizes};
 use crate::pool::{PoolDir, index};
 use crate::sys::FileKind;
 
@@ -135,10 +135,7 @@ impl Record for SnapshotRecord {
         require(volume_id::is_valid(&self.name), "name", &self.name)?;
         require(volume_id::is_valid(&self.volume), "volume", &self.volume)?;
         require(template_name::is_valid(&self.template), "template", &self.template)?;
-        require(is_device_size(self.template_size), "templateSize", self.template_size)?;
-        require(is_device_size(self.size), "size", self.size)?;
-        require(self.size >= self.template_size, "size", self.size)?;
-        require(cow::is_chunk_size(self.chunk_size), "chunkSize", self.chunk_size)?;
+        require_sizes(self.template_size, self.size, self.chunk_size)?;
         let most = self.size.div_ceil(self.chunk_size);
         require(self.chunks <= most, "chunks", self.chunks)?;
         let full = cow::store_size(self.size, None, self.chunk_size);

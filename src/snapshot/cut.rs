@@ -15,21 +15,10 @@ use std::time::{Duration, Instant};
 
 use crate::error::{ErrorKind, Result};
 use crate::model::snapshot::Consistency;
-use crate::snapshot::overlaid;
-use crate::snapshot::source::{Method, OPERATION, Source};
+use crate::snapshot::source::{Cut, Method, OPERATION, Source};
+use crate::snapshot::{overlaid, together};
 use crate::sys::{CopyMode, Quiesce};
 use crate::volume::hold;
-
-/// A cut that was made.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Cut {
-    /// In which state the content is.
-    pub(super) consistency: Consistency,
-    /// For how long writers waited at most.
-    pub(super) waited: Duration,
-    /// Whether the data was copied, since the file system cannot share blocks.
-    pub(super) copied: bool,
-}
 
 impl Source<'_> {
     /// Copies the COW store to `to`, whose directory exists. The copy is not durable yet.
@@ -84,19 +73,7 @@ impl Source<'_> {
 
     fn frozen(&self, method: &Method, to: &Path) -> Result<Cut> {
         self.write_ahead(method)?;
-        let host = self.pool.host();
-        let id = self.device_id();
-        let start = Instant::now();
-        host.suspend(&id, Quiesce::FileSystem)?;
-        let shared = self.reflink(to);
-        host.resume(&id)?;
-        let waited = start.elapsed();
-        let (waited, copied) = match shared {
-            Err(error) if error.kind() == ErrorKind::Unsupported => {
-                (waited.max(overlaid::copy(&[(self, to, Quiesce::FileSystem)])?), true)
-            }
-            shared => shared.map(|()| (waited, false))?,
-        };
+        let (waited, copied) = together::copy(&[(self, to, Quiesce::FileSystem)])?;
         Ok(Cut { consistency: Consistency::FileSystem, waited, copied })
     }
 }

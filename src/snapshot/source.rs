@@ -1,6 +1,7 @@
 //! A volume whose COW store is copied: how that must be done, and the steps of it.
 
 use std::path::Path;
+use std::time::Duration;
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::model::device_id::{DeviceId, Role};
@@ -24,6 +25,17 @@ pub(super) enum Method {
     Live(DeviceNumber),
     /// Of a volume whose file system, mounted there, is frozen meanwhile.
     Frozen(DeviceNumber, MountedAt),
+}
+
+/// A cut that was made.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Cut {
+    /// In which state the content is.
+    pub(super) consistency: Consistency,
+    /// For how long writers waited at most.
+    pub(super) waited: Duration,
+    /// Whether the data was copied, since the file system cannot share blocks.
+    pub(super) copied: bool,
 }
 
 /// A volume to cut. The caller holds its lock, and has found it in order.

@@ -12,9 +12,8 @@ use std::time::{Duration, Instant};
 
 use crate::error::{ErrorKind, Result};
 use crate::model::snapshot::Consistency;
-use crate::snapshot::cut::Cut;
 use crate::snapshot::overlaid;
-use crate::snapshot::source::{Method, Source};
+use crate::snapshot::source::{Cut, Method, Source};
 use crate::sys::Quiesce;
 use crate::volume::hold;
 
@@ -54,8 +53,9 @@ pub(super) fn cut(parts: &[Part<'_>], consistency: Option<Consistency>) -> Resul
     Ok(cuts)
 }
 
-/// Copies the stores of volumes in use. Returns for how long writers waited, and whether the data was copied.
-fn copy(parts: &[overlaid::Part<'_>]) -> Result<(Duration, bool)> {
+/// Copies the stores of volumes in use, all of which come to rest meanwhile. Returns for how long writers waited, and
+/// whether the data was copied.
+pub(super) fn copy(parts: &[overlaid::Part<'_>]) -> Result<(Duration, bool)> {
     let start = Instant::now();
     let shared = parts
         .iter()

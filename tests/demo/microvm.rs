@@ -5,7 +5,7 @@ use std::io::Write as _;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use calf_test_kit::kernel::microvm::early_user_space;
+use calf_test_kit::kernel::microvm::{Accelerator, MicroVm, early_user_space};
 use calf_test_kit::kernel::qemu_kernel::QemuKernel;
 
 use crate::command::{self, Process};
@@ -15,10 +15,6 @@ use crate::{Result, stop, ui};
 
 /// The prefix of the lines of the guest's init.
 const MARK: &str = "demo: ";
-/// The guest needs about 70 MiB. More could be too much: in User-Mode Linux each page of a process
-/// may take one of the 65530 mappings that a host grants.
-const MEMORY: &str = "128M";
-
 const EMULATED_LIMIT: Duration = Duration::from_secs(150);
 const KVM_LIMIT: Duration = Duration::from_secs(20);
 
@@ -54,12 +50,6 @@ pub(crate) fn boot(place: &Place, volume: &Volume) -> Result<Written> {
     Guest::start(place, volume, Accelerator::Emulation)?.follow(EMULATED_LIMIT)
 }
 
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Accelerator {
-    Kvm,
-    Emulation,
-}
-
 struct Guest {
     qemu: Process,
     log: File,
@@ -71,32 +61,16 @@ impl Guest {
         let path = place.microvm_log();
         let failed = |error: std::io::Error| format!("{}: {error}", path.display());
         let log = File::options().create(true).append(true).open(&path).map_err(failed)?;
-        let mut kernel_arguments =
-            format!("console=ttyS0 quiet loglevel=3 panic=-1 calf.volume={}", volume.id);
-        let (accel, cpu) = match accelerator {
-            Accelerator::Kvm => ("kvm", "host"),
-            Accelerator::Emulation => {
-                // A microVM has no second clock to calibrate the first one with, and an emulated
-                // timer is too slow for that. Any frequency works, since the kernel corrects it.
-                kernel_arguments.push_str(" tsc_early_khz=2000000 lpj=8000000");
-                ("tcg,tb-size=32", "max")
-            }
+        let machine = MicroVm {
+            kernel: &kernel.image,
+            initramfs: &place.initramfs(),
+            accelerator,
+            kernel_arguments: &format!("calf.volume={}", volume.id),
+            disk: &volume.target,
+            drive: "discard=unmap",
         };
         let mut qemu = command::bound(Path::new("qemu-system-x86_64"), "KILL");
-        qemu.args(["-M", "microvm,acpi=on", "-accel", accel, "-cpu", cpu, "-m", MEMORY])
-            .args(["-nodefaults", "-no-user-config", "-no-reboot", "-display", "none"])
-            .args(["-serial", "stdio", "-kernel"])
-            .arg(kernel.image)
-            .arg("-initrd")
-            .arg(place.initramfs())
-            .arg("-append")
-            .arg(kernel_arguments)
-            .arg("-drive")
-            .arg(format!(
-                "if=none,id=root,format=raw,discard=unmap,file={}",
-                volume.target.display()
-            ))
-            .args(["-device", "virtio-blk-device,drive=root"]);
+        qemu.args(machine.arguments());
         Ok(Self { qemu: Process::start(qemu, None)?, log })
     }
 

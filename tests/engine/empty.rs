@@ -11,7 +11,7 @@ use calf::{
 };
 use calf_test_kit::simulated_pool::Environment;
 
-use crate::programs::{run, text};
+use calf_test_kit::programs::{run, text};
 
 const MIB: u64 = 1 << 20;
 /// The SHA-256 of an empty ext4 of 64 MiB, on every machine. With another one, nodes of two versions of calf

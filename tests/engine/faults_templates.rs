@@ -215,7 +215,11 @@ fn an_empty_file_system_is_made_whole_whatever_call_fails() {
             let content =
                 fs::read(images.join(record.digest.as_str()).join("image")).expect("content");
             assert_eq!(content.len(), 16 << 20, "{context}");
-            assert_eq!(crate::programs::hex_of(&content), record.digest.as_str(), "{context}");
+            assert_eq!(
+                calf_test_kit::programs::hex_of(&content),
+                record.digest.as_str(),
+                "{context}"
+            );
         },
         least: 20,
     }

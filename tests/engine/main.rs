@@ -28,11 +28,10 @@ mod images;
 mod oci;
 #[cfg(all(feature = "formats", feature = "http"))]
 mod overlays;
+#[cfg(all(feature = "formats", feature = "http"))]
 mod partitions;
 mod places;
 mod pool_formats;
-#[cfg(feature = "formats")]
-mod programs;
 mod recovery;
 #[cfg(all(feature = "formats", feature = "http"))]
 mod registry;

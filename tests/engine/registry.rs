@@ -16,7 +16,7 @@ use calf_test_kit::http_server::{HttpServer, Reply, Request};
 use calf_test_kit::simulated_pool::{Environment, ext4_image};
 use serde_json::{Value, json};
 
-use crate::programs::hex_of;
+use calf_test_kit::programs::hex_of;
 
 const MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
 const INDEX: &str = "application/vnd.oci.image.index.v1+json";

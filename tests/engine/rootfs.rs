@@ -14,7 +14,7 @@ use calf_test_kit::http_server::{HttpServer, Reply};
 use calf_test_kit::simulated_pool::Environment;
 use sha2::{Digest as _, Sha256};
 
-use crate::programs::{run, text};
+use calf_test_kit::programs::{run, text};
 
 const MIB: u64 = 1 << 20;
 

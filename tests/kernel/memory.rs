@@ -10,7 +10,7 @@ use std::time::Duration;
 use calf::internal::{EXCEPTION_MEMORY, store_size};
 use calf::{Durability, VolumeSpec};
 use calf_test_kit::kernel;
-use calf_test_kit::real_pool::{Page, Random, Rig, read_page};
+use calf_test_kit::real_pool::{Page, Random, Rig, free_memory, read_page};
 
 const MIB: u64 = 1 << 20;
 
@@ -86,16 +86,6 @@ fn exceptions() {
     }
 }
 
-/// Bytes of memory that nothing uses, once the kernel has dropped its caches.
-fn free() -> u64 {
-    rustix::fs::sync();
-    fs::write("/proc/sys/vm/drop_caches", "3").expect("drop caches");
-    let memory = fs::read_to_string("/proc/meminfo").expect("meminfo");
-    let line = memory.lines().find_map(|line| line.strip_prefix("MemFree:"));
-    let words = line.and_then(|line| line.split_whitespace().next());
-    words.and_then(|kib| kib.parse::<u64>().ok()).expect("a number of KiB") * 1024
-}
-
 /// What calf's documents say that a volume takes, with a wide margin: a table over a whole store of 20 GiB
 /// alone takes 2.25 MiB.
 fn many() {
@@ -111,12 +101,12 @@ fn many() {
         rig.pool.create_volume(&VolumeSpec::new(id, "random").size(20 << 30)).expect("create");
     }
     let each = |what: &str, before: u64| {
-        let each = before.saturating_sub(free()) / COUNT;
+        let each = before.saturating_sub(free_memory()) / COUNT;
         println!("{what}: {} KiB a volume", each >> 10);
         each
     };
     for round in ["new", "activated again"] {
-        let before = free();
+        let before = free_memory();
         for id in &ids {
             let device = rig.activate(id);
             device.write_all_at(&Page([1; 4096]).0, 19 << 30).expect("write");
@@ -126,7 +116,7 @@ fn many() {
             ids.iter().for_each(|id| volume(id).deactivate().expect("deactivate"));
         }
     }
-    let before = free();
+    let before = free_memory();
     ids.iter().for_each(|id| drop(volume(id).expand(30 << 30).expect("expand")));
     assert!(each("grown, in addition", before) < MOST, "the growth of a volume");
     ids.iter().for_each(|id| volume(id).delete().expect("delete"));

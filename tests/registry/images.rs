@@ -1,28 +1,13 @@
 //! Images that umoci made and skopeo pushed.
 
 use std::fs;
-use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::path::PathBuf;
 
-use calf::{
-    Digest, DownloadOptions, ImageReference, ImportSource, ImportSpec, Pool, TemplateRecord,
-};
+use calf::{DownloadOptions, ImageReference, ImportSource, ImportSpec, Pool, TemplateRecord};
+use calf_test_kit::programs::{hex_of, run, text};
 use calf_test_kit::simulated_pool::{Environment, ext4_image};
 
 use crate::server::{PASSWORD, Registry, USER};
-
-/// Runs a program that must succeed, and returns its output.
-fn run(program: &str, arguments: &[&str]) -> String {
-    let output = Command::new(program).args(arguments).output();
-    let output =
-        output.unwrap_or_else(|e| panic!("{program}: {e} (tests/deps.sh test installs it)"));
-    assert!(output.status.success(), "{program} {arguments:?}: {output:?}");
-    String::from_utf8(output.stdout).expect("UTF-8")
-}
-
-fn text(path: &Path) -> &str {
-    path.to_str().expect("UTF-8")
-}
 
 /// An OCI layout with one image, made of directories.
 struct Layout(tempfile::TempDir);
@@ -157,7 +142,5 @@ pub(crate) fn container_disk() {
     layout.push(&registry, "team/disk:1", &[]);
     let (_environment, pool) = pool(None);
     let record = import(&pool, in_registry(&registry, "team/disk:1")).expect("an import");
-    let sum = run("sha256sum", &[text(&raw)]);
-    let digest = sum.split(' ').next().map(|hex| Digest::parse(hex).expect("a digest"));
-    assert_eq!(Some(record.digest), digest);
+    assert_eq!(record.digest.as_str(), hex_of(&disk));
 }

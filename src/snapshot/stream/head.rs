@@ -3,12 +3,11 @@
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use crate::cow;
 use crate::model::digest::Digest;
 use crate::model::identity::SnapshotIdentity;
 use crate::model::snapshot::Consistency;
 use crate::model::{template_name, volume_id};
-use crate::pool::record::{Record, is_device_size, require};
+use crate::pool::record::{Record, require, require_sizes};
 
 /// The first section, as JSON. Sizes are in bytes.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -61,10 +60,7 @@ impl Record for Head {
         require(volume_id::is_valid(&self.snapshot), "snapshot", &self.snapshot)?;
         require(volume_id::is_valid(&self.volume), "volume", &self.volume)?;
         require(template_name::is_valid(&self.template), "template", &self.template)?;
-        require(is_device_size(self.template_size), "templateSize", self.template_size)?;
-        require(is_device_size(self.size), "size", self.size)?;
-        require(self.size >= self.template_size, "size", self.size)?;
-        require(cow::is_chunk_size(self.chunk_size), "chunkSize", self.chunk_size)?;
+        require_sizes(self.template_size, self.size, self.chunk_size)?;
         require(self.chunks <= self.volume_chunks(), "chunks", self.chunks)?;
         require(self.told <= self.chunks, "told", self.told)?;
         match &self.base {

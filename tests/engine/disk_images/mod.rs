@@ -12,7 +12,7 @@ use calf::{Digest, Error, ErrorKind, ImportSpec, Pool, Result, TemplateRecord};
 use calf_test_kit::simulated_pool::{Environment, ext4_image};
 use sha2::{Digest as _, Sha256};
 
-use crate::programs::{run, text};
+use calf_test_kit::programs::{run, text};
 
 const MIB: u64 = 1 << 20;
 /// Size of the disk: its last cluster is not whole.

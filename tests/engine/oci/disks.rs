@@ -10,7 +10,7 @@ use tar::{Builder, Header};
 
 use crate::oci::layout::{Layout, architecture, layer, packed};
 use crate::oci::{MIB, pool, refused};
-use crate::programs::{hex_of, run, text};
+use calf_test_kit::programs::{hex_of, run, text};
 
 const MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
 const DISK: usize = 3 * MIB as usize;

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use serde_json::{Value, json};
 use tar::{Builder, EntryType, Header};
 
-use crate::programs::{hex_of, run, text};
+use calf_test_kit::programs::{hex_of, run, text};
 
 /// A layer of lines: `dir/`, `file=content`, `link -> target`, `name == hard link`.
 pub(super) fn layer(lines: &[&str]) -> Vec<u8> {

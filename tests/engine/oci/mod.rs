@@ -14,7 +14,7 @@ use calf_test_kit::simulated_pool::Environment;
 use serde_json::{Value, json};
 
 use crate::oci::layout::{Layout, architecture, layer, packed};
-use crate::programs::{hex_of, run, text};
+use calf_test_kit::programs::{hex_of, run, text};
 
 const MIB: u64 = 1 << 20;
 

@@ -9,11 +9,11 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use calf_test_kit::kernel::environment::stretched;
+use calf_test_kit::kernel::microvm::{Accelerator, MicroVm};
 use serde_json::{Value, json};
 
 /// The prefix of the lines of the guest.
 pub(crate) const MARK: &str = "guest: ";
-const MEMORY: &str = "128M";
 /// An emulated machine in an emulated kernel needs most of a minute to boot.
 const PATIENCE: Duration = Duration::from_secs(150);
 const TICK: Duration = Duration::from_millis(50);
@@ -38,21 +38,17 @@ impl Machine {
     /// Boots from `disk`, or goes on from the memory that was saved in `saved`. `socket` is for its
     /// monitor.
     pub(crate) fn start(boot: &Boot<'_>, disk: &Path, socket: &Path, saved: Option<&Path>) -> Self {
-        // The clock's frequency is given, since an emulated timer is too slow to measure it.
-        let arguments = "console=ttyS0 quiet loglevel=3 panic=-1 tsc_early_khz=2000000 lpj=8000000";
+        let machine = MicroVm {
+            kernel: boot.kernel,
+            initramfs: boot.initramfs,
+            accelerator: Accelerator::Emulation,
+            kernel_arguments: "",
+            disk,
+            drive: "cache=writeback",
+        };
         let mut command = Command::new("qemu-system-x86_64");
         command
-            .args(["-M", "microvm,acpi=on", "-accel", "tcg,tb-size=32", "-cpu", "max"])
-            .args(["-m", MEMORY, "-nodefaults", "-no-user-config", "-no-reboot"])
-            .args(["-display", "none", "-serial", "stdio"])
-            .args(["-append", arguments])
-            .arg("-kernel")
-            .arg(boot.kernel)
-            .arg("-initrd")
-            .arg(boot.initramfs)
-            .arg("-drive")
-            .arg(format!("if=none,id=root,format=raw,cache=writeback,file={}", disk.display()))
-            .args(["-device", "virtio-blk-device,drive=root"])
+            .args(machine.arguments())
             .arg("-qmp")
             .arg(format!("unix:{},server=on,wait=off", socket.display()));
         if let Some(saved) = saved {

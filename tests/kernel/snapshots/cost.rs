@@ -40,18 +40,24 @@ pub(crate) fn print_unshared() {
     let rig = Rig::new(kernel::Fs::Ext4);
     rig.import_file_system("root", "ext4");
     for dirty in [0, 64, 512u64] {
-        let device = rig.open(&VolumeSpec::new("v", "root").size(SIZE));
-        write_all(&device, dirty);
-        let start = Instant::now();
-        let (taken, longest) = longest_write(&device, || take(&rig.pool, "v", "s"));
-        println!(
-            "{dirty} MiB dirty: snapshot in {:?}, writers waited {:?} at most, longest write {longest:?}",
-            start.elapsed().saturating_sub(Duration::from_millis(50)),
-            taken.waited.expect("it was made"),
-        );
-        drop(device);
+        drop(snapshot_of_dirty(&rig, dirty));
         delete(&rig, &["v"], &["s"]);
     }
+}
+
+/// Takes snapshot `s` of a new volume `v` with so many mebibytes just written, and prints what that costs. Returns
+/// the volume's device.
+fn snapshot_of_dirty(rig: &Rig, dirty: u64) -> File {
+    let device = rig.open(&VolumeSpec::new("v", "root").size(SIZE));
+    write_all(&device, dirty);
+    let start = Instant::now();
+    let (taken, longest) = longest_write(&device, || take(&rig.pool, "v", "s"));
+    println!(
+        "{dirty} MiB dirty: snapshot in {:?}, writers waited {:?} at most, longest write {longest:?}",
+        start.elapsed().saturating_sub(Duration::from_millis(50)),
+        taken.waited.expect("it was made"),
+    );
+    device
 }
 
 /// Fills so many mebibytes from the start of the device on.
@@ -68,15 +74,7 @@ pub(crate) fn print() {
     let rig = Rig::new(kernel::Fs::Xfs);
     rig.import_file_system("root", "ext4");
     for dirty in [0, 64, 512u64] {
-        let device = rig.open(&VolumeSpec::new("v", "root").size(SIZE));
-        write_all(&device, dirty);
-        let start = Instant::now();
-        let (taken, longest) = longest_write(&device, || take(&rig.pool, "v", "s"));
-        println!(
-            "{dirty} MiB dirty: snapshot in {:?}, writers waited {:?} at most, longest write {longest:?}",
-            start.elapsed().saturating_sub(Duration::from_millis(50)),
-            taken.waited.expect("it was made"),
-        );
+        let device = snapshot_of_dirty(&rig, dirty);
         let start = Instant::now();
         rig.pool.create_volume(&from_snapshot("copy", "s")).expect("a copy");
         let made = start.elapsed();

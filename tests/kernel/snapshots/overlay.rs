@@ -9,7 +9,7 @@ use std::process::ExitCode;
 use calf::{Durability, ErrorKind, Key, SnapshotSpec, VolumeSpec, VolumeState};
 use calf_test_kit::fault_run::Filler;
 use calf_test_kit::kernel;
-use calf_test_kit::real_pool::{Page, Random, Rig, TEMPLATE_SIZE, read_page};
+use calf_test_kit::real_pool::{Page, Random, Rig, TEMPLATE_SIZE, free_memory, read_page};
 use calf_test_kit::victim;
 
 use crate::{delete, take};
@@ -133,16 +133,6 @@ pub(crate) fn full() {
     delete(&rig, &["v"], &["s"]);
 }
 
-/// Bytes that nothing uses, once the kernel has dropped its caches.
-fn free() -> u64 {
-    rustix::fs::sync();
-    fs::write("/proc/sys/vm/drop_caches", "3").expect("drop caches");
-    let memory = fs::read_to_string("/proc/meminfo").expect("meminfo");
-    let line = memory.lines().find_map(|line| line.strip_prefix("MemFree:"));
-    let words = line.and_then(|line| line.split_whitespace().next());
-    words.and_then(|kib| kib.parse::<u64>().ok()).expect("a number of KiB") * 1024
-}
-
 pub(crate) fn memory() {
     const SNAPSHOTS: u64 = 50;
     let rig = Rig::new(kernel::Fs::Ext4);
@@ -154,9 +144,9 @@ pub(crate) fn memory() {
         delete(&rig, &[], &["s"]);
     };
     snapshot();
-    let before = free();
+    let before = free_memory();
     (0..SNAPSHOTS).for_each(|_| snapshot());
-    let lost = before.saturating_sub(free());
+    let lost = before.saturating_sub(free_memory());
     println!("{} KiB less are free after {SNAPSHOTS} snapshots", lost >> 10);
     // Had each left only the smaller of its tables, it would be more.
     assert!(lost < 8 << 20, "{lost} bytes");

@@ -15,6 +15,7 @@
 //! | [`service_manager`] | a service manager that a driver notifies | `tests/csi`, `tests/kernel` |
 //! | [`http2`] | a call with an authority that no client in Rust would send | `tests/csi`, `tests/kernel` |
 //! | [`http_server`] | a web server that gives the answers that a test wants | `tests/engine`, `tests/csi`, `tests/cli` |
+//! | [`programs`] | programs that make and check images | `tests/engine`, `tests/registry` |
 //! | [`built`] | paths of the programs that tests run | all of them |
 
 #![allow(missing_docs, reason = "only tests see it, and most names say all")]
@@ -32,6 +33,7 @@ pub mod http_server;
 pub mod kernel;
 pub mod killing_host;
 pub mod mapped_disk;
+pub mod programs;
 pub mod real_pool;
 pub mod service_manager;
 #[cfg(feature = "driver")]

@@ -199,3 +199,13 @@ pub fn run(program: &str, options: &[&str], paths: &[&Path]) -> String {
     assert!(output.status.success(), "{program} {options:?} {paths:?}: {errors}");
     String::from_utf8_lossy(&output.stdout).trim().to_owned()
 }
+
+/// Bytes of memory that nothing uses, once the kernel has dropped its caches.
+pub fn free_memory() -> u64 {
+    rustix::fs::sync();
+    fs::write("/proc/sys/vm/drop_caches", "3").expect("drop caches");
+    let memory = fs::read_to_string("/proc/meminfo").expect("meminfo");
+    let line = memory.lines().find_map(|line| line.strip_prefix("MemFree:"));
+    let words = line.and_then(|line| line.split_whitespace().next());
+    words.and_then(|kib| kib.parse::<u64>().ok()).expect("a number of KiB") * 1024
+}

@@ -5,7 +5,6 @@ use std::sync::Mutex;
 use crate::error::{Error, Result};
 use crate::model::digest::Digest;
 use crate::template::import::files::options::check_disk;
-use crate::template::import::format::{HEAD, Packing};
 use crate::template::import::hash::ContentHash;
 use crate::template::import::oci::job::Job;
 use crate::template::import::oci::store::{Part, WHOLE, refused};
@@ -40,12 +39,10 @@ impl Artifact<'_> {
         let Job { staging, shown, derived, spec, check, .. } = job;
         let Part { held, start, size } = &self.part;
         let failed = |error| Error::io(OPERATION, shown, error);
-        let mut head = vec![0; HEAD.min(*size as usize)];
-        let read = held.file().fill_from(&mut head, *start).map_err(failed)?;
         let stream = Stream {
             shown: shown.to_owned(),
             origin: (*derived.of).clone(),
-            packing: Packing::of_head(&head[..read]),
+            packing: self.part.packing(shown)?,
             bytes: Box::new(Slice::new(held.file(), *start, *size)),
             size: Some(*size),
             partition: spec.partition.as_ref(),

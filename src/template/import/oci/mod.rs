@@ -21,7 +21,6 @@ use crate::model::digest::Digest;
 use crate::model::platform::Platform;
 use crate::pool::image_config::ImageConfig;
 use crate::sys::{FileTree, ImageFile};
-use crate::template::import::format::{HEAD, Packing};
 use crate::template::import::oci::disk::Artifact;
 use crate::template::import::oci::model::{Config, Descriptor, Manifest, Parsed};
 use crate::template::import::oci::store::{Archive, Directory, Part, Store, refused};
@@ -31,7 +30,6 @@ use crate::template::spec::{ImportSpec, Progress};
 
 pub(crate) use job::Job;
 
-const OPERATION: &str = "import";
 /// Most indexes on the way to a manifest.
 const MAX_DEPTH: usize = 4;
 const LAYOUT: &str = "oci-layout";
@@ -237,18 +235,14 @@ fn make_of_image(
     let count = image.layers.len();
     let mut layers = Vec::new();
     for (number, (part, expected)) in image.layers.iter().enumerate() {
-        let file = part.held.file();
-        let mut head = vec![0; HEAD.min(part.size as usize)];
-        let read = file.fill_from(&mut head, part.start);
-        head.truncate(read.map_err(|e| Error::io(OPERATION, shown, e))?);
         let blob = Blob {
             start: part.start,
             end: End::Any,
             expected: expected.clone(),
             ..Blob::new(
-                file,
+                part.held.file(),
                 part.size,
-                Packing::of_head(&head),
+                part.packing(shown)?,
                 &format!("{shown}, layer {} of {count}", number + 1),
             )
         };

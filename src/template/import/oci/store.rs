@@ -9,6 +9,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::model::cancel::Cancel;
 use crate::model::digest::Digest;
 use crate::sys::{FileTree, ImageFile};
+use crate::template::import::format::{HEAD, Packing};
 use crate::template::import::meter::Meter;
 use crate::template::import::oci::model::{Descriptor, MAX_DOCUMENT};
 use crate::template::import::rootfs::{Blob, Expected, Kind};
@@ -38,6 +39,16 @@ pub(crate) struct Part<'a> {
     pub(crate) held: Held<'a>,
     pub(crate) start: u64,
     pub(crate) size: u64,
+}
+
+impl Part<'_> {
+    /// How it is compressed, by its first bytes.
+    pub(super) fn packing(&self, shown: &str) -> Result<Option<Packing>> {
+        let mut head = vec![0; HEAD.min(self.size as usize)];
+        let read = self.held.file().fill_from(&mut head, self.start);
+        head.truncate(read.map_err(|e| Error::io(OPERATION, shown, e))?);
+        Ok(Packing::of_head(&head))
+    }
 }
 
 /// Where blobs are found.

@@ -6,7 +6,7 @@ use std::process::Command;
 use sha2::{Digest as _, Sha256};
 
 /// Runs a program that must succeed, and returns its output.
-pub(crate) fn run(program: &str, arguments: &[&str]) -> Vec<u8> {
+pub fn run(program: &str, arguments: &[&str]) -> Vec<u8> {
     // e2fsprogs is in a directory that not every user's PATH has.
     let path = format!("{}:/usr/sbin:/sbin", std::env::var("PATH").unwrap_or_default());
     let output = Command::new(program).args(arguments).env("PATH", path).output();
@@ -16,11 +16,11 @@ pub(crate) fn run(program: &str, arguments: &[&str]) -> Vec<u8> {
     output.stdout
 }
 
-pub(crate) fn text(path: &Path) -> &str {
+pub fn text(path: &Path) -> &str {
     path.to_str().expect("UTF-8")
 }
 
 /// The SHA-256 of the bytes, in hexadecimal digits.
-pub(crate) fn hex_of(bytes: &[u8]) -> String {
+pub fn hex_of(bytes: &[u8]) -> String {
     hex::encode(Sha256::digest(bytes))
 }
